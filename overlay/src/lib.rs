@@ -1,0 +1,16 @@
+//! The library under `tweedd` and the `tweed` CNI plugin.
+//!
+//! Modules in the order in which data flows: what exists ([`model`]), where it comes from ([`store`]), how leases
+//! become intent ([`backend`], [`firewall`]), what must change ([`plan`]), the only place that changes the host
+//! ([`kernel`], [`netlink`]), and the loop that joins them ([`reconcile`]). Imports point backwards in that list only.
+
+pub mod backend;
+pub mod firewall;
+pub mod kernel;
+pub mod model;
+pub mod netlink;
+pub mod netns;
+pub mod plan;
+pub mod reconcile;
+#[cfg(feature = "store")]
+pub mod store;

@@ -1,0 +1,22 @@
+//! What exists: plain values without I/O. Nothing here names a file, a socket, a clock or a runtime.
+
+pub mod admit;
+pub mod config;
+pub mod dual;
+pub mod json;
+pub mod lease;
+pub mod mac;
+pub mod node;
+pub mod snapshot;
+pub mod subnet;
+pub mod subnet_env;
+pub mod wire;
+
+pub use admit::{Admission, Peer, Refusal};
+pub use config::{ConfigError, NetworkConfig, Pool};
+pub use dual::{Dual, Family};
+pub use lease::{Lease, LeaseAttrs, SubnetKey};
+pub use mac::Mac;
+pub use node::{Identity, LocalNode, Uplink};
+pub use snapshot::ClusterSnapshot;
+pub use subnet_env::SubnetEnv;

@@ -1,0 +1,119 @@
+//! Where leases come from: one trait, and the stores behind it.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::sync::watch;
+
+use crate::model::{ClusterSnapshot, Dual, Lease, LeaseAttrs, Pool, SubnetKey};
+
+#[cfg(feature = "etcd")]
+pub mod etcd;
+pub mod file;
+pub mod memory;
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The network configuration isn't there yet.
+    #[error("there is no network configuration at {at}: {fix}")]
+    NoConfig {
+        /// Key or path that was looked at.
+        at: String,
+        /// What to do about it.
+        fix: String,
+    },
+    /// No subnet of the pool is free.
+    #[error("out of subnets: {0}")]
+    Exhausted(String),
+    /// Other nodes kept taking what was chosen.
+    #[error("no lease after {attempts} attempts: other nodes took each subnet first")]
+    Contended {
+        /// Transactions tried.
+        attempts: u32,
+    },
+    /// The entry isn't there.
+    #[error("no lease {0} in the store")]
+    NotFound(String),
+    /// Credentials or certificates were refused, or can't be read. Trying again won't help until somebody acts.
+    #[error("{0}")]
+    Refused(String),
+    /// The store can't be reached or failed; trying again may help.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// What a node asks for when it wants a lease.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Where subnets come from.
+    pub pools: Dual<Pool>,
+    /// What to announce.
+    pub attrs: LeaseAttrs,
+    /// Subnets held before, best first (state folder, then `subnet.env`). The store adds what it finds under the own
+    /// public address. A subnet that is no longer within the pools, or is held by somebody else, is passed over.
+    pub previous: Vec<Dual<IpNet>>,
+    /// How long the lease lasts without renewal, where the store has such a thing.
+    pub ttl: Duration,
+}
+
+/// How the own lease stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// Held, as far as the store last said.
+    Held,
+    /// The store can't be reached; the lease may still be ours.
+    Unsure {
+        /// Why.
+        reason: String,
+    },
+    /// The key was gone; it is being taken back. Keep programming.
+    Lost {
+        /// How it got lost.
+        reason: String,
+    },
+    /// Somebody else holds (part of) it. It must be given up and another acquired.
+    Taken {
+        /// The other holder's public addresses.
+        by: Dual<IpAddr>,
+    },
+}
+
+/// A place where nodes lease subnets and see each other's leases.
+///
+/// Implementations own their connections and background tasks, end them when dropped, and never block the runtime.
+pub trait LeaseStore {
+    /// The raw text of the network configuration.
+    ///
+    /// # Errors
+    /// [`StoreError::NoConfig`] while there is none.
+    fn config(&self) -> impl Future<Output = Result<String, StoreError>>;
+
+    /// Writes the raw text of the network configuration (`tweedd config set`). The caller has validated it.
+    fn put_config(&self, text: &str) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// Takes a lease: one held before where that's possible, else a free one. Atomic against any number of others.
+    fn acquire(&self, request: &Request) -> impl Future<Output = Result<Lease, StoreError>>;
+
+    /// Keeps a lease that [`LeaseStore::acquire`] returned, until the future is dropped or the lease is
+    /// [`Holding::Taken`]: renews it, restores its key and attributes if somebody removes or edits them, and reports
+    /// each change of its standing. Returns only with `Taken`.
+    fn keep(&self, lease: &Lease, standing: watch::Sender<Holding>) -> impl Future<Output = Dual<IpAddr>>;
+
+    /// Gives a lease up, whoever holds it (`tweedd leases release`).
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if there is none.
+    fn release(&self, key: &SubnetKey) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// One full, linearizable list.
+    fn list(&self) -> impl Future<Output = Result<ClusterSnapshot, StoreError>>;
+
+    /// Follows the store: each change replaces the snapshot in `out` (only when it differs), for ever. Reconnects by
+    /// itself, lists afresh whenever events may have been missed, and at each `relist` notification. The snapshot that
+    /// `out` starts with may hold saved peers with `in_sync == false`; they stay until the first list has arrived.
+    fn follow(&self, out: watch::Sender<Arc<ClusterSnapshot>>, relist: Arc<tokio::sync::Notify>) -> impl Future<Output = ()>;
+}
