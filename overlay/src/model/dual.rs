@@ -87,7 +87,9 @@ impl<T> Dual<T> {
 
     /// The families that have a value, IPv4 first.
     pub fn iter(&self) -> impl Iterator<Item = (Family, &T)> {
-        Family::BOTH.into_iter().filter_map(|family| self.get(family).map(|value| (family, value)))
+        Family::BOTH
+            .into_iter()
+            .filter_map(|family| self.get(family).map(|value| (family, value)))
     }
 
     /// The values, IPv4 first.
@@ -107,19 +109,28 @@ impl<T> Dual<T> {
 
     /// Applies `f` to each value.
     pub fn map<U>(&self, mut f: impl FnMut(Family, &T) -> U) -> Dual<U> {
-        Dual { v4: self.v4.as_ref().map(|v| f(Family::V4, v)), v6: self.v6.as_ref().map(|v| f(Family::V6, v)) }
+        Dual {
+            v4: self.v4.as_ref().map(|v| f(Family::V4, v)),
+            v6: self.v6.as_ref().map(|v| f(Family::V6, v)),
+        }
     }
 
     /// Applies `f` to each value and drops what it answers `None` for.
     pub fn filter_map<U>(&self, mut f: impl FnMut(Family, &T) -> Option<U>) -> Dual<U> {
-        Dual { v4: self.v4.as_ref().and_then(|v| f(Family::V4, v)), v6: self.v6.as_ref().and_then(|v| f(Family::V6, v)) }
+        Dual {
+            v4: self.v4.as_ref().and_then(|v| f(Family::V4, v)),
+            v6: self.v6.as_ref().and_then(|v| f(Family::V6, v)),
+        }
     }
 
     /// Applies a fallible `f` to each value; the first error wins.
     ///
     /// # Errors
     /// The first error that `f` returned.
-    pub fn try_map<U, E>(&self, mut f: impl FnMut(Family, &T) -> Result<U, E>) -> Result<Dual<U>, E> {
+    pub fn try_map<U, E>(
+        &self,
+        mut f: impl FnMut(Family, &T) -> Result<U, E>,
+    ) -> Result<Dual<U>, E> {
         Ok(Dual {
             v4: self.v4.as_ref().map(|v| f(Family::V4, v)).transpose()?,
             v6: self.v6.as_ref().map(|v| f(Family::V6, v)).transpose()?,

@@ -33,7 +33,9 @@ impl FromStr for Mac {
 
     /// Accepts what Go's `ParseMAC` accepts for six bytes: `aa:bb:…`, `aa-bb-…` and `aabb.ccdd.eeff`.
     fn from_str(text: &str) -> Result<Self, MacError> {
-        parse(text).map(Self).ok_or_else(|| MacError(text.to_owned()))
+        parse(text)
+            .map(Self)
+            .ok_or_else(|| MacError(text.to_owned()))
     }
 }
 
@@ -102,7 +104,16 @@ mod tests {
 
     #[test]
     fn what_is_not_six_bytes_is_refused() {
-        for text in ["", "aa", "aa:bb", "aa:bb:cc:dd:ee:ff:00", "aa:bb:cc:dd:ee:fg", "a:b:c:d:e:f", "aab.ccd.eef", "é:bb:cc:dd:ee:ff"] {
+        for text in [
+            "",
+            "aa",
+            "aa:bb",
+            "aa:bb:cc:dd:ee:ff:00",
+            "aa:bb:cc:dd:ee:fg",
+            "a:b:c:d:e:f",
+            "aab.ccd.eef",
+            "é:bb:cc:dd:ee:ff",
+        ] {
             assert!(text.parse::<Mac>().is_err(), "{text}");
         }
     }

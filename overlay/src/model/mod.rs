@@ -12,11 +12,9 @@ pub mod subnet;
 pub mod subnet_env;
 pub mod wire;
 
-pub use admit::{Admission, Peer, Refusal};
 pub use config::{ConfigError, NetworkConfig, Pool};
 pub use dual::{Dual, Family};
 pub use lease::{Lease, LeaseAttrs, SubnetKey};
 pub use mac::Mac;
 pub use node::{Identity, LocalNode, Uplink};
 pub use snapshot::ClusterSnapshot;
-pub use subnet_env::SubnetEnv;

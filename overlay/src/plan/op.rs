@@ -47,8 +47,15 @@ impl Op {
     /// The interface without which this cannot succeed.
     pub fn link(&self) -> Option<&str> {
         match self {
-            Self::DelLink(name) | Self::AddLink(name, _) | Self::SetLink(name, _) | Self::AddAddr(name, _) | Self::DelAddr(name, _) => Some(name),
-            Self::PutNeigh((name, _), _) | Self::DelNeigh((name, _)) | Self::PutFdb((name, _), _) | Self::DelFdb((name, _), _) => Some(name),
+            Self::DelLink(name)
+            | Self::AddLink(name, _)
+            | Self::SetLink(name, _)
+            | Self::AddAddr(name, _)
+            | Self::DelAddr(name, _) => Some(name),
+            Self::PutNeigh((name, _), _)
+            | Self::DelNeigh((name, _))
+            | Self::PutFdb((name, _), _)
+            | Self::DelFdb((name, _), _) => Some(name),
             Self::PutRoute(_, route) | Self::DelRoute(_, route) => match &route.next_hop {
                 NextHop::Via { dev, .. } => Some(dev),
                 NextHop::Blackhole => None,
@@ -60,13 +67,19 @@ impl Op {
     /// The object alone, without the wanted value: what a fight with another program is counted by.
     pub fn object(&self) -> String {
         match self {
-            Self::DelLink(name) | Self::AddLink(name, _) | Self::SetLink(name, _) => format!("link {name}"),
+            Self::DelLink(name) | Self::AddLink(name, _) | Self::SetLink(name, _) => {
+                format!("link {name}")
+            }
             Self::AddAddr(name, net) | Self::DelAddr(name, net) => format!("addr {net} dev {name}"),
             Self::SetSysctl(key, _) => format!("sysctl {key}"),
             Self::Firewall(_) => "nftables table".to_owned(),
             Self::ForeignForward(family, _) => format!("{family} FORWARD accept rules"),
-            Self::PutNeigh((name, addr), _) | Self::DelNeigh((name, addr)) => format!("neigh {addr} dev {name}"),
-            Self::PutFdb((name, mac), _) | Self::DelFdb((name, mac), _) => format!("fdb {mac} dev {name}"),
+            Self::PutNeigh((name, addr), _) | Self::DelNeigh((name, addr)) => {
+                format!("neigh {addr} dev {name}")
+            }
+            Self::PutFdb((name, mac), _) | Self::DelFdb((name, mac), _) => {
+                format!("fdb {mac} dev {name}")
+            }
             Self::PutRoute(key, _) | Self::DelRoute(key, _) => format!("route {}", key.dst),
         }
     }
@@ -82,10 +95,16 @@ impl fmt::Display for Op {
             Self::DelAddr(name, net) => write!(f, "delete addr {net} dev {name}"),
             Self::SetSysctl(key, value) => write!(f, "set sysctl {key} = {value}"),
             Self::Firewall(change) => write!(f, "{change}"),
-            Self::ForeignForward(family, wanted) => write!(f, "put {family} FORWARD accept rules: {wanted}"),
-            Self::PutNeigh((name, addr), mac) => write!(f, "put neigh {addr} lladdr {mac} dev {name} permanent"),
+            Self::ForeignForward(family, wanted) => {
+                write!(f, "put {family} FORWARD accept rules: {wanted}")
+            }
+            Self::PutNeigh((name, addr), mac) => {
+                write!(f, "put neigh {addr} lladdr {mac} dev {name} permanent")
+            }
             Self::DelNeigh((name, addr)) => write!(f, "delete neigh {addr} dev {name}"),
-            Self::PutFdb((name, mac), dst) => write!(f, "put fdb {mac} dst {dst} dev {name} self permanent"),
+            Self::PutFdb((name, mac), dst) => {
+                write!(f, "put fdb {mac} dst {dst} dev {name} self permanent")
+            }
             Self::DelFdb((name, mac), dst) => write!(f, "delete fdb {mac} dst {dst} dev {name}"),
             Self::PutRoute(key, route) => write!(f, "put route {} {route}", key.dst),
             Self::DelRoute(key, route) => write!(f, "delete route {} {route}", key.dst),
@@ -109,7 +128,13 @@ impl fmt::Display for Link {
             LinkKind::Other(kind) if kind.is_empty() => f.write_str("device")?,
             LinkKind::Other(kind) => f.write_str(kind)?,
         }
-        write!(f, " mtu {} address {}{}", self.mtu, self.mac, if self.up { " up" } else { " down" })
+        write!(
+            f,
+            " mtu {} address {}{}",
+            self.mtu,
+            self.mac,
+            if self.up { " up" } else { " down" }
+        )
     }
 }
 
@@ -117,7 +142,11 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.next_hop {
             NextHop::Blackhole => f.write_str("blackhole"),
-            NextHop::Via { gateway, dev, onlink } => {
+            NextHop::Via {
+                gateway,
+                dev,
+                onlink,
+            } => {
                 if let Some(gateway) = gateway {
                     write!(f, "via {gateway} ")?;
                 }

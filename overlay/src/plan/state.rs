@@ -75,7 +75,10 @@ impl RouteKey {
             Family::V4 => 0,
             Family::V6 => 1024,
         };
-        Self { dst: dst.trunc(), metric }
+        Self {
+            dst: dst.trunc(),
+            metric,
+        }
     }
 }
 

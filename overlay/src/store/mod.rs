@@ -101,7 +101,11 @@ pub trait LeaseStore {
     /// Keeps a lease that [`LeaseStore::acquire`] returned, until the future is dropped or the lease is
     /// [`Holding::Taken`]: renews it, restores its key and attributes if somebody removes or edits them, and reports
     /// each change of its standing. Returns only with `Taken`.
-    fn keep(&self, lease: &Lease, standing: watch::Sender<Holding>) -> impl Future<Output = Dual<IpAddr>>;
+    fn keep(
+        &self,
+        lease: &Lease,
+        standing: watch::Sender<Holding>,
+    ) -> impl Future<Output = Dual<IpAddr>>;
 
     /// Gives a lease up, whoever holds it (`tweedd leases release`).
     ///
@@ -115,5 +119,9 @@ pub trait LeaseStore {
     /// Follows the store: each change replaces the snapshot in `out` (only when it differs), for ever. Reconnects by
     /// itself, lists afresh whenever events may have been missed, and at each `relist` notification. The snapshot that
     /// `out` starts with may hold saved peers with `in_sync == false`; they stay until the first list has arrived.
-    fn follow(&self, out: watch::Sender<Arc<ClusterSnapshot>>, relist: Arc<tokio::sync::Notify>) -> impl Future<Output = ()>;
+    fn follow(
+        &self,
+        out: watch::Sender<Arc<ClusterSnapshot>>,
+        relist: Arc<tokio::sync::Notify>,
+    ) -> impl Future<Output = ()>;
 }

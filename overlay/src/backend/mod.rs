@@ -1,0 +1,1 @@
+//! How leases become intent. Pure.

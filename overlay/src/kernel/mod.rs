@@ -1,0 +1,29 @@
+//! The only place that changes the host.
+
+use crate::plan::{KernelState, Op, Scope};
+
+/// What a kernel can do for the reconciler: one dump, one change at a time.
+pub trait Kernel {
+    /// Everything of ours that the kernel holds, within `scope`, from one set of dumps.
+    ///
+    /// # Errors
+    /// When a dump fails for another reason than the kernel marking it interrupted (those are repeated).
+    fn observe(&mut self, scope: &Scope) -> Result<KernelState, KernelError>;
+
+    /// Makes one change. Puts replace what is there; deletes of what is gone succeed.
+    ///
+    /// # Errors
+    /// The operation in words and the kernel's answer.
+    fn apply(&mut self, op: &Op) -> Result<(), KernelError>;
+}
+
+/// A call to the kernel that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+pub struct KernelError {
+    /// The operation, naming its object.
+    pub what: String,
+    /// The kernel's answer.
+    #[source]
+    pub source: std::io::Error,
+}

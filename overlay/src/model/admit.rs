@@ -1,0 +1,1 @@
+//! Which leases become peers, and why the others don't.

@@ -1,0 +1,1 @@
+//! Reading JSON by the rules of Go.

@@ -1,0 +1,1 @@
+//! Subnet arithmetic and the choice of a free subnet.

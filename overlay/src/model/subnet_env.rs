@@ -1,0 +1,1 @@
+//! The file `subnet.env`: what the agent tells the CNI plugin.

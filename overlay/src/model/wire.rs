@@ -1,0 +1,1 @@
+//! flannel's formats: lease values, keys.

@@ -1,0 +1,1 @@
+//! Thin blocking layer over rtnetlink messages, shared by the agent and the plugin.

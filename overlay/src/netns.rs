@@ -1,0 +1,1 @@
+//! Network namespaces: open by path, run a closure inside, on its own thread.
