@@ -1,1 +1,145 @@
-//! How leases become intent. Pure.
+//! How leases become intent: one pure function a backend, from the admitted peers to the kernel's objects.
+
+mod host_gw;
+mod vxlan;
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+pub use vxlan::Vxlan;
+
+use crate::model::json::Object;
+use crate::model::{Admission, ConfigError, Dual, Family, Identity, LocalNode, Mac, NetworkConfig};
+use crate::plan::KernelState;
+
+/// How packets get to the other nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Kernel VXLAN: a VTEP, and a neighbour entry, an FDB entry and a route a peer.
+    Vxlan(Vxlan),
+    /// Routes by way of the peers themselves; they must be neighbours on the uplink.
+    HostGw,
+    /// A lease and nothing else.
+    Alloc,
+}
+
+/// The VXLAN port that must be open to peers only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunnelPort {
+    /// UDP port, host byte order.
+    pub port: u16,
+    /// VXLAN network identifier.
+    pub vni: u32,
+}
+
+impl Backend {
+    /// The backends there are, by the names that `Backend.Type` takes.
+    pub const NAMES: [&'static str; 3] = ["vxlan", "host-gw", "alloc"];
+
+    /// Reads the `Backend` object of a network configuration. The second value lists keys that no backend knows.
+    ///
+    /// # Errors
+    /// When the type is unknown, or a key's value is not allowed.
+    pub fn parse(config: &NetworkConfig) -> Result<(Self, Vec<String>), ConfigError> {
+        let options = Object::from(&config.backend);
+        let (backend, known): (Self, &[&str]) = match config.backend_type.as_str() {
+            "vxlan" => (Self::Vxlan(Vxlan::parse(&options)?), Vxlan::KEYS),
+            "host-gw" => (Self::HostGw, &["Type"]),
+            "alloc" => (Self::Alloc, &["Type"]),
+            other => {
+                return Err(ConfigError(format!(
+                    "Backend.Type {other:?} is not supported; this version has {}",
+                    Self::NAMES.join(", ")
+                )));
+            }
+        };
+        let unknown = options.unknown_keys(known).into_iter();
+        let unknown = unknown.map(|key| format!("Backend.{key}")).collect();
+        Ok((backend, unknown))
+    }
+
+    /// The name to announce in the lease; empty where flannel announces none.
+    pub fn wire_type(&self) -> &'static str {
+        match self {
+            Self::Vxlan(_) => "vxlan",
+            Self::HostGw => "host-gw",
+            Self::Alloc => "",
+        }
+    }
+
+    /// What to announce in the lease, for each family that has a subnet.
+    pub fn announce<T>(&self, identity: &Identity, families: &Dual<T>) -> Dual<Value> {
+        match self {
+            Self::Vxlan(vxlan) => families.map(|family, _| vxlan.announce(identity.mac(family))),
+            Self::HostGw | Self::Alloc => Dual::default(),
+        }
+    }
+
+    /// The MTU of the pods' interfaces in bytes, given the uplink's. It fits every enabled family: the underlay's IPv6
+    /// header takes 20 bytes more than IPv4's.
+    ///
+    /// # Errors
+    /// When what is left would be below what IP needs (576 bytes, with IPv6 1280).
+    pub fn mtu<T>(&self, uplink_mtu: u32, families: &Dual<T>) -> Result<u32, ConfigError> {
+        let mtu = match self {
+            Self::Vxlan(vxlan) => vxlan.pod_mtu(uplink_mtu, families),
+            Self::HostGw | Self::Alloc => uplink_mtu,
+        };
+        let least = if families.v6.is_some() { 1280 } else { 576 };
+        if mtu < least {
+            return Err(ConfigError(format!(
+                "an MTU of {mtu} bytes would be left for pods (the uplink has {uplink_mtu}), {least} are needed; \
+                 raise the uplink's MTU or Backend.MTU"
+            )));
+        }
+        Ok(mtu)
+    }
+
+    /// Names of the interfaces that are ours with this backend, whichever families are enabled.
+    pub fn link_names(&self) -> BTreeSet<String> {
+        match self {
+            Self::Vxlan(vxlan) => vxlan.link_names(),
+            Self::HostGw | Self::Alloc => BTreeSet::new(),
+        }
+    }
+
+    /// The name of one family's VTEP, where the backend has one.
+    pub fn link_name(&self, family: Family) -> Option<String> {
+        match self {
+            Self::Vxlan(vxlan) => Some(vxlan.link_name(family)),
+            Self::HostGw | Self::Alloc => None,
+        }
+    }
+
+    /// The MAC in data that [`Backend::announce`] made.
+    pub fn announced_mac(&self, data: &Value) -> Option<Mac> {
+        match self {
+            Self::Vxlan(_) => vxlan::read_mac(Some(data)).ok(),
+            Self::HostGw | Self::Alloc => None,
+        }
+    }
+
+    /// The tunnel port to be closed to strangers, where there is one.
+    pub fn tunnel_port(&self) -> Option<TunnelPort> {
+        match self {
+            Self::Vxlan(vxlan) => Some(TunnelPort {
+                port: vxlan.port,
+                vni: vxlan.vni,
+            }),
+            Self::HostGw | Self::Alloc => None,
+        }
+    }
+
+    /// Adds what this backend wants from the kernel; peers whose data can't be used move to the refused.
+    pub fn program(&self, node: &LocalNode, alias: &str, peers: &mut Admission) -> KernelState {
+        match self {
+            Self::Vxlan(vxlan) => vxlan.program(node, alias, peers),
+            Self::HostGw => host_gw::program(node, peers),
+            Self::Alloc => KernelState::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ pub mod subnet;
 pub mod subnet_env;
 pub mod wire;
 
+pub use admit::{Admission, Peer, PeerSide, Refusal};
 pub use config::{ConfigError, NetworkConfig, Pool};
 pub use dual::{Dual, Family};
 pub use lease::{Lease, LeaseAttrs, SubnetKey};

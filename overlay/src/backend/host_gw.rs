@@ -1,0 +1,48 @@
+//! Backend `host-gw`: each peer's subnet is routed by way of the peer. Without a tunnel there is no overhead, but every
+//! peer must be a neighbour on the uplink.
+
+use crate::model::admit::PeerSide;
+use crate::model::{Admission, LocalNode, Refusal};
+use crate::plan::{KernelState, NextHop, ROUTE_PROTOCOL, Route, RouteKey};
+
+pub(super) fn program(node: &LocalNode, admission: &mut Admission) -> KernelState {
+    let mut state = KernelState::default();
+    let mut refused = Vec::new();
+    for (key, peer) in &admission.peers {
+        let mut sides = peer.sides.values();
+        match sides.find(|side| !node.uplink.reaches_directly(&side.public)) {
+            Some(far) => refused.push((*key, unreachable(node, far))),
+            None => {
+                let routes = peer.sides.values().map(|side| direct_route(node, side));
+                state.routes.extend(routes);
+            }
+        }
+    }
+    for (key, reason) in refused {
+        admission.refuse(key, reason);
+    }
+    state
+}
+
+/// The route to a peer that is a neighbour on the uplink.
+pub(super) fn direct_route(node: &LocalNode, side: &PeerSide) -> (RouteKey, Route) {
+    let next_hop = NextHop::Via {
+        gateway: Some(side.public),
+        dev: node.uplink.name.clone(),
+        onlink: false,
+    };
+    (
+        RouteKey::of(side.subnet),
+        Route {
+            next_hop,
+            protocol: ROUTE_PROTOCOL,
+        },
+    )
+}
+
+fn unreachable(node: &LocalNode, side: &PeerSide) -> Refusal {
+    Refusal::BadData(format!(
+        "{} is not a neighbour on {}: host-gw needs all nodes on one link (backend vxlan with DirectRouting does not)",
+        side.public, node.uplink.name
+    ))
+}

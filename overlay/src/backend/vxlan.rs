@@ -1,0 +1,288 @@
+//! Backend `vxlan`: a VTEP for each family, and for each peer a permanent neighbour entry, a permanent FDB entry and an
+//! onlink route. Names, addresses and announced data are flannel's, so that both can share a network.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use super::host_gw::direct_route;
+use crate::model::admit::PeerSide;
+use crate::model::json::{JsonError, Object};
+use crate::model::{Admission, ConfigError, Dual, Family, LocalNode, Mac, Refusal, SubnetKey};
+use crate::plan::{
+    KernelState, Link, LinkKind, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Vxlan as VxlanLink,
+};
+
+/// The Linux kernel's default VXLAN port, which flannel uses unless told otherwise. IANA's is 4789.
+const DEFAULT_PORT: u16 = 8472;
+/// Outer Ethernet is not counted: inner Ethernet 14, VXLAN 8, UDP 8, IPv4 20 bytes.
+const OVERHEAD_V4: u32 = 50;
+/// As above with an outer IPv6 header of 40 bytes.
+const OVERHEAD_V6: u32 = 70;
+const MAX_VNI: u64 = (1 << 24) - 1;
+
+/// The MACs of a peer's VTEPs, for each family that goes through the tunnel.
+type Macs = BTreeMap<SubnetKey, Dual<Mac>>;
+
+/// The options of the backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vxlan {
+    /// VXLAN network identifier, 1 to 2^24 - 1.
+    pub vni: u32,
+    /// UDP port.
+    pub port: u16,
+    /// MTU of the underlay in bytes, where it isn't the uplink's.
+    pub mtu: Option<u32>,
+    /// Group based policy extension.
+    pub gbp: bool,
+    /// Whether VTEPs learn addresses from packets.
+    pub learning: bool,
+    /// Peers that are neighbours on the uplink are routed to directly.
+    pub direct_routing: bool,
+}
+
+impl Vxlan {
+    pub(super) const KEYS: &[&str] = &[
+        "Type",
+        "VNI",
+        "Port",
+        "MTU",
+        "GBP",
+        "Learning",
+        "DirectRouting",
+        "MacPrefix",
+        "Name",
+    ];
+
+    pub(super) fn parse(options: &Object) -> Result<Self, ConfigError> {
+        let vni = number(options, "VNI", 1, 1, MAX_VNI)?;
+        let port = number(options, "Port", 0, 0, u16::MAX.into())?;
+        let mtu = number(options, "MTU", 0, 0, u16::MAX.into())?;
+        Ok(Self {
+            vni: u32::try_from(vni).unwrap_or(1),
+            port: u16::try_from(port)
+                .ok()
+                .filter(|port| *port != 0)
+                .unwrap_or(DEFAULT_PORT),
+            mtu: u32::try_from(mtu).ok().filter(|mtu| *mtu != 0),
+            gbp: switch(options, "GBP")?,
+            learning: switch(options, "Learning")?,
+            direct_routing: switch(options, "DirectRouting")?,
+        })
+    }
+
+    /// `{"VNI":…,"VtepMAC":"…"}` in this order, without spaces: flannel reads its own back by splitting the text.
+    pub(super) fn announce(&self, mac: Mac) -> Value {
+        json!({ "VNI": self.vni, "VtepMAC": mac.to_string() })
+    }
+
+    pub(super) fn pod_mtu<T>(&self, uplink_mtu: u32, families: &Dual<T>) -> u32 {
+        let links = families.map(|family, _| self.link_mtu(uplink_mtu, family));
+        links.values().min().copied().unwrap_or(uplink_mtu)
+    }
+
+    fn link_mtu(&self, uplink_mtu: u32, family: Family) -> u32 {
+        let overhead = match family {
+            Family::V4 => OVERHEAD_V4,
+            Family::V6 => OVERHEAD_V6,
+        };
+        self.mtu.unwrap_or(uplink_mtu).saturating_sub(overhead)
+    }
+
+    pub(super) fn link_name(&self, family: Family) -> String {
+        match family {
+            Family::V4 => format!("flannel.{}", self.vni),
+            Family::V6 => format!("flannel-v6.{}", self.vni),
+        }
+    }
+
+    pub(super) fn link_names(&self) -> BTreeSet<String> {
+        Family::BOTH
+            .into_iter()
+            .map(|family| self.link_name(family))
+            .collect()
+    }
+
+    pub(super) fn program(
+        &self,
+        node: &LocalNode,
+        alias: &str,
+        admission: &mut Admission,
+    ) -> KernelState {
+        let mut state = KernelState::default();
+        for (family, subnet) in node.subnets.iter() {
+            self.add_vtep(&mut state, node, alias, family, subnet);
+        }
+        let macs = self.resolve_all(node, admission);
+        for (key, peer) in &admission.peers {
+            for (family, side) in peer.sides.iter() {
+                let mac = macs.get(key).and_then(|macs| macs.get(family)).copied();
+                self.add_peer(&mut state, node, family, side, mac);
+            }
+        }
+        state
+    }
+
+    /// The MACs of all peers that are reached through the tunnel. Peers whose data can't be used, and the younger of two
+    /// that announce one MAC, are refused.
+    fn resolve_all(&self, node: &LocalNode, admission: &mut Admission) -> Macs {
+        let mut macs = Macs::new();
+        let mut owners: BTreeMap<(Family, Mac), SubnetKey> = BTreeMap::new();
+        let mut refused = Vec::new();
+        let mut by_age: Vec<_> = admission.peers.iter().collect();
+        by_age.sort_by_key(|(key, peer)| (peer.created, **key));
+        for (key, peer) in by_age {
+            let resolved = peer.sides.try_map(|_, side| self.resolve(node, side));
+            let resolved = resolved.map(|found| found.filter_map(|_, mac| *mac));
+            let clash = |found: &Dual<Mac>| {
+                let mut pairs = found.iter();
+                pairs.find_map(|(family, mac)| Some((*mac, *owners.get(&(family, *mac))?)))
+            };
+            match resolved.map(|found| (clash(&found), found)) {
+                Ok((None, found)) => {
+                    owners.extend(found.iter().map(|(family, mac)| ((family, *mac), *key)));
+                    macs.insert(*key, found);
+                }
+                Ok((Some((mac, older)), _)) => {
+                    let reason = format!("VtepMAC {mac} is that of the older lease {older}");
+                    refused.push((*key, Refusal::BadData(reason)));
+                }
+                Err(reason) => refused.push((*key, reason)),
+            }
+        }
+        for (key, reason) in refused {
+            admission.refuse(key, reason);
+        }
+        macs
+    }
+
+    fn add_vtep(
+        &self,
+        state: &mut KernelState,
+        node: &LocalNode,
+        alias: &str,
+        family: Family,
+        subnet: &IpNet,
+    ) {
+        let Some(local) = node.uplink.addrs.get(family) else {
+            return;
+        };
+        let name = self.link_name(family);
+        let kind = LinkKind::Vxlan(VxlanLink {
+            vni: self.vni,
+            port: self.port,
+            local: *local,
+            underlay: node.uplink.name.clone(),
+            learning: self.learning,
+            gbp: self.gbp,
+        });
+        let link = Link {
+            kind,
+            mtu: self.link_mtu(node.uplink.mtu, family),
+            mac: node.identity.mac(family),
+            up: true,
+            alias: alias.to_owned(),
+        };
+        state
+            .addrs
+            .insert((name.clone(), IpNet::from(subnet.network())));
+        if family == Family::V6 {
+            state
+                .sysctls
+                .insert(format!("net/ipv6/conf/{name}/accept_ra"), "0".to_owned());
+        }
+        state.links.insert(name, link);
+    }
+
+    /// The peer's MAC; none where it is routed to directly.
+    fn resolve(&self, node: &LocalNode, side: &PeerSide) -> Result<Option<Mac>, Refusal> {
+        if self.is_direct(node, side) {
+            return Ok(None);
+        }
+        let bad = |reason: String| Refusal::BadData(reason);
+        let mac = read_mac(side.data.as_ref()).map_err(bad)?;
+        if Family::BOTH
+            .into_iter()
+            .any(|family| node.identity.mac(family) == mac)
+        {
+            return Err(bad(format!("VtepMAC {mac} is this node's own")));
+        }
+        Ok(Some(mac))
+    }
+
+    fn is_direct(&self, node: &LocalNode, side: &PeerSide) -> bool {
+        self.direct_routing && node.uplink.reaches_directly(&side.public)
+    }
+
+    fn add_peer(
+        &self,
+        state: &mut KernelState,
+        node: &LocalNode,
+        family: Family,
+        side: &PeerSide,
+        mac: Option<Mac>,
+    ) {
+        let Some(mac) = mac else {
+            let (key, route) = direct_route(node, side);
+            state.routes.insert(key, route);
+            return;
+        };
+        let name = self.link_name(family);
+        let gateway = side.subnet.network();
+        state.neighs.insert((name.clone(), gateway), mac);
+        state.fdb.insert((name.clone(), mac), side.public);
+        let next_hop = NextHop::Via {
+            gateway: Some(gateway),
+            dev: name,
+            onlink: true,
+        };
+        state.routes.insert(
+            RouteKey::of(side.subnet),
+            Route {
+                next_hop,
+                protocol: ROUTE_PROTOCOL,
+            },
+        );
+    }
+}
+
+/// The MAC that a peer announces, or why there is none.
+pub(super) fn read_mac(data: Option<&Value>) -> Result<Mac, String> {
+    let data = data.and_then(Value::as_object);
+    let data = data.ok_or("there is none; vxlan needs VtepMAC")?;
+    let text = Object::from(data)
+        .string("VtepMAC")
+        .map_err(|error| error.to_string())?;
+    let text = text.ok_or("VtepMAC is missing")?;
+    let mac: Mac = text.parse().map_err(|error| format!("VtepMAC {error}"))?;
+    if mac.is_unicast() {
+        Ok(mac)
+    } else {
+        Err(format!("VtepMAC {mac} is not a unicast address"))
+    }
+}
+
+fn number(
+    options: &Object,
+    key: &str,
+    default: u64,
+    min: u64,
+    max: u64,
+) -> Result<u64, ConfigError> {
+    let number = options.u64(key).map_err(in_backend)?.unwrap_or(default);
+    if (min..=max).contains(&number) {
+        return Ok(number);
+    }
+    Err(ConfigError(format!(
+        "Backend.{key} is {number}; it must be a whole number from {min} to {max}"
+    )))
+}
+
+fn switch(options: &Object, key: &str) -> Result<bool, ConfigError> {
+    Ok(options.bool(key).map_err(in_backend)?.unwrap_or(false))
+}
+
+fn in_backend(error: JsonError) -> ConfigError {
+    ConfigError(format!("Backend.{error}"))
+}

@@ -1,0 +1,179 @@
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{Identity, LeaseAttrs, Mac, NetworkConfig, Uplink, lease::Term};
+
+fn pools() -> Dual<Pool> {
+    let text = r#"{"Network":"10.244.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:10:244::/48"}"#;
+    NetworkConfig::parse(text).unwrap().0.pools
+}
+
+fn node() -> LocalNode {
+    let addr: IpAddr = "198.18.0.1".parse().unwrap();
+    LocalNode {
+        uplink: Uplink {
+            name: "eth0".into(),
+            index: 2,
+            mtu: 1500,
+            addrs: Dual {
+                v4: Some(addr),
+                v6: None,
+            },
+            onlink: vec![],
+        },
+        public: Dual {
+            v4: Some(addr),
+            v6: None,
+        },
+        identity: Identity {
+            vtep_mac: Mac([2; 6]),
+            vtep_mac_v6: Mac([2; 6]),
+        },
+        subnets: Dual {
+            v4: Some("10.244.1.0/24".parse().unwrap()),
+            v6: None,
+        },
+    }
+}
+
+fn lease(subnet: &str, public: &str, created: u64) -> Lease {
+    Lease {
+        key: SubnetKey(Dual::of_nets([subnet.parse().unwrap()])),
+        attrs: LeaseAttrs {
+            public: Dual::of_addrs([public.parse().unwrap()]),
+            backend_type: "vxlan".into(),
+            data: Dual::default(),
+        },
+        node: None,
+        created,
+        term: Term::Leased,
+    }
+}
+
+fn admitted(leases: Vec<Lease>) -> Admission {
+    let leases = leases.into_iter().map(|lease| (lease.key, lease)).collect();
+    let snapshot = ClusterSnapshot {
+        leases,
+        ..ClusterSnapshot::default()
+    };
+    admit(&pools(), &node(), "vxlan", &snapshot)
+}
+
+fn only_refusal(bad: Lease) -> Refusal {
+    let key = bad.key;
+    let mut admission = admitted(vec![bad, lease("10.244.9.0/24", "198.18.0.9", 1)]);
+    assert_eq!(
+        admission.peers.len(),
+        1,
+        "the sound lease beside it stays a peer"
+    );
+    admission.refused.remove(&key).expect("refused")
+}
+
+#[test]
+fn the_own_lease_is_neither_peer_nor_refused() {
+    let admission = admitted(vec![lease("10.244.1.0/24", "198.18.0.1", 1)]);
+    assert_eq!(admission, Admission::default());
+}
+
+#[test]
+fn a_subnet_outside_the_network_is_refused() {
+    let refusal = only_refusal(lease("10.245.1.0/24", "198.18.0.2", 2));
+    assert_eq!(
+        refusal.to_string(),
+        "subnet 10.245.1.0/24 is outside the network 10.244.0.0/16"
+    );
+}
+
+#[test]
+fn a_subnet_that_overlaps_ours_is_refused() {
+    for subnet in ["10.244.1.128/25", "10.244.0.0/23"] {
+        let refusal = only_refusal(lease(subnet, "198.18.0.2", 2));
+        assert!(matches!(refusal, Refusal::OverlapsOwn { .. }), "{refusal}");
+    }
+}
+
+#[test]
+fn of_two_overlapping_leases_the_older_one_stays() {
+    for subnet in ["10.244.8.0/23", "10.244.9.64/26"] {
+        let refusal = only_refusal(lease(subnet, "198.18.0.2", 2));
+        assert!(matches!(refusal, Refusal::Overlaps { .. }), "{refusal}");
+    }
+    let old = lease("10.244.8.0/23", "198.18.0.2", 0);
+    let admission = admitted(vec![old.clone(), lease("10.244.9.0/24", "198.18.0.9", 1)]);
+    assert!(admission.peers.contains_key(&old.key));
+}
+
+#[test]
+fn our_own_public_address_is_refused() {
+    let refusal = only_refusal(lease("10.244.2.0/24", "198.18.0.1", 2));
+    assert_eq!(
+        refusal,
+        Refusal::OwnPublicAddress("198.18.0.1".parse().unwrap())
+    );
+}
+
+#[test]
+fn addresses_that_no_node_can_have_are_refused() {
+    for addr in ["0.0.0.0", "224.0.0.1", "127.0.0.1", "255.255.255.255"] {
+        let refusal = only_refusal(lease("10.244.2.0/24", addr, 2));
+        assert!(matches!(refusal, Refusal::BadPublicAddress(_)), "{refusal}");
+    }
+}
+
+#[test]
+fn a_lease_of_another_backend_is_passed_over() {
+    let mut other = lease("10.244.2.0/24", "198.18.0.2", 2);
+    other.attrs.backend_type = "wireguard".into();
+    assert_eq!(only_refusal(other).label(), "other_backend");
+}
+
+#[test]
+fn a_family_that_is_off_here_is_ignored() {
+    let mut dual = lease("10.244.2.0/24", "198.18.0.2", 2);
+    dual.key.0.v6 = Some("2001:db8::/64".parse().unwrap());
+    let v4_only = Dual {
+        v6: None,
+        ..pools()
+    };
+    let snapshot = ClusterSnapshot {
+        leases: [(dual.key, dual.clone())].into(),
+        ..ClusterSnapshot::default()
+    };
+    let admission = admit(&v4_only, &node(), "vxlan", &snapshot);
+    assert!(admission.peers[&dual.key].sides.v6.is_none());
+}
+
+proptest! {
+    /// Against the slow way: every pair compared.
+    #[test]
+    fn admitted_peers_never_overlap_and_none_is_refused_without_cause(
+        entries in prop::collection::vec((0_u32..64, 20_u8..28, any::<u8>()), 0..40),
+    ) {
+        let leases: Vec<Lease> = entries.iter().enumerate().map(|(index, (n, len, created))| {
+            let base = std::net::Ipv4Addr::from(0x0af4_0200 + n * 64);
+            let subnet = ipnet::Ipv4Net::new(base, *len).unwrap().trunc();
+            lease(&subnet.to_string(), &format!("198.18.1.{index}"), (*created).into())
+        }).filter(|lease| lease.attrs.public.v4 != Some("198.18.1.0".parse().unwrap())).collect();
+        let admission = admitted(leases);
+        let nets: Vec<IpNet> = admission.peers.keys().map(|key| key.0.v4.unwrap()).collect();
+        let own: IpNet = "10.244.1.0/24".parse().unwrap();
+        for (index, net) in nets.iter().enumerate() {
+            prop_assert!(!net.contains(&own) && !own.contains(net));
+            for other in &nets[index + 1..] {
+                prop_assert!(!net.contains(other) && !other.contains(net), "{net} {other}");
+            }
+        }
+        for (key, refusal) in &admission.refused {
+            let net = key.0.v4.unwrap();
+            let cause = match refusal {
+                Refusal::Overlaps { older, .. } => older.0.v4.unwrap(),
+                Refusal::OverlapsOwn { own, .. } => *own,
+                other => panic!("{net}: {other}"),
+            };
+            prop_assert!(net.contains(&cause) || cause.contains(&net));
+        }
+    }
+}
