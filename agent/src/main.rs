@@ -1,1 +1,46 @@
-fn main() {}
+//! `tweedd`: the per-node agent of the Tweed overlay network, and its operator commands.
+//! Parse, dispatch, exit code; everything else is below.
+
+mod cli;
+mod command;
+mod files;
+mod flags;
+mod flannel_args;
+mod flanneld;
+mod go_values;
+mod instance;
+mod lock;
+mod options;
+mod secret;
+mod settings;
+mod state_dir;
+mod telemetry;
+mod uplink;
+
+use std::process::ExitCode;
+
+use settings::UsageError;
+
+/// Exit code for a command line or environment that can't be used (`EX_USAGE`).
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let invocation = match cli::read(std::env::args_os()) {
+        Ok(invocation) => invocation,
+        Err(error) => {
+            // Nothing sensible is left to do when even standard error is closed.
+            let _ = error.print();
+            return match error.use_stderr() {
+                true => ExitCode::from(USAGE),
+                false => ExitCode::SUCCESS,
+            };
+        }
+    };
+    command::dispatch(invocation).unwrap_or_else(|error| {
+        eprintln!("tweedd: {error:#}");
+        match error.is::<UsageError>() {
+            true => ExitCode::from(USAGE),
+            false => ExitCode::FAILURE,
+        }
+    })
+}

@@ -1,0 +1,126 @@
+//! `tweedd docker-opts`: Docker's options for this node's subnet, as flannel's `mk-docker-opts.sh` writes them.
+//!
+//! Same options, same output. Different on purpose: a value of the environment keeps its blanks, and a relative path is
+//! one.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+
+use crate::cli::DockerOptsArgs;
+use crate::files;
+
+use super::print;
+
+/// Prefix of the variables that hold one option each. Such variables in the environment are taken over.
+const PREFIX: &str = "DOCKER_OPT_";
+
+/// What was written.
+#[derive(Debug, Serialize)]
+struct Written<'a> {
+    file: &'a Path,
+    options: BTreeMap<String, String>,
+}
+
+/// Writes the file.
+///
+/// # Errors
+/// If `subnet.env` can't be understood, or the file can't be written; nothing is written then.
+pub fn docker_opts(args: &DockerOptsArgs) -> anyhow::Result<()> {
+    let subnet_env = match std::fs::read_to_string(&args.subnet_file) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => {
+            return Err(error).with_context(|| format!("read {}", args.subnet_file.display()));
+        }
+    };
+    let environment: BTreeMap<String, String> = std::env::vars().collect();
+    let options = options(subnet_env.as_deref(), args, &environment)
+        .with_context(|| format!("in {}", args.subnet_file.display()))?;
+    files::replace(&args.docker_env, render(&options).as_bytes(), 0o644)?;
+    let written = Written {
+        file: &args.docker_env,
+        options,
+    };
+    print::result(args.output.output, "", &written)
+}
+
+/// The variables to write, by name.
+fn options(
+    subnet_env: Option<&str>,
+    args: &DockerOptsArgs,
+    environment: &BTreeMap<String, String>,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    let single = single(subnet_env.unwrap_or_default(), args, environment)?;
+    let both = args.individual == args.combined;
+    let mut options = BTreeMap::new();
+    if args.combined || both {
+        let mut line = environment
+            .get(&args.key)
+            .filter(|value| !value.is_empty())
+            .map_or_else(String::new, |value| format!("{value} "));
+        for value in single.values() {
+            line += &format!(" {value}");
+        }
+        options.insert(args.key.clone(), line);
+    }
+    if args.individual || both {
+        options.extend(single);
+    }
+    Ok(options)
+}
+
+/// One variable an option: those of the environment, and ours.
+fn single(
+    subnet_env: &str,
+    args: &DockerOptsArgs,
+    environment: &BTreeMap<String, String>,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut options: BTreeMap<String, String> = environment
+        .iter()
+        .filter(|(name, _)| name.starts_with(PREFIX))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let mut set = |name: &str, value: String| options.insert(format!("{PREFIX}{name}"), value);
+    for (key, value) in subnet_env.lines().filter_map(|line| line.split_once('=')) {
+        match (key.trim(), unquoted(value)) {
+            (_, "") => None,
+            ("FLANNEL_SUBNET", subnet) => set("BIP", format!("--bip={subnet}")),
+            ("FLANNEL_MTU", mtu) => set("MTU", format!("--mtu={mtu}")),
+            ("FLANNEL_IPMASQ", _) if args.no_ip_masq => None,
+            // Docker masquerades exactly when the agent doesn't.
+            ("FLANNEL_IPMASQ", "true") => set("IPMASQ", "--ip-masq=false".to_owned()),
+            ("FLANNEL_IPMASQ", "false") => set("IPMASQ", "--ip-masq=true".to_owned()),
+            ("FLANNEL_IPMASQ", other) => bail!("FLANNEL_IPMASQ is {other:?}, not true or false"),
+            _ => None,
+        };
+    }
+    Ok(options)
+}
+
+fn unquoted(value: &str) -> &str {
+    let value = value.trim();
+    let quoted = |quote| value.strip_prefix(quote)?.strip_suffix(quote);
+    quoted('"').or_else(|| quoted('\'')).unwrap_or(value)
+}
+
+/// The individual variables first, then the combined one, as the script writes them.
+fn render(options: &BTreeMap<String, String>) -> String {
+    let (single, combined): (Vec<_>, Vec<_>) = options
+        .iter()
+        .partition(|(name, _)| name.starts_with(PREFIX));
+    let mut text = String::new();
+    for (name, value) in single.into_iter().chain(combined) {
+        let quoted = value.replace('\\', "\\\\").replace('"', "\\\"");
+        // Writing to a string never fails.
+        let _ = writeln!(text, "{name}=\"{quoted}\"");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

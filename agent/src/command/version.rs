@@ -1,0 +1,26 @@
+//! `tweedd version` and `tweedd completions`: what the binary knows about itself.
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+use serde_json::json;
+
+use crate::cli::{Cli, Output};
+
+use super::print;
+
+/// Prints the version.
+pub fn version(output: Output) -> anyhow::Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
+    print::result(
+        output,
+        format_args!("tweedd {version}"),
+        &json!({ "name": "tweedd", "version": version }),
+    )
+}
+
+/// Prints a shell's completion script.
+pub fn completions(shell: Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tweedd", &mut script);
+    print::result(Output::Text, String::from_utf8_lossy(&script), &())
+}

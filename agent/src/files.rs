@@ -1,0 +1,70 @@
+//! Files that others read while we write them: a new file beside the old one, then a rename.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+/// Replaces `path` by `content` with this mode, whatever the umask. The content is on the disk before the name changes,
+/// so that after a power cut either the old or the new file is there, whole.
+///
+/// # Errors
+/// If any step fails; the old file is then untouched and nothing is left beside it.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
+    let temporary = beside(path);
+    let written = write(&temporary, content, mode).and_then(|()| {
+        std::fs::rename(&temporary, path)?;
+        sync_folder(path)
+    });
+    if written.is_err() {
+        // What is there is only of use to this function, and the error that counts is the first.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.with_context(|| format!("write {}", path.display()))
+}
+
+/// Makes `link` a symbolic link to `target`, replacing what is there.
+///
+/// # Errors
+/// If any step fails.
+pub fn replace_link(link: &Path, target: &Path) -> anyhow::Result<()> {
+    let temporary = beside(link);
+    std::os::unix::fs::symlink(target, &temporary)
+        .and_then(|()| std::fs::rename(&temporary, link))
+        .and_then(|()| sync_folder(link))
+        .inspect_err(|_| {
+            let _ = std::fs::remove_file(&temporary);
+        })
+        .with_context(|| format!("link {} to {}", link.display(), target.display()))
+}
+
+fn write(path: &Path, content: &[u8], mode: u32) -> std::io::Result<()> {
+    // A file of that name can only be left by a process that had our id and died.
+    let _ = std::fs::remove_file(path);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(content)?;
+    file.set_permissions(PermissionsExt::from_mode(mode))?;
+    file.sync_all()
+}
+
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    match path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => File::open(".")?.sync_all(),
+    }
+}
+
+/// A name in the same folder that starts with a dot, so that nobody takes the file for a configuration.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.tmp{}", std::process::id()))
+}

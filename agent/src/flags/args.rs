@@ -1,0 +1,107 @@
+//! The flags as clap arguments, and what clap read of them.
+
+use std::collections::BTreeMap;
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+use super::{ETCD_GROUP, Flag, GROUPS, Group, HOST_GROUP, LOG_GROUP, STORE_GROUP, Takes};
+
+/// All flags of the daemon, as typed: values by flag name, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flags(pub BTreeMap<&'static str, Vec<String>>);
+
+/// The flags that name a store, for commands that work on one.
+#[derive(Clone, Debug, Default)]
+pub struct StoreFlags(pub Flags);
+
+/// The flags that name a network and its agent on this host, for commands that ask the agent.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkFlags(pub Flags);
+
+static STORE_GROUPS: &[&Group] = &[&STORE_GROUP, &ETCD_GROUP, &LOG_GROUP];
+static NETWORK_GROUPS: &[&Group] = &[&STORE_GROUP, &ETCD_GROUP, &HOST_GROUP, &LOG_GROUP];
+
+impl Flags {
+    /// The values given for a flag, in their order; none if it wasn't given.
+    pub fn values(&self, flag: &Flag) -> Option<&[String]> {
+        self.0.get(flag.name).map(Vec::as_slice)
+    }
+
+    fn read(groups: &[&Group], matches: &ArgMatches) -> Self {
+        let flags = groups.iter().flat_map(|group| group.flags);
+        Self(
+            flags
+                .filter_map(|flag| {
+                    let values = matches.get_many::<String>(flag.name)?;
+                    Some((flag.name, values.cloned().collect()))
+                })
+                .collect(),
+        )
+    }
+}
+
+fn augment(groups: &'static [&'static Group], mut command: Command) -> Command {
+    for group in groups {
+        for flag in group.flags {
+            command = command.arg(argument(flag).help_heading(group.heading));
+        }
+    }
+    command
+}
+
+fn argument(flag: &'static Flag) -> Arg {
+    let arg = Arg::new(flag.name)
+        .long(flag.name)
+        .help(flag.help)
+        .long_help(long_help(flag))
+        .action(ArgAction::Append);
+    match flag.takes {
+        Takes::Switch => arg
+            .value_name("true|false")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
+        Takes::One(name) | Takes::Many(name) => arg.value_name(name).allow_hyphen_values(true),
+    }
+}
+
+fn long_help(flag: &Flag) -> String {
+    let mut text = flag.help.to_owned();
+    if let Some(reason) = flag.inert {
+        text += &format!(". Accepted without effect: {reason}");
+    }
+    text += "\n";
+    if !flag.default.is_empty() {
+        text += &format!("[default: {}] ", flag.default);
+    }
+    text + &format!("[env: {}]", flag.variables().join(", "))
+}
+
+macro_rules! arguments {
+    ($type:ty, $groups:expr, $wrap:expr) => {
+        impl Args for $type {
+            fn augment_args(command: Command) -> Command {
+                augment($groups, command)
+            }
+
+            fn augment_args_for_update(command: Command) -> Command {
+                augment($groups, command)
+            }
+        }
+
+        impl FromArgMatches for $type {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+                Ok($wrap(Flags::read($groups, matches)))
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                *self = Self::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
+    };
+}
+
+arguments!(Flags, GROUPS, std::convert::identity);
+arguments!(StoreFlags, STORE_GROUPS, StoreFlags);
+arguments!(NetworkFlags, NETWORK_GROUPS, NetworkFlags);

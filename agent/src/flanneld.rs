@@ -1,0 +1,145 @@
+//! Is a flanneld running beside us? Two daemons on one network would take each other's lease and devices.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::flags;
+use crate::flannel_args;
+use crate::options::{Options, StoreOptions};
+use crate::settings::Settings;
+
+/// A running flanneld in our network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flanneld {
+    /// Its process id.
+    pub pid: u32,
+    /// Where its network is configured, such as `etcd /coreos.com/network`; none if its command line can't be read.
+    network: Option<String>,
+    /// Where it writes `subnet.env`.
+    subnet_file: Option<PathBuf>,
+}
+
+/// Looks for them below `proc` (`/proc`). What ends meanwhile, or can't be read, is passed over.
+pub fn find(proc: &Path) -> Vec<Flanneld> {
+    let Ok(own) = fs::read_link(proc.join("thread-self/ns/net")) else {
+        return Vec::new();
+    };
+    let Ok(entries) = fs::read_dir(proc) else {
+        return Vec::new();
+    };
+    let mut found: Vec<Flanneld> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let process = entry.path();
+            let near = fs::read_link(process.join("ns/net")).ok()? == own;
+            (near && is_flanneld(&process)).then(|| read(pid, &process))
+        })
+        .collect();
+    found.sort_by_key(|flanneld| flanneld.pid);
+    found
+}
+
+/// Warns about each flanneld that works on another network, and refuses to go on beside one that works on ours, unless
+/// told to.
+///
+/// # Errors
+/// Names the process and what to do.
+pub fn check(found: &[Flanneld], options: &Options) -> anyhow::Result<()> {
+    for flanneld in found {
+        let pid = flanneld.pid;
+        match flanneld.conflict(options) {
+            Some(what) if !options.allow_flanneld => bail!(
+                "flanneld is running (pid {pid}) and {what}; stop it first (it leaves devices and routes in place, and they are taken over), or start with --allow-flanneld"
+            ),
+            Some(what) => tracing::warn!(
+                pid,
+                "flanneld is running and {what}; going on, as --allow-flanneld asks"
+            ),
+            None => tracing::warn!(
+                pid,
+                network = flanneld.network.as_deref().unwrap_or("unknown"),
+                "flanneld is running on this host, on another network as far as its command line tells"
+            ),
+        }
+    }
+    Ok(())
+}
+
+impl Flanneld {
+    fn conflict(&self, options: &Options) -> Option<String> {
+        let network = network(&options.store);
+        if self.network.as_ref() == Some(&network) {
+            return Some(format!("works on the same network ({network})"));
+        }
+        let file = &options.host.subnet_file;
+        (self.subnet_file.as_ref() == Some(file))
+            .then(|| format!("writes the same {}", file.display()))
+    }
+}
+
+fn network(store: &StoreOptions) -> String {
+    match store {
+        StoreOptions::Etcd(etcd) => format!("etcd {}", etcd.keys().config()),
+        StoreOptions::File { dir } => format!("folder {}", dir.display()),
+    }
+}
+
+fn is_flanneld(process: &Path) -> bool {
+    let comm = fs::read_to_string(process.join("comm")).unwrap_or_default();
+    let exe = fs::read_link(process.join("exe")).unwrap_or_default();
+    let exe = exe.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    comm.trim_end() == "flanneld" || exe.trim_end_matches(" (deleted)") == "flanneld"
+}
+
+/// Reads what the process was asked to do, with the same parser that reads our own command line.
+fn read(pid: u32, process: &Path) -> Flanneld {
+    let unknown = Flanneld {
+        pid,
+        network: None,
+        subnet_file: None,
+    };
+    let words = strings(&process.join("cmdline"));
+    let name = |word: &String| Path::new(word).file_name() == Some(OsStr::new("flanneld"));
+    let first = words.iter().position(name).map_or(1, |at| at + 1);
+    let line = flannel_args::rewrite(words.get(first..).unwrap_or_default(), &[]);
+    let Ok(cli) = Cli::try_parse_from(["tweedd".to_owned()].into_iter().chain(line.words)) else {
+        return unknown;
+    };
+    let variables: BTreeMap<String, String> = strings(&process.join("environ"))
+        .iter()
+        .filter_map(|entry| entry.split_once('='))
+        .filter(|(name, _)| name.starts_with("FLANNELD_"))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let environment = |variable: &str| variables.get(variable).cloned();
+    let settings = Settings::new(&cli.flags, &environment);
+    Flanneld {
+        pid,
+        network: match settings.switch(&flags::KUBE_SUBNET_MGR) {
+            Ok(true) => Some("Kubernetes".to_owned()),
+            _ => StoreOptions::read(&settings)
+                .ok()
+                .map(|store| network(&store)),
+        },
+        subnet_file: settings
+            .text(&flags::SUBNET_FILE)
+            .map(|(_, path)| path.into()),
+    }
+}
+
+/// The strings of a file in which each ends with a zero byte.
+fn strings(path: &Path) -> Vec<String> {
+    let bytes = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    text.split_terminator('\0').map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! One agent a network and host: a lock that the kernel drops with the process, however it ends.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::instance::Instance;
+
+/// Held while this process is the network's agent.
+#[derive(Debug)]
+pub struct Lock {
+    /// The file stays when the lock goes: removing it would let two processes lock two files of one name.
+    _file: Flock<File>,
+}
+
+impl Lock {
+    /// Takes `<run_dir>/<instance>.lock` and writes the own process id into it.
+    ///
+    /// # Errors
+    /// If another agent holds it, which the message names by process id; or if the file can't be written.
+    pub fn acquire(run_dir: &Path, instance: &Instance) -> anyhow::Result<Self> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(run_dir)
+            .with_context(|| format!("create {}", run_dir.display()))?;
+        let path = run_dir.join(format!("{instance}.lock"));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .open(&path)
+            .with_context(|| format!("open {}", path.display()))?;
+        let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => locked,
+            Err((mut file, Errno::EWOULDBLOCK)) => bail!(
+                "another tweedd{} works on this network already (lock {}); stop it, or give this one another network by --etcd-prefix or --store-dir",
+                holder(&mut file),
+                path.display(),
+            ),
+            Err((_, errno)) => bail!("lock {}: {}", path.display(), errno.desc()),
+        };
+        write_pid(&mut file).with_context(|| format!("write {}", path.display()))?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Process id of the agent that holds the lock, if there is one.
+pub fn held_by(run_dir: &Path, instance: &Instance) -> Option<u32> {
+    let file = File::open(run_dir.join(format!("{instance}.lock"))).ok()?;
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Err((mut file, Errno::EWOULDBLOCK)) => pid(&mut file),
+        _ => None,
+    }
+}
+
+fn holder(file: &mut File) -> String {
+    pid(file).map_or_else(String::new, |pid| format!(" (pid {pid})"))
+}
+
+fn pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn write_pid(file: &mut File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(name: &str) -> Instance {
+        Instance::named(name).expect("a valid name")
+    }
+
+    #[test]
+    fn a_second_agent_on_the_same_network_is_refused_and_told_the_pid() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let run = dir.path().join("run/tweed");
+        let lock = Lock::acquire(&run, &instance("tweed")).expect("the first");
+        let refusal = Lock::acquire(&run, &instance("tweed")).expect_err("the second");
+        let pid = std::process::id();
+        assert!(
+            refusal.to_string().contains(&format!("(pid {pid})")),
+            "{refusal}"
+        );
+        assert_eq!(held_by(&run, &instance("tweed")), Some(pid));
+
+        drop(lock);
+        assert_eq!(held_by(&run, &instance("tweed")), None);
+        Lock::acquire(&run, &instance("tweed")).expect("free again");
+    }
+
+    #[test]
+    fn agents_of_different_networks_run_side_by_side() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let _first = Lock::acquire(dir.path(), &instance("tweed")).expect("the first");
+        let _second = Lock::acquire(dir.path(), &instance("tweed-0a1b2c3d")).expect("the second");
+    }
+
+    #[test]
+    fn a_longer_pid_of_an_earlier_process_leaves_no_digits_behind() {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(dir.path().join("tweed.lock"), "99999999999999\n").expect("written");
+        let _lock = Lock::acquire(dir.path(), &instance("tweed")).expect("nobody holds it");
+        let text = std::fs::read_to_string(dir.path().join("tweed.lock")).expect("readable");
+        assert_eq!(text, format!("{}\n", std::process::id()));
+    }
+}

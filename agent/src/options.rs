@@ -1,0 +1,275 @@
+//! What is meant: every flag and variable read, checked, and turned into the types that the daemon works with. Nothing
+//! after this file reads a flag, and nothing here touches the host.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tweed_overlay::model::{Dual, Family};
+
+use crate::flags::{self, Flag};
+use crate::go_values;
+use crate::instance::Instance;
+use crate::settings::{Settings, UsageError};
+use crate::telemetry::LogOptions;
+
+mod store;
+mod uplink;
+
+pub use store::{EtcdOptions, StoreOptions, TlsOptions};
+pub use uplink::UplinkOptions;
+
+/// All that `tweedd run` was asked to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where leases come from.
+    pub store: StoreOptions,
+    /// How long the lease lasts without renewal.
+    pub lease_ttl: Duration,
+    /// How the uplink is chosen, and what is announced.
+    pub uplink: UplinkOptions,
+    /// What the firewall does.
+    pub firewall: FirewallOptions,
+    /// Keep a blackhole route for the own subnet.
+    pub blackhole_route: bool,
+    /// Period of the full pass.
+    pub resync: Duration,
+    /// Where health and metrics are served, if anywhere.
+    pub http: Option<SocketAddr>,
+    /// Names and files on this host.
+    pub host: HostOptions,
+    /// Start although a flanneld works on the same network.
+    pub allow_flanneld: bool,
+    /// What is logged, and how.
+    pub log: LogOptions,
+    /// What to tell the operator once at start: flags without effect, and choices that may surprise.
+    pub notes: Vec<Note>,
+}
+
+/// What the firewall does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirewallOptions {
+    /// Masquerade what leaves the pod network.
+    pub ip_masq: bool,
+    /// Draw source ports at random when masquerading.
+    pub random_fully: bool,
+    /// Accept forwarded pod traffic.
+    pub forward_rules: bool,
+    /// Accept encapsulated packets from known nodes only.
+    pub peer_allow_list: bool,
+}
+
+/// Names and files on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostOptions {
+    /// This network's agent on this host: names the lock, the socket, the state folder and the nftables table.
+    pub instance: Instance,
+    /// `subnet.env`.
+    pub subnet_file: PathBuf,
+    /// State folder of this instance.
+    pub state_dir: PathBuf,
+    /// Folder of lock and socket.
+    pub run_dir: PathBuf,
+    /// Socket of the running agent.
+    pub socket: PathBuf,
+}
+
+/// Something to tell the operator once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The flag or variable that caused it.
+    pub source: String,
+    /// What it means.
+    pub text: String,
+}
+
+impl Note {
+    fn new(source: impl ToString, text: impl Into<String>) -> Self {
+        Self {
+            source: source.to_string(),
+            text: text.into(),
+        }
+    }
+
+    /// Words after the first that was no flag.
+    pub fn ignored_words(words: &[String]) -> Self {
+        Self::new(
+            words.join(" "),
+            "ignored, as flanneld ignores all that follows the first word that is no flag; a switch takes its value as in --ip-masq=false",
+        )
+    }
+}
+
+impl Options {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// The first value that can't be used, by flag or variable, with what is allowed. Exit code 64.
+    pub fn read(settings: &Settings<'_>) -> Result<Self, UsageError> {
+        let mut notes = inert(settings)?;
+        let store = store::read(settings, &mut notes)?;
+        Ok(Self {
+            lease_ttl: at_least(settings, &flags::LEASE_TTL, 5)?,
+            uplink: uplink::read(settings)?,
+            firewall: FirewallOptions {
+                ip_masq: settings.switch(&flags::IP_MASQ)?,
+                random_fully: !settings.switch(&flags::IP_MASQ_FULLY_RANDOM_DISABLE)?,
+                forward_rules: settings.switch(&flags::IPTABLES_FORWARD_RULES)?,
+                peer_allow_list: settings.switch(&flags::PEER_ALLOW_LIST)?,
+            },
+            blackhole_route: settings.switch(&flags::IP_BLACKHOLE_ROUTE)?,
+            resync: resync(settings, &mut notes)?,
+            http: http(settings)?,
+            host: HostOptions::read(settings, &store)?,
+            allow_flanneld: settings.switch(&flags::ALLOW_FLANNELD)?,
+            log: LogOptions::read(settings)?,
+            store,
+            notes,
+        })
+    }
+}
+
+impl HostOptions {
+    /// The names and files that belong to a store's network.
+    ///
+    /// # Errors
+    /// If `--instance` is no usable name.
+    pub fn read(settings: &Settings<'_>, store: &StoreOptions) -> Result<Self, UsageError> {
+        let instance =
+            match settings.parsed(&flags::INSTANCE, Instance::ALLOWED, Instance::named)? {
+                Some(instance) => instance,
+                None => store.instance(),
+            };
+        let run_dir = path(settings, &flags::RUN_DIR);
+        let socket = settings.text(&flags::SOCKET).map_or_else(
+            || run_dir.join(format!("{instance}.sock")),
+            |(_, path)| PathBuf::from(path),
+        );
+        Ok(Self {
+            subnet_file: path(settings, &flags::SUBNET_FILE),
+            state_dir: path(settings, &flags::STATE_DIR).join(instance.as_str()),
+            run_dir,
+            socket,
+            instance,
+        })
+    }
+}
+
+/// Flags without effect that somebody gave. Their values are checked all the same where flannel checks them.
+fn inert(settings: &Settings<'_>) -> Result<Vec<Note>, UsageError> {
+    settings.required(
+        &flags::SUBNET_LEASE_RENEW_MARGIN,
+        "a number of minutes from 1 to 1439",
+        |text| go_values::integer(text).filter(|minutes| (1..=1439).contains(minutes)),
+    )?;
+    settings.switch(&flags::SET_NODE_NETWORK_UNAVAILABLE)?;
+    let mut notes: Vec<Note> = flags::all()
+        .filter_map(|flag| {
+            let source = settings.given(flag)?;
+            Some(Note::new(source, format!("has no effect: {}", flag.inert?)))
+        })
+        .collect();
+    for (variable, reason) in INERT_VARIABLES {
+        if settings.variable(variable).is_some() {
+            notes.push(Note::new(
+                format!("environment variable {variable}"),
+                format!("has no effect: {reason}"),
+            ));
+        }
+    }
+    Ok(notes)
+}
+
+/// Variables of flannel's that belong to no flag.
+const INERT_VARIABLES: &[(&str, &str)] = &[
+    (
+        "EVENT_QUEUE_DEPTH",
+        "events are folded into one snapshot and never queue up",
+    ),
+    (
+        "CONT_WHEN_CACHE_NOT_READY",
+        "the agent starts from its saved state and keeps trying the store",
+    ),
+];
+
+fn at_least(
+    settings: &Settings<'_>,
+    flag: &'static Flag,
+    seconds: u64,
+) -> Result<Duration, UsageError> {
+    let least = Duration::from_secs(seconds);
+    let most = Duration::from_secs(i32::MAX as u64);
+    settings.required(
+        flag,
+        &format!("a time of at least {seconds}s: seconds, or a number with s, m or h"),
+        |text| go_values::duration(text).filter(|time| (least..=most).contains(time)),
+    )
+}
+
+fn resync(settings: &Settings<'_>, notes: &mut Vec<Note>) -> Result<Duration, UsageError> {
+    let flannels = settings.required(
+        &flags::IPTABLES_RESYNC,
+        "a number of seconds of at least 1",
+        |text| {
+            u64::try_from(go_values::integer(text)?)
+                .ok()
+                .filter(|s| *s > 0)
+        },
+    )?;
+    let ours = at_least(settings, &flags::RESYNC_INTERVAL, 1)?;
+    let Some(source) = settings.given(&flags::IPTABLES_RESYNC) else {
+        return Ok(ours);
+    };
+    if settings.given(&flags::RESYNC_INTERVAL).is_some() {
+        notes.push(Note::new(source, "has no effect beside --resync-interval"));
+        return Ok(ours);
+    }
+    notes.push(Note::new(
+        source,
+        format!("sets the period of the full comparison with the kernel to {flannels}s; what events report is repaired at once, so that the default of 60s does too"),
+    ));
+    Ok(Duration::from_secs(flannels.min(i32::MAX as u64)))
+}
+
+fn http(settings: &Settings<'_>) -> Result<Option<SocketAddr>, UsageError> {
+    let ip: IpAddr = settings.required(&flags::HEALTHZ_IP, "an IP address", |text| {
+        text.parse().ok()
+    })?;
+    let port = settings.required(
+        &flags::HEALTHZ_PORT,
+        "a port from 0 (no server) to 65535",
+        |text| {
+            let number = go_values::integer(text)?;
+            // flanneld serves if the number is above zero, and says nothing about those below.
+            u16::try_from(number.max(0)).ok()
+        },
+    )?;
+    Ok((port > 0).then_some(SocketAddr::new(ip, port)))
+}
+
+fn path(settings: &Settings<'_>, flag: &'static Flag) -> PathBuf {
+    settings
+        .text(flag)
+        .map_or_else(|| flag.default.into(), |(_, text)| text.into())
+}
+
+fn address(
+    settings: &Settings<'_>,
+    flag: &'static Flag,
+    family: Family,
+) -> Result<Option<IpAddr>, UsageError> {
+    settings.parsed(flag, &format!("an {family} address"), |text| {
+        let addr: IpAddr = text.parse().ok()?;
+        (Family::of(&addr) == family && !addr.is_unspecified()).then_some(addr)
+    })
+}
+
+fn public(settings: &Settings<'_>) -> Result<Dual<IpAddr>, UsageError> {
+    Ok(Dual {
+        v4: address(settings, &flags::PUBLIC_IP, Family::V4)?,
+        v6: address(settings, &flags::PUBLIC_IPV6, Family::V6)?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! Which store, and how to reach it.
+
+use std::path::PathBuf;
+
+use tweed_overlay::model::wire::EtcdKeys;
+
+use crate::flags;
+use crate::instance::Instance;
+use crate::secret::Secret;
+use crate::settings::{Settings, UsageError};
+
+use super::Note;
+
+/// Where leases come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreOptions {
+    /// An etcd cluster.
+    Etcd(EtcdOptions),
+    /// A folder.
+    File {
+        /// The folder.
+        dir: PathBuf,
+    },
+}
+
+/// How to reach etcd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdOptions {
+    /// URLs with scheme, all `http://` or all `https://`. Never empty.
+    pub endpoints: Vec<String>,
+    /// Prefix of all keys, as given.
+    pub prefix: String,
+    /// Certificates; `Some` exactly when the endpoints are `https://`.
+    pub tls: Option<TlsOptions>,
+    /// User and password.
+    pub user: Option<(String, Secret)>,
+}
+
+/// Certificates, as files in PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// Who signs the servers' certificates; the system's list where absent.
+    pub ca: Option<PathBuf>,
+    /// Certificate and key of the client.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+impl StoreOptions {
+    /// Reads the flags that name a store.
+    ///
+    /// # Errors
+    /// If one of them is unusable.
+    pub fn read(settings: &Settings<'_>) -> Result<Self, UsageError> {
+        read(settings, &mut Vec::new())
+    }
+
+    /// The instance name of this store's network.
+    pub fn instance(&self) -> Instance {
+        match self {
+            Self::Etcd(etcd) => Instance::derived(
+                etcd.keys().config(),
+                EtcdKeys::new(flags::ETCD_PREFIX.default).config(),
+            ),
+            Self::File { dir } => Instance::derived(
+                &dir.components().collect::<PathBuf>().to_string_lossy(),
+                flags::STORE_DIR.default,
+            ),
+        }
+    }
+}
+
+impl EtcdOptions {
+    /// The keys below the prefix.
+    pub fn keys(&self) -> EtcdKeys {
+        EtcdKeys::new(&self.prefix)
+    }
+}
+
+pub(super) fn read(
+    settings: &Settings<'_>,
+    notes: &mut Vec<Note>,
+) -> Result<StoreOptions, UsageError> {
+    if settings.switch(&flags::KUBE_SUBNET_MGR)? {
+        let source = settings
+            .given(&flags::KUBE_SUBNET_MGR)
+            .map_or_else(String::new, |source| source.to_string());
+        return Err(UsageError(format!(
+            "{source}: the Kubernetes store does not exist yet; there are: etcd (--store etcd), file (--store file)"
+        )));
+    }
+    let kinds = "a store; there are: etcd, file";
+    let kind = settings.required(&flags::STORE, kinds, |text| match text {
+        "etcd" => Some(true),
+        "file" => Some(false),
+        _ => None,
+    })?;
+    if kind {
+        return Ok(StoreOptions::Etcd(etcd(settings, notes)?));
+    }
+    let dir = settings
+        .text(&flags::STORE_DIR)
+        .map_or_else(|| flags::STORE_DIR.default.to_owned(), |(_, dir)| dir);
+    Ok(StoreOptions::File { dir: dir.into() })
+}
+
+fn etcd(settings: &Settings<'_>, notes: &mut Vec<Note>) -> Result<EtcdOptions, UsageError> {
+    let certificates = certificates(settings)?;
+    let (endpoints, encrypted) = endpoints(settings, certificates.is_some(), notes)?;
+    if !encrypted && certificates.is_some() {
+        notes.push(Note::new(
+            "--etcd-endpoints",
+            "the first endpoint is http://, so that no certificate is used and everything goes in plain text",
+        ));
+    }
+    Ok(EtcdOptions {
+        endpoints,
+        prefix: settings
+            .text(&flags::ETCD_PREFIX)
+            .map_or_else(|| flags::ETCD_PREFIX.default.to_owned(), |(_, text)| text),
+        tls: encrypted.then(|| certificates.unwrap_or_default()),
+        user: user(settings, notes)?,
+    })
+}
+
+fn certificates(settings: &Settings<'_>) -> Result<Option<TlsOptions>, UsageError> {
+    let file = |flag| settings.text(flag).map(|(_, path)| PathBuf::from(path));
+    let ca = file(&flags::ETCD_CAFILE);
+    let client = match (file(&flags::ETCD_CERTFILE), file(&flags::ETCD_KEYFILE)) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(_), None) => return Err(alone("--etcd-certfile", "--etcd-keyfile")),
+        (None, Some(_)) => return Err(alone("--etcd-keyfile", "--etcd-certfile")),
+    };
+    let some = ca.is_some() || client.is_some();
+    Ok(some.then_some(TlsOptions { ca, client }))
+}
+
+fn alone(given: &str, missing: &str) -> UsageError {
+    UsageError(format!("{given} needs {missing} beside it"))
+}
+
+/// The endpoints with one scheme for all, and whether it is the encrypted one. As in flannel the first endpoint
+/// decides; without a scheme there, the certificates do.
+fn endpoints(
+    settings: &Settings<'_>,
+    certificates: bool,
+    notes: &mut Vec<Note>,
+) -> Result<(Vec<String>, bool), UsageError> {
+    let expected = "a list of endpoints such as https://10.0.0.1:2379,https://10.0.0.2:2379, without user or password";
+    let given = settings.required(&flags::ETCD_ENDPOINTS, expected, |text| {
+        let list: Vec<String> = text
+            .split(',')
+            .map(str::trim)
+            .filter(|endpoint| !endpoint.is_empty())
+            .map(|endpoint| endpoint.trim_end_matches('/').to_owned())
+            .collect();
+        let fine = !list.is_empty() && list.iter().all(|endpoint| authority(endpoint).is_some());
+        fine.then_some(list)
+    })?;
+    let encrypted = match given[0].split_once("://") {
+        Some((scheme, _)) => scheme.eq_ignore_ascii_case("https"),
+        None => certificates,
+    };
+    let scheme = if encrypted { "https" } else { "http" };
+    let mut changed = Vec::new();
+    let endpoints = given
+        .iter()
+        .filter_map(|endpoint| {
+            let url = format!("{scheme}://{}", authority(endpoint)?);
+            if endpoint.contains("://") && !endpoint.eq_ignore_ascii_case(&url) {
+                changed.push(endpoint.clone());
+            }
+            Some(url)
+        })
+        .collect();
+    if !changed.is_empty() {
+        let text = format!(
+            "the first endpoint is {scheme}://, which holds for {} too",
+            changed.join(", ")
+        );
+        notes.push(Note::new("--etcd-endpoints", text));
+    }
+    Ok((endpoints, encrypted))
+}
+
+/// `host:port` of an endpoint; `None` if there is more or less than that, or another scheme.
+fn authority(endpoint: &str) -> Option<&str> {
+    let authority = match endpoint.split_once("://") {
+        Some((scheme, rest)) => {
+            let known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+            known.then_some(rest)?
+        }
+        None => endpoint,
+    };
+    let bare = !authority.is_empty() && !authority.contains(['/', '@', '?', '#', ' ']);
+    bare.then_some(authority)
+}
+
+fn user(
+    settings: &Settings<'_>,
+    notes: &mut Vec<Note>,
+) -> Result<Option<(String, Secret)>, UsageError> {
+    let name = settings.text(&flags::ETCD_USERNAME).map(|(_, name)| name);
+    let password = match settings.text(&flags::ETCD_PASSWORD_FILE) {
+        Some((source, file)) => Some(password_file(&source.to_string(), &file)?),
+        None => settings
+            .text(&flags::ETCD_PASSWORD)
+            .map(|(_, text)| Secret::new(text)),
+    };
+    match (name, password) {
+        (Some(name), Some(password)) => Ok(Some((name, password))),
+        (None, None) => Ok(None),
+        (name, _) => {
+            let (given, missing) = match name {
+                Some(_) => ("--etcd-username", "a password"),
+                None => ("--etcd-password", "--etcd-username"),
+            };
+            let text =
+                format!("has no effect without {missing}: etcd is used without authentication");
+            notes.push(Note::new(given, text));
+            Ok(None)
+        }
+    }
+}
+
+fn password_file(source: &str, file: &str) -> Result<Secret, UsageError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| UsageError(format!("{source}: read {file}: {error}")))?;
+    let password = text.strip_suffix('\n').unwrap_or(&text);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    if password.is_empty() {
+        return Err(UsageError(format!("{source}: {file} is empty")));
+    }
+    Ok(Secret::new(password))
+}

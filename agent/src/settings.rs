@@ -1,0 +1,157 @@
+//! The value of a flag and where it was given: the command line wins over `TWEED_…`, that over `FLANNELD_…`, that over
+//! the default. An empty variable counts as unset.
+
+use std::fmt;
+
+use crate::flags::{Flag, Flags, Takes};
+use crate::go_values;
+
+/// Where a value was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// On the command line, by this flag.
+    CommandLine(&'static str),
+    /// In the environment, by this variable.
+    Environment(String),
+    /// Nowhere: it is the default of this flag.
+    Default(&'static str),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CommandLine(name) => write!(f, "--{name}"),
+            Self::Environment(variable) => write!(f, "environment variable {variable}"),
+            Self::Default(name) => write!(f, "--{name} (default)"),
+        }
+    }
+}
+
+/// A value that can't be used, and the fix. Exit code 64.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+impl UsageError {
+    /// The value that `source` gave is not what is expected there.
+    pub fn invalid(source: &Source, value: &str, expected: impl fmt::Display) -> Self {
+        Self(format!("{source}: {value:?} is not {expected}"))
+    }
+}
+
+/// Something that answers for the environment. Tests answer from a map.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The process's own environment.
+pub fn process_environment(variable: &str) -> Option<String> {
+    std::env::var(variable).ok()
+}
+
+/// What is known about each flag.
+pub struct Settings<'a> {
+    flags: &'a Flags,
+    environment: Environment<'a>,
+}
+
+/// Values as given, with the place. Never empty.
+type Given = (Source, Vec<String>);
+
+impl<'a> Settings<'a> {
+    /// Joins the command line with the environment.
+    pub fn new(flags: &'a Flags, environment: Environment<'a>) -> Self {
+        Self { flags, environment }
+    }
+
+    /// Where somebody gave the flag a value, if anybody did.
+    pub fn given(&self, flag: &'static Flag) -> Option<Source> {
+        self.values(flag).map(|(source, _)| source)
+    }
+
+    /// A variable that belongs to no flag; an empty one counts as unset.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        (self.environment)(name).filter(|value| !value.is_empty())
+    }
+
+    /// A text; `None` when it is empty or nobody gave one and there is no default.
+    pub fn text(&self, flag: &'static Flag) -> Option<(Source, String)> {
+        let (source, mut values) = self.values(flag).unwrap_or_else(|| {
+            let source = Source::Default(flag.name);
+            (source, vec![flag.default.to_owned()])
+        });
+        let value = values.pop().filter(|value| !value.is_empty())?;
+        Some((source, value))
+    }
+
+    /// All values of a flag that may be repeated, without empty ones.
+    pub fn list(&self, flag: &'static Flag) -> Vec<(Source, String)> {
+        let (source, values) = match self.values(flag) {
+            Some(given) => given,
+            None => return Vec::new(),
+        };
+        values
+            .into_iter()
+            .filter(|value| !value.is_empty())
+            .map(|value| (source.clone(), value))
+            .collect()
+    }
+
+    /// A value that `read` understands.
+    ///
+    /// # Errors
+    /// Names the flag or variable, the value, and what is `expected`.
+    pub fn parsed<T>(
+        &self,
+        flag: &'static Flag,
+        expected: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, UsageError> {
+        let Some((source, value)) = self.text(flag) else {
+            return Ok(None);
+        };
+        match read(&value) {
+            Some(parsed) => Ok(Some(parsed)),
+            None => Err(UsageError::invalid(&source, &value, expected)),
+        }
+    }
+
+    /// A value of a flag that has a default and can't be empty.
+    ///
+    /// # Errors
+    /// Names the flag or variable, the value, and what is `expected`; an empty value is none.
+    pub fn required<T>(
+        &self,
+        flag: &'static Flag,
+        expected: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, UsageError> {
+        let (source, value) = self
+            .text(flag)
+            .unwrap_or_else(|| (Source::CommandLine(flag.name), String::new()));
+        read(&value).ok_or_else(|| UsageError::invalid(&source, &value, expected))
+    }
+
+    /// A switch.
+    ///
+    /// # Errors
+    /// If the value is no boolean in Go's spelling.
+    pub fn switch(&self, flag: &'static Flag) -> Result<bool, UsageError> {
+        self.required(flag, go_values::BOOLEANS, go_values::boolean)
+    }
+
+    fn values(&self, flag: &'static Flag) -> Option<Given> {
+        if let Some(values) = self.flags.values(flag) {
+            let last = match flag.takes {
+                Takes::Many(_) => 0,
+                Takes::One(_) | Takes::Switch => values.len().saturating_sub(1),
+            };
+            return Some((Source::CommandLine(flag.name), values[last..].to_vec()));
+        }
+        flag.variables().into_iter().find_map(|variable| {
+            let value = self.variable(&variable)?;
+            Some((Source::Environment(variable), vec![value]))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! What must survive a reboot: the own lease, the identity, the network configuration and the peers as last seen. With
+//! them a node keeps its MAC address and comes up while the store is away.
+
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tweed_overlay::model::lease::Term;
+use tweed_overlay::model::{Identity, Lease, SubnetKey, wire};
+
+use crate::files;
+
+/// The own lease as it was last held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedLease {
+    /// Its subnets.
+    pub key: SubnetKey,
+    /// What was announced with it, in the form in which it stands in the store.
+    pub value: String,
+    /// Its order of creation in the store.
+    pub created: u64,
+    /// How long it lasts.
+    #[serde(default)]
+    pub term: Term,
+    /// The network configuration under which it was taken, as it stands in the store.
+    pub config: String,
+}
+
+/// A peer's lease as it was last seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedPeer {
+    /// Its key, `10.5.34.0-24`.
+    pub key: String,
+    /// Its value, in the form in which it stands in the store.
+    pub value: String,
+    /// The node's name where the store knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Its order of creation in the store.
+    pub created: u64,
+}
+
+/// The state folder of one instance.
+#[derive(Clone, Debug)]
+pub struct StateDir {
+    dir: PathBuf,
+}
+
+const LEASE: &str = "lease.json";
+const IDENTITY: &str = "identity.json";
+const PEERS: &str = "peers.json";
+
+impl StateDir {
+    /// Opens the folder, and makes it where it isn't there yet, for the owner's eyes only.
+    ///
+    /// # Errors
+    /// If it can't be made.
+    pub fn open(dir: &Path) -> anyhow::Result<Self> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .with_context(|| format!("create state folder {}", dir.display()))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+        })
+    }
+
+    /// The own lease, if one was saved.
+    ///
+    /// # Errors
+    /// If the file is there and can't be read; one that can be read but not understood counts as absent.
+    pub fn lease(&self) -> anyhow::Result<Option<SavedLease>> {
+        self.load(LEASE)
+    }
+
+    /// Saves the own lease.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn save_lease(&self, lease: &SavedLease) -> anyhow::Result<()> {
+        self.save(LEASE, lease)
+    }
+
+    /// Forgets the own lease: it was given up.
+    ///
+    /// # Errors
+    /// If the file is there and can't be removed.
+    pub fn forget_lease(&self) -> anyhow::Result<()> {
+        let path = self.dir.join(LEASE);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The node's identity, if one was saved.
+    ///
+    /// # Errors
+    /// As [`StateDir::lease`].
+    pub fn identity(&self) -> anyhow::Result<Option<Identity>> {
+        self.load(IDENTITY)
+    }
+
+    /// Saves the node's identity.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn save_identity(&self, identity: &Identity) -> anyhow::Result<()> {
+        self.save(IDENTITY, identity)
+    }
+
+    /// The peers as last seen; none if nothing was saved.
+    ///
+    /// # Errors
+    /// As [`StateDir::lease`].
+    pub fn peers(&self) -> anyhow::Result<Vec<SavedPeer>> {
+        Ok(self.load(PEERS)?.unwrap_or_default())
+    }
+
+    /// Saves the peers.
+    ///
+    /// # Errors
+    /// If they can't be written.
+    pub fn save_peers(&self, peers: &[SavedPeer]) -> anyhow::Result<()> {
+        self.save(PEERS, &peers)
+    }
+
+    fn load<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<Option<T>> {
+        let path = self.dir.join(name);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+        };
+        match serde_json::from_slice(&text) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => {
+                set_aside(&path, &error);
+                Ok(None)
+            }
+        }
+    }
+
+    fn save<T: Serialize>(&self, name: &str, value: &T) -> anyhow::Result<()> {
+        let mut text =
+            serde_json::to_vec_pretty(value).with_context(|| format!("encode {name}"))?;
+        text.push(b'\n');
+        files::replace(&self.dir.join(name), &text, 0o600)
+    }
+}
+
+/// Keeps a file that can't be understood for whoever looks into it, and says where.
+fn set_aside(path: &Path, error: &serde_json::Error) {
+    let mut kept = path.as_os_str().to_owned();
+    kept.push(".bad");
+    match std::fs::rename(path, &kept) {
+        Ok(()) => tracing::warn!(
+            file = %path.display(), kept = %kept.display(), %error,
+            "saved state can't be read; going on without it, the file is kept aside"
+        ),
+        Err(rename) => tracing::warn!(
+            file = %path.display(), %error, %rename,
+            "saved state can't be read; going on without it"
+        ),
+    }
+}
+
+impl SavedLease {
+    /// A lease and the configuration under which it was taken, to be saved.
+    pub fn new(lease: &Lease, config: &str) -> Self {
+        Self {
+            key: lease.key,
+            value: wire::format_attrs(&lease.attrs),
+            created: lease.created,
+            term: lease.term,
+            config: config.to_owned(),
+        }
+    }
+
+    /// The lease as it was.
+    ///
+    /// # Errors
+    /// If its value isn't one.
+    pub fn lease(&self) -> Result<Lease, wire::WireError> {
+        Ok(Lease {
+            key: self.key,
+            attrs: wire::parse_attrs(self.value.as_bytes())?,
+            node: None,
+            created: self.created,
+            term: self.term,
+        })
+    }
+}
+
+impl SavedPeer {
+    /// A peer to be saved.
+    pub fn new(lease: &Lease) -> Self {
+        Self {
+            key: lease.key.to_string(),
+            value: wire::format_attrs(&lease.attrs),
+            node: lease.node.clone(),
+            created: lease.created,
+        }
+    }
+
+    /// The peer as it was.
+    ///
+    /// # Errors
+    /// If its key or value isn't one.
+    pub fn lease(&self) -> Result<Lease, wire::WireError> {
+        Ok(Lease {
+            key: self.key.parse()?,
+            attrs: wire::parse_attrs(self.value.as_bytes())?,
+            node: self.node.clone(),
+            created: self.created,
+            term: Term::Leased,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

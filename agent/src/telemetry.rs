@@ -1,0 +1,81 @@
+//! Logs: structured, on standard error, as text or JSON.
+
+use std::io::IsTerminal;
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+use crate::flags;
+use crate::go_values;
+use crate::options::Options;
+use crate::settings::{Settings, UsageError};
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Level, or directives by module.
+    pub filter: String,
+    /// Text or JSON.
+    pub format: LogFormat,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogOptions {
+    /// Reads the flags about logs.
+    ///
+    /// # Errors
+    /// If one of them is unusable.
+    pub fn read(settings: &Settings<'_>) -> Result<Self, UsageError> {
+        let level = settings.required(
+            &flags::LOG_LEVEL,
+            "error, warn, info, debug, trace, or directives such as info,tweed_overlay::store=debug",
+            |text| EnvFilter::builder().parse(text).ok().map(|_| text.to_owned()),
+        )?;
+        let verbosity = settings.required(&flags::V, "an integer", go_values::integer)?;
+        let filter = match (settings.given(&flags::LOG_LEVEL), verbosity) {
+            (None, 6..) => "trace".to_owned(),
+            (None, 1..) => "debug".to_owned(),
+            _ => level,
+        };
+        let format = settings.required(&flags::LOG_FORMAT, "text or json", |text| match text {
+            "text" => Some(LogFormat::Text),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        })?;
+        Ok(Self { filter, format })
+    }
+}
+
+/// Starts logging. Once a process.
+///
+/// # Errors
+/// If logging was started before.
+pub fn start(log: &LogOptions) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder()
+        .parse(&log.filter)
+        .context("log level")?;
+    let stderr = std::io::stderr;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr);
+    let started = match log.format {
+        LogFormat::Text => subscriber.with_ansi(stderr().is_terminal()).try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("start logging: {error}"))
+}
+
+/// Says once at start what the options mean that may surprise.
+pub fn announce(options: &Options) {
+    for note in &options.notes {
+        tracing::warn!("{} {}", note.source, note.text);
+    }
+}
