@@ -1,0 +1,53 @@
+# Every target is a thin wrapper around a command that also works by hand. CI calls nothing else.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+BIN_DIR := target/$(HOST)/release
+# Most scenarios wait for the kernel or for a timer, so more of them run at once than there are processors.
+export SCENARIOS_AT_ONCE ?= 4
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
+
+.PHONY: demo
+demo: ## Three hosts on this machine: pods talk, a deleted device comes back, a host leaves and joins (root)
+	@.ci/setup demo
+	@cargo build --quiet -p tweed-agent
+	@cargo build --quiet -p tweed-cni
+	@cargo build --quiet -p tweed-e2e --bin demo
+	@target/debug/demo
+
+.PHONY: test
+test: ## Everything that can fail: unit, property, kernel and end-to-end tests (root)
+	@.ci/setup test
+	@.ci/test
+
+.PHONY: lint
+lint: ## Format, clippy, docs, licences of dependencies
+	@.ci/setup lint
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --all-features --locked
+	cargo run --quiet -p tweed-e2e --bin licences
+
+.PHONY: build
+build: ## Static release binaries: tweedd and the tweed CNI plugin
+	@.ci/setup build
+	@# One package at a time: the plugin must not inherit the agent's features. The explicit target keeps the flag from build scripts.
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target $(HOST) -p tweed-agent
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target $(HOST) -p tweed-cni
+	@ls -l $(BIN_DIR)/tweedd $(BIN_DIR)/tweed
+
+.PHONY: bench
+bench: build ## Side by side with hand-made VXLAN, bare netlink and the Go plugins; prints Markdown (root)
+	@.ci/setup bench
+	cargo build --locked --release --target $(HOST) -p tweed-e2e --bin bench
+	@$(BIN_DIR)/bench
+
+.PHONY: clean
+clean: ## Remove what was built
+	cargo clean

@@ -1,0 +1,484 @@
+//! An agent on a host: started with flannel's flags, watched through its HTTP endpoint, its commands and the kernel.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use ipnet::IpNet;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tweed_overlay::model::{Dual, Family};
+
+use crate::etcd::{Etcd, PREFIX};
+use crate::namespace::Place;
+use crate::topology::{Host, Lab, UPLINK};
+use crate::wait::{eventually, timed};
+
+/// The IPv4 pod network of the lab.
+pub const NETWORK: &str = "10.244.0.0/16";
+/// The IPv6 pod network of the lab.
+pub const NETWORK_V6: &str = "fd00:10:244::/56";
+
+/// A network configuration with the lab's pod networks and this backend.
+pub fn config(families: &[Family], backend: &Value) -> Value {
+    let mut config = json!({ "Backend": backend });
+    if families.contains(&Family::V4) {
+        config["Network"] = json!(NETWORK);
+    } else {
+        config["EnableIPv4"] = json!(false);
+    }
+    if families.contains(&Family::V6) {
+        config["EnableIPv6"] = json!(true);
+        config["IPv6Network"] = json!(NETWORK_V6);
+    }
+    config
+}
+
+/// IPv4 over VXLAN: what most scenarios need.
+pub fn vxlan() -> Value {
+    config(&[Family::V4], &json!({ "Type": "vxlan" }))
+}
+
+/// Both families over VXLAN.
+pub fn vxlan_dual() -> Value {
+    config(&Family::BOTH, &json!({ "Type": "vxlan" }))
+}
+
+/// How agents are started: the store's flags, and everything a scenario adds.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    store: Vec<String>,
+    extra: Vec<String>,
+    /// Distinguishes several agents on one host: their files, socket and port.
+    instance: u16,
+}
+
+impl Launch {
+    /// Agents that share an etcd, at flannel's default prefix.
+    pub fn etcd() -> Self {
+        Self::etcd_at(PREFIX)
+    }
+
+    /// Agents that share an etcd, at this prefix.
+    pub fn etcd_at(prefix: &str) -> Self {
+        Self::with_store(vec![
+            format!("--etcd-endpoints={}", Etcd::endpoint()),
+            format!("--etcd-prefix={prefix}"),
+        ])
+    }
+
+    /// Agents that share the lab's folder.
+    pub fn file(lab: &Lab) -> Self {
+        let folder = lab.folder.path().join("store");
+        Self::with_store(vec![
+            "--store=file".to_owned(),
+            format!("--store-dir={}", folder.display()),
+        ])
+    }
+
+    fn with_store(store: Vec<String>) -> Self {
+        Self {
+            store,
+            extra: Vec::new(),
+            instance: 0,
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.extra.push(arg.into());
+        self
+    }
+
+    /// Gives the agent files, a socket and a port of its own, so that it can stand beside another one.
+    #[must_use]
+    pub fn instance(mut self, number: u16) -> Self {
+        self.instance = number;
+        self
+    }
+
+    /// The store's flags, for operator commands.
+    pub fn store_args(&self) -> &[String] {
+        &self.store
+    }
+
+    /// Writes the network configuration with `tweedd config set`.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn set_config(&self, lab: &Lab, config: &Value) -> Result<()> {
+        let mut command = Command::new(&lab.binaries.tweedd);
+        command.args(["config", "set"]).args(&self.store).arg("-");
+        let host = lab.hosts.first().context("a lab without hosts")?;
+        host.place()
+            .cmd_with(&mut command, &config.to_string())
+            .map(drop)
+    }
+
+    fn suffix(&self) -> String {
+        match self.instance {
+            0 => String::new(),
+            number => format!("-{number}"),
+        }
+    }
+
+    fn port(&self) -> u16 {
+        10_500 + self.instance
+    }
+
+    fn subnet_file(&self) -> PathBuf {
+        PathBuf::from(format!("/run/flannel/subnet{}.env", self.suffix()))
+    }
+
+    fn socket(&self) -> String {
+        format!("/run/tweed/tweedd{}.sock", self.suffix())
+    }
+}
+
+/// A running (or ended) agent.
+#[derive(Debug)]
+pub struct Agent<'lab> {
+    host: &'lab Host,
+    launch: Launch,
+    tweedd: PathBuf,
+    child: Child,
+    started: Instant,
+}
+
+/// What `subnet.env` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubnetEnv {
+    /// The first address of the own subnet with its length, per family.
+    pub subnets: Dual<IpNet>,
+    /// The pods' MTU.
+    pub mtu: u32,
+    /// The file as it stands.
+    pub text: String,
+}
+
+impl<'lab> Agent<'lab> {
+    /// Starts an agent.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(lab: &'lab Lab, host: &'lab Host, launch: &Launch) -> Result<Self> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(host.log(&format!("tweedd{}", launch.suffix())))?;
+        let mut command = Command::new(&lab.binaries.tweedd);
+        command
+            .arg("run")
+            .args(&launch.store)
+            .arg(format!("--iface={UPLINK}"))
+            .arg(format!("--subnet-file={}", launch.subnet_file().display()))
+            .arg(format!("--state-dir=/var/lib/tweed{}", launch.suffix()))
+            .arg(format!("--socket={}", launch.socket()))
+            .arg(format!("--healthz-port={}", launch.port()))
+            .args(&launch.extra)
+            .env("RUST_LOG", "debug")
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let started = Instant::now();
+        let child = host.place().spawn(&mut command)?;
+        Ok(Self {
+            host,
+            launch: launch.clone(),
+            tweedd: lab.binaries.tweedd.clone(),
+            child,
+            started,
+        })
+    }
+
+    /// Starts an agent on every host of the lab and waits until all are ready and know each other.
+    ///
+    /// # Errors
+    /// When one does not become ready.
+    pub fn everywhere(lab: &'lab Lab, launch: &Launch) -> Result<Vec<Self>> {
+        let mut agents = lab
+            .hosts
+            .iter()
+            .map(|host| Self::start(lab, host, launch))
+            .collect::<Result<Vec<_>>>()?;
+        for agent in &mut agents {
+            agent.ready()?;
+        }
+        for agent in &agents {
+            agent.sees(agents.len() - 1)?;
+        }
+        Ok(agents)
+    }
+
+    /// The host it runs on.
+    pub fn host(&self) -> &'lab Host {
+        self.host
+    }
+
+    /// Its process, as seen from outside.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until `/readyz` says so; gives the time since the start.
+    ///
+    /// # Errors
+    /// When it ends, or does not become ready.
+    pub fn ready(&mut self) -> Result<Duration> {
+        let name = self.host.name();
+        eventually(&format!("the agent on {name} is ready"), || {
+            let (status, body) = self.get("/readyz")?;
+            ensure!(status == 200, "/readyz answers {status}: {body}");
+            Ok(())
+        })
+        .with_context(|| match self.child.try_wait() {
+            Ok(Some(status)) => format!("the agent on {name} has ended with {status}"),
+            _ => format!("the agent on {name} runs"),
+        })?;
+        Ok(self.started.elapsed())
+    }
+
+    /// Waits until the kernel has a route for this many peers.
+    ///
+    /// # Errors
+    /// When it never has.
+    pub fn sees(&self, peers: usize) -> Result<()> {
+        let families = self.subnet_env()?.subnets;
+        for (family, _) in families.iter() {
+            let what = format!("{} has {peers} {family} peers", self.host.name());
+            eventually(&what, || {
+                let routes = peer_routes(self.host, family)?;
+                ensure!(routes.len() == peers, "there are {routes:?}");
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Asks the agent's HTTP endpoint.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn get(&self, path: &str) -> Result<(u16, String)> {
+        http_get(self.host.place(), self.launch.port(), path)
+    }
+
+    /// The value of a metric, labels included in `name` as they are printed.
+    ///
+    /// # Errors
+    /// When there is no such metric.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let (_, text) = self.get("/metrics")?;
+        let line = text
+            .lines()
+            .find(|line| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with(' '))
+            })
+            .with_context(|| format!("no metric {name} in\n{text}"))?;
+        let value = line.rsplit(' ').next().context("a metric has a value")?;
+        Ok(value.parse()?)
+    }
+
+    /// Runs one of the operator commands on the agent's host, with its store and socket.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn command(&self, words: &[&str]) -> Result<std::process::Output> {
+        let mut command = Command::new(&self.tweedd);
+        command
+            .args(words)
+            .args(&self.launch.store)
+            .arg(format!("--iface={UPLINK}"))
+            .arg(format!("--socket={}", self.launch.socket()))
+            .arg(format!(
+                "--state-dir=/var/lib/tweed{}",
+                self.launch.suffix()
+            ))
+            .arg(format!(
+                "--subnet-file={}",
+                self.launch.subnet_file().display()
+            ));
+        self.host.place().output(&mut command, "")
+    }
+
+    /// `tweedd status --output json`, whatever its exit code.
+    ///
+    /// # Errors
+    /// When it prints no JSON.
+    pub fn status(&self) -> Result<Value> {
+        let output = self.command(&["status", "--output", "json"])?;
+        serde_json::from_slice(&output.stdout).with_context(|| {
+            format!(
+                "status prints {:?} and {:?}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            )
+        })
+    }
+
+    /// What `subnet.env` says.
+    ///
+    /// # Errors
+    /// When it isn't there or makes no sense.
+    pub fn subnet_env(&self) -> Result<SubnetEnv> {
+        let path = self.host.path(self.launch.subnet_file());
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        parse_subnet_env(text)
+    }
+
+    /// The pod subnet of one family, as a network.
+    ///
+    /// # Errors
+    /// When `subnet.env` has none.
+    pub fn subnet(&self, family: Family) -> Result<IpNet> {
+        let env = self.subnet_env()?;
+        let net = env
+            .subnets
+            .get(family)
+            .with_context(|| format!("no {family} subnet in {:?}", env.text))?;
+        Ok(net.trunc())
+    }
+
+    /// Everything the agent has logged on this host.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn log(&self) -> Result<String> {
+        let path = self.host.log(&format!("tweedd{}", self.launch.suffix()));
+        Ok(fs::read_to_string(path)?)
+    }
+
+    /// Waits until the log has a line with all of these words; gives the line.
+    ///
+    /// # Errors
+    /// When it never has.
+    pub fn logged(&self, words: &[&str]) -> Result<String> {
+        eventually(&format!("the log says {words:?}"), || {
+            self.log()?
+                .lines()
+                .find(|line| words.iter().all(|word| line.contains(word)))
+                .map(str::to_owned)
+                .context("it does not")
+        })
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).context("a pid fits")?;
+        Ok(kill(Pid::from_raw(pid), signal)?)
+    }
+
+    /// Asks it to end with SIGTERM; gives how it ended and how long that took.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn terminate(&mut self) -> Result<(ExitStatus, Duration)> {
+        self.signal(Signal::SIGTERM)?;
+        self.ended(Duration::from_secs(10))
+    }
+
+    /// Ends it without warning.
+    ///
+    /// # Errors
+    /// When it has already ended.
+    pub fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::SIGKILL)?;
+        let (status, _) = self.ended(Duration::from_secs(10))?;
+        match status.signal() {
+            Some(9) => Ok(()),
+            _ => bail!("the agent had already ended with {status}"),
+        }
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// When it still runs after `limit`.
+    pub fn ended(&mut self, limit: Duration) -> Result<(ExitStatus, Duration)> {
+        let child = &mut self.child;
+        timed("the agent ends", limit, || {
+            child.try_wait()?.context("it runs")
+        })
+    }
+}
+
+impl Drop for Agent<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads `subnet.env` as a shell would source it.
+fn parse_subnet_env(text: String) -> Result<SubnetEnv> {
+    let value = |key: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+    };
+    let mut subnets = Dual::default();
+    for (family, key) in [
+        (Family::V4, "FLANNEL_SUBNET"),
+        (Family::V6, "FLANNEL_IPV6_SUBNET"),
+    ] {
+        subnets.set(family, value(key).map(str::parse).transpose()?);
+    }
+    let mtu = value("FLANNEL_MTU")
+        .with_context(|| format!("no MTU in {text:?}"))?
+        .parse()?;
+    Ok(SubnetEnv { subnets, mtu, text })
+}
+
+/// Destinations of the routes to other nodes' subnets, whatever the backend.
+///
+/// # Errors
+/// When `ip` fails.
+pub fn peer_routes(host: &Host, family: Family) -> Result<Vec<IpNet>> {
+    let (command, network) = match family {
+        Family::V4 => ("ip -4 route show", NETWORK),
+        Family::V6 => ("ip -6 route show", NETWORK_V6),
+    };
+    let network: IpNet = network.parse()?;
+    Ok(host
+        .sh(command)?
+        .lines()
+        .filter(|line| line.contains(" via "))
+        .filter_map(|line| line.split(' ').next()?.parse::<IpNet>().ok())
+        .filter(|dst| network.contains(dst))
+        .collect())
+}
+
+/// Asks an HTTP server on a place's loopback.
+///
+/// # Errors
+/// When it does not answer.
+pub fn http_get(place: Place<'_>, port: u16, path: &str) -> Result<(u16, String)> {
+    let addr: SocketAddr = (Ipv4Addr::LOCALHOST, port).into();
+    let limit = Duration::from_secs(2);
+    let mut stream = place.run(|| Ok(TcpStream::connect_timeout(&addr, limit)?))?;
+    stream.set_read_timeout(Some(limit))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .with_context(|| format!("no HTTP answer but {answer:?}"))?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .context("an HTTP answer has a status")?
+        .parse()?;
+    Ok((status, body.to_owned()))
+}
