@@ -1,0 +1,218 @@
+//! nfnetlink: batches (nftables transactions) with errors mapped back to their message, single requests, dumps.
+
+use std::fmt::{self, Display};
+use std::io;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable,
+};
+use netlink_packet_netfilter::none::ControlMessage;
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+
+use super::error::{NetlinkError, Object};
+use super::transport::Transport;
+use super::wire::{Answer, Frames};
+
+/// `NFNL_SUBSYS_NFTABLES`, in the batch markers' resource number.
+const SUBSYSTEM_NFTABLES: u16 = 10;
+
+/// A client of the packet filter.
+#[derive(Debug)]
+pub struct Netfilter {
+    transport: Transport,
+}
+
+/// A batch that the kernel refused as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchError {
+    /// Position of the first message that the kernel objected to; none if it objected to the batch.
+    pub index: Option<usize>,
+    /// The objection.
+    pub error: NetlinkError,
+}
+
+impl Display for BatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.index {
+            Some(index) => write!(
+                f,
+                "{} (message {index}): {}",
+                self.error.what,
+                self.error.answer()
+            ),
+            None => self.error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for BatchError {}
+
+impl Netfilter {
+    /// Opens a socket in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// When the kernel has no nfnetlink.
+    pub fn open() -> io::Result<Self> {
+        Transport::open(NETLINK_NETFILTER).map(|transport| Self { transport })
+    }
+
+    /// The socket's port number: `nlmsg_pid` of the notifications that its requests cause.
+    pub fn port(&self) -> u32 {
+        self.transport.port()
+    }
+
+    /// Sends one request outside a transaction and waits for its acknowledgement.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn change<T: NetlinkSerializable>(
+        &mut self,
+        what: impl Display,
+        message: T,
+        flags: u16,
+    ) -> Result<(), NetlinkError> {
+        self.transport
+            .change(Object::Netfilter, what, message, flags)
+    }
+
+    /// Sends one request that is answered by one message.
+    ///
+    /// # Errors
+    /// The kernel's refusal; [`NetlinkError::is_not_found`] when there is no such object.
+    pub fn get<T>(&mut self, what: impl Display, message: T) -> Result<T, NetlinkError>
+    where
+        T: NetlinkSerializable + NetlinkDeserializable,
+    {
+        self.transport.get(Object::Netfilter, what, message)
+    }
+
+    /// Dumps, as the list of what `pick` finds in the messages; repeated while the kernel marks it interrupted.
+    ///
+    /// # Errors
+    /// The kernel's refusal; [`NetlinkError::is_not_found`] when the table asked about isn't there.
+    pub fn dump<T, V>(
+        &mut self,
+        what: impl Display,
+        message: T,
+        mut pick: impl FnMut(T) -> Option<V>,
+    ) -> Result<Vec<V>, NetlinkError>
+    where
+        T: NetlinkSerializable + NetlinkDeserializable + Clone,
+    {
+        let mut found = Vec::new();
+        self.transport.dump(
+            Object::Netfilter,
+            what,
+            message,
+            &mut found,
+            Vec::clear,
+            |found, message| found.extend(pick(message)),
+        )?;
+        Ok(found)
+    }
+
+    /// Sends messages, each with its `NLM_F_CREATE` and its like, as one nftables transaction: all or none.
+    ///
+    /// # Errors
+    /// The first message that the kernel objected to, and why; nothing is changed then.
+    pub fn batch<T: NetlinkSerializable>(
+        &mut self,
+        what: impl Display,
+        messages: Vec<(T, u16)>,
+    ) -> Result<(), BatchError> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let (bytes, first) = self.assemble(messages);
+        self.exchange(&bytes, first)
+            .map_err(|(index, errno, detail)| BatchError {
+                index,
+                error: NetlinkError::of_errno(Object::Netfilter, what, errno, detail),
+            })
+    }
+
+    /// The batch as bytes, and the sequence number of its first message.
+    fn assemble<T: NetlinkSerializable>(&mut self, messages: Vec<(T, u16)>) -> (Vec<u8>, u32) {
+        let mut bytes = Vec::new();
+        let begin = self.transport.next_sequence();
+        append(
+            &mut bytes,
+            begin,
+            NLM_F_REQUEST,
+            marker(ControlMessage::BatchBegin),
+        );
+        let last = messages.len() - 1;
+        for (index, (message, flags)) in messages.into_iter().enumerate() {
+            // One acknowledgement tells that the batch was looked at; errors come without asking.
+            let ack = if index == last { NLM_F_ACK } else { 0 };
+            let sequence = self.transport.next_sequence();
+            append(&mut bytes, sequence, NLM_F_REQUEST | flags | ack, message);
+        }
+        let end = self.transport.next_sequence();
+        append(
+            &mut bytes,
+            end,
+            NLM_F_REQUEST,
+            marker(ControlMessage::BatchEnd),
+        );
+        (bytes, begin.wrapping_add(1))
+    }
+
+    /// The kernel works a batch off within the sending call: when it returns, every answer is waiting.
+    fn exchange(&mut self, bytes: &[u8], first: u32) -> Result<(), Objection> {
+        let io_error = |error: io::Error| (None, error.raw_os_error().unwrap_or(0), None);
+        self.transport
+            .reserve_send_buffer(bytes.len())
+            .map_err(io_error)?;
+        self.transport.send_raw(bytes).map_err(io_error)?;
+        let mut objection: Option<Objection> = None;
+        let mut acknowledged = false;
+        loop {
+            let datagram = match self.transport.receive_raw(libc::MSG_DONTWAIT) {
+                Ok(datagram) => datagram,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(objection.unwrap_or_else(|| io_error(error))),
+            };
+            for frame in Frames::new(datagram) {
+                let (header, answer) = frame.map_err(|text| (None, 0, Some(text)))?;
+                match answer {
+                    Answer::Ack => acknowledged = true,
+                    Answer::Error { errno, detail } => {
+                        // BEGIN's number is one below the first message's: no position.
+                        let index = header.sequence_number.checked_sub(first);
+                        let index = index.and_then(|index| usize::try_from(index).ok());
+                        objection.get_or_insert((index, errno, detail));
+                    }
+                    Answer::Message(_) | Answer::Noop => {}
+                }
+            }
+        }
+        match objection {
+            Some(objection) => Err(objection),
+            None if acknowledged => Ok(()),
+            None => Err((None, 0, Some("the kernel did not answer".to_owned()))),
+        }
+    }
+}
+
+/// Position in the batch, errno, the kernel's words.
+type Objection = (Option<usize>, i32, Option<String>);
+
+fn append<T: NetlinkSerializable>(bytes: &mut Vec<u8>, sequence: u32, flags: u16, message: T) {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    header.sequence_number = sequence;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
+    message.finalize();
+    let start = bytes.len();
+    let end = start + message.buffer_len();
+    bytes.resize(end.next_multiple_of(4), 0);
+    message.serialize(&mut bytes[start..end]);
+}
+
+fn marker(message: ControlMessage) -> NetfilterMessage {
+    let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, SUBSYSTEM_NFTABLES);
+    NetfilterMessage::new(header, message)
+}
