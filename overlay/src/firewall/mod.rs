@@ -4,7 +4,7 @@
 mod cni;
 mod diff;
 mod fingerprint;
-mod policy;
+pub mod policy;
 pub(crate) mod render;
 pub mod ruleset;
 mod text;
@@ -19,7 +19,7 @@ pub use cni::{CNI_TABLE, Owner, cni_base, masquerade_elements, masquerade_set, o
 pub use diff::diff;
 pub use fingerprint::rule_fingerprint;
 pub use policy::{
-    AllowList, FamilyPolicy, INPUT_CHAIN, Masquerade, PolicyInput, agent_ruleset, peer_set,
+    AllowList, INPUT_CHAIN, Masquerade, PolicyInput, PolicyNetwork, agent_ruleset, peer_set,
 };
 pub use render::{Element, Message, change_messages};
 pub use ruleset::Ruleset;
@@ -57,18 +57,12 @@ pub struct SetState {
 pub struct ForeignForward {
     /// Networks accepted as source and as destination, one rule each way, inserted at the head of the chain.
     pub accept: BTreeSet<IpNet>,
-    /// Rules of ours that make no such pair: one way only, or twice. None are wanted.
-    pub strays: usize,
 }
 
 impl fmt::Display for ForeignForward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nets: Vec<String> = self.accept.iter().map(ToString::to_string).collect();
-        write!(f, "accept [{}]", nets.join(", "))?;
-        match self.strays {
-            0 => Ok(()),
-            strays => write!(f, ", {strays} stray"),
-        }
+        write!(f, "accept [{}]", nets.join(", "))
     }
 }
 

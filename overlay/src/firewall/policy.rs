@@ -29,10 +29,10 @@ pub const INPUT_CHAIN: &str = "input";
 pub struct PolicyInput {
     /// Name of the nftables table.
     pub table: String,
-    /// The enabled families.
-    pub families: Dual<FamilyPolicy>,
+    /// The networks of each enabled family.
+    pub networks: Dual<PolicyNetwork>,
     /// Masquerade pod traffic that leaves the pod network; none where the option is off.
-    pub ip_masq: Option<Masquerade>,
+    pub masquerade: Option<Masquerade>,
     /// Accept forwarded pod traffic.
     pub forward_accept: bool,
     /// Take tunnel packets from peers alone; none where the backend has no such tunnel, or the option is off.
@@ -41,7 +41,7 @@ pub struct PolicyInput {
 
 /// One family's networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FamilyPolicy {
+pub struct PolicyNetwork {
     /// The pod network of all nodes.
     pub network: IpNet,
     /// This node's part of it.
@@ -72,19 +72,19 @@ pub fn agent_ruleset(input: &PolicyInput) -> Ruleset {
         table: input.table.clone(),
         ..Ruleset::default()
     };
-    if let Some(masquerade) = input.ip_masq {
-        let rules = masquerade_rules(&input.families, masquerade);
+    if let Some(masquerade) = input.masquerade {
+        let rules = masquerade_rules(&input.networks, masquerade);
         let hook = hook(ChainKind::Nat, HookPoint::Postrouting, SOURCE_NAT);
         add_chain(&mut ruleset, "postrouting", hook, rules);
     }
     if input.forward_accept {
-        let rules = forward_rules(&input.families);
+        let rules = forward_rules(&input.networks);
         let hook = hook(ChainKind::Filter, HookPoint::Forward, FILTER);
         add_chain(&mut ruleset, "forward", hook, rules);
     }
     if let Some(allow) = &input.allow_list {
-        ruleset.sets = peer_sets(&input.families, &allow.peers);
-        let rules = allow_list_rules(&input.families, allow);
+        ruleset.sets = peer_sets(&input.networks, &allow.peers);
+        let rules = allow_list_rules(&input.networks, allow);
         let hook = hook(ChainKind::Filter, HookPoint::Input, FILTER);
         add_chain(&mut ruleset, INPUT_CHAIN, hook, rules);
     }
@@ -111,8 +111,8 @@ fn add_chain(ruleset: &mut Ruleset, name: &str, hook: Hook, rules: Vec<Rule>) {
 
 /// flannel's masquerade rules in the order of its iptables mode. Its nftables mode negates the subnet instead of the
 /// network in the third exception, which makes the last rule unreachable.
-fn masquerade_rules(families: &Dual<FamilyPolicy>, masquerade: Masquerade) -> Vec<Rule> {
-    if families.is_empty() {
+fn masquerade_rules(networks: &Dual<PolicyNetwork>, masquerade: Masquerade) -> Vec<Rule> {
+    if networks.is_empty() {
         return Vec::new();
     }
     let mark = Match::Mark {
@@ -124,7 +124,7 @@ fn masquerade_rules(families: &Dual<FamilyPolicy>, masquerade: Masquerade) -> Ve
         Verdict::Return,
         "left to kube-proxy's masquerade",
     )];
-    for (family, policy) in families.iter() {
+    for (family, policy) in networks.iter() {
         rules.extend(family_masquerade_rules(family, policy, masquerade));
     }
     rules
@@ -132,7 +132,7 @@ fn masquerade_rules(families: &Dual<FamilyPolicy>, masquerade: Masquerade) -> Ve
 
 fn family_masquerade_rules(
     family: Family,
-    &FamilyPolicy { network, subnet }: &FamilyPolicy,
+    &PolicyNetwork { network, subnet }: &PolicyNetwork,
     Masquerade { fully_random }: Masquerade,
 ) -> [Rule; 5] {
     let masquerade = || Verdict::Masquerade { fully_random };
@@ -173,18 +173,18 @@ pub(crate) fn multicast(family: Family) -> IpNet {
     }
 }
 
-fn forward_rules(families: &Dual<FamilyPolicy>) -> Vec<Rule> {
-    let accept = |policy: &FamilyPolicy| {
+fn forward_rules(networks: &Dual<PolicyNetwork>) -> Vec<Rule> {
+    let accept = |policy: &PolicyNetwork| {
         let network = policy.network;
         [
             rule(vec![from(network)], Verdict::Accept, "from pods"),
             rule(vec![to(network)], Verdict::Accept, "to pods"),
         ]
     };
-    families.values().flat_map(accept).collect()
+    networks.values().flat_map(accept).collect()
 }
 
-fn peer_sets(families: &Dual<FamilyPolicy>, peers: &BTreeSet<IpAddr>) -> BTreeMap<String, Set> {
+fn peer_sets(networks: &Dual<PolicyNetwork>, peers: &BTreeSet<IpAddr>) -> BTreeMap<String, Set> {
     families
         .iter()
         .map(|(family, _)| {
@@ -203,7 +203,7 @@ pub fn peer_set(family: Family) -> &'static str {
 }
 
 /// The tunnel of a family runs over the same family. What this host sends to itself comes in by `lo` and may pass.
-fn allow_list_rules(families: &Dual<FamilyPolicy>, allow: &AllowList) -> Vec<Rule> {
+fn allow_list_rules(networks: &Dual<PolicyNetwork>, allow: &AllowList) -> Vec<Rule> {
     let [_, vni @ ..] = allow.vni.to_be_bytes();
     let drop_strangers = |(family, _)| Rule {
         matches: vec![
@@ -230,7 +230,7 @@ fn allow_list_rules(families: &Dual<FamilyPolicy>, allow: &AllowList) -> Vec<Rul
         verdict: Verdict::Drop,
         comment: format!("VXLAN {} from others than peers", allow.vni),
     };
-    families.iter().map(drop_strangers).collect()
+    networks.iter().map(drop_strangers).collect()
 }
 
 fn rule(matches: Vec<Match>, verdict: Verdict, comment: &str) -> Rule {
@@ -267,17 +267,17 @@ mod tests {
     use super::*;
 
     fn dual_stack() -> PolicyInput {
-        let policy = |network: &str, subnet: &str| FamilyPolicy {
+        let policy = |network: &str, subnet: &str| PolicyNetwork {
             network: network.parse().unwrap(),
             subnet: subnet.parse().unwrap(),
         };
         PolicyInput {
             table: "tweed".to_owned(),
-            families: Dual {
+            networks: Dual {
                 v4: Some(policy("10.244.0.0/16", "10.244.1.0/24")),
                 v6: Some(policy("fd00:10:244::/48", "fd00:10:244:1::/64")),
             },
-            ip_masq: Some(Masquerade { fully_random: true }),
+            masquerade: Some(Masquerade { fully_random: true }),
             forward_accept: true,
             allow_list: Some(AllowList {
                 port: 8472,
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn a_disabled_family_leaves_no_trace() {
         let mut input = dual_stack();
-        input.families.v6 = None;
+        input.networks.v6 = None;
         let text = agent_ruleset(&input).to_string();
         assert!(!text.contains("ip6") && !text.contains("peers6"), "{text}");
         assert!(text.contains("peers4"), "{text}");
@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn what_is_switched_off_leaves_no_chain() {
         let mut input = dual_stack();
-        input.ip_masq = None;
+        input.masquerade = None;
         input.forward_accept = false;
         input.allow_list = None;
         let ruleset = agent_ruleset(&input);

@@ -315,6 +315,11 @@ pub enum DnatKey {
 }
 
 impl Ruleset {
+    /// Whether it asks for nothing, so that no table is needed.
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty() && self.chains.is_empty()
+    }
+
     /// What the kernel shows of this ruleset once it is in place.
     pub fn state(&self) -> TableState {
         TableState {

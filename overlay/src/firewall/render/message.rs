@@ -1,24 +1,23 @@
 //! One nfnetlink message for each object of a table.
 
-use netlink_packet_core::{
-    DefaultNla, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
-};
+use netlink_packet_core::{DefaultNla, NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, DataAttribute, Hook as HookAttribute, InetHookNumber,
     ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetDescription,
     SetElementAttribute, SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute,
     TableMessage,
 };
-use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+};
 
 use super::expression::{ExpressionList, rule_expressions};
 use crate::firewall::fingerprint::rule_fingerprint;
 use crate::firewall::ruleset::{DataType, Hook, HookPoint, Rule, Set, data_len};
 use crate::firewall::userdata;
 
-/// A message of a transaction: complete but for sequence numbers, begin and end.
-pub type Message = NetlinkMessage<NetfilterMessage>;
+/// A message of a transaction and its flags, such as `NLM_F_CREATE`.
+pub type Message = (NetfilterMessage, u16);
 
 /// An attribute is at most 64 KiB long. An element is never longer than about 220 bytes (a pair of IPv6 prefixes with a
 /// full comment), so that this many fit.
@@ -49,10 +48,8 @@ impl Element {
 
 /// A message of nftables for a family.
 pub(crate) fn nft(family: NetfilterProtoFamily, flags: u16, inner: NfTablesMessage) -> Message {
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | flags;
-    let message = NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), inner);
-    NetlinkMessage::new(header, NetlinkPayload::from(message))
+    let header = NetfilterHeader::new(family, 0, 0);
+    (NetfilterMessage::new(header, inner), flags)
 }
 
 fn inet(flags: u16, inner: NfTablesMessage) -> Message {
@@ -306,12 +303,9 @@ fn element_attribute(element: &Element) -> ListAttribute<SetElementAttribute> {
 }
 
 /// What a message does, in words, for an error text.
-pub(crate) fn describe(message: &Message) -> String {
-    let NetlinkPayload::InnerMessage(message) = &message.payload else {
-        return "netfilter transaction".to_owned();
-    };
-    let netlink_packet_netfilter::NetfilterMessageInner::NfTables(inner) = &message.inner else {
-        return "netfilter transaction".to_owned();
+pub(crate) fn describe((message, _): &Message) -> String {
+    let NetfilterMessageInner::NfTables(inner) = &message.inner else {
+        return "netfilter request".to_owned();
     };
     match inner {
         NfTablesMessage::NewTable(_) => "add table".to_owned(),
