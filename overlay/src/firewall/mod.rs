@@ -1,10 +1,28 @@
 //! The firewall as values: what our nftables table should hold, and how that differs from what it holds.
 //! Rendering to nfnetlink messages is in [`render`]; sending them is the kernel module's (or the plugin's) affair.
 
+mod cni;
+mod diff;
+mod fingerprint;
+pub mod policy;
+pub(crate) mod render;
+pub mod ruleset;
+mod text;
+pub(crate) mod userdata;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ipnet::IpNet;
+
+pub use cni::{CNI_TABLE, Owner, cni_base, masquerade_elements, masquerade_set, own_network_set};
+pub use diff::diff;
+pub use fingerprint::rule_fingerprint;
+pub use policy::{
+    AllowList, INPUT_CHAIN, Masquerade, PolicyInput, PolicyNetwork, agent_ruleset, peer_set,
+};
+pub use render::{Element, Message, change_messages};
+pub use ruleset::Ruleset;
 
 /// What an nftables table holds, condensed to what a comparison needs. Observed and desired states share this type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,9 +45,9 @@ pub struct ChainState {
 /// A set, condensed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetState {
-    /// The key type, such as `ipv4_addr`.
+    /// The key type, such as `ipv4_addr`; in a map the value's too, and `interval` where elements are ranges.
     pub key: String,
-    /// Elements in the kernel's byte form.
+    /// Elements in the kernel's byte form, as in [`ruleset::Set`].
     pub elements: BTreeSet<Vec<u8>>,
 }
 
@@ -46,13 +64,6 @@ impl fmt::Display for ForeignForward {
         let nets: Vec<String> = self.accept.iter().map(ToString::to_string).collect();
         write!(f, "accept [{}]", nets.join(", "))
     }
-}
-
-/// The table we want. Filled in by the ruleset module.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ruleset {
-    /// Table name, family inet.
-    pub table: String,
 }
 
 /// One transaction on our table.

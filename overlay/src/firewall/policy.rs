@@ -1,0 +1,328 @@
+//! The agent's rules: which pod traffic is masqueraded, forwarded, and from whom tunnel packets are taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::ruleset::{
+    Chain, ChainKind, Hook, HookPoint, L4Proto, Match, Rule, Ruleset, Set, Side, Verdict,
+};
+use crate::model::{Dual, Family};
+
+/// The bit by which kube-proxy marks packets that it wants to masquerade itself.
+const KUBE_MASQUERADE_MARK: u32 = 0x4000;
+
+/// nft's `srcnat` priority.
+const SOURCE_NAT: i32 = 100;
+/// nft's `filter` priority.
+const FILTER: i32 = 0;
+
+/// Bytes from the start of the UDP header to the VXLAN network identifier: 8 of UDP, 4 of flags and reserved bits.
+const VNI_OFFSET: u8 = 12;
+
+/// The chain that counts and drops tunnel packets of strangers.
+pub const INPUT_CHAIN: &str = "input";
+
+/// What the agent's rules follow from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyInput {
+    /// Name of the nftables table.
+    pub table: String,
+    /// The networks of each enabled family.
+    pub networks: Dual<PolicyNetwork>,
+    /// Masquerade pod traffic that leaves the pod network; none where the option is off.
+    pub masquerade: Option<Masquerade>,
+    /// Accept forwarded pod traffic.
+    pub forward_accept: bool,
+    /// Take tunnel packets from peers alone; none where the backend has no such tunnel, or the option is off.
+    pub allow_list: Option<AllowList>,
+}
+
+/// One family's networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyNetwork {
+    /// The pod network of all nodes.
+    pub network: IpNet,
+    /// This node's part of it.
+    pub subnet: IpNet,
+}
+
+/// How to masquerade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Masquerade {
+    /// Choose source ports at random.
+    pub fully_random: bool,
+}
+
+/// Who may send us VXLAN packets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowList {
+    /// UDP port of the VXLAN device.
+    pub port: u16,
+    /// VXLAN network identifier: other overlays on the same port are left alone.
+    pub vni: u32,
+    /// Source addresses of the peers' packets, both families mixed.
+    pub peers: BTreeSet<IpAddr>,
+}
+
+/// The agent's ruleset. Families that aren't enabled and chains without rules are left out.
+pub fn agent_ruleset(input: &PolicyInput) -> Ruleset {
+    let mut ruleset = Ruleset {
+        table: input.table.clone(),
+        ..Ruleset::default()
+    };
+    if let Some(masquerade) = input.masquerade {
+        let rules = masquerade_rules(&input.networks, masquerade);
+        let hook = hook(ChainKind::Nat, HookPoint::Postrouting, SOURCE_NAT);
+        add_chain(&mut ruleset, "postrouting", hook, rules);
+    }
+    if input.forward_accept {
+        let rules = forward_rules(&input.networks);
+        let hook = hook(ChainKind::Filter, HookPoint::Forward, FILTER);
+        add_chain(&mut ruleset, "forward", hook, rules);
+    }
+    if let Some(allow) = &input.allow_list {
+        ruleset.sets = peer_sets(&input.networks, &allow.peers);
+        let rules = allow_list_rules(&input.networks, allow);
+        let hook = hook(ChainKind::Filter, HookPoint::Input, FILTER);
+        add_chain(&mut ruleset, INPUT_CHAIN, hook, rules);
+    }
+    ruleset
+}
+
+fn hook(kind: ChainKind, point: HookPoint, priority: i32) -> Hook {
+    Hook {
+        kind,
+        point,
+        priority,
+        drop: false,
+    }
+}
+
+fn add_chain(ruleset: &mut Ruleset, name: &str, hook: Hook, rules: Vec<Rule>) {
+    if !rules.is_empty() {
+        let hook = Some(hook);
+        ruleset
+            .chains
+            .insert(name.to_owned(), Chain { hook, rules });
+    }
+}
+
+/// flannel's masquerade rules in the order of its iptables mode. Its nftables mode negates the subnet instead of the
+/// network in the third exception, which makes the last rule unreachable.
+fn masquerade_rules(networks: &Dual<PolicyNetwork>, masquerade: Masquerade) -> Vec<Rule> {
+    if networks.is_empty() {
+        return Vec::new();
+    }
+    let mark = Match::Mark {
+        value: KUBE_MASQUERADE_MARK,
+        mask: KUBE_MASQUERADE_MARK,
+    };
+    let mut rules = vec![rule(
+        vec![mark],
+        Verdict::Return,
+        "left to kube-proxy's masquerade",
+    )];
+    for (family, policy) in networks.iter() {
+        rules.extend(family_masquerade_rules(family, policy, masquerade));
+    }
+    rules
+}
+
+fn family_masquerade_rules(
+    family: Family,
+    &PolicyNetwork { network, subnet }: &PolicyNetwork,
+    Masquerade { fully_random }: Masquerade,
+) -> [Rule; 5] {
+    let masquerade = || Verdict::Masquerade { fully_random };
+    [
+        rule(
+            vec![from(subnet), to(network)],
+            Verdict::Return,
+            "our pods to pods",
+        ),
+        rule(
+            vec![from(network), to(subnet)],
+            Verdict::Return,
+            "pods to our pods",
+        ),
+        rule(
+            vec![not_from(network), to(subnet)],
+            Verdict::Return,
+            "others to our pods, who see the true source",
+        ),
+        rule(
+            vec![from(network), not_to(multicast(family))],
+            masquerade(),
+            "pods to the outside",
+        ),
+        rule(
+            vec![not_from(network), to(network)],
+            masquerade(),
+            "others to pods of other nodes, which answer through us",
+        ),
+    ]
+}
+
+/// Multicast is never masqueraded.
+pub(crate) fn multicast(family: Family) -> IpNet {
+    match family {
+        Family::V4 => Ipv4Net::new_assert([224, 0, 0, 0].into(), 4).into(),
+        Family::V6 => Ipv6Net::new_assert([0xff00, 0, 0, 0, 0, 0, 0, 0].into(), 8).into(),
+    }
+}
+
+fn forward_rules(networks: &Dual<PolicyNetwork>) -> Vec<Rule> {
+    let accept = |policy: &PolicyNetwork| {
+        let network = policy.network;
+        [
+            rule(vec![from(network)], Verdict::Accept, "from pods"),
+            rule(vec![to(network)], Verdict::Accept, "to pods"),
+        ]
+    };
+    networks.values().flat_map(accept).collect()
+}
+
+fn peer_sets(networks: &Dual<PolicyNetwork>, peers: &BTreeSet<IpAddr>) -> BTreeMap<String, Set> {
+    families
+        .iter()
+        .map(|(family, _)| {
+            let set = Set::of_addrs(family, peers.iter().copied());
+            (peer_set(family).to_owned(), set)
+        })
+        .collect()
+}
+
+/// The set of the peers' addresses.
+pub fn peer_set(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "peers4",
+        Family::V6 => "peers6",
+    }
+}
+
+/// The tunnel of a family runs over the same family. What this host sends to itself comes in by `lo` and may pass.
+fn allow_list_rules(networks: &Dual<PolicyNetwork>, allow: &AllowList) -> Vec<Rule> {
+    let [_, vni @ ..] = allow.vni.to_be_bytes();
+    let drop_strangers = |(family, _)| Rule {
+        matches: vec![
+            Match::DestPort {
+                proto: L4Proto::Udp,
+                port: allow.port,
+            },
+            Match::Transport {
+                offset: VNI_OFFSET,
+                bytes: vni.to_vec(),
+            },
+            Match::InInterface {
+                not: true,
+                name: "lo".to_owned(),
+            },
+            Match::InSet {
+                side: Side::Source,
+                family,
+                not: true,
+                set: peer_set(family).to_owned(),
+            },
+        ],
+        counter: true,
+        verdict: Verdict::Drop,
+        comment: format!("VXLAN {} from others than peers", allow.vni),
+    };
+    networks.iter().map(drop_strangers).collect()
+}
+
+fn rule(matches: Vec<Match>, verdict: Verdict, comment: &str) -> Rule {
+    Rule {
+        matches,
+        counter: false,
+        verdict,
+        comment: comment.to_owned(),
+    }
+}
+
+fn from(net: IpNet) -> Match {
+    net_match(Side::Source, false, net)
+}
+
+fn not_from(net: IpNet) -> Match {
+    net_match(Side::Source, true, net)
+}
+
+pub(crate) fn to(net: IpNet) -> Match {
+    net_match(Side::Destination, false, net)
+}
+
+fn not_to(net: IpNet) -> Match {
+    net_match(Side::Destination, true, net)
+}
+
+fn net_match(side: Side, not: bool, net: IpNet) -> Match {
+    Match::Net { side, not, net }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dual_stack() -> PolicyInput {
+        let policy = |network: &str, subnet: &str| PolicyNetwork {
+            network: network.parse().unwrap(),
+            subnet: subnet.parse().unwrap(),
+        };
+        PolicyInput {
+            table: "tweed".to_owned(),
+            networks: Dual {
+                v4: Some(policy("10.244.0.0/16", "10.244.1.0/24")),
+                v6: Some(policy("fd00:10:244::/48", "fd00:10:244:1::/64")),
+            },
+            masquerade: Some(Masquerade { fully_random: true }),
+            forward_accept: true,
+            allow_list: Some(AllowList {
+                port: 8472,
+                vni: 1,
+                peers: ["192.168.0.2", "192.168.0.3", "fd01::2"]
+                    .map(|addr| addr.parse().unwrap())
+                    .into(),
+            }),
+        }
+    }
+
+    #[test]
+    fn the_whole_ruleset_reads_like_this() {
+        let text = agent_ruleset(&dual_stack()).to_string();
+        assert_eq!(text, include_str!("testdata/dual-stack.nft"));
+    }
+
+    #[test]
+    fn a_disabled_family_leaves_no_trace() {
+        let mut input = dual_stack();
+        input.networks.v6 = None;
+        let text = agent_ruleset(&input).to_string();
+        assert!(!text.contains("ip6") && !text.contains("peers6"), "{text}");
+        assert!(text.contains("peers4"), "{text}");
+    }
+
+    #[test]
+    fn what_is_switched_off_leaves_no_chain() {
+        let mut input = dual_stack();
+        input.masquerade = None;
+        input.forward_accept = false;
+        input.allow_list = None;
+        let ruleset = agent_ruleset(&input);
+        assert!(ruleset.chains.is_empty() && ruleset.sets.is_empty());
+    }
+
+    #[test]
+    fn a_new_peer_changes_one_element_and_no_rule() {
+        let mut input = dual_stack();
+        let before = agent_ruleset(&input).state();
+        let allow = input.allow_list.as_mut().unwrap();
+        allow.peers.insert("192.168.0.9".parse().unwrap());
+        let after = agent_ruleset(&input).state();
+        assert_eq!(before.chains, after.chains);
+        assert_eq!(before.sets["peers6"], after.sets["peers6"]);
+        assert_eq!(after.sets["peers4"].elements.len(), 3);
+    }
+}

@@ -1,0 +1,362 @@
+//! A rule as the list of expressions that the kernel evaluates: loads into registers, comparisons, actions. The
+//! sequences are those that nft itself sends (read off `nft --debug=netlink` 1.0.6), so that it lists them in words.
+
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+use netlink_packet_core::DefaultNla;
+use netlink_packet_netfilter::nftables::{
+    Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute,
+    Lookup, Meta, MetaKey, Operator, Payload, Register, Verdict as KernelVerdict, VerdictAttribute,
+};
+
+use crate::firewall::ruleset::{DnatKey, L4Proto, Match, Rule, Side, Verdict, addr_bytes};
+use crate::model::Family;
+
+/// The form in which a rule message carries its expressions.
+pub(crate) type ExpressionList = Vec<ListAttribute<ExpressionAttribute>>;
+
+/// `NFPROTO_IPV4` and `NFPROTO_IPV6`.
+pub(crate) fn nfproto(family: Family) -> u8 {
+    match family {
+        Family::V4 => 2,
+        Family::V6 => 10,
+    }
+}
+
+/// The expressions of a rule in a table of family inet.
+pub(crate) fn rule_expressions(rule: &Rule) -> ExpressionList {
+    let mut out = Writer::default();
+    for part in &rule.matches {
+        out.condition(part);
+    }
+    if rule.counter {
+        out.counter();
+    }
+    out.verdict(&rule.verdict);
+    out.list
+}
+
+/// The expressions of "address in prefix: accept" in a table of the prefix's own family, counted as iptables does.
+pub(crate) fn accept_net(side: Side, net: IpNet) -> ExpressionList {
+    let mut out = Writer {
+        family: Some(Family::of_net(&net)),
+        ..Writer::default()
+    };
+    out.net(side, false, net);
+    out.counter();
+    out.verdict(&Verdict::Accept);
+    out.list
+}
+
+/// Writes expressions one after the other, and what they have made sure of so far.
+#[derive(Default)]
+struct Writer {
+    list: ExpressionList,
+    /// Packets of another family have already been turned away.
+    family: Option<Family>,
+    /// Packets of another transport protocol have already been turned away.
+    proto: Option<L4Proto>,
+}
+
+/// The 4-byte register at this place. The 16-byte registers 1 to 4 begin at 0, 4, 8 and 12.
+fn register(slot: usize) -> Register {
+    Register::from(8 + u32::try_from(slot).expect("there are sixteen registers"))
+}
+
+impl Writer {
+    fn push(&mut self, expression: Expressions) {
+        self.list.push(expression.into());
+    }
+
+    fn condition(&mut self, part: &Match) {
+        match part {
+            Match::Net { side, not, net } => self.net(*side, *not, *net),
+            Match::InSet {
+                side,
+                family,
+                not,
+                set,
+            } => {
+                self.need_family(*family);
+                self.load_addr(*family, *side, 0);
+                self.lookup(set, *not);
+            }
+            Match::PairInSet { family, not, set } => {
+                self.need_family(*family);
+                self.load_addr(*family, Side::Source, 0);
+                let second = usize::from(family.bits()) / 32;
+                self.load_addr(*family, Side::Destination, second);
+                self.lookup(set, *not);
+            }
+            Match::Mark { value, mask } => {
+                self.meta(MetaKey::Mark, 0);
+                self.mask(&mask.to_ne_bytes());
+                self.compare(false, &value.to_ne_bytes());
+            }
+            Match::L4Proto(proto) => self.need_proto(*proto),
+            Match::DestPort { proto, port } => {
+                self.need_proto(*proto);
+                self.transport(2, 2, 0);
+                self.compare(false, &port.to_be_bytes());
+            }
+            Match::Transport { offset, bytes } => {
+                self.transport(*offset, bytes.len(), 0);
+                self.compare(false, bytes);
+            }
+            Match::LocalDestination => self.destination_is_local(),
+            Match::Translated => self.translated(),
+            Match::InInterface { not, name } => self.interface(MetaKey::Iifname, *not, name),
+            Match::OutInterface { not, name } => self.interface(MetaKey::Oifname, *not, name),
+        }
+    }
+
+    fn net(&mut self, side: Side, not: bool, net: IpNet) {
+        let family = Family::of_net(&net);
+        self.need_family(family);
+        self.load_addr(family, side, 0);
+        if net.prefix_len() < net.max_prefix_len() {
+            self.mask(&addr_bytes(net.netmask()));
+        }
+        self.compare(not, &addr_bytes(net.network()));
+    }
+
+    fn need_family(&mut self, family: Family) {
+        if self.family != Some(family) {
+            self.meta(MetaKey::Nfproto, 0);
+            self.compare(false, &[nfproto(family)]);
+            self.family = Some(family);
+        }
+    }
+
+    fn need_proto(&mut self, proto: L4Proto) {
+        if self.proto != Some(proto) {
+            self.meta(MetaKey::L4Proto, 0);
+            self.compare(false, &[proto.number()]);
+            self.proto = Some(proto);
+        }
+    }
+
+    fn load_addr(&mut self, family: Family, side: Side, slot: usize) {
+        const NETWORK_HEADER: u32 = 1;
+        let offset = match (family, side) {
+            (Family::V4, Side::Source) => 12,
+            (Family::V4, Side::Destination) => 16,
+            (Family::V6, Side::Source) => 8,
+            (Family::V6, Side::Destination) => 24,
+        };
+        self.push(Expressions::Payload(vec![
+            Payload::DestinationRegister(register(slot)),
+            Payload::Base(NETWORK_HEADER),
+            Payload::Offset(offset),
+            Payload::Len(u32::from(family.bits()) / 8),
+        ]));
+    }
+
+    fn transport(&mut self, offset: u8, len: usize, slot: usize) {
+        const TRANSPORT_HEADER: u32 = 2;
+        self.push(Expressions::Payload(vec![
+            Payload::DestinationRegister(register(slot)),
+            Payload::Base(TRANSPORT_HEADER),
+            Payload::Offset(u32::from(offset)),
+            Payload::Len(u32::try_from(len).expect("a match is a few bytes long")),
+        ]));
+    }
+
+    fn meta(&mut self, key: MetaKey, slot: usize) {
+        self.push(Expressions::Meta(vec![
+            Meta::DestinationRegister(register(slot)),
+            Meta::Key(key),
+        ]));
+    }
+
+    /// Masks the first register.
+    fn mask(&mut self, mask: &[u8]) {
+        self.push(Expressions::Bitwise(vec![
+            Bitwise::SourceRegister(register(0)),
+            Bitwise::DestinationRegister(register(0)),
+            Bitwise::Length(u32::try_from(mask.len()).expect("a mask is a few bytes long")),
+            Bitwise::Mask(DataAttribute::Value(mask.to_vec())),
+            Bitwise::Xor(DataAttribute::Value(vec![0; mask.len()])),
+        ]));
+    }
+
+    /// Goes on only if the first register is equal (or unequal).
+    fn compare(&mut self, not: bool, value: &[u8]) {
+        let operator = if not {
+            Operator::NotEqual
+        } else {
+            Operator::Equal
+        };
+        self.push(Expressions::Cmp(vec![
+            Cmp::SourceRegister(register(0)),
+            Cmp::Op(operator),
+            Cmp::Data(DataAttribute::Value(value.to_vec())),
+        ]));
+    }
+
+    fn lookup(&mut self, set: &str, not: bool) {
+        const INVERTED: u32 = 1;
+        self.push(Expressions::Lookup(vec![
+            Lookup::Set(set.to_owned()),
+            Lookup::SourceRegister(register(0)),
+            Lookup::Flags(if not { INVERTED } else { 0 }),
+        ]));
+    }
+
+    fn interface(&mut self, key: MetaKey, not: bool, name: &str) {
+        let mut padded = [0; libc::IFNAMSIZ];
+        for (to, from) in padded[..libc::IFNAMSIZ - 1].iter_mut().zip(name.bytes()) {
+            *to = from;
+        }
+        self.meta(key, 0);
+        self.compare(not, &padded);
+    }
+
+    fn destination_is_local(&mut self) {
+        const DREG: u16 = 1;
+        const RESULT: u16 = 2;
+        const FLAGS: u16 = 3;
+        const ADDRTYPE: u32 = 3;
+        const DADDR: u32 = 2;
+        self.other(
+            "fib",
+            vec![
+                number(DREG, register(0).into()),
+                number(RESULT, ADDRTYPE),
+                number(FLAGS, DADDR),
+            ],
+        );
+        self.compare(false, &u32::from(libc::RTN_LOCAL).to_ne_bytes());
+    }
+
+    fn translated(&mut self) {
+        const DREG: u16 = 1;
+        const KEY: u16 = 2;
+        const STATUS: u32 = 2;
+        const IPS_DST_NAT: u32 = 1 << 5;
+        self.other(
+            "ct",
+            vec![number(DREG, register(0).into()), number(KEY, STATUS)],
+        );
+        self.mask(&IPS_DST_NAT.to_ne_bytes());
+        self.compare(true, &0u32.to_ne_bytes());
+    }
+
+    fn counter(&mut self) {
+        const BYTES: u16 = 1;
+        const PACKETS: u16 = 2;
+        let zero = || 0u64.to_be_bytes().to_vec();
+        self.other(
+            "counter",
+            vec![
+                DefaultNla::new(BYTES, zero()),
+                DefaultNla::new(PACKETS, zero()),
+            ],
+        );
+    }
+
+    fn verdict(&mut self, verdict: &Verdict) {
+        const NF_DROP: u32 = 0;
+        const NF_ACCEPT: u32 = 1;
+        match verdict {
+            Verdict::Accept => self.code(KernelVerdict::Other(NF_ACCEPT), None),
+            Verdict::Drop => self.code(KernelVerdict::Other(NF_DROP), None),
+            Verdict::Return => self.code(KernelVerdict::Return, None),
+            Verdict::Jump(chain) => self.code(KernelVerdict::Jump, Some(chain)),
+            Verdict::Goto(chain) => self.code(KernelVerdict::Goto, Some(chain)),
+            Verdict::Masquerade { fully_random } => self.masquerade(*fully_random),
+            Verdict::Dnat(to) => self.dnat(*to),
+            Verdict::DnatMap { family, key, map } => self.dnat_map(*family, *key, map),
+        }
+    }
+
+    fn code(&mut self, code: KernelVerdict, chain: Option<&String>) {
+        let mut verdict = vec![VerdictAttribute::Code(code)];
+        verdict.extend(chain.cloned().map(VerdictAttribute::Chain));
+        self.push(Expressions::Immediate(vec![
+            Immediate::DestinationRegister(Register::Verdict),
+            Immediate::Data(DataAttribute::Verdict(verdict)),
+        ]));
+    }
+
+    fn masquerade(&mut self, fully_random: bool) {
+        const FLAGS: u16 = 1;
+        const NF_NAT_RANGE_PROTO_RANDOM_FULLY: u32 = 1 << 4;
+        let flags = if fully_random {
+            vec![number(FLAGS, NF_NAT_RANGE_PROTO_RANDOM_FULLY)]
+        } else {
+            Vec::new()
+        };
+        self.other("masq", flags);
+    }
+
+    fn dnat(&mut self, to: SocketAddr) {
+        const PORT_SLOT: usize = 4;
+        self.immediate(0, &addr_bytes(to.ip()));
+        self.immediate(PORT_SLOT, &to.port().to_be_bytes());
+        self.nat(Family::of(&to.ip()), PORT_SLOT);
+    }
+
+    fn immediate(&mut self, slot: usize, value: &[u8]) {
+        self.push(Expressions::Immediate(vec![
+            Immediate::DestinationRegister(register(slot)),
+            Immediate::Data(DataAttribute::Value(value.to_vec())),
+        ]));
+    }
+
+    fn dnat_map(&mut self, family: Family, key: DnatKey, map: &str) {
+        let addr_slots = usize::from(family.bits()) / 32;
+        let proto_slot = match key {
+            DnatKey::ProtoPort => 0,
+            DnatKey::AddrProtoPort => {
+                self.need_family(family);
+                self.load_addr(family, Side::Destination, 0);
+                addr_slots
+            }
+        };
+        self.meta(MetaKey::L4Proto, proto_slot);
+        self.transport(2, 2, proto_slot + 1);
+        self.push(Expressions::Lookup(vec![
+            Lookup::Set(map.to_owned()),
+            Lookup::SourceRegister(register(0)),
+            Lookup::DestinationRegister(register(0)),
+            Lookup::Flags(0),
+        ]));
+        self.nat(family, addr_slots);
+    }
+
+    /// Destination translation to the address in the first registers and the port in `port_slot`.
+    fn nat(&mut self, family: Family, port_slot: usize) {
+        const TYPE: u16 = 1;
+        const FAMILY: u16 = 2;
+        const ADDR_MIN: u16 = 3;
+        const ADDR_MAX: u16 = 4;
+        const PORT_MIN: u16 = 5;
+        const PORT_MAX: u16 = 6;
+        const DNAT: u32 = 1;
+        let (addr, port) = (register(0).into(), register(port_slot).into());
+        self.other(
+            "nat",
+            vec![
+                number(TYPE, DNAT),
+                number(FAMILY, nfproto(family).into()),
+                number(ADDR_MIN, addr),
+                number(ADDR_MAX, addr),
+                number(PORT_MIN, port),
+                number(PORT_MAX, port),
+            ],
+        );
+    }
+
+    fn other(&mut self, name: &str, attributes: Vec<DefaultNla>) {
+        self.push(Expressions::Other {
+            expression_type: name.to_owned(),
+            attributes,
+        });
+    }
+}
+
+fn number(kind: u16, value: u32) -> DefaultNla {
+    DefaultNla::new(kind, value.to_be_bytes().to_vec())
+}
