@@ -10,6 +10,8 @@ use tokio::sync::watch;
 
 use crate::model::{ClusterSnapshot, Dual, Lease, LeaseAttrs, Pool, SubnetKey};
 
+mod backoff;
+mod claim;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 pub mod file;

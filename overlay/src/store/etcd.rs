@@ -1,1 +1,0 @@
-//! etcd v3, flannel's schema.
