@@ -43,23 +43,32 @@ pub(crate) fn same_public(a: &LeaseAttrs, b: &LeaseAttrs) -> bool {
     }
 }
 
+/// Whether the backend data agree: equal in each family that both have, and there is one. A node that goes dual-stack
+/// adds a family to its data.
+fn same_data(a: &LeaseAttrs, b: &LeaseAttrs) -> bool {
+    let mut both = Family::BOTH
+        .into_iter()
+        .filter_map(|family| a.data.get(family).zip(b.data.get(family)))
+        .peekable();
+    both.peek().is_some() && both.all(|(a, b)| a == b)
+}
+
 /// Whether two announcements come from one holder.
 pub(crate) fn same_holder(a: &LeaseAttrs, b: &LeaseAttrs) -> bool {
-    same_public(a, b) && a.data == b.data
+    let no_data = a.data.is_empty() && b.data.is_empty();
+    same_public(a, b) && (no_data || same_data(a, b))
 }
 
 fn claim(lease: &Lease, request: &Request) -> Claim {
-    let same_public = same_public(&lease.attrs, &request.attrs);
-    let same_data = lease.attrs.data == request.attrs.data;
-    let no_data = lease.attrs.data.is_empty();
+    let (theirs, ours) = (&lease.attrs, &request.attrs);
+    let no_data = theirs.data.is_empty() && ours.data.is_empty();
     let remembered = request.previous.contains(&lease.key.0);
-    let unclaimed = lease.term == Term::Reserved && no_data;
-    match (same_public, same_data) {
-        (true, _) if unclaimed => Claim::Own,
-        (true, true) if !no_data || remembered => Claim::Own,
-        (true, _) => Claim::Suspect,
-        (false, true) if !no_data => Claim::Suspect,
-        (false, _) => Claim::Foreign,
+    let unclaimed = lease.term == Term::Reserved && theirs.data.is_empty();
+    match (same_public(theirs, ours), same_data(theirs, ours)) {
+        (true, true) => Claim::Own,
+        (true, false) if unclaimed || (no_data && remembered) => Claim::Own,
+        (true, false) | (false, true) => Claim::Suspect,
+        (false, false) => Claim::Foreign,
     }
 }
 
@@ -289,7 +298,7 @@ mod tests {
         let twin = attrs("10.0.0.1", Some("b"));
         let other = attrs("10.0.0.2", Some("c"));
         let leases = [
-            lease("10.5.1.0-24", twin.clone(), 1, Term::Leased),
+            lease("10.5.1.0-24", twin, 1, Term::Leased),
             lease("10.5.2.0-24", mine.clone(), 2, Term::Leased),
             lease("10.5.3.0-24", other, 3, Term::Leased),
             lease("10.5.4.0-24", attrs("10.0.0.1", None), 4, Term::Reserved),

@@ -1,12 +1,13 @@
 //! Requests to etcd: each has a deadline, goes to the endpoint that answered last and then to the others, and fails with
 //! a message that names the endpoint and the fix.
 
+use std::error::Error;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use etcd_client::{Client, Error};
+use etcd_client::{Client, Error as EtcdError};
 
 use super::options::Options;
 use crate::store::StoreError;
@@ -53,7 +54,7 @@ impl Cluster {
         request: impl Fn(Client) -> F,
     ) -> Result<T, StoreError>
     where
-        F: Future<Output = Result<T, Error>>,
+        F: Future<Output = Result<T, EtcdError>>,
     {
         let first = self.preferred.load(Ordering::Relaxed);
         let mut failures = Vec::new();
@@ -77,7 +78,7 @@ impl Cluster {
         request: impl Fn(Client) -> F,
     ) -> Result<T, StoreError>
     where
-        F: Future<Output = Result<T, Error>>,
+        F: Future<Output = Result<T, EtcdError>>,
     {
         let attempt = async {
             let client = self.client(index).await?;
@@ -106,7 +107,12 @@ impl Cluster {
     }
 
     /// What to say about a stream that failed. The next request starts with another endpoint.
-    pub(super) fn stream_failed(&self, member: &Member, what: &str, error: &Error) -> StoreError {
+    pub(super) fn stream_failed(
+        &self,
+        member: &Member,
+        what: &str,
+        error: &EtcdError,
+    ) -> StoreError {
         let next = (member.index + 1) % self.endpoints.len();
         self.preferred.store(next, Ordering::Relaxed);
         self.failed(member.index, what, error)
@@ -148,15 +154,15 @@ impl Cluster {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn failed(&self, index: usize, what: &str, error: &Error) -> StoreError {
+    fn failed(&self, index: usize, what: &str, error: &EtcdError) -> StoreError {
         self.forget(index);
         let endpoint = &self.endpoints[index];
         let refused =
             |fix: String| StoreError::Refused(format!("{what}: etcd at {endpoint} {fix}"));
-        let Error::GRpcStatus(status) = error else {
+        let EtcdError::GRpcStatus(status) = error else {
             return StoreError::Unavailable(format!(
                 "{what}: etcd at {endpoint}: {}",
-                causes(error)
+                causes(error.to_string(), error.source())
             ));
         };
         let message = status.message();
@@ -174,7 +180,9 @@ impl Cluster {
             INVALID_ARGUMENT if message.contains("authentication failed") => refused(format!(
                 "refused the login of user {user:?}: check --etcd-username and --etcd-password"
             )),
-            _ => self.transport_failed(what, endpoint, &causes(status)),
+            _ => {
+                self.transport_failed(what, endpoint, &causes(message.to_owned(), status.source()))
+            }
         }
     }
 
@@ -192,9 +200,23 @@ impl Cluster {
         } else if causes.contains("CertificateRequired") || causes.contains("BadCertificate") {
             "it refused our client certificate, or wants one: check --etcd-certfile and --etcd-keyfile".to_owned()
         } else {
-            return StoreError::Unavailable(format!("{what}: etcd at {endpoint}: {causes}"));
+            let hint = self.certificate_hint(endpoint, causes);
+            return StoreError::Unavailable(format!("{what}: etcd at {endpoint}: {causes}{hint}"));
         };
         StoreError::Refused(format!("{what}: etcd at {endpoint}: {fix} ({causes})"))
+    }
+
+    /// A server that wants a client certificate and gets none closes the connection after the handshake; whether its
+    /// reason is read before that is luck (seen with etcd 3.4 and TLS 1.3).
+    fn certificate_hint(&self, endpoint: &str, causes: &str) -> &'static str {
+        let closed = ["connection closed", "reset", "Broken pipe"]
+            .iter()
+            .any(|text| causes.contains(text));
+        if closed && endpoint.starts_with("https://") && self.options.cert_file.is_none() {
+            " (if it wants a client certificate, set --etcd-certfile and --etcd-keyfile)"
+        } else {
+            ""
+        }
     }
 }
 
@@ -233,9 +255,9 @@ fn summary(mut failures: Vec<StoreError>) -> StoreError {
 }
 
 /// An error and what caused it, without repetitions. gRPC's own texts say little ("transport error").
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    let mut next = Some(error);
+fn causes(text: String, source: Option<&(dyn Error + 'static)>) -> String {
+    let mut texts = vec![text];
+    let mut next = source;
     while let Some(error) = next {
         let text = error.to_string();
         if !texts.iter().any(|earlier| earlier.contains(&text)) {

@@ -38,7 +38,7 @@ impl Etcd {
     ) -> Result<Created, StoreError> {
         let name = self.keys.subnet(key);
         let mut conditions = vec![Compare::version(name.clone(), CompareOp::Equal, 0)];
-        conditions.extend(self.no_sibling(key));
+        conditions.extend(self.no_new_sibling(key, listing.revision));
         let mut steps = vec![TxnOp::put(
             name.clone(),
             value,
@@ -67,16 +67,16 @@ impl Etcd {
         Ok(Created::Yes(revision))
     }
 
-    /// No key with this IPv4 subnet exists, with or without an IPv6 one behind it: nothing stands between
-    /// `10.5.34.0-24` and `10.5.34.0-24'`, the character after `&`.
-    fn no_sibling(&self, key: &SubnetKey) -> Option<Compare> {
+    /// No key with this IPv4 subnet has been created since the list: nothing stands between `10.5.34.0-24` and
+    /// `10.5.34.0-24'`, the character after `&`, but the keys with and without an IPv6 subnet.
+    fn no_new_sibling(&self, key: &SubnetKey, revision: i64) -> Option<Compare> {
         let v4 = SubnetKey(Dual {
             v4: Some(key.0.v4?),
             v6: None,
         });
         let start = self.keys.subnet(&v4);
         let end = format!("{start}'");
-        Some(Compare::version(start, CompareOp::Equal, 0).with_range(end))
+        Some(Compare::create_revision(start, CompareOp::Less, revision + 1).with_range(end))
     }
 
     fn came_first(&self, pair: &KeyValue, key: &SubnetKey, revision: i64) -> bool {
