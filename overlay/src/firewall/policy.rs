@@ -185,7 +185,7 @@ fn forward_rules(networks: &Dual<PolicyNetwork>) -> Vec<Rule> {
 }
 
 fn peer_sets(networks: &Dual<PolicyNetwork>, peers: &BTreeSet<IpAddr>) -> BTreeMap<String, Set> {
-    families
+    networks
         .iter()
         .map(|(family, _)| {
             let set = Set::of_addrs(family, peers.iter().copied());

@@ -1,5 +1,8 @@
 //! The only place that changes the host.
 
+#[cfg(any(test, feature = "test-util"))]
+pub mod fake;
+
 use crate::plan::{KernelState, Op, Scope};
 
 /// What a kernel can do for the reconciler: one dump, one change at a time.

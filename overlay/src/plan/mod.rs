@@ -1,10 +1,19 @@
 //! What must change: desired and observed state as values, and their ordered difference. Pure.
 
+pub mod desired;
+pub mod diff;
+pub mod guard;
 pub mod op;
 pub mod state;
 
+pub use desired::{Choices, Desired, desired};
+pub use diff::{Plan, plan};
+pub use guard::{Guard, Held, Verdict};
 pub use op::Op;
 pub use state::{
     FdbKey, KernelState, Link, LinkKind, NeighKey, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope,
     Vxlan,
 };
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! From configuration, node and leases to the wanted kernel state: a total, pure function.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::state::{KernelState, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope};
+use crate::backend::Backend;
+use crate::firewall::{
+    AllowList, ForeignForward, Masquerade, PolicyInput, PolicyNetwork, Ruleset, agent_ruleset,
+};
+use crate::model::{
+    Admission, ClusterSnapshot, Dual, Family, LocalNode, NetworkConfig, Refusal, SubnetKey, admit,
+};
+
+/// Choices of the operator that shape the desired state, beside the network configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choices {
+    /// Names this overlay network on this host: the nftables table, and part of our devices' alias.
+    pub table: String,
+    /// Masquerade what pods send to the outside; with fully random ports or not.
+    pub masquerade: Option<Masquerade>,
+    /// Accept forwarded packets from and to the pod networks.
+    pub forward_accept: bool,
+    /// Accept tunnel packets only from the peers' public addresses.
+    pub allow_list: bool,
+    /// Blackhole route for the own subnet, so that packets to pods that don't exist die here.
+    pub blackhole: bool,
+}
+
+impl Choices {
+    /// What a device of this network carries as `IFLA_IFALIAS`.
+    pub fn alias(&self) -> String {
+        format!("tweed network {}", self.table)
+    }
+}
+
+/// Everything the kernel should hold, and what is needed to get there safely.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// Links, addresses, neighbours, FDB, routes, sysctls, and accept rules in others' chains. `firewall` stays empty.
+    pub state: KernelState,
+    /// Our nftables table.
+    pub ruleset: Ruleset,
+    /// What to look at.
+    pub scope: Scope,
+    /// Whether what is not wanted may be deleted: the store has said it is in sync.
+    pub prune: bool,
+    /// How many full lists stand behind this; see the guard.
+    pub listings: u64,
+    /// Number of peers.
+    pub peers: usize,
+    /// Leases that are no peers, and why.
+    pub refused: BTreeMap<SubnetKey, Refusal>,
+}
+
+impl Desired {
+    /// This desired state as the kernel would show it: what a fast pass compares the next one with.
+    pub fn as_observed(&self) -> KernelState {
+        KernelState {
+            firewall: Some(self.ruleset.state()),
+            ..self.state.clone()
+        }
+    }
+
+    /// Nothing at all, within the same scope: what `tweedd cleanup` reconciles to.
+    pub fn nothing(scope: Scope) -> Self {
+        Self {
+            scope,
+            prune: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// The wanted state.
+pub fn desired(
+    config: &NetworkConfig,
+    backend: &Backend,
+    node: &LocalNode,
+    choices: &Choices,
+    snapshot: &ClusterSnapshot,
+) -> Desired {
+    let mut admission = admit::admit(&config.pools, node, backend.wire_type(), snapshot);
+    let mut state = backend.program(node, &choices.alias(), &mut admission);
+    add_sysctls(&mut state, &config.pools);
+    if choices.blackhole {
+        add_blackholes(&mut state, node);
+    }
+    state.foreign_forward = foreign_forward(config, choices);
+    let ruleset = agent_ruleset(&policy_input(config, backend, node, choices, &admission));
+    let scope = scope(config, backend, node, choices, &state, &admission);
+    Desired {
+        state,
+        ruleset,
+        scope,
+        prune: snapshot.in_sync,
+        listings: snapshot.listings,
+        peers: admission.peers.len(),
+        refused: admission.refused,
+    }
+}
+
+fn add_sysctls<T>(state: &mut KernelState, families: &Dual<T>) {
+    for (family, _) in families.iter() {
+        let key = match family {
+            Family::V4 => "net/ipv4/ip_forward",
+            Family::V6 => "net/ipv6/conf/all/forwarding",
+        };
+        state.sysctls.insert(key.to_owned(), "1".to_owned());
+    }
+}
+
+/// A blackhole has the worst metric there is: the connected route of the pod bridge, once it is there, goes first.
+fn add_blackholes(state: &mut KernelState, node: &LocalNode) {
+    for subnet in node.subnets.values() {
+        let key = RouteKey {
+            dst: subnet.trunc(),
+            metric: u32::MAX,
+        };
+        let route = Route {
+            next_hop: NextHop::Blackhole,
+            protocol: ROUTE_PROTOCOL,
+        };
+        state.routes.insert(key, route);
+    }
+}
+
+fn foreign_forward(config: &NetworkConfig, choices: &Choices) -> BTreeMap<Family, ForeignForward> {
+    if !choices.forward_accept {
+        return BTreeMap::new();
+    }
+    let pools = config.pools.iter();
+    pools
+        .map(|(family, pool)| {
+            (
+                family,
+                ForeignForward {
+                    accept: BTreeSet::from([pool.network]),
+                },
+            )
+        })
+        .collect()
+}
+
+fn policy_input(
+    config: &NetworkConfig,
+    backend: &Backend,
+    node: &LocalNode,
+    choices: &Choices,
+    admission: &Admission,
+) -> PolicyInput {
+    let networks = config.pools.filter_map(|family, pool| {
+        let subnet = *node.subnets.get(family)?;
+        Some(PolicyNetwork {
+            network: pool.network,
+            subnet,
+        })
+    });
+    let allow_list = backend
+        .tunnel_port()
+        .filter(|_| choices.allow_list)
+        .map(|tunnel| AllowList {
+            port: tunnel.port,
+            vni: tunnel.vni,
+            peers: public_addrs(admission).collect(),
+        });
+    PolicyInput {
+        table: choices.table.clone(),
+        networks,
+        masquerade: choices.masquerade,
+        forward_accept: choices.forward_accept,
+        allow_list,
+    }
+}
+
+fn public_addrs(admission: &Admission) -> impl Iterator<Item = IpAddr> {
+    admission
+        .peers
+        .values()
+        .flat_map(|peer| peer.sides.values().map(|side| side.public))
+}
+
+fn scope(
+    config: &NetworkConfig,
+    backend: &Backend,
+    node: &LocalNode,
+    choices: &Choices,
+    state: &KernelState,
+    admission: &Admission,
+) -> Scope {
+    Scope {
+        link_names: backend.link_names(),
+        alias: choices.alias(),
+        uplink: node.uplink.name.clone(),
+        networks: config.pools.values().map(|pool| pool.network).collect(),
+        subnet_lens: config
+            .pools
+            .iter()
+            .map(|(family, pool)| (family, pool.subnet_len))
+            .collect(),
+        node_addrs: public_addrs(admission).collect(),
+        own_subnets: node.subnets.values().copied().collect(),
+        table: choices.table.clone(),
+        sysctls: state.sysctls.keys().cloned().collect(),
+    }
+}

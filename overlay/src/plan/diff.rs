@@ -1,0 +1,203 @@
+//! The difference between what is wanted and what is there, as an ordered list of changes.
+//!
+//! What is new is put first, from the ground up (links, sysctls, addresses, firewall, neighbours, FDB, routes), then
+//! what is not wanted goes, from the top down. A peer that moves is thus reachable all the while.
+
+use std::collections::BTreeMap;
+
+use super::desired::Desired;
+use super::op::Op;
+use super::state::{KernelState, Link, LinkKind, NextHop};
+use crate::firewall;
+
+/// Changes in the order in which they are to be made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// What to create, replace or correct.
+    pub puts: Vec<Op>,
+    /// What to delete because it is ours and not wanted.
+    pub deletes: Vec<Op>,
+}
+
+impl Plan {
+    /// All changes in order.
+    pub fn ops(&self) -> impl Iterator<Item = &Op> {
+        self.puts.iter().chain(&self.deletes)
+    }
+
+    /// Number of changes.
+    pub fn len(&self) -> usize {
+        self.puts.len() + self.deletes.len()
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.puts.is_empty() && self.deletes.is_empty()
+    }
+
+    /// How many routes to peers it deletes.
+    pub fn lost_routes(&self) -> usize {
+        let routes = self.deletes.iter().filter_map(|op| match op {
+            Op::DelRoute(_, route) => Some(&route.next_hop),
+            _ => None,
+        });
+        routes
+            .filter(|next_hop| **next_hop != NextHop::Blackhole)
+            .count()
+    }
+}
+
+/// What must change for `have` to become what is wanted.
+pub fn plan(want: &Desired, have: &KernelState) -> Plan {
+    let mut plan = Plan::default();
+    let mut have = have.clone();
+    let links = link_changes(want, &have);
+    for (name, change) in &links {
+        match change {
+            LinkChange::Replace(link) => {
+                plan.puts.push(Op::DelLink(name.clone()));
+                plan.puts.push(Op::AddLink(name.clone(), link.clone()));
+                forget_dependants(&mut have, name);
+            }
+            LinkChange::Add(link) => plan.puts.push(Op::AddLink(name.clone(), link.clone())),
+            LinkChange::Set(link) => plan.puts.push(Op::SetLink(name.clone(), link.clone())),
+            LinkChange::Remove => {}
+        }
+    }
+    put(want, &have, &mut plan.puts);
+    if want.prune {
+        delete(want, &have, &links, &mut plan.deletes);
+    }
+    plan
+}
+
+enum LinkChange {
+    Add(Link),
+    Replace(Link),
+    Set(Link),
+    Remove,
+}
+
+fn link_changes(want: &Desired, have: &KernelState) -> BTreeMap<String, LinkChange> {
+    let mut changes = BTreeMap::new();
+    for (name, link) in &want.state.links {
+        let change = match have.links.get(name) {
+            None => LinkChange::Add(link.clone()),
+            Some(there) if there.kind != link.kind => LinkChange::Replace(link.clone()),
+            Some(there) if there != link => LinkChange::Set(link.clone()),
+            Some(_) => continue,
+        };
+        changes.insert(name.clone(), change);
+    }
+    for (name, link) in &have.links {
+        // A device of another kind under a name that is not wanted now is left alone: it may be anybody's.
+        let ours = matches!(link.kind, LinkKind::Vxlan(_));
+        if ours && !want.state.links.contains_key(name) {
+            changes.insert(name.clone(), LinkChange::Remove);
+        }
+    }
+    changes
+}
+
+/// A link that is replaced takes its addresses, entries and routes with it: they count as not there.
+fn forget_dependants(have: &mut KernelState, link: &str) {
+    have.addrs.retain(|(name, _)| name != link);
+    have.neighs.retain(|(name, _), _| name != link);
+    have.fdb.retain(|(name, _), _| name != link);
+    have.routes
+        .retain(|_, route| !leads_over(&route.next_hop, link));
+    have.sysctls
+        .retain(|key, _| !key.contains(&format!("/{link}/")));
+}
+
+fn leads_over(next_hop: &NextHop, link: &str) -> bool {
+    matches!(next_hop, NextHop::Via { dev, .. } if dev == link)
+}
+
+fn put(want: &Desired, have: &KernelState, ops: &mut Vec<Op>) {
+    let state = &want.state;
+    for (key, value) in &state.sysctls {
+        if have.sysctls.get(key) != Some(value) {
+            ops.push(Op::SetSysctl(key.clone(), value.clone()));
+        }
+    }
+    for (name, net) in state.addrs.difference(&have.addrs) {
+        ops.push(Op::AddAddr(name.clone(), *net));
+    }
+    firewall_changes(want, have, ops);
+    for (key, mac) in &state.neighs {
+        if have.neighs.get(key) != Some(mac) {
+            ops.push(Op::PutNeigh(key.clone(), *mac));
+        }
+    }
+    for (key, dst) in &state.fdb {
+        if have.fdb.get(key) != Some(dst) {
+            ops.push(Op::PutFdb(key.clone(), *dst));
+        }
+    }
+    for (key, route) in &state.routes {
+        if have.routes.get(key) != Some(route) {
+            ops.push(Op::PutRoute(*key, route.clone()));
+        }
+    }
+}
+
+fn firewall_changes(want: &Desired, have: &KernelState, ops: &mut Vec<Op>) {
+    if want.ruleset.is_empty() {
+        if have.firewall.is_some() {
+            ops.push(Op::Firewall(firewall::Change::Delete(
+                want.scope.table.clone(),
+            )));
+        }
+    } else if let Some(change) = firewall::diff(&want.ruleset, have.firewall.as_ref()) {
+        ops.push(Op::Firewall(change));
+    }
+    // Only chains that are there and drop are observed; none is ever created.
+    for (family, there) in &have.foreign_forward {
+        let wanted = want
+            .state
+            .foreign_forward
+            .get(family)
+            .cloned()
+            .unwrap_or_default();
+        if *there != wanted {
+            ops.push(Op::ForeignForward(*family, wanted));
+        }
+    }
+}
+
+fn delete(
+    want: &Desired,
+    have: &KernelState,
+    links: &BTreeMap<String, LinkChange>,
+    ops: &mut Vec<Op>,
+) {
+    let goes = |name: &str| matches!(links.get(name), Some(LinkChange::Remove));
+    let state = &want.state;
+    for (key, route) in &have.routes {
+        let dev_goes = matches!(&route.next_hop, NextHop::Via { dev, .. } if goes(dev));
+        if !state.routes.contains_key(key) && !dev_goes {
+            ops.push(Op::DelRoute(*key, route.clone()));
+        }
+    }
+    for (key, dst) in &have.fdb {
+        if !state.fdb.contains_key(key) && !goes(&key.0) {
+            ops.push(Op::DelFdb(key.clone(), *dst));
+        }
+    }
+    for key in have.neighs.keys() {
+        if !state.neighs.contains_key(key) && !goes(&key.0) {
+            ops.push(Op::DelNeigh(key.clone()));
+        }
+    }
+    for (name, net) in have.addrs.difference(&state.addrs) {
+        if !goes(name) {
+            ops.push(Op::DelAddr(name.clone(), *net));
+        }
+    }
+    for (name, change) in links {
+        if matches!(change, LinkChange::Remove) {
+            ops.push(Op::DelLink(name.clone()));
+        }
+    }
+}

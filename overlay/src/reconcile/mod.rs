@@ -1,0 +1,178 @@
+//! Observe, plan, guard, apply: one pass over the kernel.
+//!
+//! A full pass compares the desired state with a dump of the kernel. A fast pass compares it with the desired state that
+//! was applied last, without a dump: what one new lease costs does not depend on how many there are.
+
+mod fights;
+pub mod worker;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::kernel::{Kernel, KernelError};
+use crate::plan::{Desired, Guard, Held, KernelState, Op, Plan, Verdict, plan};
+use fights::Fights;
+
+/// An operation that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The operation in words.
+    pub op: String,
+    /// The kernel's answer.
+    pub error: String,
+}
+
+/// What a pass did.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Whether the kernel was dumped.
+    pub full: bool,
+    /// The operations that were made, in words.
+    pub done: Vec<String>,
+    /// What failed.
+    pub failed: Vec<Failure>,
+    /// Operations left out because their link had failed.
+    pub skipped: usize,
+    /// Deletions held back by the guard, and why.
+    pub held: Option<Held>,
+    /// Objects that another program keeps changing, found in this pass.
+    pub fights: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+    /// Number of peers in the desired state.
+    pub peers: usize,
+}
+
+impl Outcome {
+    /// Whether the kernel now is as wanted.
+    pub fn is_clean(&self) -> bool {
+        self.failed.is_empty() && self.skipped == 0 && self.held.is_none()
+    }
+}
+
+/// Owns the kernel, and remembers what it applied last.
+pub struct Reconciler<K> {
+    kernel: K,
+    applied: Option<Arc<Desired>>,
+    guard: Guard,
+    fights: Fights,
+}
+
+impl<K: Kernel> Reconciler<K> {
+    /// Nothing is touched before the first pass.
+    pub fn new(kernel: K) -> Self {
+        Self {
+            kernel,
+            applied: None,
+            guard: Guard::default(),
+            fights: Fights::default(),
+        }
+    }
+
+    /// The operator has confirmed that a store without peers is right.
+    pub fn confirm(&mut self) {
+        self.guard.confirm();
+    }
+
+    /// What a full pass would do. Changes nothing.
+    ///
+    /// # Errors
+    /// When the kernel can't be observed.
+    pub fn preview(&mut self, want: &Desired) -> Result<Plan, KernelError> {
+        Ok(plan(want, &self.kernel.observe(&want.scope)?))
+    }
+
+    /// Compares with the kernel and repairs it.
+    ///
+    /// # Errors
+    /// When the kernel can't be observed; then nothing was changed.
+    pub fn full(&mut self, want: &Arc<Desired>, now: Instant) -> Result<Outcome, KernelError> {
+        let observed = self.kernel.observe(&want.scope)?;
+        // Only repairs of what was right before can be a fight.
+        let repairing = self
+            .applied
+            .as_ref()
+            .is_some_and(|applied| applied.state == want.state);
+        let outcome = self.pass(want, &observed, repairing, now);
+        Ok(Outcome {
+            full: true,
+            ..outcome
+        })
+    }
+
+    /// Applies the difference to what was applied last. `None` when that isn't known: a full pass is due.
+    pub fn fast(&mut self, want: &Arc<Desired>, now: Instant) -> Option<Outcome> {
+        let before = self.applied.as_ref()?;
+        if before.scope.alias != want.scope.alias {
+            return None;
+        }
+        let before = before.as_observed();
+        Some(self.pass(want, &before, false, now))
+    }
+
+    fn pass(
+        &mut self,
+        want: &Arc<Desired>,
+        have: &KernelState,
+        repairing: bool,
+        now: Instant,
+    ) -> Outcome {
+        let mut plan = plan(want, have);
+        let held = match self.guard.check(&plan, want, have) {
+            Verdict::Pass => None,
+            Verdict::Hold(held) => {
+                plan.deletes.clear();
+                Some(held)
+            }
+        };
+        let mut outcome = Outcome {
+            held,
+            peers: want.peers,
+            ..self.apply(&plan)
+        };
+        if repairing {
+            let objects: BTreeSet<String> = plan.ops().map(Op::object).collect();
+            outcome.fights = self.fights.repaired(objects, now);
+        }
+        outcome.took = now.elapsed();
+        self.applied = outcome.is_clean().then(|| Arc::clone(want));
+        outcome
+    }
+
+    /// Makes every change it can. What fails marks its link; later changes on that link are skipped.
+    fn apply(&mut self, plan: &Plan) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut broken: BTreeSet<String> = BTreeSet::new();
+        for op in plan.ops() {
+            if op.link().is_some_and(|link| broken.contains(link)) {
+                outcome.skipped += 1;
+                continue;
+            }
+            match self.kernel.apply(op) {
+                Ok(()) => {
+                    tracing::debug!(%op, "done");
+                    outcome.done.push(op.to_string());
+                }
+                Err(error) => {
+                    if breaks_link(op) {
+                        broken.extend(op.link().map(str::to_owned));
+                    }
+                    outcome.failed.push(Failure {
+                        op: op.to_string(),
+                        error: error.to_string(),
+                    });
+                }
+            }
+        }
+        outcome
+    }
+}
+
+/// After these, nothing on the link can succeed. A single bad entry must not stop the others.
+fn breaks_link(op: &Op) -> bool {
+    matches!(op, Op::AddLink(..) | Op::SetLink(..) | Op::DelLink(_))
+}
+
+#[cfg(test)]
+mod tests;

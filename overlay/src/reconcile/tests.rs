@@ -1,0 +1,379 @@
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::backend::Backend;
+use crate::firewall::Masquerade;
+use crate::kernel::fake::FakeKernel;
+use crate::model::lease::Term;
+use crate::model::{
+    ClusterSnapshot, Dual, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig, SubnetKey,
+    Uplink,
+};
+use crate::plan::{Choices, Link, LinkKind, desired};
+
+/// One peer of a random cluster.
+#[derive(Clone, Debug)]
+struct PeerSeed {
+    number: u8,
+    mac: u8,
+    near: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Cluster {
+    vni: u32,
+    direct: bool,
+    host_gw: bool,
+    dual: bool,
+    peers: Vec<PeerSeed>,
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn lease(seed: &PeerSeed, cluster: &Cluster) -> Lease {
+    let network = if seed.near { "198.18.0" } else { "198.19.0" };
+    let data = serde_json::json!({"VNI": cluster.vni, "VtepMAC": Mac([2, 9, 9, 9, 9, seed.mac]).to_string()});
+    let v6 = cluster
+        .dual
+        .then(|| format!("fd00:10:244:{}::/64", seed.number).parse().unwrap());
+    let public_v6 = cluster
+        .dual
+        .then(|| ip(&format!("fd00:a::{}", seed.number)));
+    Lease {
+        key: SubnetKey(Dual {
+            v4: Some(format!("10.244.{}.0/24", seed.number).parse().unwrap()),
+            v6,
+        }),
+        attrs: LeaseAttrs {
+            public: Dual {
+                v4: Some(ip(&format!("{network}.{}", seed.number))),
+                v6: public_v6,
+            },
+            backend_type: if cluster.host_gw { "host-gw" } else { "vxlan" }.into(),
+            data: Dual {
+                v4: Some(data.clone()),
+                v6: cluster.dual.then_some(data),
+            },
+        },
+        node: None,
+        created: seed.number.into(),
+        term: Term::Leased,
+    }
+}
+
+fn want(cluster: &Cluster, listings: u64) -> Arc<Desired> {
+    let backend = match cluster.host_gw {
+        true => r#"{"Type":"host-gw"}"#.to_owned(),
+        false => format!(
+            r#"{{"Type":"vxlan","VNI":{},"DirectRouting":{}}}"#,
+            cluster.vni, cluster.direct
+        ),
+    };
+    let text = format!(
+        r#"{{"Network":"10.244.0.0/16","EnableIPv6":{},"IPv6Network":"fd00:10:244::/48","Backend":{backend}}}"#,
+        cluster.dual
+    );
+    let (config, _) = NetworkConfig::parse(&text).unwrap();
+    let (backend, _) = Backend::parse(&config).unwrap();
+    let v6 = cluster.dual.then(|| "fd00:10:244:1::/64".parse().unwrap());
+    let addrs = Dual {
+        v4: Some(ip("198.18.0.1")),
+        v6: cluster.dual.then(|| ip("fd00:a::1")),
+    };
+    let node = LocalNode {
+        uplink: Uplink {
+            name: "eth0".into(),
+            index: 2,
+            mtu: 1500,
+            addrs,
+            onlink: vec![
+                "198.18.0.0/24".parse().unwrap(),
+                "fd00:a::/64".parse().unwrap(),
+            ],
+        },
+        public: addrs,
+        identity: Identity {
+            vtep_mac: Mac([2, 0, 0, 0, 0, 4]),
+            vtep_mac_v6: Mac([2, 0, 0, 0, 0, 6]),
+        },
+        subnets: Dual {
+            v4: Some("10.244.1.0/24".parse().unwrap()),
+            v6,
+        },
+    };
+    let choices = Choices {
+        table: "tweed".into(),
+        masquerade: Some(Masquerade { fully_random: true }),
+        forward_accept: true,
+        allow_list: true,
+        blackhole: false,
+    };
+    let leases = cluster
+        .peers
+        .iter()
+        .map(|seed| lease(seed, cluster))
+        .map(|lease| (lease.key, lease));
+    let leases = leases.collect();
+    let snapshot = ClusterSnapshot {
+        leases,
+        in_sync: true,
+        listings,
+        ..ClusterSnapshot::default()
+    };
+    Arc::new(desired(&config, &backend, &node, &choices, &snapshot))
+}
+
+fn kernel() -> FakeKernel {
+    FakeKernel {
+        others: BTreeSet::from(["eth0".to_owned()]),
+        ..FakeKernel::default()
+    }
+}
+
+/// What a kernel that is exactly right holds. The accept rules in others' chains stand only where such a chain is.
+fn right(want: &Desired) -> KernelState {
+    KernelState {
+        foreign_forward: Default::default(),
+        ..want.as_observed()
+    }
+}
+
+/// Full passes until one is clean and has nothing to do; a second list comes between any two.
+fn settle(reconciler: &mut Reconciler<FakeKernel>, cluster: &Cluster) -> Arc<Desired> {
+    for listings in 1..40 {
+        reconciler.confirm();
+        let want = want(cluster, listings);
+        let outcome = reconciler.full(&want, Instant::now()).unwrap();
+        if outcome.is_clean() && outcome.done.is_empty() {
+            return want;
+        }
+    }
+    panic!("no end: {:?}", reconciler.kernel.state);
+}
+
+fn seeds() -> impl Strategy<Value = Vec<PeerSeed>> {
+    let seed = (2_u8..40, 1_u8..40, any::<bool>());
+    prop::collection::vec(
+        seed.prop_map(|(number, mac, near)| PeerSeed { number, mac, near }),
+        0..12,
+    )
+}
+
+fn clusters() -> impl Strategy<Value = Cluster> {
+    let switches = (1_u32..3, any::<bool>(), any::<bool>(), any::<bool>());
+    (switches, seeds()).prop_map(|((vni, direct, host_gw, dual), peers)| Cluster {
+        vni,
+        direct,
+        host_gw,
+        dual,
+        peers,
+    })
+}
+
+/// Somebody removes things: each number picks one object.
+fn damage(kernel: &mut FakeKernel, picks: &[u8]) {
+    for pick in picks {
+        let nth = usize::from(*pick) / 6;
+        let state = &mut kernel.state;
+        match pick % 6 {
+            0 => drop(
+                state
+                    .routes
+                    .keys()
+                    .nth(nth)
+                    .copied()
+                    .and_then(|key| state.routes.remove(&key)),
+            ),
+            1 => drop(
+                state
+                    .neighs
+                    .keys()
+                    .nth(nth)
+                    .cloned()
+                    .and_then(|key| state.neighs.remove(&key)),
+            ),
+            2 => drop(
+                state
+                    .fdb
+                    .keys()
+                    .nth(nth)
+                    .cloned()
+                    .and_then(|key| state.fdb.remove(&key)),
+            ),
+            3 => state.addrs.clear(),
+            4 => state.firewall = None,
+            _ => {
+                if let Some(name) = state.links.keys().nth(nth % 2).cloned() {
+                    kernel.del_link(&name);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn one_pass_converges_from_any_earlier_cluster(before in clusters(), after in clusters()) {
+        let mut reconciler = Reconciler::new(kernel());
+        settle(&mut reconciler, &before);
+        reconciler.confirm();
+        let want = want(&after, 99);
+        let outcome = reconciler.full(&want, Instant::now()).unwrap();
+        prop_assert!(outcome.is_clean(), "{outcome:?}");
+        // Host-wide sysctls stay as they are when a family is no longer wanted.
+        let mut have = reconciler.kernel.state.clone();
+        have.sysctls.retain(|key, _| want.state.sysctls.contains_key(key));
+        prop_assert_eq!(have, right(&want));
+        let again = reconciler.full(&want, Instant::now()).unwrap();
+        prop_assert!(again.done.is_empty(), "{:?}", again.done);
+    }
+
+    #[test]
+    fn a_fast_pass_ends_where_a_full_one_does(before in clusters(), peers in seeds()) {
+        let after = Cluster { peers, ..before.clone() };
+        let mut fast = Reconciler::new(kernel());
+        settle(&mut fast, &before);
+        let want = want(&after, 99);
+        let outcome = fast.fast(&want, Instant::now()).expect("it knows what it applied");
+        if outcome.held.is_none() {
+            prop_assert_eq!(&fast.kernel.state, &right(&want));
+        } else {
+            prop_assert!(fast.fast(&want, Instant::now()).is_none(), "a full pass is due");
+        }
+    }
+
+    #[test]
+    fn any_damage_is_repaired_by_one_pass(cluster in clusters(), picks in prop::collection::vec(any::<u8>(), 0..8)) {
+        let mut reconciler = Reconciler::new(kernel());
+        let want = settle(&mut reconciler, &cluster);
+        damage(&mut reconciler.kernel, &picks);
+        let outcome = reconciler.full(&want, Instant::now()).unwrap();
+        prop_assert!(outcome.is_clean(), "{outcome:?}");
+        prop_assert_eq!(&reconciler.kernel.state, &right(&want));
+    }
+
+    #[test]
+    fn it_converges_whatever_fails_on_the_way(
+        before in clusters(), after in clusters(), faults in prop::collection::btree_set(0_usize..120, 0..30),
+    ) {
+        let mut reconciler = Reconciler::new(FakeKernel { faults, ..kernel() });
+        settle(&mut reconciler, &before);
+        let want = settle(&mut reconciler, &after);
+        let mut have = reconciler.kernel.state.clone();
+        have.sysctls.retain(|key, _| want.state.sysctls.contains_key(key));
+        prop_assert_eq!(have, right(&want));
+    }
+
+    #[test]
+    fn wanting_nothing_removes_everything_of_ours(cluster in clusters()) {
+        let mut reconciler = Reconciler::new(kernel());
+        let want = settle(&mut reconciler, &cluster);
+        reconciler.confirm();
+        let nothing = Arc::new(Desired::nothing(want.scope.clone()));
+        let outcome = reconciler.full(&nothing, Instant::now()).unwrap();
+        prop_assert!(outcome.is_clean(), "{outcome:?}");
+        let sysctls = reconciler.kernel.state.sysctls.clone();
+        prop_assert_eq!(&reconciler.kernel.state, &KernelState { sysctls, ..KernelState::default() });
+    }
+
+    #[test]
+    fn no_operation_names_a_link_that_is_not_there_yet(before in clusters(), after in clusters()) {
+        let mut reconciler = Reconciler::new(kernel());
+        settle(&mut reconciler, &before);
+        let want = want(&after, 99);
+        let plan = reconciler.preview(&want).unwrap();
+        let mut links: BTreeSet<String> = reconciler.kernel.state.links.keys().cloned().collect();
+        links.insert("eth0".into());
+        for op in plan.ops() {
+            match op {
+                Op::AddLink(name, _) => drop(links.insert(name.clone())),
+                Op::DelLink(name) => drop(links.remove(name)),
+                other => prop_assert!(other.link().is_none_or(|link| links.contains(link)), "{other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failed_link_skips_its_own_operations_and_no_others() {
+    let near = PeerSeed {
+        number: 2,
+        mac: 2,
+        near: true,
+    };
+    let far = PeerSeed {
+        number: 3,
+        mac: 3,
+        near: false,
+    };
+    let cluster = Cluster {
+        vni: 1,
+        direct: true,
+        host_gw: false,
+        dual: false,
+        peers: vec![near, far],
+    };
+    let mut reconciler = Reconciler::new(FakeKernel {
+        faults: BTreeSet::from([0]),
+        ..kernel()
+    });
+    let outcome = reconciler.full(&want(&cluster, 1), Instant::now()).unwrap();
+    assert_eq!(outcome.failed.len(), 1);
+    assert!(
+        outcome.failed[0].op.starts_with("add link flannel.1"),
+        "{:?}",
+        outcome.failed
+    );
+    assert_eq!(
+        outcome.skipped, 4,
+        "address, neighbour, FDB entry and route over the link"
+    );
+    assert!(
+        outcome.done.iter().any(|op| op.contains("10.244.2.0/24")),
+        "the direct route stands"
+    );
+}
+
+#[test]
+fn a_device_of_another_kind_under_our_name_is_replaced() {
+    let cluster = Cluster {
+        vni: 1,
+        direct: false,
+        host_gw: false,
+        dual: false,
+        peers: vec![],
+    };
+    let mut reconciler = Reconciler::new(kernel());
+    let want = settle(&mut reconciler, &cluster);
+    let link = reconciler.kernel.state.links.get_mut("flannel.1").unwrap();
+    *link = Link {
+        kind: LinkKind::Other("bridge".into()),
+        ..link.clone()
+    };
+    reconciler.full(&want, Instant::now()).unwrap();
+    assert_eq!(reconciler.kernel.state, right(&want));
+}
+
+#[test]
+fn repairs_of_the_same_object_are_reported_as_a_fight() {
+    let cluster = Cluster {
+        vni: 1,
+        direct: false,
+        host_gw: false,
+        dual: false,
+        peers: vec![],
+    };
+    let mut reconciler = Reconciler::new(kernel());
+    let want = settle(&mut reconciler, &cluster);
+    let mut fights = Vec::new();
+    for _ in 0..4 {
+        reconciler.kernel.state.addrs.clear();
+        fights.extend(reconciler.full(&want, Instant::now()).unwrap().fights);
+    }
+    assert_eq!(fights, ["addr 10.244.1.0/32 dev flannel.1"]);
+}
