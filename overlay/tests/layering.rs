@@ -1,0 +1,143 @@
+//! Imports point one way: model ← store, model ← backend and firewall ← plan ← kernel ← reconcile; and what is pure
+//! names no runtime, file, process, socket or clock. This test reads the sources and keeps it so.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A part of the library, and what it may not name.
+const RULES: &[(&str, &[&str])] = &[
+    (
+        "model",
+        &[
+            "crate::backend",
+            "crate::firewall",
+            "crate::plan",
+            "crate::store",
+        ],
+    ),
+    ("backend", &["crate::store"]),
+    (
+        "firewall",
+        &["crate::backend", "crate::plan", "crate::store"],
+    ),
+    ("plan", &["crate::store"]),
+    (
+        "netlink",
+        &[
+            "crate::plan",
+            "crate::kernel",
+            "crate::store",
+            "crate::reconcile",
+            "tokio",
+        ],
+    ),
+    ("kernel", &["crate::store", "crate::reconcile", "tokio"]),
+    ("reconcile", &["crate::store", "crate::netlink", "tokio"]),
+    (
+        "store",
+        &[
+            "crate::kernel",
+            "crate::netlink",
+            "crate::plan",
+            "crate::reconcile",
+        ],
+    ),
+];
+
+const PURE: &[&str] = &["model", "backend", "firewall", "plan"];
+const IMPURE: &[&str] = &[
+    "tokio",
+    "std::fs",
+    "std::process",
+    "std::thread",
+    "TcpStream",
+    "UdpSocket",
+    "Instant::now",
+    "SystemTime::now",
+    "fastrand",
+    "crate::kernel",
+    "crate::netlink",
+    "crate::netns",
+    "crate::reconcile",
+];
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs")
+            && !path.ends_with("tests.rs")
+        {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// Code lines before the file's inline tests, comments left out.
+fn code(path: &Path) -> Vec<(usize, String)> {
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("mod tests"));
+    let lines = lines
+        .enumerate()
+        .filter(|(_, line)| !line.starts_with("//"));
+    lines
+        .map(|(index, line)| (index + 1, line.to_owned()))
+        .collect()
+}
+
+fn offences(part: &str, refused: &[&str]) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(part);
+    let mut found = Vec::new();
+    for path in sources(&folder) {
+        for (number, line) in code(&path) {
+            for word in refused.iter().filter(|word| line.contains(**word)) {
+                found.push(format!("{}:{number} names {word}", path.display()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn imports_point_one_way() {
+    let found: Vec<String> = RULES
+        .iter()
+        .flat_map(|(part, refused)| offences(part, refused))
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn the_pure_parts_name_no_runtime_file_process_socket_or_clock() {
+    let found: Vec<String> = PURE
+        .iter()
+        .flat_map(|part| offences(part, IMPURE))
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn the_rules_would_notice() {
+    assert!(!offences("store", &["tokio"]).is_empty());
+}
+
+#[test]
+fn no_file_is_longer_than_400_lines() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut found = Vec::new();
+    for part in ["overlay/src", "agent/src", "cni-plugin/src", "e2e/src"] {
+        for path in sources(&root.join(part)) {
+            let lines = fs::read_to_string(&path).unwrap().lines().count();
+            if lines > 400 {
+                found.push(format!("{}: {lines}", path.display()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "split by idea:\n{}", found.join("\n"));
+}
