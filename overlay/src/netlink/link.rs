@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
-    LinkExtentMask, LinkInfo as Info, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoPortData,
+    InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkInfo as Info, LinkMessage,
 };
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan};
 
@@ -81,6 +81,10 @@ pub struct LinkChange<'a> {
     pub promisc: Option<bool>,
     /// Receive all multicast.
     pub allmulti: Option<bool>,
+    /// Of a bridge port: frames may leave through the port they came in by.
+    pub hairpin: Option<bool>,
+    /// Of a bridge port: no frames to other isolated ports.
+    pub isolated: Option<bool>,
     /// Administrative state.
     pub up: Option<bool>,
     /// Move it into this namespace.
@@ -166,6 +170,26 @@ impl Netlink {
     /// # Errors
     /// `EEXIST` when either name is taken in its namespace.
     pub fn add_veth(&mut self, spec: &VethSpec<'_>) -> Result<(), NetlinkError> {
+        self.new_veth(spec, |end| end)
+    }
+
+    /// The same with the first end up and a port of a bridge from the start, which costs one request less each.
+    ///
+    /// # Errors
+    /// As [`Netlink::add_veth`].
+    pub fn add_veth_port(
+        &mut self,
+        spec: &VethSpec<'_>,
+        bridge: Dev<'_>,
+    ) -> Result<(), NetlinkError> {
+        self.new_veth(spec, |end| end.controller(bridge.index).up())
+    }
+
+    fn new_veth(
+        &mut self,
+        spec: &VethSpec<'_>,
+        first: impl FnOnce(LinkMessageBuilder<LinkVeth>) -> LinkMessageBuilder<LinkVeth>,
+    ) -> Result<(), NetlinkError> {
         let end = |builder: LinkMessageBuilder<LinkVeth>, end: &VethEnd<'_>| {
             let builder = builder.name(end.name);
             with(builder, spec.mtu, LinkMessageBuilder::mtu)
@@ -177,7 +201,7 @@ impl Netlink {
         let pair = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
         let what = format_args!("add veth pair {} {}", spec.end.name, spec.peer.name);
-        self.add_link(what, end(pair, &spec.end).build())
+        self.add_link(what, first(end(pair, &spec.end)).build())
     }
 
     /// Creates any interface from a message; [`rtnetlink`]'s builders make them.
@@ -273,11 +297,23 @@ impl LinkChange<'_> {
             let inet6 = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(mode)]);
             link.append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![inet6]))
         })
+        .with(self.port_data(), |link, data| {
+            link.set_port_kind(InfoPortKind::Bridge).set_port_data(data)
+        })
         .with(self.promisc, LinkMessageBuilder::promiscuous)
         .with(self.allmulti, LinkMessageBuilder::allmulticast)
         .with(self.up, |link, up| if up { link.up() } else { link.down() })
         .with(self.netns, |link, fd| link.setns_by_fd(fd.as_raw_fd()));
         link.0.build()
+    }
+
+    fn port_data(&self) -> Option<InfoPortData> {
+        let hairpin = self.hairpin.map(InfoBridgePort::HairpinMode);
+        let data: Vec<_> = hairpin
+            .into_iter()
+            .chain(self.isolated.map(InfoBridgePort::Isolated))
+            .collect();
+        (!data.is_empty()).then_some(InfoPortData::BridgePort(data))
     }
 }
 
@@ -312,6 +348,12 @@ impl fmt::Display for LinkChange<'_> {
         }
         if let Some(allmulti) = self.allmulti {
             write!(f, " allmulticast {}", on(allmulti))?;
+        }
+        if let Some(hairpin) = self.hairpin {
+            write!(f, " hairpin {}", on(hairpin))?;
+        }
+        if let Some(isolated) = self.isolated {
+            write!(f, " isolated {}", on(isolated))?;
         }
         match self.up {
             Some(true) => f.write_str(" up")?,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
@@ -191,6 +191,15 @@ impl Netlink {
     /// `EEXIST` when exactly this route is there already, but behind another one with the same key (IPv4).
     pub fn put_route(&mut self, route: &RouteSpec<'_>) -> Result<(), NetlinkError> {
         self.new_route(route, NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
+    /// Adds a route behind those with the same destination, metric and table; of IPv6 they become one with several
+    /// gateways.
+    ///
+    /// # Errors
+    /// `EEXIST` when exactly this route is there already.
+    pub fn append_route(&mut self, route: &RouteSpec<'_>) -> Result<(), NetlinkError> {
+        self.new_route(route, NLM_F_CREATE | NLM_F_APPEND)
     }
 
     /// Deletes a route.

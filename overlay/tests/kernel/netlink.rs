@@ -47,6 +47,8 @@ const UP: LinkChange<'static> = LinkChange {
     addr_gen_mode: None,
     promisc: None,
     allmulti: None,
+    hairpin: None,
+    isolated: None,
     up: Some(true),
     netns: None,
 };
@@ -155,6 +157,40 @@ fn a_bridge_and_its_ports_are_as_wanted() {
         };
         netlink.set_link(port.dev(), &leave).unwrap();
         assert_eq!(link(&mut netlink, "veth1").master, None);
+    });
+}
+
+#[test]
+fn a_veth_end_can_be_a_port_of_a_bridge_from_the_start_and_take_all_changes_at_once() {
+    isolated(|| {
+        let mut netlink = Netlink::open().unwrap();
+        netlink.add_bridge("cni0", &BridgeSpec::default()).unwrap();
+        let bridge = link(&mut netlink, "cni0");
+        let end = |name| VethEnd {
+            name,
+            mac: None,
+            netns: None,
+        };
+        let spec = VethSpec {
+            mtu: None,
+            end: end("veth1"),
+            peer: end("veth2"),
+        };
+        netlink.add_veth_port(&spec, bridge.dev()).unwrap();
+        let port = link(&mut netlink, "veth1");
+        assert_eq!((port.master, port.up), (Some(bridge.index), true));
+        assert!(!link(&mut netlink, "veth2").up);
+        let change = LinkChange {
+            alias: Some("net/pod/eth0"),
+            hairpin: Some(true),
+            isolated: Some(true),
+            ..LinkChange::default()
+        };
+        netlink.set_link(port.dev(), &change).unwrap();
+        let seen = link(&mut netlink, "veth1");
+        assert_eq!((seen.alias.as_str(), seen.up), ("net/pod/eth0", true));
+        let attributes = seen.port.unwrap();
+        assert!(attributes.hairpin && attributes.isolated);
     });
 }
 
@@ -282,6 +318,17 @@ fn a_route_carries_all_its_attributes_and_is_found_by_look_up() {
         assert_eq!((found.oif, found.src), (Some(dev.index), route.src));
         assert_eq!(netlink.route_to("8.8.8.8".parse().unwrap()).unwrap(), None);
         assert_eq!(netlink.route_to("fd99::1".parse().unwrap()).unwrap(), None);
+
+        let second = route.clone().via("10.0.0.3".parse().unwrap());
+        netlink.append_route(&second).unwrap();
+        assert!(netlink.append_route(&second).unwrap_err().is_exists());
+        let gateways: Vec<_> = list(&mut netlink, TABLE_MAIN)
+            .iter()
+            .filter(|seen| seen.dst == route.dst)
+            .map(|seen| seen.gateway)
+            .collect();
+        assert_eq!(gateways, [route.gateway, second.gateway]);
+        netlink.del_route(&second).unwrap();
 
         netlink.del_route(&route).unwrap();
         let gone = netlink.del_route(&route).unwrap_err();
