@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::flags;
 use crate::go_values;
@@ -37,7 +38,7 @@ impl LogOptions {
         let level = settings.required(
             &flags::LOG_LEVEL,
             "error, warn, info, debug, trace, or directives such as info,tweed_overlay::store=debug",
-            |text| EnvFilter::builder().parse(text).ok().map(|_| text.to_owned()),
+            |text| directives(text).then(|| text.to_owned()),
         )?;
         let verbosity = settings.required(&flags::V, "an integer", go_values::integer)?;
         let filter = match (settings.given(&flags::LOG_LEVEL), verbosity) {
@@ -52,6 +53,15 @@ impl LogOptions {
         })?;
         Ok(Self { filter, format })
     }
+}
+
+/// Whether the text is a list of levels and `module=level`. The subscriber would take a mistyped level for a module.
+fn directives(text: &str) -> bool {
+    let levels = text.split(',').all(|directive| {
+        let level = directive.rsplit('=').next().unwrap_or_default();
+        level.parse::<LevelFilter>().is_ok() && !level.chars().all(|c| c.is_ascii_digit())
+    });
+    levels && EnvFilter::builder().parse(text).is_ok()
 }
 
 /// Starts logging. Once a process.

@@ -152,7 +152,7 @@ fn endpoints(
             .split(',')
             .map(str::trim)
             .filter(|endpoint| !endpoint.is_empty())
-            .map(|endpoint| endpoint.trim_end_matches('/').to_owned())
+            .map(str::to_owned)
             .collect();
         let fine = !list.is_empty() && list.iter().all(|endpoint| authority(endpoint).is_some());
         fine.then_some(list)
@@ -167,7 +167,8 @@ fn endpoints(
         .iter()
         .filter_map(|endpoint| {
             let url = format!("{scheme}://{}", authority(endpoint)?);
-            if endpoint.contains("://") && !endpoint.eq_ignore_ascii_case(&url) {
+            let own = endpoint.split_once("://");
+            if own.is_some_and(|(own, _)| !own.eq_ignore_ascii_case(scheme)) {
                 changed.push(endpoint.clone());
             }
             Some(url)
@@ -192,6 +193,7 @@ fn authority(endpoint: &str) -> Option<&str> {
         }
         None => endpoint,
     };
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
     let bare = !authority.is_empty() && !authority.contains(['/', '@', '?', '#', ' ']);
     bare.then_some(authority)
 }
