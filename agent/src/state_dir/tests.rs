@@ -1,1 +1,114 @@
+use std::os::unix::fs::PermissionsExt;
 
+use proptest::prelude::*;
+use serde_json::json;
+use tweed_overlay::model::{Dual, LeaseAttrs, Mac};
+
+use super::*;
+
+fn lease() -> Lease {
+    Lease {
+        key: "10.5.34.0-24&fd00:5:34::-64".parse().expect("a key"),
+        attrs: LeaseAttrs {
+            public: Dual::of_addrs(["192.0.2.1".parse().expect("an address")]),
+            backend_type: "vxlan".to_owned(),
+            data: Dual {
+                v4: Some(json!({"VNI": 1, "VtepMAC": "c6:d2:32:6f:8f:44"})),
+                v6: None,
+            },
+        },
+        node: None,
+        created: 42,
+        term: Term::Reserved,
+    }
+}
+
+fn identity() -> Identity {
+    Identity {
+        vtep_mac: Mac([2, 0, 0, 0, 0, 1]),
+        vtep_mac_v6: Mac([2, 0, 0, 0, 0, 2]),
+    }
+}
+
+#[test]
+fn what_was_saved_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("lib/tweed/tweed");
+    let state = StateDir::open(&path).expect("opened");
+    assert_eq!(state.lease().expect("readable"), None);
+    assert_eq!(state.identity().expect("readable"), None);
+    assert_eq!(state.peers().expect("readable"), []);
+
+    let config = r#"{"Network":"10.5.0.0/16"}"#;
+    state
+        .save_lease(&SavedLease::new(&lease(), config))
+        .expect("saved");
+    state.save_identity(&identity()).expect("saved");
+    state
+        .save_peers(&[SavedPeer::new(&lease())])
+        .expect("saved");
+
+    let state = StateDir::open(&path).expect("opened again");
+    let saved = state.lease().expect("readable").expect("there");
+    assert_eq!(saved.config, config);
+    assert_eq!(saved.lease(), Ok(lease()));
+    assert_eq!(state.identity().expect("readable"), Some(identity()));
+    let peers = state.peers().expect("readable");
+    let term = Term::Leased;
+    assert_eq!(peers[0].lease(), Ok(Lease { term, ..lease() }));
+
+    state.forget_lease().expect("forgotten");
+    state.forget_lease().expect("forgotten already");
+    assert_eq!(state.lease().expect("readable"), None);
+}
+
+#[test]
+fn only_the_owner_may_read_it_and_nothing_is_left_beside_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("tweed");
+    let state = StateDir::open(&path).expect("opened");
+    state.save_identity(&identity()).expect("saved");
+    state.save_identity(&identity()).expect("saved again");
+    let mode = |path: &Path| path.metadata().expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o700);
+    assert_eq!(mode(&path.join("identity.json")), 0o600);
+    let names: Vec<_> = std::fs::read_dir(&path).expect("readable").collect();
+    assert_eq!(names.len(), 1);
+}
+
+#[test]
+fn a_file_that_cannot_be_understood_is_kept_aside_and_counts_as_absent() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let state = StateDir::open(dir.path()).expect("opened");
+    for text in ["", "{", "[]", "null", "{\"vtep_mac\":1}", "\0\0\0\0"] {
+        std::fs::write(dir.path().join("identity.json"), text).expect("written");
+        assert_eq!(state.identity().expect("readable"), None, "{text:?}");
+        let kept = std::fs::read_to_string(dir.path().join("identity.json.bad"));
+        assert_eq!(kept.expect("kept"), text);
+        assert!(!dir.path().join("identity.json").exists());
+    }
+    state.save_identity(&identity()).expect("saved anew");
+    assert_eq!(state.identity().expect("readable"), Some(identity()));
+}
+
+#[test]
+fn a_peer_that_cannot_be_understood_is_told_from_the_others() {
+    let mut peer = SavedPeer::new(&lease());
+    peer.key = "10.5.34.0".to_owned();
+    assert!(peer.lease().is_err());
+    let mut peer = SavedPeer::new(&lease());
+    peer.value = "{".to_owned();
+    assert!(peer.lease().is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_content_makes_reading_panic(text in prop::collection::vec(any::<u8>(), 0..64)) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let state = StateDir::open(dir.path()).expect("opened");
+        for name in [LEASE, IDENTITY, PEERS] {
+            std::fs::write(dir.path().join(name), &text).expect("written");
+        }
+        let _ = (state.lease(), state.identity(), state.peers());
+    }
+}

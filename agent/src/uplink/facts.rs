@@ -1,1 +1,84 @@
-//! x
+//! The host's interfaces and routes, as the kernel tells them.
+
+use std::net::IpAddr;
+
+use anyhow::Context;
+use tweed_overlay::model::Family;
+use tweed_overlay::netlink::{Netlink, RouteFilter, RouteInfo, RouteKind, TABLE_MAIN};
+
+use super::select::{DefaultRoute, Facts, Interface, InterfaceAddr, Reach};
+
+/// Reads what the choice depends on.
+///
+/// # Errors
+/// If the kernel refuses a dump.
+pub fn read(netlink: &mut Netlink, can_reach: Option<IpAddr>) -> anyhow::Result<Facts> {
+    let mut facts = Facts {
+        interfaces: interfaces(netlink)?,
+        reach: can_reach.map(|target| reach(netlink, target)),
+        ..Facts::default()
+    };
+    for family in Family::BOTH {
+        let filter = RouteFilter {
+            family,
+            table: Some(TABLE_MAIN),
+        };
+        let routes = netlink.routes(&filter)?;
+        for route in routes.iter().filter(|route| is_plain(route)) {
+            note(&mut facts, family, route);
+        }
+    }
+    Ok(facts)
+}
+
+fn interfaces(netlink: &mut Netlink) -> anyhow::Result<Vec<Interface>> {
+    let addrs = netlink.addrs(None)?;
+    let links = netlink.links()?.into_iter();
+    Ok(links
+        .map(|link| Interface {
+            addrs: addrs
+                .iter()
+                .filter(|addr| addr.index == link.index)
+                .map(|addr| InterfaceAddr {
+                    addr: addr.net.addr(),
+                    permanent: addr.permanent,
+                    temporary: addr.secondary,
+                    deprecated: addr.deprecated,
+                })
+                .collect(),
+            index: link.index,
+            name: link.name,
+            mtu: link.mtu,
+        })
+        .collect())
+}
+
+fn reach(netlink: &mut Netlink, target: IpAddr) -> Result<Reach, String> {
+    let route = netlink
+        .route_to(target)
+        .map_err(|error| error.to_string())?
+        .ok_or("the kernel has none")?;
+    Ok(Reach {
+        interface: route
+            .oif
+            .context("it has no interface")
+            .map_err(|e| e.to_string())?,
+        source: route.src,
+    })
+}
+
+fn is_plain(route: &RouteInfo) -> bool {
+    route.kind == RouteKind::Unicast && route.tos == 0
+}
+
+fn note(facts: &mut Facts, family: Family, route: &RouteInfo) {
+    if route.dst.prefix_len() == 0 {
+        facts.defaults.push(DefaultRoute {
+            family,
+            metric: route.metric,
+            interface: route.oif.filter(|_| !route.multipath),
+        });
+    } else if let (Some(index), None, false) = (route.oif, route.gateway, route.multipath) {
+        facts.onlink.push((index, route.dst));
+    }
+}

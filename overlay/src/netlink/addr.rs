@@ -30,6 +30,10 @@ pub struct AddrInfo {
     pub dad_failed: bool,
     /// Without a lifetime: made by hand, not by a router's advertisement or DHCP.
     pub permanent: bool,
+    /// A privacy address of IPv6 (`IFA_F_TEMPORARY`), or a secondary one of IPv4 (`IFA_F_SECONDARY`, the same bit).
+    pub secondary: bool,
+    /// Not to be used for new connections.
+    pub deprecated: bool,
 }
 
 /// An address to add.
@@ -164,6 +168,8 @@ pub(crate) fn addr_info(message: &AddressMessage) -> Option<AddrInfo> {
         tentative: flags.contains(AddressFlags::Tentative),
         dad_failed: flags.contains(AddressFlags::Dadfailed),
         permanent: flags.contains(AddressFlags::Permanent),
+        secondary: flags.contains(AddressFlags::Secondary),
+        deprecated: flags.contains(AddressFlags::Deprecated),
     })
 }
 

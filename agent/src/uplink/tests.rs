@@ -1,0 +1,141 @@
+//! Against a real kernel, in a namespace of the test's own.
+
+use std::process::Command;
+
+use tweed_overlay::model::Dual;
+use tweed_overlay::netns::isolated;
+
+use super::*;
+
+/// Runs `ip` with these words; every line is one call.
+fn ip(lines: &str) {
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let status = Command::new("ip").args(line.split_whitespace()).status();
+        assert!(status.expect("ip runs").success(), "ip {line}");
+    }
+}
+
+/// Two uplinks as veth pairs: `wan` with the default route, `lan` towards the other hosts.
+fn two_uplinks() {
+    ip("link add wan mtu 1400 type veth peer name wan-far
+        link add lan type veth peer name lan-far
+        link set wan up
+        link set wan-far up
+        link set lan up
+        link set lan-far up
+        addr add 10.0.2.15/24 dev wan
+        addr add 192.168.56.11/24 dev lan
+        addr add 192.168.56.99/24 dev lan
+        addr add fd00:56::11/64 dev lan nodad
+        route add 192.168.57.0/24 dev lan
+        route add 192.168.58.0/24 via 192.168.56.1 dev lan
+        route add default via 10.0.2.2 dev wan metric 100
+        route add default via 192.168.56.1 dev lan metric 200
+        -6 route add default via fd00:56::1 dev lan");
+}
+
+fn choose_here(options: &UplinkOptions, families: &[Family]) -> Choice {
+    choose(options, families).expect("an uplink")
+}
+
+#[test]
+fn the_default_route_of_a_real_kernel_decides() {
+    isolated(|| {
+        two_uplinks();
+        let choice = choose_here(&UplinkOptions::default(), &[Family::V4]);
+        assert_eq!(choice.uplink.name, "wan");
+        assert_eq!(choice.uplink.mtu, 1400);
+        assert_eq!(
+            choice.uplink.addrs,
+            Dual::of_addrs(["10.0.2.15".parse().expect("an address")])
+        );
+        assert_eq!(choice.reason, "it has the default route, metric 100");
+
+        let error = choose(&UplinkOptions::default(), &Family::BOTH).expect_err("two interfaces");
+        assert!(error.to_string().contains("the IPv6 one on lan"), "{error}");
+
+        ip("route del default metric 100");
+        let choice = choose_here(&UplinkOptions::default(), &Family::BOTH);
+        assert_eq!(choice.uplink.name, "lan");
+        assert_eq!(choice.uplink.addrs.v6, "fd00:56::11".parse().ok());
+    });
+}
+
+#[test]
+fn can_reach_asks_the_kernel_for_the_route() {
+    isolated(|| {
+        two_uplinks();
+        let reach = |target: &str| UplinkOptions {
+            can_reach: target.parse().ok(),
+            ..UplinkOptions::default()
+        };
+        let choice = choose_here(&reach("192.168.56.12"), &[Family::V4]);
+        assert_eq!(
+            (choice.uplink.name.as_str(), choice.uplink.addrs.v4),
+            ("lan", "192.168.56.11".parse().ok())
+        );
+        assert_eq!(
+            choose_here(&reach("8.8.8.8"), &[Family::V4]).uplink.name,
+            "wan"
+        );
+
+        ip("route del default metric 100
+            route del default metric 200");
+        let error = choose(&reach("8.8.8.8"), &[Family::V4]).expect_err("no route");
+        assert!(error.to_string().contains("no route to 8.8.8.8"), "{error}");
+    });
+}
+
+#[test]
+fn what_is_on_the_link_comes_from_routes_without_gateway() {
+    isolated(|| {
+        two_uplinks();
+        let options = UplinkOptions {
+            ifaces: vec!["lan".to_owned()],
+            ..UplinkOptions::default()
+        };
+        let uplink = choose_here(&options, &Family::BOTH).uplink;
+        let reaches = |text: &str| uplink.reaches_directly(&text.parse().expect("an address"));
+        assert!(reaches("192.168.56.12") && reaches("192.168.57.1") && reaches("fd00:56::12"));
+        assert!(!reaches("192.168.58.1") && !reaches("10.0.2.2") && !reaches("8.8.8.8"));
+    });
+}
+
+#[test]
+fn a_secondary_address_and_a_deprecated_one_come_last_or_not_at_all() {
+    isolated(|| {
+        ip("link add lan type veth peer name lan-far
+            link set lan up
+            link set lan-far up
+            addr add fd00:56::1/64 dev lan nodad preferred_lft 0
+            addr add fd00:56::2/64 dev lan nodad valid_lft 600 preferred_lft 600
+            addr add fd00:56::3/64 dev lan nodad");
+        let options = UplinkOptions {
+            ifaces: vec!["lan".to_owned()],
+            ..UplinkOptions::default()
+        };
+        let addr = || {
+            choose_here(&options, &[Family::V6])
+                .uplink
+                .addrs
+                .v6
+                .map(|a| a.to_string())
+        };
+        assert_eq!(addr().as_deref(), Some("fd00:56::3"));
+        ip("addr del fd00:56::3/64 dev lan");
+        assert_eq!(addr().as_deref(), Some("fd00:56::2"));
+        ip("addr del fd00:56::2/64 dev lan");
+        assert!(addr().is_some_and(|addr| addr.starts_with("fe80::")));
+    });
+}
+
+#[test]
+fn a_host_without_any_route_gets_an_error_that_names_the_way_out() {
+    isolated(|| {
+        let error = choose(&UplinkOptions::default(), &[Family::V4]).expect_err("nothing there");
+        assert_eq!(
+            error.to_string(),
+            "no uplink: there is no IPv4 default route; name the interface with --iface"
+        );
+    });
+}
