@@ -1,8 +1,10 @@
 //! The uplink: the interface over which the other nodes are reached. The rules are in [`select`]; [`facts`] reads the
 //! host's interfaces and routes.
 
+use std::net::IpAddr;
+
 use anyhow::Context;
-use tweed_overlay::model::Family;
+use tweed_overlay::model::{Dual, Family};
 use tweed_overlay::netlink::Netlink;
 
 use crate::options::UplinkOptions;
@@ -12,26 +14,27 @@ pub mod select;
 
 pub use select::Choice;
 
-/// Chooses the uplink for the enabled families (never none) in the current network namespace.
+/// Chooses the uplink in the current network namespace, for the families that have a value in `enabled`: at least one.
 ///
 /// # Errors
 /// If no interface fits, with everything that was tried.
-pub fn choose(options: &UplinkOptions, families: &[Family]) -> anyhow::Result<Choice> {
+pub fn choose<T>(options: &UplinkOptions, enabled: &Dual<T>) -> anyhow::Result<Choice> {
     let mut netlink = Netlink::open().context("open a netlink socket")?;
-    choose_with(&mut netlink, options, families)
+    choose_with(&mut netlink, options, enabled)
 }
 
 /// As [`choose`], over a socket that is open already.
 ///
 /// # Errors
 /// As [`choose`].
-pub fn choose_with(
+pub fn choose_with<T>(
     netlink: &mut Netlink,
     options: &UplinkOptions,
-    families: &[Family],
+    enabled: &Dual<T>,
 ) -> anyhow::Result<Choice> {
+    let families: Vec<Family> = enabled.iter().map(|(family, _)| family).collect();
     let facts = facts::read(netlink, options.can_reach)?;
-    Ok(select::select(options, families, &facts)?)
+    Ok(select::select(options, &families, &facts)?)
 }
 
 /// Logs the decision and its reason.
@@ -40,7 +43,7 @@ pub fn announce(choice: &Choice) {
         tracing::warn!("uplink: passed over a wish: {reason}");
     }
     let uplink = &choice.uplink;
-    let list = |addrs: &tweed_overlay::model::Dual<std::net::IpAddr>| {
+    let list = |addrs: &Dual<IpAddr>| {
         let addrs: Vec<String> = addrs.values().map(ToString::to_string).collect();
         addrs.join(" ")
     };

@@ -46,7 +46,7 @@ pub fn docker_opts(args: &DockerOptsArgs) -> anyhow::Result<()> {
         file: &args.docker_env,
         options,
     };
-    print::result(args.output.output, "", &written)
+    print::print(args.output.output, &written, String::new)
 }
 
 /// The variables to write, by name.

@@ -1,6 +1,5 @@
 //! Printing a command's result on standard output.
 
-use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
 use anyhow::Context;
@@ -8,18 +7,27 @@ use serde::Serialize;
 
 use crate::cli::Output;
 
-/// Prints the result for people as `text`, or as one JSON document.
+/// Prints a result as `text` for people, or as one JSON document.
 ///
 /// # Errors
 /// If standard output can't be written to; that nobody reads on (`| head`) is no error.
-pub fn result(output: Output, text: impl Display, value: &impl Serialize) -> anyhow::Result<()> {
+pub fn print<T: Serialize + ?Sized>(
+    output: Output,
+    value: &T,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
     match output {
-        Output::Text => write(text.to_string().trim_end()),
-        Output::Json => write(&serde_json::to_string_pretty(value).context("encode the result")?),
+        Output::Text => line(&text()),
+        Output::Json => line(&serde_json::to_string_pretty(value).context("encode the result")?),
     }
 }
 
-fn write(text: &str) -> anyhow::Result<()> {
+/// Prints a text; nothing at all if it is empty.
+///
+/// # Errors
+/// As [`print`].
+pub fn line(text: &str) -> anyhow::Result<()> {
+    let text = text.trim_end();
     if text.is_empty() {
         return Ok(());
     }

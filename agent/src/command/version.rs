@@ -11,16 +11,13 @@ use super::print;
 /// Prints the version.
 pub fn version(output: Output) -> anyhow::Result<()> {
     let version = env!("CARGO_PKG_VERSION");
-    print::result(
-        output,
-        format_args!("tweedd {version}"),
-        &json!({ "name": "tweedd", "version": version }),
-    )
+    let value = json!({ "name": "tweedd", "version": version });
+    print::print(output, &value, || format!("tweedd {version}"))
 }
 
 /// Prints a shell's completion script.
 pub fn completions(shell: Shell) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "tweedd", &mut script);
-    print::result(Output::Text, String::from_utf8_lossy(&script), &())
+    print::line(&String::from_utf8_lossy(&script))
 }

@@ -2,10 +2,22 @@
 
 use std::process::Command;
 
-use tweed_overlay::model::Dual;
 use tweed_overlay::netns::isolated;
 
 use super::*;
+
+const V4: Dual<()> = Dual {
+    v4: Some(()),
+    v6: None,
+};
+const V6: Dual<()> = Dual {
+    v4: None,
+    v6: Some(()),
+};
+const BOTH: Dual<()> = Dual {
+    v4: Some(()),
+    v6: Some(()),
+};
 
 /// Runs `ip` with these words; every line is one call.
 fn ip(lines: &str) {
@@ -34,15 +46,15 @@ fn two_uplinks() {
         -6 route add default via fd00:56::1 dev lan");
 }
 
-fn choose_here(options: &UplinkOptions, families: &[Family]) -> Choice {
-    choose(options, families).expect("an uplink")
+fn choose_here(options: &UplinkOptions, enabled: Dual<()>) -> Choice {
+    choose(options, &enabled).expect("an uplink")
 }
 
 #[test]
 fn the_default_route_of_a_real_kernel_decides() {
     isolated(|| {
         two_uplinks();
-        let choice = choose_here(&UplinkOptions::default(), &[Family::V4]);
+        let choice = choose_here(&UplinkOptions::default(), V4);
         assert_eq!(choice.uplink.name, "wan");
         assert_eq!(choice.uplink.mtu, 1400);
         assert_eq!(
@@ -51,11 +63,11 @@ fn the_default_route_of_a_real_kernel_decides() {
         );
         assert_eq!(choice.reason, "it has the default route, metric 100");
 
-        let error = choose(&UplinkOptions::default(), &Family::BOTH).expect_err("two interfaces");
+        let error = choose(&UplinkOptions::default(), &BOTH).expect_err("two interfaces");
         assert!(error.to_string().contains("the IPv6 one on lan"), "{error}");
 
         ip("route del default metric 100");
-        let choice = choose_here(&UplinkOptions::default(), &Family::BOTH);
+        let choice = choose_here(&UplinkOptions::default(), BOTH);
         assert_eq!(choice.uplink.name, "lan");
         assert_eq!(choice.uplink.addrs.v6, "fd00:56::11".parse().ok());
     });
@@ -69,19 +81,16 @@ fn can_reach_asks_the_kernel_for_the_route() {
             can_reach: target.parse().ok(),
             ..UplinkOptions::default()
         };
-        let choice = choose_here(&reach("192.168.56.12"), &[Family::V4]);
+        let choice = choose_here(&reach("192.168.56.12"), V4);
         assert_eq!(
             (choice.uplink.name.as_str(), choice.uplink.addrs.v4),
             ("lan", "192.168.56.11".parse().ok())
         );
-        assert_eq!(
-            choose_here(&reach("8.8.8.8"), &[Family::V4]).uplink.name,
-            "wan"
-        );
+        assert_eq!(choose_here(&reach("8.8.8.8"), V4).uplink.name, "wan");
 
         ip("route del default metric 100
             route del default metric 200");
-        let error = choose(&reach("8.8.8.8"), &[Family::V4]).expect_err("no route");
+        let error = choose(&reach("8.8.8.8"), &V4).expect_err("no route");
         assert!(error.to_string().contains("no route to 8.8.8.8"), "{error}");
     });
 }
@@ -94,7 +103,7 @@ fn what_is_on_the_link_comes_from_routes_without_gateway() {
             ifaces: vec!["lan".to_owned()],
             ..UplinkOptions::default()
         };
-        let uplink = choose_here(&options, &Family::BOTH).uplink;
+        let uplink = choose_here(&options, BOTH).uplink;
         let reaches = |text: &str| uplink.reaches_directly(&text.parse().expect("an address"));
         assert!(reaches("192.168.56.12") && reaches("192.168.57.1") && reaches("fd00:56::12"));
         assert!(!reaches("192.168.58.1") && !reaches("10.0.2.2") && !reaches("8.8.8.8"));
@@ -115,7 +124,7 @@ fn a_secondary_address_and_a_deprecated_one_come_last_or_not_at_all() {
             ..UplinkOptions::default()
         };
         let addr = || {
-            choose_here(&options, &[Family::V6])
+            choose_here(&options, V6)
                 .uplink
                 .addrs
                 .v6
@@ -132,7 +141,7 @@ fn a_secondary_address_and_a_deprecated_one_come_last_or_not_at_all() {
 #[test]
 fn a_host_without_any_route_gets_an_error_that_names_the_way_out() {
     isolated(|| {
-        let error = choose(&UplinkOptions::default(), &[Family::V4]).expect_err("nothing there");
+        let error = choose(&UplinkOptions::default(), &V4).expect_err("nothing there");
         assert_eq!(
             error.to_string(),
             "no uplink: there is no IPv4 default route; name the interface with --iface"
