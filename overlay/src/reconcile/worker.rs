@@ -1,9 +1,10 @@
 //! The thread that owns the kernel: it sleeps until the desired state changes, the kernel reports a change of ours, a
 //! retry is due, or the period is over.
 
+use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::{Failure, Outcome, Reconciler};
@@ -19,6 +20,9 @@ const LATEST: Duration = Duration::from_millis(500);
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
+/// Takes what a pass would do, or why that can't be known; `None` before there is a desired state.
+pub type AnswerPreview = Box<dyn FnOnce(Option<Result<Plan, String>>) + Send>;
+
 /// What wakes the thread.
 pub enum Wake {
     /// The desired state is now this.
@@ -27,8 +31,8 @@ pub enum Wake {
     Dirty,
     /// The operator has confirmed that a store without peers is right.
     Confirm,
-    /// Somebody wants to know what a pass would do. `None` before there is a desired state.
-    Preview(Box<dyn FnOnce(Option<Result<Plan, String>>) + Send>),
+    /// Somebody wants to know what a pass would do.
+    Preview(AnswerPreview),
     /// Return.
     Stop,
 }
@@ -49,25 +53,24 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread. `open` makes the kernel on the thread itself. `period` is the time between full passes without
-    /// any cause; it is jittered by a tenth either way with `jitter`, a number from 0 to 1.
+    /// Starts the thread. `wakes` is a channel made beforehand, so that others can hold its sending end already.
+    /// `period` is the time between full passes without any cause; it is jittered by a tenth either way with `jitter`,
+    /// a number from 0 to 1.
     ///
     /// # Errors
     /// When the thread can't be started.
-    pub fn start<K: Kernel>(
-        open: impl FnOnce() -> K + Send + 'static,
+    pub fn start<K: Kernel + Send + 'static>(
+        kernel: K,
+        wakes: (Sender<Wake>, Receiver<Wake>),
         period: Duration,
         jitter: impl FnMut() -> f64 + Send + 'static,
         report: impl FnMut(Report) + Send + 'static,
-    ) -> std::io::Result<Self> {
-        let (wake, inbox) = channel();
-        let run = move || {
-            let mut state = State::new(Reconciler::new(open()), period, jitter, report);
-            state.run(&inbox);
-        };
-        let thread = std::thread::Builder::new()
+    ) -> io::Result<Self> {
+        let (wake, inbox) = wakes;
+        let mut state = State::new(Reconciler::new(kernel), period, jitter, report);
+        let thread = thread::Builder::new()
             .name("kernel".to_owned())
-            .spawn(run)?;
+            .spawn(move || state.run(&inbox))?;
         Ok(Self {
             wake,
             thread: Some(thread),
