@@ -13,12 +13,13 @@
 //! * **Foreign**: everything else, remembered or not. A node that comes back after its lease ran out finds its subnet
 //!   taken, and leaves it alone.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::Request;
-use crate::model::subnet::keys_overlap;
+use crate::model::subnet::{self, Exhausted, keys_overlap};
 use crate::model::{Dual, Family, Lease, LeaseAttrs, SubnetKey, lease::Term, wire};
 
 /// How long the holder of a suspect lease has to answer. A live one needs a few milliseconds.
@@ -116,6 +117,35 @@ impl Survey {
     }
 }
 
+/// What a node takes, decided while nobody else can write.
+#[derive(Debug)]
+pub(crate) enum Choice {
+    /// A lease that is there, as it stands.
+    Reuse(SubnetKey),
+    /// A new lease.
+    New(SubnetKey),
+    /// First the holder of this one must be asked.
+    Ask(SubnetKey),
+}
+
+/// Chooses for a store that lets one node write at a time. `lives` holds what is known of the holders of suspect leases.
+pub(crate) fn choose(
+    survey: &Survey,
+    lives: &BTreeMap<SubnetKey, bool>,
+    request: &Request,
+    random: u64,
+) -> Result<Choice, Exhausted> {
+    for (key, claim) in &survey.reuse {
+        match (claim, lives.get(key)) {
+            (Claim::Own, _) | (_, Some(false)) => return Ok(Choice::Reuse(*key)),
+            (_, None) => return Ok(Choice::Ask(*key)),
+            (_, Some(true)) => {}
+        }
+    }
+    let chosen = subnet::choose(&request.pools, &survey.taken, &survey.previous, random)?;
+    Ok(Choice::New(SubnetKey(chosen)))
+}
+
 /// Reservations first, for somebody wished it so; then what is certainly own; then what this node remembers best.
 fn rank(lease: &Lease, claim: Claim, request: &Request) -> (bool, Claim, usize, u64) {
     let memory = request
@@ -153,201 +183,4 @@ pub(crate) fn question(attrs: &LeaseAttrs, random: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::model::Pool;
-
-    fn attrs(addr: &str, mac: Option<&str>) -> LeaseAttrs {
-        LeaseAttrs {
-            public: Dual::of_addrs([addr.parse().unwrap()]),
-            backend_type: "vxlan".into(),
-            data: Dual {
-                v4: mac.map(|mac| json!({"VNI": 1, "VtepMAC": mac})),
-                v6: None,
-            },
-        }
-    }
-
-    fn lease(key: &str, attrs: LeaseAttrs, created: u64, term: Term) -> Lease {
-        Lease {
-            key: key.parse().unwrap(),
-            attrs,
-            node: None,
-            created,
-            term,
-        }
-    }
-
-    fn request(attrs: LeaseAttrs, previous: &[&str]) -> Request {
-        Request {
-            pools: Dual {
-                v4: Some(Pool {
-                    network: "10.5.0.0/16".parse().unwrap(),
-                    subnet_len: 24,
-                    min: "10.5.1.0".parse().unwrap(),
-                    max: "10.5.255.0".parse().unwrap(),
-                }),
-                v6: None,
-            },
-            attrs,
-            previous: previous
-                .iter()
-                .map(|key| key.parse::<SubnetKey>().unwrap().0)
-                .collect(),
-            ttl: Duration::from_secs(60),
-        }
-    }
-
-    fn claim_of(theirs: LeaseAttrs, term: Term, mine: LeaseAttrs, previous: &[&str]) -> Claim {
-        claim(
-            &lease("10.5.9.0-24", theirs, 1, term),
-            &request(mine, previous),
-        )
-    }
-
-    #[test]
-    fn a_lease_with_own_address_and_own_mac_is_own() {
-        let mine = attrs("10.0.0.1", Some("a"));
-        assert_eq!(claim_of(mine.clone(), Term::Leased, mine, &[]), Claim::Own);
-    }
-
-    #[test]
-    fn a_lease_with_own_address_and_another_mac_is_suspect_even_if_remembered() {
-        let mine = attrs("10.0.0.1", Some("a"));
-        let theirs = attrs("10.0.0.1", Some("b"));
-        assert_eq!(
-            claim_of(theirs.clone(), Term::Leased, mine.clone(), &[]),
-            Claim::Suspect
-        );
-        assert_eq!(
-            claim_of(theirs, Term::Leased, mine, &["10.5.9.0-24"]),
-            Claim::Suspect
-        );
-    }
-
-    #[test]
-    fn own_mac_under_another_address_is_suspect() {
-        let (mine, theirs) = (attrs("10.0.0.1", Some("a")), attrs("10.0.0.2", Some("a")));
-        assert_eq!(
-            claim_of(theirs, Term::Leased, mine, &["10.5.9.0-24"]),
-            Claim::Suspect
-        );
-    }
-
-    #[test]
-    fn a_remembered_subnet_with_a_stranger_in_it_is_foreign() {
-        let (mine, theirs) = (attrs("10.0.0.1", None), attrs("10.0.0.2", None));
-        assert_eq!(
-            claim_of(theirs, Term::Leased, mine, &["10.5.9.0-24"]),
-            Claim::Foreign
-        );
-    }
-
-    #[test]
-    fn without_data_memory_decides() {
-        let mine = attrs("10.0.0.1", None);
-        assert_eq!(
-            claim_of(mine.clone(), Term::Leased, mine.clone(), &["10.5.9.0-24"]),
-            Claim::Own
-        );
-        assert_eq!(
-            claim_of(mine.clone(), Term::Leased, mine, &[]),
-            Claim::Suspect
-        );
-    }
-
-    #[test]
-    fn a_reservation_is_own_until_somebody_fills_it() {
-        let mine = attrs("10.0.0.1", Some("a"));
-        let empty = attrs("10.0.0.1", None);
-        let filled = attrs("10.0.0.1", Some("b"));
-        assert_eq!(
-            claim_of(empty, Term::Reserved, mine.clone(), &[]),
-            Claim::Own
-        );
-        assert_eq!(claim_of(filled, Term::Reserved, mine, &[]), Claim::Suspect);
-    }
-
-    #[test]
-    fn nodes_without_any_address_are_strangers() {
-        let nobody = LeaseAttrs::default();
-        assert!(!same_public(&nobody, &nobody));
-    }
-
-    #[test]
-    fn ipv6_alone_identifies_by_the_ipv6_address() {
-        assert!(same_public(
-            &attrs("fd00::1", None),
-            &attrs("fd00::1", None)
-        ));
-        assert!(!same_public(
-            &attrs("fd00::1", None),
-            &attrs("fd00::2", None)
-        ));
-        assert!(!same_public(
-            &attrs("10.0.0.1", None),
-            &attrs("fd00::1", None)
-        ));
-    }
-
-    #[test]
-    fn a_survey_puts_reservations_first_and_own_before_suspect() {
-        let mine = attrs("10.0.0.1", Some("a"));
-        let twin = attrs("10.0.0.1", Some("b"));
-        let other = attrs("10.0.0.2", Some("c"));
-        let leases = [
-            lease("10.5.1.0-24", twin, 1, Term::Leased),
-            lease("10.5.2.0-24", mine.clone(), 2, Term::Leased),
-            lease("10.5.3.0-24", other, 3, Term::Leased),
-            lease("10.5.4.0-24", attrs("10.0.0.1", None), 4, Term::Reserved),
-            lease("10.6.1.0-24", mine.clone(), 5, Term::Leased),
-        ];
-        let survey = Survey::of(
-            &leases.each_ref(),
-            &["10.5.8.0-24".parse().unwrap()],
-            &request(mine, &[]),
-        );
-        let keys: Vec<_> = survey
-            .reuse
-            .iter()
-            .map(|(key, claim)| (key.to_string(), *claim))
-            .collect();
-        assert_eq!(
-            keys,
-            [
-                ("10.5.4.0-24".into(), Claim::Own),
-                ("10.5.2.0-24".into(), Claim::Own),
-                ("10.5.1.0-24".into(), Claim::Suspect),
-            ]
-        );
-        let texts = |keys: &[SubnetKey]| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(texts(&survey.own), ["10.5.2.0-24", "10.6.1.0-24"]);
-        assert_eq!(
-            texts(&survey.taken),
-            ["10.5.8.0-24", "10.5.1.0-24", "10.5.3.0-24", "10.5.4.0-24"]
-        );
-    }
-
-    #[test]
-    fn an_own_lease_that_came_second_is_not_used_again() {
-        let mine = attrs("10.0.0.1", Some("a"));
-        let leases = [
-            lease("10.5.2.0-23", attrs("10.0.0.2", None), 1, Term::Leased),
-            lease("10.5.2.0-24", mine.clone(), 2, Term::Leased),
-        ];
-        assert_eq!(
-            Survey::of(&leases.each_ref(), &[], &request(mine, &[])).reuse,
-            []
-        );
-    }
-
-    #[test]
-    fn the_question_reads_as_the_same_announcement() {
-        let attrs = attrs("10.0.0.1", Some("a"));
-        let text = question(&attrs, 7);
-        assert_ne!(text, wire::format_attrs(&attrs));
-        assert_eq!(wire::parse_attrs(text.as_bytes()), Ok(attrs));
-    }
-}
+mod tests;

@@ -16,6 +16,7 @@ mod claim;
 pub mod etcd;
 pub mod file;
 pub mod memory;
+mod standing;
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

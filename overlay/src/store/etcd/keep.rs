@@ -12,10 +12,9 @@ use super::client::{self, Member};
 use super::grant::Created;
 use super::listing::{self, Listing};
 use super::{Etcd, Tenure};
-use crate::model::subnet::keys_overlap;
 use crate::model::{Dual, Lease, wire};
-use crate::store::backoff::{Backoff, QUIET, jittered};
-use crate::store::claim::{same_holder, same_public};
+use crate::store::backoff::{Backoff, jittered};
+use crate::store::standing::{Fight, Finding, find, say, say_lost};
 use crate::store::{Holding, StoreError};
 
 /// flannel's lease time, for a lease that an earlier run acquired and of which etcd knows nothing any more.
@@ -48,13 +47,16 @@ pub(super) async fn keep(store: &Etcd, lease: &Lease, standing: &Sender<Holding>
         let started = Instant::now();
         match keeper.session().await {
             Stop::Taken(by) => {
-                keeper.say(Holding::Taken { by });
+                say(standing, Holding::Taken { by });
                 return by;
             }
             Stop::Failed(error) => {
-                keeper.say(Holding::Unsure {
-                    reason: error.to_string(),
-                });
+                say(
+                    standing,
+                    Holding::Unsure {
+                        reason: error.to_string(),
+                    },
+                );
                 keeper.trouble.reset_after(started.elapsed());
                 sleep(keeper.trouble.next()).await;
             }
@@ -70,18 +72,6 @@ struct Keeper<'a> {
     tenure: Option<Tenure>,
     standing: &'a Sender<Holding>,
     trouble: Backoff,
-}
-
-/// What stands under the own key.
-enum Finding {
-    /// What should, under this etcd lease.
-    Settled(i64),
-    /// Our entry as somebody edited it at this revision. It belongs under this etcd lease, or under a new one.
-    Edited(i64, Option<i64>),
-    /// Somebody else's entry, or nothing while somebody holds a part of the subnet.
-    Taken(Dual<IpAddr>),
-    /// Nothing.
-    Gone,
 }
 
 impl Keeper<'_> {
@@ -105,7 +95,7 @@ impl Keeper<'_> {
                     let response = self.checked(&member, message)?;
                     if let Some(deleted) = change_after(&response, revision) {
                         if deleted {
-                            self.say_lost(format!("etcd key {} was deleted, or its lease ran out", self.name));
+                            say_lost(self.standing, format!("etcd key {} was deleted, or its lease ran out", self.name));
                         }
                         fight.pause().await;
                         revision = self.secure().await?;
@@ -171,58 +161,58 @@ impl Keeper<'_> {
         let mut pace = Backoff::default();
         loop {
             let listing = listing::read(&self.store.cluster, &self.store.keys).await?;
-            let done = match self.judge(&listing) {
+            let unreadable: Vec<_> = listing.unreadable.keys().copied().collect();
+            let known = self.tenure.map(|tenure| tenure.id).filter(|id| *id != 0);
+            let own = listing.entries.get(&self.lease.key);
+            let by_us = |_: &Lease| known.is_some() && own.map(|entry| entry.id) == known;
+            let done = match find(self.lease, &listing.leases(), &unreadable, by_us) {
                 Finding::Taken(by) => return Err(Stop::Taken(by)),
-                Finding::Settled(id) => {
-                    self.adopt(id).await?;
-                    self.renew().await?.then_some(listing.revision)
-                }
-                Finding::Edited(changed, id) => self.restore(changed, id).await?,
                 Finding::Gone => self.take_back(&listing).await?,
+                Finding::Unreadable => self.overwrite(&listing).await?,
+                Finding::Ours => self.settle(&listing).await?,
             };
             if let Some(revision) = done {
-                self.say(Holding::Held);
+                say(self.standing, Holding::Held);
                 return Ok(revision);
             }
             sleep(pace.next()).await;
         }
     }
 
-    fn judge(&self, listing: &Listing) -> Finding {
-        let key = &self.lease.key;
-        let known = self.tenure.map(|tenure| tenure.id);
-        if let Some(changed) = listing.unreadable.get(key) {
-            return Finding::Edited(*changed, known);
-        }
-        let own = listing.entries.get(key);
-        let created = own.map_or(u64::MAX, |entry| entry.lease.created);
-        let mut leases = listing.entries.values().map(|entry| &entry.lease);
-        let first = leases.find(|other| other.created < created && keys_overlap(&other.key, key));
-        if let Some(first) = first {
-            return Finding::Taken(first.attrs.public);
-        }
-        let Some(entry) = own else {
-            let blocked = listing
-                .unreadable
-                .keys()
-                .any(|other| keys_overlap(other, key));
-            return if blocked {
-                Finding::Taken(Dual::default())
-            } else {
-                Finding::Gone
-            };
+    /// Our key is there: sees to its etcd lease and its text.
+    async fn settle(&mut self, listing: &Listing) -> Result<Option<i64>, StoreError> {
+        let Some(entry) = listing.entries.get(&self.lease.key) else {
+            return Ok(None);
         };
-        let attrs = &entry.lease.attrs;
-        let unclaimed =
-            entry.id == 0 && attrs.data.is_empty() && same_public(attrs, &self.lease.attrs);
-        let by_us = entry.id != 0 && known == Some(entry.id);
-        if !(same_holder(attrs, &self.lease.attrs) || unclaimed || by_us) {
-            Finding::Taken(attrs.public)
-        } else if entry.value == self.value.as_bytes() {
-            Finding::Settled(entry.id)
-        } else {
-            Finding::Edited(entry.changed, Some(entry.id))
+        self.adopt(entry.id).await?;
+        if entry.value != self.value.as_bytes() {
+            tracing::info!(
+                key = self.name,
+                "somebody edited the own lease; restoring it"
+            );
+            return self
+                .store
+                .replace(&self.lease.key, entry.changed, &self.value, entry.id, &[])
+                .await;
         }
+        Ok(self.renew().await?.then_some(listing.revision))
+    }
+
+    async fn overwrite(&mut self, listing: &Listing) -> Result<Option<i64>, StoreError> {
+        let Some(changed) = listing.unreadable.get(&self.lease.key) else {
+            return Ok(None);
+        };
+        tracing::warn!(
+            key = self.name,
+            "somebody made the own lease unreadable; restoring it"
+        );
+        let id = match self.tenure {
+            Some(Tenure { id: 0, .. }) => 0,
+            _ => self.live_etcd_lease().await?,
+        };
+        self.store
+            .replace(&self.lease.key, *changed, &self.value, id, &[])
+            .await
     }
 
     /// The key stands under this etcd lease, which may be that of an earlier run.
@@ -244,29 +234,12 @@ impl Keeper<'_> {
         Ok(())
     }
 
-    async fn restore(&mut self, changed: i64, id: Option<i64>) -> Result<Option<i64>, StoreError> {
-        let id = match id {
-            Some(id) => {
-                self.adopt(id).await?;
-                id
-            }
-            None => self.live_etcd_lease().await?,
-        };
-        tracing::info!(
-            key = self.name,
-            "somebody edited the own lease; restoring it"
-        );
-        self.store
-            .replace(&self.lease.key, changed, &self.value, id, &[])
-            .await
-    }
-
     async fn take_back(&mut self, listing: &Listing) -> Result<Option<i64>, StoreError> {
         let reason = format!(
             "etcd key {} is gone: deleted, or run out while etcd couldn't be reached",
             self.name
         );
-        self.say_lost(reason);
+        say_lost(self.standing, reason);
         let id = self.live_etcd_lease().await?;
         match self
             .store
@@ -315,25 +288,6 @@ impl Keeper<'_> {
         self.tenure = Some(tenure);
         self.store.remember(self.lease.key, tenure);
     }
-
-    fn say(&self, holding: Holding) {
-        self.standing.send_if_modified(|current| {
-            let differs = *current != holding;
-            *current = holding;
-            differs
-        });
-    }
-
-    /// The first reason for a loss is the best one.
-    fn say_lost(&self, reason: String) {
-        self.standing.send_if_modified(|current| {
-            let news = !matches!(current, Holding::Lost { .. });
-            if news {
-                *current = Holding::Lost { reason };
-            }
-            news
-        });
-    }
 }
 
 /// Whether a response tells of a change after `revision`, and whether the last one is a deletion.
@@ -345,21 +299,4 @@ fn change_after(response: &WatchResponse, revision: i64) -> Option<bool> {
     };
     let last = response.events().iter().rfind(later)?;
     Some(last.event_type() == EventType::Delete)
-}
-
-/// Slows repairs down while somebody keeps undoing them.
-#[derive(Default)]
-struct Fight {
-    last: Option<Instant>,
-    pace: Backoff,
-}
-
-impl Fight {
-    async fn pause(&mut self) {
-        match self.last {
-            Some(last) if last.elapsed() < QUIET => sleep(self.pace.next()).await,
-            _ => self.pace = Backoff::default(),
-        }
-        self.last = Some(Instant::now());
-    }
 }
