@@ -300,3 +300,6 @@ impl Drop for Kept<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

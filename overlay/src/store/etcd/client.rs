@@ -209,7 +209,8 @@ impl Cluster {
     /// A server that wants a client certificate and gets none closes the connection after the handshake; whether its
     /// reason is read before that is luck (seen with etcd 3.4 and TLS 1.3).
     fn certificate_hint(&self, endpoint: &str, causes: &str) -> &'static str {
-        let closed = ["connection closed", "reset", "Broken pipe"]
+        let causes = causes.to_lowercase();
+        let closed = ["closed", "reset", "broken pipe", "canceled"]
             .iter()
             .any(|text| causes.contains(text));
         if closed && endpoint.starts_with("https://") && self.options.cert_file.is_none() {

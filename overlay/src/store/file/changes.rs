@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-use inotify::{Event, EventMask, Inotify, WatchMask};
-use tokio::io::unix::AsyncFd;
+use futures::{FutureExt, StreamExt};
+use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchMask};
 use tokio::time::{Instant, sleep_until};
 
 use super::folder::{Folder, LOCK};
@@ -18,13 +18,13 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Changes {
     folder: Folder,
     every: Duration,
-    inotify: Option<AsyncFd<Inotify>>,
+    events: Option<EventStream<[u8; 4096]>>,
 }
 
 impl Changes {
     pub(super) fn new(folder: &Folder, every: Duration) -> Self {
-        let inotify = Inotify::init().and_then(AsyncFd::register);
-        let inotify = inotify
+        let events = Inotify::init().and_then(|inotify| inotify.into_event_stream([0; 4096]));
+        let events = events
             .inspect_err(
                 |error| tracing::warn!(%error, "no inotify; the folder is only read now and then"),
             )
@@ -32,7 +32,7 @@ impl Changes {
         Self {
             folder: folder.clone(),
             every,
-            inotify,
+            events,
         }
     }
 
@@ -57,18 +57,29 @@ impl Changes {
             | WatchMask::DELETE
             | WatchMask::DELETE_SELF
             | WatchMask::MOVE_SELF;
-        let watch =
-            |inotify: &AsyncFd<Inotify>| inotify.get_ref().watches().add(path, mask).is_ok();
-        self.inotify.as_ref().is_some_and(watch)
+        self.events
+            .as_ref()
+            .is_some_and(|events| events.watches().add(path, mask).is_ok())
     }
 
     /// Waits for a change, or until it is time to look anyway.
     pub(super) async fn next(&mut self, armed: Armed) {
-        let Some(inotify) = &mut self.inotify else {
+        let Some(events) = &mut self.events else {
             return sleep_until(armed.until).await;
         };
+        let change = async {
+            while let Some(Ok(event)) = events.next().await {
+                if is_relevant(&event) {
+                    // Of several changes at once, one look is enough.
+                    while let Some(Some(_)) = events.next().now_or_never() {}
+                    return;
+                }
+            }
+            // The stream has failed; what is left is the clock.
+            std::future::pending().await
+        };
         tokio::select! {
-            () = concerns_us(inotify) => {}
+            () = change => {}
             () = sleep_until(armed.until) => {}
         }
     }
@@ -79,29 +90,13 @@ pub(super) struct Armed {
     until: Instant,
 }
 
-async fn concerns_us(inotify: &mut AsyncFd<Inotify>) {
-    loop {
-        let Ok(mut ready) = inotify.readable_mut().await else {
-            return;
-        };
-        let mut buffer = [0; 4096];
-        let concerns = match ready.get_inner_mut().read_events(&mut buffer) {
-            Ok(mut events) => events.any(|event| is_relevant(&event)),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                ready.clear_ready();
-                false
-            }
-            Err(_) => true,
-        };
-        if concerns {
-            return;
-        }
-    }
-}
-
 /// Locks and unfinished files change nothing. A file that is only created has no content yet; a folder is worth a look.
-fn is_relevant(event: &Event<&OsStr>) -> bool {
-    let name = event.name.map(OsStr::to_string_lossy).unwrap_or_default();
+fn is_relevant(event: &EventOwned) -> bool {
+    let name = event
+        .name
+        .as_deref()
+        .map(OsStr::to_string_lossy)
+        .unwrap_or_default();
     let only_created =
         event.mask.contains(EventMask::CREATE) && !event.mask.contains(EventMask::ISDIR);
     !only_created && name != LOCK && !name.starts_with('.')

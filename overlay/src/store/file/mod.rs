@@ -61,7 +61,7 @@ pub struct FileStore {
 
 /// What came of a try to take a lease.
 enum Attempt {
-    Taken(Lease),
+    Taken(Box<Lease>),
     /// The holder of this one was asked with this text.
     Asked(SubnetKey, String),
 }
@@ -221,13 +221,13 @@ fn attempt(
         .leases
         .get(&key)
         .map_or(Term::Leased, |lease| lease.term);
-    Ok(Attempt::Taken(Lease {
+    Ok(Attempt::Taken(Box::new(Lease {
         key,
         attrs: request.attrs.clone(),
         node: None,
         created,
         term,
-    }))
+    })))
 }
 
 impl LeaseStore for FileStore {
@@ -259,7 +259,7 @@ impl LeaseStore for FileStore {
                 .with_folder(move |folder| attempt(folder, &request, &known))
                 .await?
             {
-                Attempt::Taken(lease) => return Ok(lease),
+                Attempt::Taken(lease) => return Ok(*lease),
                 Attempt::Asked(key, question) => {
                     tracing::info!(lease = %key, "a lease looks like ours, but isn't quite; asking its holder");
                     let answered = self.answers(key, &question).await?;
