@@ -57,7 +57,7 @@ impl Desired {
     /// This desired state as the kernel would show it: what a fast pass compares the next one with.
     pub fn as_observed(&self) -> KernelState {
         KernelState {
-            firewall: Some(self.ruleset.state()),
+            firewall: (!self.ruleset.is_empty()).then(|| self.ruleset.state()),
             ..self.state.clone()
         }
     }

@@ -223,3 +223,6 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
         delay.mul_f64(0.9 + 0.2 * (self.jitter)().clamp(0.0, 1.0))
     }
 }
+
+#[cfg(test)]
+mod tests;
