@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::flags::Flags;
+use crate::flags::{Flags, StoreFlags};
 use crate::flannel_args;
 
 /// The per-node agent of the Tweed overlay network, and its operator commands.
@@ -34,14 +34,84 @@ pub struct Cli {
 pub enum Command {
     /// Run the daemon (the default)
     Run(Flags),
+    /// Look at the leases of all nodes, or give one up
+    #[command(subcommand)]
+    Leases(LeasesCommand),
+    /// Look at, write or check the network configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Write Docker's options for this node's subnet, as mk-docker-opts.sh does
     DockerOpts(DockerOptsArgs),
+    /// Place the CNI plugin, its links and a network configuration list on this host
+    InstallCni(InstallCniArgs),
     /// Print the version
     Version(OutputArgs),
     /// Print a shell's completion script
     Completions {
         /// The shell
         shell: Shell,
+    },
+}
+
+/// `tweedd leases …`
+#[derive(Debug, Subcommand)]
+pub enum LeasesCommand {
+    /// List the leases in the store, and entries that can't be read
+    List {
+        /// How to print
+        #[command(flatten)]
+        output: OutputArgs,
+        /// The store
+        #[command(flatten)]
+        store: StoreFlags,
+    },
+    /// Remove a lease from the store, whoever holds it. Its node takes it back if it is alive
+    Release {
+        /// The lease as `leases list` prints it (10.244.3.0-24), or one of its subnets (10.244.3.0/24)
+        #[arg(required = true)]
+        leases: Vec<String>,
+        /// How to print
+        #[command(flatten)]
+        output: OutputArgs,
+        /// The store
+        #[command(flatten)]
+        store: StoreFlags,
+    },
+}
+
+/// `tweedd config …`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the network configuration in the store
+    Get {
+        /// How to print
+        #[command(flatten)]
+        output: OutputArgs,
+        /// The store
+        #[command(flatten)]
+        store: StoreFlags,
+    },
+    /// Check a network configuration and write it to the store
+    Set {
+        /// File with the configuration; - is standard input
+        file: PathBuf,
+        /// How to print
+        #[command(flatten)]
+        output: OutputArgs,
+        /// The store
+        #[command(flatten)]
+        store: StoreFlags,
+    },
+    /// Check a network configuration, from a file or from the store, and print what it comes to
+    Check {
+        /// File with the configuration; - is standard input, none is the one in the store
+        file: Option<PathBuf>,
+        /// How to print
+        #[command(flatten)]
+        output: OutputArgs,
+        /// The store
+        #[command(flatten)]
+        store: StoreFlags,
     },
 }
 
@@ -66,6 +136,43 @@ pub struct DockerOptsArgs {
     /// Leave --ip-masq out
     #[arg(short = 'm')]
     pub no_ip_masq: bool,
+    /// How to print
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `tweedd install-cni`
+#[derive(Clone, Debug, Args)]
+pub struct InstallCniArgs {
+    /// The plugin binary to install; default: the file tweed beside this program
+    #[arg(long)]
+    pub plugin: Option<PathBuf>,
+    /// Folder for plugins
+    #[arg(long, default_value = "/opt/cni/bin")]
+    pub bin_dir: PathBuf,
+    /// Folder for network configurations
+    #[arg(long, default_value = "/etc/cni/net.d")]
+    pub conf_dir: PathBuf,
+    /// File name of the network configuration list
+    #[arg(long, default_value = "10-flannel.conflist")]
+    pub conf_name: String,
+    /// The network configuration list to install, as a file; default: a built-in one that is flannel's, with portmap
+    /// where that plugin is there
+    #[arg(long)]
+    pub conf: Option<PathBuf>,
+    /// Install no network configuration list
+    #[arg(long, conflicts_with = "conf")]
+    pub skip_conf: bool,
+    /// Names under which the plugin is linked
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "flannel,bridge,host-local,loopback"
+    )]
+    pub links: Vec<String>,
+    /// Replace files of the same name that are not ours
+    #[arg(long)]
+    pub force: bool,
     /// How to print
     #[command(flatten)]
     pub output: OutputArgs,

@@ -14,6 +14,7 @@ mod options;
 mod secret;
 mod settings;
 mod state_dir;
+mod store;
 mod telemetry;
 mod uplink;
 

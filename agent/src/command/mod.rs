@@ -2,15 +2,20 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{Command, Invocation};
-use crate::flags::Flags;
-use crate::options::{Note, Options};
+use crate::cli::{Command, ConfigCommand, Invocation, LeasesCommand};
+use crate::flags::{self, Flags, StoreFlags};
+use crate::options::{Note, Options, StoreOptions};
 use crate::settings::{self, Settings};
-use crate::telemetry;
+use crate::store::Store;
+use crate::telemetry::{self, LogOptions};
 
+mod config;
 mod docker_opts;
+mod install_cni;
+mod leases;
 mod print;
 mod run;
+mod table;
 mod version;
 
 /// Does what was asked.
@@ -20,10 +25,72 @@ mod version;
 pub fn dispatch(invocation: Invocation) -> anyhow::Result<ExitCode> {
     match invocation.command {
         Command::Run(flags) => run::run(&options(&flags, &invocation.ignored)?),
+        Command::Leases(command) => done(on_leases(command)),
+        Command::Config(command) => done(on_config(command)),
+        Command::InstallCni(args) => done(install_cni::install_cni(&args)),
         Command::Version(args) => done(version::version(args.output)),
         Command::Completions { shell } => done(version::completions(shell)),
         Command::DockerOpts(args) => done(docker_opts::docker_opts(&args)),
     }
+}
+
+fn on_leases(command: LeasesCommand) -> anyhow::Result<()> {
+    match command {
+        LeasesCommand::List { output, store } => {
+            let store = open(&store)?;
+            run::block_on(leases::list(&store, output.output))
+        }
+        LeasesCommand::Release {
+            leases,
+            output,
+            store,
+        } => {
+            let store = open(&store)?;
+            run::block_on(leases::release(&store, &leases, output.output))
+        }
+    }
+}
+
+fn on_config(command: ConfigCommand) -> anyhow::Result<()> {
+    match command {
+        ConfigCommand::Get { output, store } => {
+            let store = open(&store)?;
+            run::block_on(config::get(&store, output.output))
+        }
+        ConfigCommand::Set {
+            file,
+            output,
+            store,
+        } => {
+            let store = open(&store)?;
+            run::block_on(config::set(&store, &file, output.output))
+        }
+        ConfigCommand::Check {
+            file: Some(file),
+            output,
+            ..
+        } => config::check_file(&file, output.output),
+        ConfigCommand::Check {
+            file: None,
+            output,
+            store,
+        } => {
+            let store = open(&store)?;
+            run::block_on(config::check_store(&store, output.output))
+        }
+    }
+}
+
+/// The store that a command names. What isn't worth a warning isn't logged, unless asked for.
+fn open(flags: &StoreFlags) -> anyhow::Result<Store> {
+    let settings = Settings::new(&flags.0, &settings::process_environment);
+    let options = StoreOptions::read(&settings)?;
+    let mut log = LogOptions::read(&settings)?;
+    if settings.given(&flags::LOG_LEVEL).is_none() {
+        log.filter = "warn".to_owned();
+    }
+    telemetry::start(&log)?;
+    Store::open(&options)
 }
 
 /// The daemon's options. Starts logging, and says once what the options mean that may surprise.

@@ -1,0 +1,142 @@
+//! `tweedd config`: the network configuration in the store, and a check of one before anybody depends on it.
+
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::Context;
+use serde::Serialize;
+use serde_json::Value;
+use tweed_overlay::backend::Backend;
+use tweed_overlay::model::{Family, NetworkConfig, Pool};
+use tweed_overlay::store::LeaseStore;
+
+use crate::cli::Output;
+
+use super::print;
+
+/// What a configuration comes to.
+#[derive(Debug, Serialize)]
+struct Summary {
+    backend: String,
+    pools: Vec<PoolSummary>,
+    /// Keys that mean nothing.
+    unknown: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PoolSummary {
+    network: String,
+    subnet_len: u8,
+    min: String,
+    max: String,
+    /// How many nodes can have a subnet, at most 2^64 - 1.
+    subnets: u64,
+}
+
+/// `tweedd config get`.
+///
+/// # Errors
+/// If there is none, or the store can't be read.
+pub async fn get(store: &impl LeaseStore, output: Output) -> anyhow::Result<()> {
+    let text = store.config().await?;
+    match output {
+        Output::Text => print::line(&text),
+        Output::Json => {
+            let value: Value = serde_json::from_str(&text)
+                .context("the configuration in the store is not JSON; see it with --output text")?;
+            print::print(output, &value, String::new)
+        }
+    }
+}
+
+/// `tweedd config set`.
+///
+/// # Errors
+/// If the configuration is wrong, in which case nothing is written; or the store refuses it.
+pub async fn set(store: &impl LeaseStore, file: &Path, output: Output) -> anyhow::Result<()> {
+    let text = read(file)?;
+    let summary = summary(&text)?;
+    store.put_config(&text).await?;
+    print::print(output, &summary, || summary.words())
+}
+
+/// `tweedd config check FILE`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_file(file: &Path, output: Output) -> anyhow::Result<()> {
+    let summary = summary(&read(file)?)?;
+    print::print(output, &summary, || summary.words())
+}
+
+/// `tweedd config check` of the configuration in the store.
+///
+/// # Errors
+/// What is wrong with it; or if there is none.
+pub async fn check_store(store: &impl LeaseStore, output: Output) -> anyhow::Result<()> {
+    let summary = summary(&store.config().await?)?;
+    print::print(output, &summary, || summary.words())
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    if file == Path::new("-") {
+        let mut text = String::new();
+        let read = std::io::stdin().read_to_string(&mut text);
+        read.context("read standard input")?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))
+}
+
+/// Reads a configuration as the daemon does.
+fn summary(text: &str) -> anyhow::Result<Summary> {
+    let (config, mut unknown) = NetworkConfig::parse(text)?;
+    let (_, unknown_options) = Backend::parse(&config)?;
+    unknown.extend(unknown_options);
+    let pools = config.pools.values().map(|pool| PoolSummary {
+        network: pool.network.to_string(),
+        subnet_len: pool.subnet_len,
+        min: pool.min.to_string(),
+        max: pool.max.to_string(),
+        subnets: capacity(pool),
+    });
+    Ok(Summary {
+        pools: pools.collect(),
+        backend: config.backend_type,
+        unknown,
+    })
+}
+
+/// How many subnets the pool has, or as many as can be counted.
+fn capacity(pool: &Pool) -> u64 {
+    let number = |addr: IpAddr| match addr {
+        IpAddr::V4(addr) => u128::from(u32::from(addr)),
+        IpAddr::V6(addr) => u128::from(addr),
+    };
+    let host_bits = u32::from(Family::of_net(&pool.network).bits() - pool.subnet_len);
+    let Some(span) = number(pool.max).checked_sub(number(pool.min)) else {
+        return 0;
+    };
+    let steps = span.checked_shr(host_bits).unwrap_or(0);
+    u64::try_from(steps).map_or(u64::MAX, |steps| steps.saturating_add(1))
+}
+
+impl Summary {
+    fn words(&self) -> String {
+        let mut text = format!("backend {}\n", self.backend);
+        for pool in &self.pools {
+            text += &format!(
+                "network {}: {} subnets of /{}, from {} to {}\n",
+                pool.network, pool.subnets, pool.subnet_len, pool.min, pool.max
+            );
+        }
+        for key in &self.unknown {
+            text += &format!("unknown key {key}, ignored\n");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! Which files of a folder an earlier run put there: their checksums, in a hidden file beside them. It travels with the
+//! folder, so that a container that mounts it knows too. Runtimes pass over it: it has none of their extensions.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::files;
+
+const FILE: &str = ".tweed-installed";
+
+/// Checksums by file name. Some of a file's may be from earlier runs: whichever of them is found is ours.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Record(BTreeMap<String, Vec<String>>);
+
+impl Record {
+    /// The record of a folder. One that is missing or can't be understood knows nothing, so that every file counts as
+    /// somebody else's.
+    pub(super) fn load(dir: &Path) -> Self {
+        let text = std::fs::read(dir.join(FILE)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    pub(super) fn is_ours(&self, name: &str, content: &[u8]) -> bool {
+        let sums = self.0.get(name).map(Vec::as_slice).unwrap_or_default();
+        sums.contains(&checksum(content))
+    }
+
+    /// Remembers a content that is about to be written, and the one before it.
+    pub(super) fn add(&mut self, name: &str, content: &[u8]) {
+        let sums = self.0.entry(name.to_owned()).or_default();
+        let sum = checksum(content);
+        sums.retain(|old| *old != sum);
+        sums.insert(0, sum);
+        sums.truncate(2);
+    }
+
+    pub(super) fn save(&self, dir: &Path) -> anyhow::Result<()> {
+        let text = serde_json::to_vec_pretty(self).context("encode the record")?;
+        files::replace(&dir.join(FILE), &text, 0o644)
+    }
+}
+
+fn checksum(content: &[u8]) -> String {
+    let digest: [u8; 32] = Sha256::digest(content).into();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

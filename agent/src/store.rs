@@ -1,0 +1,96 @@
+//! The store that was asked for, whichever it is.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::sync::{Notify, watch};
+use tweed_overlay::model::{ClusterSnapshot, Dual, Lease, SubnetKey};
+use tweed_overlay::store::etcd::{self, Etcd};
+use tweed_overlay::store::{Holding, LeaseStore, Request, StoreError};
+
+use crate::options::{EtcdOptions, StoreOptions};
+
+/// One of the stores there are.
+#[derive(Debug)]
+pub enum Store {
+    /// An etcd cluster.
+    Etcd(Etcd),
+}
+
+impl Store {
+    /// Opens the store. etcd is connected to when it is first needed.
+    ///
+    /// # Errors
+    /// If certificates can't be read, or the folder can't be used.
+    pub fn open(options: &StoreOptions) -> anyhow::Result<Self> {
+        match options {
+            StoreOptions::Etcd(etcd) => {
+                Ok(Self::Etcd(Etcd::new(etcd.connection()).context("etcd")?))
+            }
+            StoreOptions::File { .. } => anyhow::bail!("file store"),
+        }
+    }
+}
+
+impl EtcdOptions {
+    /// How the library wants to be told.
+    fn connection(&self) -> etcd::Options {
+        let tls = self.tls.clone().unwrap_or_default();
+        let (cert_file, key_file) = tls.client.unzip();
+        etcd::Options {
+            endpoints: self.endpoints.clone(),
+            prefix: self.prefix.clone(),
+            user: self
+                .user
+                .as_ref()
+                .map(|(name, password)| (name.clone(), password.expose().to_owned())),
+            ca_file: tls.ca,
+            cert_file,
+            key_file,
+            ..etcd::Options::default()
+        }
+    }
+}
+
+/// Asks the store that it is.
+macro_rules! each {
+    ($self:ident, $store:ident => $call:expr) => {
+        match $self {
+            Self::Etcd($store) => $call,
+        }
+    };
+}
+
+impl LeaseStore for Store {
+    async fn config(&self) -> Result<String, StoreError> {
+        each!(self, store => store.config().await)
+    }
+
+    async fn put_config(&self, text: &str) -> Result<(), StoreError> {
+        each!(self, store => store.put_config(text).await)
+    }
+
+    async fn acquire(&self, request: &Request) -> Result<Lease, StoreError> {
+        each!(self, store => store.acquire(request).await)
+    }
+
+    async fn keep(
+        &self,
+        lease: &Lease,
+        standing: watch::Sender<Holding>,
+    ) -> Dual<std::net::IpAddr> {
+        each!(self, store => store.keep(lease, standing).await)
+    }
+
+    async fn release(&self, key: &SubnetKey) -> Result<(), StoreError> {
+        each!(self, store => store.release(key).await)
+    }
+
+    async fn list(&self) -> Result<ClusterSnapshot, StoreError> {
+        each!(self, store => store.list().await)
+    }
+
+    async fn follow(&self, out: watch::Sender<Arc<ClusterSnapshot>>, relist: Arc<Notify>) {
+        each!(self, store => store.follow(out, relist).await);
+    }
+}
