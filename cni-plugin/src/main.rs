@@ -1,1 +1,30 @@
-fn main() {}
+//! `tweed`: the CNI plugins of this project in one binary. Which one runs is decided by the name it is called by, else
+//! by the configuration's `type`. Straight-line, blocking, started once for every verb.
+
+mod bridge;
+mod delegate;
+mod flannel;
+mod host_local;
+mod identity;
+mod lock;
+mod loopback;
+mod plugin;
+mod sandbox;
+mod skel;
+mod spec;
+mod sysctl;
+mod undo;
+
+use std::io;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let argv0 = std::env::args_os().next().unwrap_or_default();
+    ExitCode::from(skel::run(skel::Process {
+        argv0: &argv0,
+        env: |name: &str| std::env::var_os(name),
+        stdin: &mut io::stdin().lock(),
+        stdout: &mut io::stdout().lock(),
+        stderr: &mut io::stderr().lock(),
+    }))
+}

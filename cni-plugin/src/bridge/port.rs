@@ -1,0 +1,181 @@
+//! The veth pair: the host's end is a port of the bridge, the container's end carries the interface's name.
+
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tweed_overlay::firewall::Owner;
+use tweed_overlay::netlink::{
+    Dev, LinkChange, LinkInfo, Netlink, OperState, VethEnd, VethSpec, VlanEntry,
+};
+use tweed_overlay::netns::Netns;
+
+use super::config::{Config, Vlans};
+use crate::identity;
+use crate::spec::{CniError, Context, Kind};
+
+/// How many names are tried for the host's end.
+const NAMES: u8 = 10;
+
+/// How long a port may take until frames pass. It takes none at all; a machine under load may need some.
+const PORT_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Makes the pair, the host's end up and in the bridge, the container's end down, and answers the host's end's name.
+///
+/// # Errors
+/// [`Kind::Taken`] when the container has an interface of that name already.
+pub(super) fn create(
+    netlink: &mut Netlink,
+    bridge: &LinkInfo,
+    netns: &Netns,
+    ifname: &str,
+    owner: &Owner,
+    config: &Config,
+) -> Result<String, CniError> {
+    for attempt in 0..NAMES {
+        let name = identity::host_veth(owner, attempt);
+        let spec = VethSpec {
+            mtu: config.mtu,
+            end: VethEnd {
+                name: &name,
+                mac: Some(identity::host_mac(owner)),
+                netns: None,
+            },
+            peer: VethEnd {
+                name: ifname,
+                mac: config.mac,
+                netns: Some(netns.as_fd()),
+            },
+        };
+        match netlink.add_veth_port(&spec, bridge.dev()) {
+            Ok(()) => return Ok(name),
+            Err(error) if error.is_exists() => {}
+            Err(error) => return Err(CniError::from(error).context("failed to make veth pair")),
+        }
+        // Which of the two names was taken? If the host's is free, it was the container's.
+        if netlink.link(&name)?.is_none() {
+            let path = netns.path().display();
+            let msg = format!("container veth name ({ifname:?}) already exists in {path}");
+            return Err(CniError::new(Kind::Taken, msg)
+                .details("another plugin or an earlier attachment made it; DEL that first"));
+        }
+    }
+    let msg = format!("the {NAMES} names for the host's end of {ifname} are all taken");
+    Err(CniError::new(Kind::Taken, msg))
+}
+
+/// Names the owner on the host's end, and sets the flags and VLANs of the port.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn configure(
+    netlink: &mut Netlink,
+    port: Dev<'_>,
+    owner: &Owner,
+    bridge: &LinkInfo,
+    config: &Config,
+) -> Result<(), CniError> {
+    let alias = owner.to_string();
+    let change = LinkChange {
+        alias: Some(&alias),
+        hairpin: config.hairpin.then_some(true),
+        isolated: config.isolated.then_some(true),
+        ..LinkChange::default()
+    };
+    netlink.set_link(port, &change)?;
+    match &config.vlans {
+        Some(vlans) => set_vlans(netlink, port, bridge, vlans)
+            .context(|| format!("failed to set up VLANs of {}", port.name)),
+        None => Ok(()),
+    }
+}
+
+fn set_vlans(
+    netlink: &mut Netlink,
+    port: Dev<'_>,
+    bridge: &LinkInfo,
+    vlans: &Vlans,
+) -> Result<(), CniError> {
+    let default = bridge.bridge.map_or(0, |info| info.default_pvid);
+    if !vlans.keep_default && default != 0 {
+        netlink.del_vlan(port, default, false)?;
+    }
+    for vlan in wanted_vlans(vlans) {
+        netlink.add_vlan(port, vlan, false)?;
+    }
+    Ok(())
+}
+
+/// A trunk without a VLAN for untagged frames puts them into VLAN 1, as bridges do.
+pub(super) fn wanted_vlans(vlans: &Vlans) -> Vec<VlanEntry> {
+    let native = vlans.native.unwrap_or(1);
+    let tagged = vlans.trunk.iter().filter(|vid| **vid != native);
+    let native = VlanEntry {
+        vid: native,
+        pvid: true,
+        untagged: true,
+    };
+    let tagged = tagged.map(|vid| VlanEntry {
+        vid: *vid,
+        pvid: false,
+        untagged: false,
+    });
+    std::iter::once(native).chain(tagged).collect()
+}
+
+/// Waits until frames pass. The kernel tells carrier changes within the call that makes them, so that the first look
+/// mostly suffices.
+///
+/// # Errors
+/// When they don't in time.
+pub(super) fn wait_until_up(netlink: &mut Netlink, name: &str) -> Result<(), CniError> {
+    let since = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let port = netlink.link(name)?;
+        let state = port.as_ref().map(|port| port.operstate);
+        if state == Some(OperState::Up) {
+            return Ok(());
+        }
+        if state.is_none() || since.elapsed() > PORT_DEADLINE {
+            let state = state.map_or("gone".to_owned(), |state| {
+                format!("{state:?}").to_lowercase()
+            });
+            let msg = format!("bridge port in error state: {state}");
+            return Err(CniError::failed(msg).details(format!("{name}: is the bridge up?")));
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// Removes the host's end of an attachment, and with it the container's. `false` when there is none of ours.
+///
+/// # Errors
+/// When it is there and can't be removed.
+pub(super) fn remove(netlink: &mut Netlink, owner: &Owner) -> Result<bool, CniError> {
+    for attempt in 0..NAMES {
+        let Some(link) = netlink.link(&identity::host_veth(owner, attempt))? else {
+            return Ok(false);
+        };
+        // An ADD that was killed right after the pair was made has not named the owner yet.
+        let ours = link.alias == owner.to_string()
+            || (link.alias.is_empty() && link.mac == Some(identity::host_mac(owner)));
+        if ours {
+            delete(netlink, &link)?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Deletes an interface that may be gone.
+///
+/// # Errors
+/// When it is there and can't be deleted.
+pub(super) fn delete(netlink: &mut Netlink, link: &LinkInfo) -> Result<(), CniError> {
+    match netlink.del_link(link.dev()) {
+        Err(error) if !error.is_not_found() => Err(error.into()),
+        _ => Ok(()),
+    }
+}

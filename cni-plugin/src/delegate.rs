@@ -1,0 +1,212 @@
+//! Calling another plugin: in process when it is one of ours, else as a program of `CNI_PATH`.
+//!
+//! Ours is taken whatever lies in `CNI_PATH`, unless the configuration asks for the program with `"exec": true` beside
+//! the `type`. A program gets the environment that we got, with the verb that is wanted.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::plugin::{self, Plugin};
+use crate::spec::{Call, CniError, CniResult, Context, Kind, NetConf, Verb, json, wire};
+
+/// How long a program may take. Runtimes give the whole chain two to four minutes.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Another plugin, ready to be called with one configuration.
+pub(crate) struct Delegate {
+    name: String,
+    conf: NetConf,
+    how: How,
+}
+
+enum How {
+    InProcess(&'static dyn Plugin),
+    Program,
+}
+
+impl Delegate {
+    /// The plugin that handles a whole configuration.
+    ///
+    /// # Errors
+    /// When the configuration can't be read.
+    pub(crate) fn of_conf(value: Value) -> Result<Self, CniError> {
+        let conf = NetConf::from_value(value)?;
+        let exec = wants_program(json::get(&conf.raw, "exec"));
+        let name = conf.plugin_type.clone();
+        Ok(Self::new(name, exec, conf))
+    }
+
+    /// The plugin that hands out addresses, if the configuration names one. It gets the same configuration.
+    ///
+    /// # Errors
+    /// When `ipam.type` is not a name.
+    pub(crate) fn of_ipam(conf: &NetConf) -> Result<Option<Self>, CniError> {
+        let Some(ipam) = json::get(&conf.raw, "ipam").and_then(Value::as_object) else {
+            return Ok(None);
+        };
+        let name = match json::get(ipam, "type") {
+            None => return Ok(None),
+            Some(Value::String(name)) => name.clone(),
+            Some(other) => {
+                return Err(CniError::config(format!(
+                    "ipam.type is {other}, want a name"
+                )));
+            }
+        };
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let exec = wants_program(json::get(ipam, "exec"));
+        Ok(Some(Self::new(name, exec, conf.clone())))
+    }
+
+    fn new(name: String, exec: bool, conf: NetConf) -> Self {
+        let ours = plugin::find(&name).filter(|_| !exec);
+        Self {
+            name,
+            conf,
+            how: ours.map_or(How::Program, How::InProcess),
+        }
+    }
+
+    /// What it is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Calls ADD. If that fails, nothing is left: our own plugins see to it, a program is told to DEL.
+    ///
+    /// # Errors
+    /// The plugin's own.
+    pub(crate) fn add(&self, call: &Call) -> Result<CniResult, CniError> {
+        match self.how {
+            How::InProcess(plugin) => plugin.add(call, &self.conf),
+            How::Program => self
+                .run_add(call)
+                .map_err(|error| match self.run(call, Verb::Del) {
+                    Ok(_) => error,
+                    Err(undo) => error.details(format!("and DEL failed: {undo}")),
+                }),
+        }
+    }
+
+    fn run_add(&self, call: &Call) -> Result<CniResult, CniError> {
+        let stdout = self.run(call, Verb::Add)?;
+        let value = json::parse(&stdout).map_err(|error| {
+            let msg = format!("plugin {} answered ADD with no result: {error}", self.name);
+            CniError::new(Kind::Decode, msg)
+        })?;
+        wire::read(&value, self.conf.version).context(|| format!("result of plugin {}", self.name))
+    }
+
+    /// Calls a verb that has no result.
+    ///
+    /// # Errors
+    /// The plugin's own.
+    pub(crate) fn call(&self, call: &Call, verb: Verb) -> Result<(), CniError> {
+        match (&self.how, verb) {
+            (How::Program, _) => self.run(call, verb).map(|_| ()),
+            (How::InProcess(plugin), Verb::Del) => plugin.del(call, &self.conf),
+            (How::InProcess(plugin), Verb::Check) => plugin.check(call, &self.conf),
+            (How::InProcess(plugin), Verb::Gc) => plugin.gc(call, &self.conf),
+            (How::InProcess(plugin), Verb::Status) => plugin.status(call, &self.conf),
+            (How::InProcess(_), Verb::Add | Verb::Version) => Ok(()),
+        }
+    }
+
+    fn run(&self, call: &Call, verb: Verb) -> Result<Vec<u8>, CniError> {
+        let program = find_program(&self.name, &call.path)?;
+        let stdin = Value::Object(self.conf.raw.clone()).to_string();
+        let what = || format!("run {}", program.display());
+        let child = Command::new(&program)
+            .env("CNI_COMMAND", verb.name())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context(what)?;
+        let output = finish(child, stdin).context(what)?;
+        // The runtime shows what plugins say on stderr; what a delegate says is no less of interest.
+        let _ = io::stderr().write_all(&output.stderr);
+        if output.status.success() {
+            return Ok(output.stdout);
+        }
+        Err(self.failure(&output))
+    }
+
+    fn failure(&self, output: &Output) -> CniError {
+        if let Some(error) = json::parse(&output.stdout)
+            .ok()
+            .as_ref()
+            .and_then(CniError::from_json)
+        {
+            return error;
+        }
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let reason = match stderr.trim() {
+            "" => "with no error message".to_owned(),
+            text => format!("saying {text:?}"),
+        };
+        CniError::failed(format!(
+            "plugin {} failed ({}) {reason}",
+            self.name, output.status
+        ))
+    }
+}
+
+fn wants_program(exec: Option<&Value>) -> bool {
+    exec.and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// The first regular file of that name, as every runtime looks for it.
+fn find_program(name: &str, path: &[PathBuf]) -> Result<PathBuf, CniError> {
+    if name.is_empty() {
+        return Err(CniError::config("no plugin name provided"));
+    }
+    if name.contains('/') || name == "." || name == ".." {
+        return Err(CniError::config(format!("invalid plugin name: {name}")));
+    }
+    if path.is_empty() {
+        return Err(CniError::new(Kind::Environment, "no paths provided")
+            .details(format!("CNI_PATH is empty, {name} is not built in")));
+    }
+    path.iter()
+        .map(|dir| dir.join(name))
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| {
+            let dirs: Vec<_> = path.iter().map(|dir| dir.to_string_lossy()).collect();
+            let msg = format!(
+                "failed to find plugin {name:?} in path [{}]",
+                dirs.join(" ")
+            );
+            CniError::failed(msg)
+        })
+}
+
+/// Feeds a child and waits for its end, but not for ever.
+fn finish(mut child: Child, stdin: String) -> io::Result<Output> {
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().map_err(io::Error::other)?);
+    let mut pipe = child.stdin.take();
+    let (sender, receiver) = mpsc::channel();
+    let named = |name: &str| thread::Builder::new().name(name.to_owned());
+    // A program may end without reading its configuration; that its pipe then breaks is not our error.
+    let feeder = named("delegate-stdin").spawn(move || {
+        if let Some(pipe) = pipe.as_mut() {
+            let _ = pipe.write_all(stdin.as_bytes());
+        }
+    })?;
+    named("delegate-wait").spawn(move || sender.send(child.wait_with_output()))?;
+    let output = receiver.recv_timeout(DEADLINE).unwrap_or_else(|_| {
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        let msg = format!("no end after {} s, killed", DEADLINE.as_secs());
+        Err(io::Error::new(io::ErrorKind::TimedOut, msg))
+    })?;
+    let _ = feeder.join();
+    Ok(output)
+}

@@ -1,0 +1,271 @@
+//! Reservations on disk, in the layout of Go's `host-local`, so that either plugin can serve the other's containers:
+//! a file `<address>` holds `<container ID>\r\n<interface>`, `last_reserved_ip.<set>` the cursor, `lock` is flock'ed.
+//!
+//! Everything happens under one lock for the whole verb. A file gets its name only when its content is complete, by
+//! rename, so that a killed plugin leaves no empty file. Nothing is synced to the disk: a reservation that a power cut
+//! takes along belonged to a container that the power cut took along too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::index::Index;
+use crate::lock;
+use crate::spec::call::is_identifier;
+use crate::spec::{Attachment, CniError, Context};
+
+/// How long to wait for the lock. A verb holds it for less than a millisecond.
+const LOCK_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Who holds an address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Owner {
+    /// The container.
+    pub(crate) container_id: String,
+    /// The interface; plugins of long ago did not write it.
+    pub(crate) ifname: Option<String>,
+}
+
+/// The reservations of one network, locked.
+pub(crate) struct Store {
+    dir: PathBuf,
+    index: Index,
+    _lock: File,
+}
+
+impl Owner {
+    /// Reads a reservation file. Text that is not a container's is nobody's: a file left by a crash.
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.trim().lines();
+        let container_id = lines.next()?.trim();
+        let ifname = lines.next().map(|line| line.trim().to_owned());
+        is_identifier(container_id).then(|| Self {
+            container_id: container_id.to_owned(),
+            ifname,
+        })
+    }
+
+    fn render(&self) -> String {
+        match &self.ifname {
+            Some(ifname) => format!("{}\r\n{ifname}", self.container_id),
+            None => self.container_id.clone(),
+        }
+    }
+
+    /// The same as an old plugin would have written it.
+    fn without_ifname(&self) -> Self {
+        Self {
+            container_id: self.container_id.clone(),
+            ifname: None,
+        }
+    }
+}
+
+impl From<&Attachment> for Owner {
+    fn from(attachment: &Attachment) -> Self {
+        Self {
+            container_id: attachment.container_id.clone(),
+            ifname: Some(attachment.ifname.clone()),
+        }
+    }
+}
+
+impl Store {
+    /// Makes the folder if need be and locks it.
+    ///
+    /// # Errors
+    /// When the folder can't be made or the lock not be had.
+    pub(crate) fn create(dir: &Path) -> Result<Self, CniError> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(dir)
+            .context(|| format!("create {}", dir.display()))?;
+        Self::lock(dir)
+    }
+
+    /// Locks a folder that is there already. `None` when it isn't, so that there is nothing reserved.
+    ///
+    /// # Errors
+    /// When the lock can't be had.
+    pub(crate) fn open(dir: &Path) -> Result<Option<Self>, CniError> {
+        if !dir.is_dir() {
+            return Ok(None);
+        }
+        Self::lock(dir).map(Some)
+    }
+
+    fn lock(dir: &Path) -> Result<Self, CniError> {
+        Ok(Self {
+            _lock: lock::exclusive(&dir.join("lock"), LOCK_DEADLINE)?,
+            dir: dir.to_owned(),
+            index: Index::of(dir),
+        })
+    }
+
+    /// The addresses that have a file, by names alone.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    pub(crate) fn reserved(&self) -> Result<BTreeSet<IpAddr>, CniError> {
+        let list = || format!("list {}", self.dir.display());
+        let mut addrs = BTreeSet::new();
+        for entry in fs::read_dir(&self.dir).context(list)? {
+            let entry = entry.context(list)?;
+            addrs.extend(
+                entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse::<IpAddr>().ok()),
+            );
+        }
+        Ok(addrs)
+    }
+
+    /// The addresses of one owner, `reserved` being all that have a file.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    pub(crate) fn held_by(
+        &self,
+        owner: &Owner,
+        reserved: &BTreeSet<IpAddr>,
+    ) -> Result<Vec<IpAddr>, CniError> {
+        let known = self.indexed(owner);
+        if !known.is_empty() || self.index.len() == reserved.len() {
+            return Ok(known);
+        }
+        Ok(self.scan(reserved)?.remove(owner).unwrap_or_default())
+    }
+
+    /// The cursor of a range set. One that can't be read is none.
+    pub(crate) fn cursor(&self, set: usize) -> Option<IpAddr> {
+        let text = fs::read_to_string(self.dir.join(format!("last_reserved_ip.{set}"))).ok()?;
+        text.trim().parse().ok()
+    }
+
+    /// Reserves an address that is known to be free, and moves the cursor of its set there.
+    ///
+    /// # Errors
+    /// When a file can't be written; the address is then not reserved.
+    pub(crate) fn reserve(&self, addr: IpAddr, owner: &Owner, set: usize) -> Result<(), CniError> {
+        let path = self.dir.join(addr.to_string());
+        let what = || format!("reserve {}", path.display());
+        // One name suffices for the unfinished file, since there is one lock.
+        let unfinished = self.dir.join(".unfinished");
+        write(&unfinished, &owner.render()).context(what)?;
+        fs::rename(&unfinished, &path).context(what)?;
+        self.index.add(owner, addr);
+        let cursor = self.dir.join(format!("last_reserved_ip.{set}"));
+        overwrite(&cursor, &addr.to_string()).context(|| format!("write {}", cursor.display()))
+    }
+
+    /// Releases all addresses of an attachment, and answers which.
+    ///
+    /// # Errors
+    /// When a file can't be removed.
+    pub(crate) fn release(&self, owner: &Owner) -> Result<Vec<IpAddr>, CniError> {
+        let reserved = self.reserved()?;
+        let mut held = self.held_by(owner, &reserved)?;
+        let mut owner = owner.clone();
+        if held.is_empty() {
+            owner = owner.without_ifname();
+            held = self.held_by(&owner, &reserved)?;
+        }
+        for addr in &held {
+            self.remove(*addr)?;
+        }
+        self.index.remove(&owner);
+        Ok(held)
+    }
+
+    /// Releases what belongs to nobody that `is_valid`, and what a crash has left.
+    ///
+    /// # Errors
+    /// When a file can't be removed.
+    pub(crate) fn retain(&self, is_valid: impl Fn(&Owner) -> bool) -> Result<(), CniError> {
+        let by_owner = self.scan(&self.reserved()?)?;
+        for (owner, addrs) in by_owner.iter().filter(|(owner, _)| !is_valid(owner)) {
+            for addr in addrs {
+                self.remove(*addr)?;
+            }
+            self.index.remove(owner);
+        }
+        Ok(())
+    }
+
+    /// The holder of one address. `None` when there is no file, or one that a crash has left.
+    pub(crate) fn owner_of(&self, addr: IpAddr) -> Option<Owner> {
+        let bytes = fs::read(self.dir.join(addr.to_string())).ok()?;
+        Owner::parse(&String::from_utf8_lossy(&bytes))
+    }
+
+    /// Removes files that no container can own, and answers what remains.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    pub(crate) fn reclaim(&self) -> Result<BTreeSet<IpAddr>, CniError> {
+        self.scan(&self.reserved()?)?;
+        self.reserved()
+    }
+
+    /// Reads every reservation, removes those that a crash has left, and rebuilds the index.
+    fn scan(&self, reserved: &BTreeSet<IpAddr>) -> Result<BTreeMap<Owner, Vec<IpAddr>>, CniError> {
+        let mut by_owner: BTreeMap<Owner, Vec<IpAddr>> = BTreeMap::new();
+        for addr in reserved {
+            match self.owner_of(*addr) {
+                Some(owner) => by_owner.entry(owner).or_default().push(*addr),
+                None => self.remove(*addr)?,
+            }
+        }
+        self.index.rebuild(&by_owner);
+        Ok(by_owner)
+    }
+
+    fn indexed(&self, owner: &Owner) -> Vec<IpAddr> {
+        let mut addrs = self.index.get(owner);
+        addrs.retain(|addr| self.owner_of(*addr).as_ref() == Some(owner));
+        addrs
+    }
+
+    fn remove(&self, addr: IpAddr) -> Result<(), CniError> {
+        let path = self.dir.join(addr.to_string());
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).context(|| format!("release {}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    io::Write::write_all(&mut file, text.as_bytes())
+}
+
+/// Replaces the text of a file without emptying it first: ext4 writes a file that was emptied to the disk when it is
+/// closed (4 ms seen on Linux 6.18).
+fn overwrite(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    io::Write::write_all(&mut file, text.as_bytes())?;
+    let length = text.len() as u64;
+    if file.metadata()?.len() > length {
+        file.set_len(length)?;
+    }
+    Ok(())
+}

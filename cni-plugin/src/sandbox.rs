@@ -1,0 +1,42 @@
+//! The container's namespace, as the call names it.
+
+use std::path::Path;
+
+use tweed_overlay::netns::{Netns, NetnsError};
+
+use crate::spec::{Call, CniError, Kind};
+
+/// Opens the namespace of an ADD or CHECK.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn open(call: &Call) -> Result<Netns, CniError> {
+    let path = call
+        .netns
+        .as_deref()
+        .ok_or_else(|| CniError::new(Kind::Environment, "CNI_NETNS is empty"))?;
+    Netns::open(path).map_err(|error| failed(path, &error))
+}
+
+/// Opens the namespace of a DEL. `None` when it is gone, be it that nothing is at its path, or a file that is no
+/// namespace: when a mount goes, its file stays behind, and the container has nothing left that could be removed.
+///
+/// # Errors
+/// When it can't be opened for another reason.
+pub(crate) fn open_if_there(call: &Call) -> Result<Option<Netns>, CniError> {
+    let Some(path) = call.netns.as_deref() else {
+        return Ok(None);
+    };
+    match Netns::open(path) {
+        Ok(netns) => Ok(Some(netns)),
+        Err(error) if error.is_gone() => Ok(None),
+        Err(error) => Err(failed(path, &error)),
+    }
+}
+
+fn failed(path: &Path, error: &NetnsError) -> CniError {
+    CniError::failed(format!(
+        "failed to open netns {:?}: {error}",
+        path.display()
+    ))
+}
