@@ -7,9 +7,11 @@
 
 pub mod agent;
 pub mod binaries;
+pub mod cluster;
 pub mod cni;
 pub mod etcd;
 pub mod fault;
+pub mod flannel;
 pub mod namespace;
 pub mod observe;
 pub mod report;

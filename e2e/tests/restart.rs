@@ -1,0 +1,124 @@
+//! The agent ends, in whichever way, and starts again: no packet gets lost, nothing is rewritten.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tweed_e2e::agent::{Agent, vxlan_dual};
+use tweed_e2e::cluster::Cluster;
+use tweed_e2e::observe;
+use tweed_e2e::topology::Topology;
+use tweed_e2e::traffic::Stream;
+use tweed_overlay::model::Family;
+
+#[test]
+fn sigterm_ends_the_agent_within_a_second_and_leaves_everything_in_place() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &vxlan_dual())?;
+        cluster.talks(Family::V4)?;
+        let before = observe::snapshot(&lab.hosts[0])?;
+        let (status, taken) = cluster.agents[0].terminate()?;
+        ensure!(status.code() == Some(0), "ended with {status}");
+        ensure!(taken < Duration::from_secs(1), "took {taken:?}");
+        let changed = observe::difference(&before, &observe::snapshot(&lab.hosts[0])?);
+        ensure!(
+            changed.is_empty(),
+            "stopping changed {}",
+            changed.join("\n")
+        );
+        cluster.talks(Family::V4)?;
+        cluster.talks(Family::V6)
+    })
+}
+
+#[test]
+fn a_restart_under_traffic_loses_no_packet_and_rewrites_nothing() -> Result<()> {
+    restarts_unnoticed(|agent| agent.terminate().map(drop))
+}
+
+#[test]
+fn kill_9_under_traffic_loses_no_packet_and_rewrites_nothing() -> Result<()> {
+    restarts_unnoticed(|agent| agent.kill())
+}
+
+fn restarts_unnoticed(end: impl Fn(&mut Agent<'_>) -> Result<()>) -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &vxlan_dual())?;
+        let streams = Family::BOTH
+            .into_iter()
+            .map(|family| Stream::start(&cluster.pods[0], &cluster.pods[1], family))
+            .collect::<Result<Vec<_>>>()?;
+        let host = &lab.hosts[0];
+        let before = observe::snapshot(host)?;
+        let watch = observe::Watch::start(host)?;
+        for _ in 0..3 {
+            end(&mut cluster.agents[0])?;
+            let mut agent = Agent::start(lab, host, &cluster.launch)?;
+            agent.ready()?;
+            cluster.agents[0] = agent;
+        }
+        let lines = watch.stop()?;
+        ensure!(lines.is_empty(), "restarting changed\n{}", lines.join("\n"));
+        let changed = observe::difference(&before, &observe::snapshot(host)?);
+        ensure!(
+            changed.is_empty(),
+            "restarting changed\n{}",
+            changed.join("\n")
+        );
+        for stream in streams {
+            let loss = stream.stop()?;
+            ensure!(loss.sent > 100 && loss.lost == 0, "{loss:?}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_subnet_is_kept_over_a_reboot_and_so_is_the_mac() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &vxlan_dual())?;
+        let host = &lab.hosts[0];
+        let subnet = cluster.agents[0].subnet(Family::V4)?;
+        let peer = cluster.peer(0, Family::V4)?;
+        cluster.agents[0].kill()?;
+        // What a reboot takes: devices, rules, and /run. The lease may have run out meanwhile.
+        host.sh("ip link del flannel.1")?;
+        host.sh("ip link del flannel-v6.1")?;
+        host.sh("nft flush ruleset")?;
+        host.sh("rm -rf /run/flannel /run/tweed")?;
+        let (key, _) = cluster.etcd()?.lease_of(host.v4())?;
+        cluster
+            .etcd()?
+            .delete(&format!("/coreos.com/network/subnets/{key}"))?;
+        let mut agent = Agent::start(lab, host, &cluster.launch)?;
+        agent.ready()?;
+        ensure!(agent.subnet(Family::V4)? == subnet, "another subnet");
+        let again = cluster.peer(0, Family::V4)?;
+        ensure!(again.mac == peer.mac, "another MAC: {}", again.mac);
+        cluster.agents[0] = agent;
+        cluster.talks(Family::V4)?;
+        cluster.talks(Family::V6)
+    })
+}
+
+#[test]
+fn a_host_comes_up_without_its_store_from_what_it_had_saved() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &vxlan_dual())?;
+        cluster.talks(Family::V4)?;
+        let host = &lab.hosts[0];
+        cluster.agents[0].kill()?;
+        cluster.etcd()?.stop()?;
+        host.sh("ip link del flannel.1")?;
+        host.sh("rm -rf /run/flannel /run/tweed")?;
+        cluster.agents[0] = Agent::start(lab, host, &cluster.launch)?;
+        cluster.talks(Family::V4)?;
+        let (status, reason) = cluster.agents[0].get("/readyz")?;
+        ensure!(
+            status == 503,
+            "not in sync, yet /readyz answers {status} {reason}"
+        );
+        cluster.etcd()?.resume()?;
+        cluster.agents[0].ready()?;
+        cluster.talks(Family::V4)
+    })
+}
