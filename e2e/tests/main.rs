@@ -2,9 +2,14 @@
 
 mod adoption;
 mod alone;
+mod cleanup;
+mod guard;
 mod healing;
+mod hostile;
 mod lab;
 mod nat;
+mod neighbours;
+mod outage;
 mod reach;
 mod restart;
 mod routing;

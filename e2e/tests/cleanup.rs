@@ -1,0 +1,42 @@
+//! `tweedd cleanup` leaves a host as if Tweed had never been there, and says before what it would do.
+
+use anyhow::{Result, ensure};
+use tweed_e2e::agent::vxlan_dual;
+use tweed_e2e::cluster::Cluster;
+use tweed_e2e::cni::Runtime;
+use tweed_e2e::observe;
+use tweed_e2e::topology::Topology;
+use tweed_overlay::model::Family;
+
+#[test]
+fn cleanup_leaves_nothing_and_a_dry_run_changes_nothing() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let host = &lab.hosts[0];
+        let clean = observe::snapshot(host)?;
+        let mut cluster =
+            Cluster::on_etcd_with(lab, &vxlan_dual(), |launch| launch.arg("--ip-masq"))?;
+        cluster.talks(Family::V4)?;
+        Runtime::tweed().del(&cluster.pods[0], "eth0")?;
+        cluster.pods[0].remove_netns()?;
+        cluster.agents[0].terminate()?;
+
+        let used = observe::snapshot(host)?;
+        let dry = cluster.agents[0].command(&["cleanup", "--dry-run"])?;
+        let text = String::from_utf8_lossy(&dry.stdout);
+        for word in ["flannel.1", "flannel-v6.1", "tweed", "subnet.env"] {
+            ensure!(text.contains(word), "{word} is not in {text}");
+        }
+        let changed = observe::difference(&used, &observe::snapshot(host)?);
+        ensure!(changed.is_empty(), "a dry run changed {changed:?}");
+
+        let output = cluster.agents[0].command(&["cleanup"])?;
+        ensure!(output.status.success(), "{output:?}");
+        let left: Vec<_> = observe::difference(&clean, &observe::snapshot(host)?)
+            .into_iter()
+            // The bridge belongs to the plugin, and whoever uses it next.
+            .filter(|line| !line.contains("cni0"))
+            .collect();
+        ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+        Ok(())
+    })
+}

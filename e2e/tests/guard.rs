@@ -1,0 +1,73 @@
+//! A store that loses its data does not take the network with it.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tweed_e2e::agent::{Agent, Launch, peer_routes, vxlan};
+use tweed_e2e::etcd::{Etcd, PREFIX};
+use tweed_e2e::flannel::Node;
+use tweed_e2e::topology::{Lab, Topology};
+use tweed_e2e::wait::{eventually, stays};
+use tweed_overlay::model::Family;
+
+const PEERS: u8 = 8;
+
+#[test]
+fn an_empty_store_waits_for_the_operator() -> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let (etcd, agent) = crowd(lab)?;
+        etcd.ctl(&["del", "--prefix", &format!("{PREFIX}/subnets/")])?;
+        stays("every route", Duration::from_secs(4), || count(lab, PEERS))?;
+        let status = agent.status()?.to_string();
+        ensure!(
+            status.contains("--confirm"),
+            "status does not say: {status}"
+        );
+        let output = agent.command(&["plan", "--confirm"])?;
+        eventually("the routes go once the operator has confirmed", || {
+            count(lab, 0)
+        })
+        .map_err(|error| error.context(format!("{}", String::from_utf8_lossy(&output.stderr))))
+    })
+}
+
+#[test]
+fn most_peers_at_once_go_only_after_a_second_list_that_says_the_same() -> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let (etcd, agent) = crowd(lab)?;
+        // All but the own lease and that of the first peer.
+        for number in 1..PEERS {
+            etcd.delete(&format!("{PREFIX}/subnets/{}", peer(lab, number)?.key()))?;
+        }
+        eventually("the peers go", || count(lab, 1))?;
+        agent.logged(&["second full list"])?;
+        Ok(())
+    })
+}
+
+/// One agent with eight peers that exist in the store only.
+fn crowd(lab: &Lab) -> Result<(Etcd<'_>, Agent<'_>)> {
+    let etcd = Etcd::start(lab)?;
+    etcd.put_config(&vxlan())?;
+    for number in 0..PEERS {
+        peer(lab, number)?.announce(&etcd)?;
+    }
+    let mut agent = Agent::start(lab, &lab.hosts[0], &Launch::etcd())?;
+    agent.ready()?;
+    agent.sees(usize::from(PEERS))?;
+    Ok((etcd, agent))
+}
+
+fn peer(lab: &Lab, number: u8) -> Result<Node> {
+    let mut node = Node::of(&lab.hosts[0])?;
+    node.subnet = format!("10.244.{}.0/24", 100 + number).parse()?;
+    node.public = format!("198.18.0.{}", 100 + number).parse()?;
+    node.mac = format!("a2:00:00:00:03:{number:02x}");
+    Ok(node)
+}
+
+fn count(lab: &Lab, wanted: u8) -> Result<()> {
+    let routes = peer_routes(&lab.hosts[0], Family::V4)?;
+    ensure!(routes.len() == usize::from(wanted), "routes {routes:?}");
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! The store goes away, forgets, or gives our lease to somebody else.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use tweed_e2e::agent::{Agent, Launch, peer_routes, vxlan};
+use tweed_e2e::cluster::Cluster;
+use tweed_e2e::etcd::{Etcd, PREFIX};
+use tweed_e2e::flannel::Node;
+use tweed_e2e::topology::{Host, Lab, Topology};
+use tweed_e2e::traffic::Stream;
+use tweed_e2e::wait::{eventually, stays};
+use tweed_overlay::model::Family;
+
+#[test]
+fn without_etcd_pods_keep_talking_drift_is_repaired_and_changes_are_caught_up_with() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
+        let peer = cluster.peer(1, Family::V4)?;
+        let stream = Stream::start(&cluster.pods[0], &cluster.pods[1], Family::V4)?;
+        cluster.etcd()?.stop()?;
+        std::thread::sleep(Duration::from_secs(2));
+        let loss = stream.stop()?;
+        ensure!(loss.sent > 200 && loss.lost == 0, "{loss:?}");
+
+        let host = &lab.hosts[0];
+        host.sh("ip link del flannel.1")?;
+        eventually("repaired without the store", || peer.is_programmed(host))?;
+        eventually("readiness tells", || {
+            let (status, reason) = cluster.agents[0].get("/readyz")?;
+            ensure!(status == 503, "{status} {reason}");
+            Ok(())
+        })?;
+
+        cluster.etcd()?.resume()?;
+        let joined = newcomer(lab, 50)?;
+        joined.announce(cluster.etcd()?)?;
+        eventually("a lease made after the outage is seen", || {
+            routed(host, &joined.subnet.to_string())
+        })?;
+        cluster.agents[0].ready()?;
+        cluster.talks(Family::V4)
+    })
+}
+
+#[test]
+fn a_compacted_watch_is_followed_by_a_fresh_list_that_is_compared_in_full() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
+        let (host, kept) = (&lab.hosts[0], cluster.peer(1, Family::V4)?);
+        let [gone, changed, new] = [50, 51, 52].map(|number| newcomer(lab, number));
+        let (gone, mut changed, new) = (gone?, changed?, new?);
+        for node in [&gone, &changed] {
+            node.announce(cluster.etcd()?)?;
+            let subnet = node.subnet.to_string();
+            eventually("it is seen", || routed(host, &subnet))?;
+        }
+
+        // The agent hears nothing; meanwhile etcd changes, forgets how, and is another process afterwards.
+        lab.switch.place().sh("ip link set to-host1 down")?;
+        let etcd = cluster.etcd()?;
+        etcd.delete(&format!("{PREFIX}/subnets/{}", gone.key()))?;
+        changed.mac = "a2:00:00:00:00:99".to_owned();
+        changed.announce(etcd)?;
+        new.announce(etcd)?;
+        etcd.compact()?;
+        etcd.stop()?;
+        etcd.resume()?;
+        lab.switch.place().sh("ip link set to-host1 up")?;
+
+        eventually("the fresh list is compared in full", || {
+            routed(host, &new.subnet.to_string())?;
+            ensure!(
+                routed(host, &gone.subnet.to_string()).is_err(),
+                "the lease that went is still routed"
+            );
+            let fdb = host.sh("bridge fdb show dev flannel.1")?;
+            ensure!(fdb.contains(&changed.mac), "old MAC: {fdb}");
+            kept.is_programmed(host)
+        })?;
+        cluster.talks(Family::V4)
+    })
+}
+
+#[test]
+fn a_lease_that_was_deleted_is_taken_back_while_pods_keep_talking() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
+        let host = &lab.hosts[0];
+        let (key, value) = cluster.etcd()?.lease_of(host.v4())?;
+        let path = format!("{PREFIX}/subnets/{key}");
+        cluster.etcd()?.delete(&path)?;
+        let etcd = cluster.etcd()?;
+        eventually("the lease is back", || {
+            let (again, data) = etcd.lease_of(host.v4())?;
+            ensure!(again == key && data == value, "{again} {data}");
+            Ok(())
+        })?;
+        let lease = etcd.meta(&path)?;
+        ensure!(lease["lease"].as_i64() > Some(0), "without end: {lease}");
+        cluster.talks(Family::V4)?;
+        cluster.agents[0].ready()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_subnet_taken_by_another_node_is_given_up_for_a_new_one() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
+        let host = &lab.hosts[0];
+        let (old, _) = cluster.etcd()?.lease_of(host.v4())?;
+        let mut thief = newcomer(lab, 60)?;
+        thief.subnet = old.replace('-', "/").parse()?;
+        thief.announce(cluster.etcd()?)?;
+        let etcd = cluster.etcd()?;
+        let (new, _) = eventually("another subnet is leased", || etcd.lease_of(host.v4()))?;
+        ensure!(new != old, "both hold {old}");
+        let wanted: ipnet::IpNet = new.replace('-', "/").parse()?;
+        eventually("subnet.env follows", || {
+            let found = cluster.agents[0].subnet(Family::V4)?;
+            ensure!(found == wanted, "it says {found}");
+            Ok(())
+        })?;
+        let peer = &lab.hosts[1];
+        eventually("peers follow", || {
+            routed(peer, &wanted.to_string())?;
+            let fdb = peer.sh("bridge fdb show dev flannel.1")?;
+            ensure!(fdb.contains(&thief.mac), "the other holder: {fdb}");
+            Ok(())
+        })
+    })
+}
+
+#[test]
+fn a_lease_runs_out_with_its_node_and_comes_back_with_it() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let mut cluster =
+            Cluster::on_etcd_with(lab, &vxlan(), |launch| launch.arg("--lease-ttl=3"))?;
+        let (first, second) = (&lab.hosts[0], &lab.hosts[1]);
+        let subnet = cluster.agents[0].subnet(Family::V4)?.to_string();
+        // Kept alive well beyond its time.
+        stays("the lease", Duration::from_secs(5), || {
+            routed(second, &subnet)
+        })?;
+        cluster.agents[0].signal(nix::sys::signal::Signal::SIGSTOP)?;
+        eventually("a node that is silent loses its lease", || {
+            ensure!(routed(second, &subnet).is_err(), "it is still routed");
+            Ok(())
+        })?;
+        cluster.agents[0].signal(nix::sys::signal::Signal::SIGCONT)?;
+        eventually("it takes its own subnet back", || routed(second, &subnet))?;
+        let etcd = cluster.etcd()?;
+        let (key, _) = etcd.lease_of(first.v4())?;
+        ensure!(key == subnet.replace('/', "-"), "another subnet: {key}");
+        cluster.talks(Family::V4)
+    })
+}
+
+#[test]
+fn a_reservation_is_taken_up_and_keeps_having_no_end() -> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let etcd = Etcd::start(lab)?;
+        etcd.put_config(&vxlan())?;
+        let mut reserved = Node::of(&lab.hosts[0])?;
+        reserved.subnet = "10.244.123.0/24".parse()?;
+        let path = format!("{PREFIX}/subnets/{}", reserved.key());
+        etcd.put(&path, &reserved.value().to_string())?;
+        let mut agent = Agent::start(lab, &lab.hosts[0], &Launch::etcd())?;
+        agent.ready()?;
+        ensure!(
+            agent.subnet(Family::V4)? == ipnet::IpNet::V4(reserved.subnet),
+            "another subnet"
+        );
+        let meta = etcd.meta(&path)?;
+        ensure!(meta.get("lease").is_none(), "it ends now: {meta}");
+        Ok(())
+    })
+}
+
+#[test]
+fn twenty_agents_at_once_share_twenty_subnets_without_a_duplicate() -> Result<()> {
+    const AGENTS: usize = 20;
+    Topology::hosts(AGENTS).play(|lab| {
+        let etcd = Etcd::start(lab)?;
+        let mut config = vxlan();
+        config["SubnetMin"] = json!("10.244.1.0");
+        config["SubnetMax"] = json!("10.244.20.0");
+        etcd.put_config(&config)?;
+        let agents = Agent::everywhere(lab, &Launch::etcd())?;
+        let mut subnets = agents
+            .iter()
+            .map(|agent| agent.subnet(Family::V4))
+            .collect::<Result<Vec<_>>>()?;
+        subnets.sort();
+        subnets.dedup();
+        ensure!(subnets.len() == AGENTS, "{} subnets", subnets.len());
+        ensure!(etcd.leases(PREFIX)?.len() == AGENTS, "leases");
+        Ok(())
+    })
+}
+
+/// A node that exists in the store only.
+fn newcomer(lab: &Lab, number: u8) -> Result<Node> {
+    let mut node = Node::of(lab.hosts.first().context("a lab has hosts")?)?;
+    node.subnet = format!("10.244.{number}.0/24").parse()?;
+    node.public = format!("198.18.0.{number}").parse()?;
+    node.mac = format!("a2:00:00:00:01:{number:02x}");
+    Ok(node)
+}
+
+fn routed(host: &Host, subnet: &str) -> Result<()> {
+    let routes = peer_routes(host, Family::V4)?;
+    ensure!(
+        routes.iter().any(|route| route.to_string() == subnet),
+        "no route to {subnet} among {routes:?}"
+    );
+    Ok(())
+}
