@@ -7,6 +7,7 @@ use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
 use crate::agent::NETWORK;
+use crate::cni::{GO_PLUGINS, Runtime};
 use crate::etcd::{Etcd, PREFIX};
 use crate::topology::{Host, UPLINK};
 
@@ -61,6 +62,24 @@ impl Node {
         let option = format!("--lease={lease}");
         etcd.ctl(&["put", &option, "--", &key, &self.value().to_string()])
             .map(drop)
+    }
+
+    /// How pods are attached here by the Go plugins, with the configuration that the flannel plugin hands them.
+    pub fn go_plugins(&self) -> Runtime {
+        let mut runtime = Runtime::single(json!({
+            "type": "bridge",
+            "bridge": "cni0",
+            "mtu": 1450,
+            "isGateway": true,
+            "ipMasq": false,
+            "ipam": {
+                "type": "host-local",
+                "ranges": [[{ "subnet": self.subnet }]],
+                "routes": [{ "dst": NETWORK }],
+            },
+        }));
+        runtime.path = vec![GO_PLUGINS.to_owned()];
+        runtime
     }
 
     /// Lays out what flanneld has programmed on this node's host for these peers.

@@ -30,6 +30,10 @@ pub fn snapshot(host: &Host) -> Result<BTreeSet<String>> {
         ("fdb", "bridge fdb show"),
     ] {
         for line in host.sh(command)?.lines() {
+            if label == "fdb" && !line.contains("permanent") {
+                // Learnt by a bridge from traffic; comes and goes.
+                continue;
+            }
             lines.insert(format!("{label} {}", line.trim()));
         }
     }

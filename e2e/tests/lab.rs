@@ -1,10 +1,16 @@
 //! The lab itself: what every other scenario relies on, shown without Tweed.
 
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use tweed_e2e::etcd::Etcd;
+use tweed_e2e::flannel::Node;
+use tweed_e2e::observe;
 use tweed_e2e::topology::{Lab, Topology};
-use tweed_e2e::traffic;
+use tweed_e2e::traffic::{self, Stream};
+use tweed_overlay::model::Family;
 
 #[test]
 fn hosts_of_a_segment_and_behind_the_router_reach_each_other() -> Result<()> {
@@ -53,4 +59,75 @@ fn processes_of_a_host_end_with_it() -> Result<()> {
         "process {orphan} outlives its host"
     );
     Ok(())
+}
+
+#[test]
+fn a_flannel_network_laid_out_by_hand_carries_traffic_and_a_broken_one_loses_it() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let nodes = [Node::of(&lab.hosts[0])?, Node::of(&lab.hosts[1])?];
+        nodes[0].lay_out(&lab.hosts[0], &nodes[1..])?;
+        nodes[1].lay_out(&lab.hosts[1], &nodes[..1])?;
+        let pods = [
+            nodes[0].go_plugins().pod(&lab.hosts[0])?,
+            nodes[1].go_plugins().pod(&lab.hosts[1])?,
+        ];
+        traffic::all_reach_each_other(&pods, Family::V4)?;
+        traffic::ping_size(pods[0].place(), pods[1].v4()?, 1450)?;
+        let transfer = traffic::tcp(pods[0].place(), pods[1].place(), pods[1].v4()?, 1 << 20)?;
+        ensure!(transfer.client == pods[0].v4()?, "{transfer:?}");
+
+        let stream = Stream::start(&pods[0], &pods[1], Family::V4)?;
+        thread::sleep(Duration::from_millis(500));
+        let loss = stream.stop()?;
+        ensure!(loss.sent > 20 && loss.lost == 0, "{loss:?}");
+
+        let stream = Stream::start(&pods[0], &pods[1], Family::V4)?;
+        lab.hosts[0].sh("ip link set flannel.1 down")?;
+        thread::sleep(Duration::from_millis(300));
+        let loss = stream.stop()?;
+        ensure!(loss.lost > 5, "nothing noticed: {loss:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_changes_is_seen_and_what_stays_is_not() -> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let host = &lab.hosts[0];
+        let before = observe::snapshot(host)?;
+        let watch = observe::Watch::start(host)?;
+        ensure!(
+            before == observe::snapshot(host)?,
+            "a snapshot is not stable"
+        );
+        ensure!(watch.stop()?.is_empty(), "looking changes something");
+
+        let watch = observe::Watch::start(host)?;
+        host.sh("ip route add 10.9.9.0/24 via 198.18.0.254")?;
+        host.sh("nft add table inet seen")?;
+        let lines = watch.stop()?.join("\n");
+        ensure!(
+            lines.contains("10.9.9.0/24") && lines.contains("seen"),
+            "{lines}"
+        );
+        let changed = observe::difference(&before, &observe::snapshot(host)?);
+        ensure!(changed.len() == 3, "{changed:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn etcd_keeps_its_data_over_a_stop() -> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let mut etcd = Etcd::start(lab)?;
+        etcd.put("/a", "{\"x\": \"a b\"}")?;
+        etcd.stop()?;
+        ensure!(etcd.put("/b", "x").is_err(), "it answers though stopped");
+        etcd.resume()?;
+        ensure!(
+            etcd.ctl(&["get", "--print-value-only", "/a"])?.trim() == "{\"x\": \"a b\"}",
+            "lost"
+        );
+        etcd.compact()
+    })
 }

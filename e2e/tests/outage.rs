@@ -22,7 +22,7 @@ fn without_etcd_pods_keep_talking_drift_is_repaired_and_changes_are_caught_up_wi
         cluster.etcd()?.stop()?;
         std::thread::sleep(Duration::from_secs(2));
         let loss = stream.stop()?;
-        ensure!(loss.sent > 200 && loss.lost == 0, "{loss:?}");
+        ensure!(loss.sent > 50 && loss.lost == 0, "{loss:?}");
 
         let host = &lab.hosts[0];
         host.sh("ip link del flannel.1")?;
