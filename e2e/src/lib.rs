@@ -9,6 +9,7 @@ pub mod agent;
 pub mod binaries;
 pub mod cluster;
 pub mod cni;
+pub mod docker;
 pub mod etcd;
 pub mod fault;
 pub mod flannel;

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use tweed_e2e::docker::Docker;
 use tweed_e2e::etcd::Etcd;
 use tweed_e2e::flannel::Node;
 use tweed_e2e::observe;
@@ -129,5 +130,27 @@ fn etcd_keeps_its_data_over_a_stop() -> Result<()> {
             "lost"
         );
         etcd.compact()
+    })
+}
+
+#[test]
+fn without_an_agent_docker_drops_what_comes_from_containers_of_other_hosts() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let nodes = [Node::of(&lab.hosts[0])?, Node::of(&lab.hosts[1])?];
+        nodes[0].lay_out(&lab.hosts[0], &nodes[1..])?;
+        nodes[1].lay_out(&lab.hosts[1], &nodes[..1])?;
+        let mut dockers = Vec::new();
+        for (host, node) in lab.hosts.iter().zip(&nodes) {
+            let first = node.subnet.hosts().next().expect("a /24 has hosts");
+            let options = format!("--bip={first}/24 --ip-masq=false --mtu=1450");
+            let options: Vec<_> = options.split(' ').map(str::to_owned).collect();
+            dockers.push(Docker::start(host, &options)?);
+        }
+        let (first, second) = (dockers[0].container()?, dockers[1].container()?);
+        ensure!(first.ping(second.addr).is_err(), "Docker lets it pass");
+        for host in &lab.hosts {
+            host.sh("iptables -P FORWARD ACCEPT")?;
+        }
+        first.ping(second.addr)
     })
 }

@@ -3,6 +3,8 @@
 mod adoption;
 mod alone;
 mod cleanup;
+mod docker;
+mod go_plugins;
 mod guard;
 mod healing;
 mod hostile;
