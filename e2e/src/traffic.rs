@@ -256,7 +256,11 @@ fn pattern(bytes: usize) -> Vec<u8> {
         .collect()
 }
 
-fn join<T>(handle: JoinHandle<Result<T>>) -> Result<T> {
+/// Waits for a thread.
+///
+/// # Errors
+/// The thread's, or that it panicked.
+pub fn join<T>(handle: JoinHandle<Result<T>>) -> Result<T> {
     match handle.join() {
         Ok(result) => result,
         Err(_) => bail!(anyhow!("a traffic thread panicked")),

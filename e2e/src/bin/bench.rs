@@ -1,0 +1,48 @@
+//! `make bench`: Tweed beside what it is compared with, in one run. Prints a table in Markdown.
+//!
+//! Words choose parts: `bench cni path agent`; none means all.
+
+use std::env;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use tweed_e2e::bench::{Row, agent, cni, floor, path, table};
+
+fn main() -> ExitCode {
+    let words: Vec<_> = env::args().skip(1).collect();
+    let outcome = match words.split_first() {
+        Some((first, rest)) if first == floor::COMMAND => floor::run(rest),
+        _ => measure(&words),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(words: &[String]) -> Result<()> {
+    type Part = (&'static str, fn() -> Result<Vec<Row>>);
+    const PARTS: [Part; 3] = [
+        ("cni", cni::run),
+        ("path", path::run),
+        ("agent", agent::run),
+    ];
+    if let Some(word) = words
+        .iter()
+        .find(|&word| PARTS.iter().all(|(name, _)| name != word))
+    {
+        bail!("no part {word:?}; there are cni, path and agent");
+    }
+    let mut rows = Vec::new();
+    for (name, part) in PARTS {
+        if words.is_empty() || words.iter().any(|word| word == name) {
+            eprintln!("measuring: {name}");
+            rows.extend(part()?);
+        }
+    }
+    print!("{}", table(&rows).markdown());
+    Ok(())
+}
