@@ -5,6 +5,7 @@ mod alone;
 mod cleanup;
 mod docker;
 mod go_plugins;
+mod golden;
 mod guard;
 mod healing;
 mod hostile;
