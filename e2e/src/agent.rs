@@ -1,8 +1,6 @@
 //! An agent on a host: started with flannel's flags, watched through its HTTP endpoint, its commands and the kernel.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
@@ -12,135 +10,13 @@ use anyhow::{Context, Result, bail, ensure};
 use ipnet::IpNet;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tweed_overlay::model::{Dual, Family};
 
-use crate::etcd::{Etcd, PREFIX};
-use crate::namespace::Place;
+use crate::http;
+use crate::launch::{Launch, NETWORK, NETWORK_V6};
 use crate::topology::{Host, Lab, UPLINK};
 use crate::wait::{eventually, timed};
-
-/// The IPv4 pod network of the lab.
-pub const NETWORK: &str = "10.244.0.0/16";
-/// The IPv6 pod network of the lab.
-pub const NETWORK_V6: &str = "fd00:10:244::/56";
-
-/// A network configuration with the lab's pod networks and this backend.
-pub fn config(families: &[Family], backend: &Value) -> Value {
-    let mut config = json!({ "Backend": backend });
-    if families.contains(&Family::V4) {
-        config["Network"] = json!(NETWORK);
-    } else {
-        config["EnableIPv4"] = json!(false);
-    }
-    if families.contains(&Family::V6) {
-        config["EnableIPv6"] = json!(true);
-        config["IPv6Network"] = json!(NETWORK_V6);
-    }
-    config
-}
-
-/// IPv4 over VXLAN: what most scenarios need.
-pub fn vxlan() -> Value {
-    config(&[Family::V4], &json!({ "Type": "vxlan" }))
-}
-
-/// Both families over VXLAN.
-pub fn vxlan_dual() -> Value {
-    config(&Family::BOTH, &json!({ "Type": "vxlan" }))
-}
-
-/// How agents are started: the store's flags, and everything a scenario adds.
-#[derive(Clone, Debug)]
-pub struct Launch {
-    store: Vec<String>,
-    extra: Vec<String>,
-    /// Distinguishes several agents on one host: their files, socket and port.
-    instance: u16,
-}
-
-impl Launch {
-    /// Agents that share an etcd, at flannel's default prefix.
-    pub fn etcd() -> Self {
-        Self::etcd_at(PREFIX)
-    }
-
-    /// Agents that share an etcd, at this prefix.
-    pub fn etcd_at(prefix: &str) -> Self {
-        Self::with_store(vec![
-            format!("--etcd-endpoints={}", Etcd::endpoint()),
-            format!("--etcd-prefix={prefix}"),
-        ])
-    }
-
-    /// Agents that share the lab's folder.
-    pub fn file(lab: &Lab) -> Self {
-        let folder = lab.folder.path().join("store");
-        Self::with_store(vec![
-            "--store=file".to_owned(),
-            format!("--store-dir={}", folder.display()),
-        ])
-    }
-
-    fn with_store(store: Vec<String>) -> Self {
-        Self {
-            store,
-            extra: Vec::new(),
-            instance: 0,
-        }
-    }
-
-    /// Adds an argument.
-    #[must_use]
-    pub fn arg(mut self, arg: impl Into<String>) -> Self {
-        self.extra.push(arg.into());
-        self
-    }
-
-    /// Gives the agent files, a socket and a port of its own, so that it can stand beside another one.
-    #[must_use]
-    pub fn instance(mut self, number: u16) -> Self {
-        self.instance = number;
-        self
-    }
-
-    /// The store's flags, for operator commands.
-    pub fn store_args(&self) -> &[String] {
-        &self.store
-    }
-
-    /// Writes the network configuration with `tweedd config set`.
-    ///
-    /// # Errors
-    /// When it is refused.
-    pub fn set_config(&self, lab: &Lab, config: &Value) -> Result<()> {
-        let mut command = Command::new(&lab.binaries.tweedd);
-        command.args(["config", "set"]).args(&self.store).arg("-");
-        let host = lab.hosts.first().context("a lab without hosts")?;
-        host.place()
-            .cmd_with(&mut command, &config.to_string())
-            .map(drop)
-    }
-
-    fn suffix(&self) -> String {
-        match self.instance {
-            0 => String::new(),
-            number => format!("-{number}"),
-        }
-    }
-
-    fn port(&self) -> u16 {
-        10_500 + self.instance
-    }
-
-    fn subnet_file(&self) -> PathBuf {
-        PathBuf::from(format!("/run/flannel/subnet{}.env", self.suffix()))
-    }
-
-    fn socket(&self) -> String {
-        format!("/run/tweed/tweedd{}.sock", self.suffix())
-    }
-}
 
 /// A running (or ended) agent.
 #[derive(Debug)]
@@ -176,7 +52,7 @@ impl<'lab> Agent<'lab> {
         let mut command = Command::new(&lab.binaries.tweedd);
         command
             .arg("run")
-            .args(&launch.store)
+            .args(launch.store_args())
             .arg(format!("--iface={UPLINK}"))
             .arg(format!("--subnet-file={}", launch.subnet_file().display()))
             .arg(format!("--state-dir=/var/lib/tweed{}", launch.suffix()))
@@ -266,7 +142,7 @@ impl<'lab> Agent<'lab> {
     /// # Errors
     /// When it does not answer.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
-        http_get(self.host.place(), self.launch.port(), path)
+        http::get(self.host.place(), self.launch.port(), path)
     }
 
     /// The value of a metric, labels included in `name` as they are printed.
@@ -294,7 +170,7 @@ impl<'lab> Agent<'lab> {
         let mut command = Command::new(&self.tweedd);
         command
             .args(words)
-            .args(&self.launch.store)
+            .args(self.launch.store_args())
             .arg(format!("--iface={UPLINK}"))
             .arg(format!("--socket={}", self.launch.socket()))
             .arg(format!(
@@ -455,30 +331,4 @@ pub fn peer_routes(host: &Host, family: Family) -> Result<Vec<IpNet>> {
         .filter_map(|line| line.split(' ').next()?.parse::<IpNet>().ok())
         .filter(|dst| network.contains(dst))
         .collect())
-}
-
-/// Asks an HTTP server on a place's loopback.
-///
-/// # Errors
-/// When it does not answer.
-pub fn http_get(place: Place<'_>, port: u16, path: &str) -> Result<(u16, String)> {
-    let addr: SocketAddr = (Ipv4Addr::LOCALHOST, port).into();
-    let limit = Duration::from_secs(2);
-    let mut stream = place.run(|| Ok(TcpStream::connect_timeout(&addr, limit)?))?;
-    stream.set_read_timeout(Some(limit))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .with_context(|| format!("no HTTP answer but {answer:?}"))?;
-    let status = head
-        .split(' ')
-        .nth(1)
-        .context("an HTTP answer has a status")?
-        .parse()?;
-    Ok((status, body.to_owned()))
 }

@@ -4,10 +4,11 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use tweed_overlay::model::Family;
 
-use crate::agent::{Agent, Launch};
+use crate::agent::Agent;
 use crate::cni::{Pod, Runtime};
 use crate::etcd::Etcd;
 use crate::fault::Peer;
+use crate::launch::Launch;
 use crate::topology::Lab;
 use crate::traffic;
 

@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
-use crate::agent::NETWORK;
 use crate::cni::{GO_PLUGINS, Runtime};
 use crate::etcd::{Etcd, PREFIX};
+use crate::launch::NETWORK;
 use crate::topology::{Host, UPLINK};
 
 /// One node of a flannel cluster.

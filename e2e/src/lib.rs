@@ -14,6 +14,8 @@ pub mod docker;
 pub mod etcd;
 pub mod fault;
 pub mod flannel;
+pub mod http;
+pub mod launch;
 pub mod namespace;
 pub mod observe;
 pub mod report;

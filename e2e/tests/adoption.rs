@@ -1,10 +1,11 @@
 //! A node changes from flannel to Tweed under traffic: what flannel left is taken over as it is.
 
 use anyhow::{Result, ensure};
-use tweed_e2e::agent::{Agent, Launch, vxlan};
+use tweed_e2e::agent::Agent;
 use tweed_e2e::etcd::Etcd;
 use tweed_e2e::fault::Peer;
 use tweed_e2e::flannel::Node;
+use tweed_e2e::launch::{Launch, vxlan};
 use tweed_e2e::observe;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic::Stream;

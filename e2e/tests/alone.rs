@@ -1,9 +1,10 @@
 //! A host without peers, and a second one that joins it.
 
 use anyhow::{Result, ensure};
-use tweed_e2e::agent::{Agent, Launch, peer_routes, vxlan};
+use tweed_e2e::agent::{Agent, peer_routes};
 use tweed_e2e::cni::Runtime;
 use tweed_e2e::etcd::Etcd;
+use tweed_e2e::launch::{Launch, vxlan};
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic;
 use tweed_overlay::model::Family;

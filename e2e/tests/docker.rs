@@ -7,9 +7,10 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use tweed_e2e::agent::{Agent, Launch, vxlan};
+use tweed_e2e::agent::Agent;
 use tweed_e2e::docker::{Docker, options};
 use tweed_e2e::etcd::Etcd;
+use tweed_e2e::launch::{Launch, vxlan};
 use tweed_e2e::topology::Topology;
 use tweed_e2e::wait::eventually;
 use tweed_overlay::model::Family;

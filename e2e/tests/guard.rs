@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tweed_e2e::agent::{Agent, Launch, peer_routes, vxlan};
+use tweed_e2e::agent::{Agent, peer_routes};
 use tweed_e2e::etcd::{Etcd, PREFIX};
 use tweed_e2e::flannel::Node;
+use tweed_e2e::launch::{Launch, vxlan};
 use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::wait::{eventually, stays};
 use tweed_overlay::model::Family;

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use tweed_e2e::agent::{config, vxlan_dual};
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::fault::{Peer, Vtep};
+use tweed_e2e::launch::{config, vxlan_dual};
 use tweed_e2e::observe::{self, Watch};
 use tweed_e2e::topology::{Host, Topology};
 use tweed_e2e::wait::{stays, timed};

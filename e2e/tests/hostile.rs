@@ -2,9 +2,10 @@
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::agent::{peer_routes, vxlan};
+use tweed_e2e::agent::peer_routes;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::etcd::PREFIX;
+use tweed_e2e::launch::vxlan;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::wait::eventually;
 use tweed_overlay::model::Family;

@@ -5,8 +5,8 @@
 //! ```
 
 use anyhow::{Result, ensure};
-use tweed_e2e::agent::{vxlan, vxlan_dual};
 use tweed_e2e::cluster::Cluster;
+use tweed_e2e::launch::{vxlan, vxlan_dual};
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic;
 use tweed_overlay::model::Family;

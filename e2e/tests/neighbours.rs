@@ -2,9 +2,10 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tweed_e2e::agent::{Agent, Launch, vxlan};
+use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::cni::{Pod, Runtime};
+use tweed_e2e::launch::{Launch, vxlan};
 use tweed_e2e::observe;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tweed_e2e::agent::{Agent, Launch, peer_routes, vxlan};
+use tweed_e2e::agent::{Agent, peer_routes};
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::etcd::{Etcd, PREFIX};
 use tweed_e2e::flannel::Node;
+use tweed_e2e::launch::{Launch, vxlan};
 use tweed_e2e::topology::{Host, Lab, Topology};
 use tweed_e2e::traffic::Stream;
 use tweed_e2e::wait::{eventually, stays};

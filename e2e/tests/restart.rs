@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tweed_e2e::agent::{Agent, vxlan_dual};
+use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
+use tweed_e2e::launch::vxlan_dual;
 use tweed_e2e::observe;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic::Stream;

@@ -7,8 +7,8 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tweed_e2e::agent::config;
 use tweed_e2e::cluster::Cluster;
+use tweed_e2e::launch::config;
 use tweed_e2e::topology::{Host, Topology};
 use tweed_e2e::traffic;
 use tweed_overlay::model::Family;
@@ -68,7 +68,7 @@ fn alloc_leases_a_subnet_and_programs_nothing() -> Result<()> {
     Topology::hosts(2).play(|lab| {
         let etcd = tweed_e2e::etcd::Etcd::start(lab)?;
         etcd.put_config(&config(&[Family::V4], &json!({ "Type": "alloc" })))?;
-        let launch = tweed_e2e::agent::Launch::etcd();
+        let launch = tweed_e2e::launch::Launch::etcd();
         let mut agents = Vec::new();
         for host in &lab.hosts {
             let mut agent = tweed_e2e::agent::Agent::start(lab, host, &launch)?;

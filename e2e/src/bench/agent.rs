@@ -12,9 +12,10 @@ use tweed_overlay::netlink::{
 };
 
 use super::{Row, gateway, median};
-use crate::agent::{Agent, Launch, vxlan};
+use crate::agent::Agent;
 use crate::etcd::{Etcd, PREFIX};
 use crate::flannel::Node;
+use crate::launch::{Launch, vxlan};
 use crate::report;
 use crate::topology::{Host, Lab, Topology, UPLINK};
 

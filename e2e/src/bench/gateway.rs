@@ -1,13 +1,10 @@
 //! etcd's JSON gateway: many puts in one request, and one put without the start of a program.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::etcd::PORT;
+use crate::http;
 use crate::topology::Lab;
 
 /// Puts in one transaction; etcd allows 128.
@@ -32,21 +29,9 @@ pub fn put(lab: &Lab, entries: &[(String, String)]) -> Result<()> {
 }
 
 fn post(lab: &Lab, path: &str, body: &Value) -> Result<Value> {
-    let addr: SocketAddr = ([127, 0, 0, 1], PORT).into();
-    let place = lab.switch.place();
-    let mut stream = place.run(|| Ok(TcpStream::connect(addr)?))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let body = body.to_string();
-    write!(
-        stream,
-        "POST {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    ensure!(head.contains(" 200 "), "{answer}");
-    Ok(serde_json::from_str(body)?)
+    let (status, answer) = http::post(lab.switch.place(), PORT, path, &body.to_string())?;
+    ensure!(status == 200, "etcd answers {status}: {answer}");
+    Ok(serde_json::from_str(&answer)?)
 }
 
 fn base64(text: &str) -> String {

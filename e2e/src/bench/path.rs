@@ -11,10 +11,11 @@ use anyhow::Result;
 use tweed_overlay::model::Family;
 
 use super::{Row, median};
-use crate::agent::{Agent, Launch, vxlan};
+use crate::agent::Agent;
 use crate::cni::Pod;
 use crate::etcd::Etcd;
 use crate::flannel::Node;
+use crate::launch::{Launch, vxlan};
 use crate::topology::{Lab, Topology};
 use crate::traffic;
 

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tweed_e2e::agent::{Agent, Launch, peer_routes, vxlan_dual};
+use tweed_e2e::agent::{Agent, peer_routes};
 use tweed_e2e::cni::{Pod, Runtime};
 use tweed_e2e::fault::{Peer, is_up};
+use tweed_e2e::launch::{Launch, vxlan_dual};
 use tweed_e2e::report::{Table, bad, bold, duration, faint, good};
 use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::traffic::{self, Stream};

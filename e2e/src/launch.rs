@@ -1,0 +1,137 @@
+//! How agents are started: network configurations, the store's flags, and what a scenario adds.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tweed_overlay::model::Family;
+
+use crate::etcd::{Etcd, PREFIX};
+use crate::topology::Lab;
+
+/// The IPv4 pod network of the lab.
+pub const NETWORK: &str = "10.244.0.0/16";
+/// The IPv6 pod network of the lab.
+pub const NETWORK_V6: &str = "fd00:10:244::/56";
+
+/// A network configuration with the lab's pod networks and this backend.
+pub fn config(families: &[Family], backend: &Value) -> Value {
+    let mut config = json!({ "Backend": backend });
+    if families.contains(&Family::V4) {
+        config["Network"] = json!(NETWORK);
+    } else {
+        config["EnableIPv4"] = json!(false);
+    }
+    if families.contains(&Family::V6) {
+        config["EnableIPv6"] = json!(true);
+        config["IPv6Network"] = json!(NETWORK_V6);
+    }
+    config
+}
+
+/// IPv4 over VXLAN: what most scenarios need.
+pub fn vxlan() -> Value {
+    config(&[Family::V4], &json!({ "Type": "vxlan" }))
+}
+
+/// Both families over VXLAN.
+pub fn vxlan_dual() -> Value {
+    config(&Family::BOTH, &json!({ "Type": "vxlan" }))
+}
+
+/// How agents are started: the store's flags, and everything a scenario adds.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    store: Vec<String>,
+    pub(crate) extra: Vec<String>,
+    /// Distinguishes several agents on one host: their files, socket and port.
+    instance: u16,
+}
+
+impl Launch {
+    /// Agents that share an etcd, at flannel's default prefix.
+    pub fn etcd() -> Self {
+        Self::etcd_at(PREFIX)
+    }
+
+    /// Agents that share an etcd, at this prefix.
+    pub fn etcd_at(prefix: &str) -> Self {
+        Self::with_store(vec![
+            format!("--etcd-endpoints={}", Etcd::endpoint()),
+            format!("--etcd-prefix={prefix}"),
+        ])
+    }
+
+    /// Agents that share the lab's folder.
+    pub fn file(lab: &Lab) -> Self {
+        let folder = lab.folder.path().join("store");
+        Self::with_store(vec![
+            "--store=file".to_owned(),
+            format!("--store-dir={}", folder.display()),
+        ])
+    }
+
+    fn with_store(store: Vec<String>) -> Self {
+        Self {
+            store,
+            extra: Vec::new(),
+            instance: 0,
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.extra.push(arg.into());
+        self
+    }
+
+    /// Gives the agent files, a socket and a port of its own, so that it can stand beside another one.
+    #[must_use]
+    pub fn instance(mut self, number: u16) -> Self {
+        self.instance = number;
+        self
+    }
+
+    /// The store's flags, for operator commands.
+    pub fn store_args(&self) -> &[String] {
+        &self.store
+    }
+
+    /// Writes the network configuration with `tweedd config set`.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn set_config(&self, lab: &Lab, config: &Value) -> Result<()> {
+        let mut command = Command::new(&lab.binaries.tweedd);
+        command.args(["config", "set"]).args(&self.store).arg("-");
+        let host = lab.hosts.first().context("a lab without hosts")?;
+        host.place()
+            .cmd_with(&mut command, &config.to_string())
+            .map(drop)
+    }
+
+    /// What distinguishes file names of this instance.
+    pub(crate) fn suffix(&self) -> String {
+        match self.instance {
+            0 => String::new(),
+            number => format!("-{number}"),
+        }
+    }
+
+    /// Port of its HTTP endpoint.
+    pub(crate) fn port(&self) -> u16 {
+        10_500 + self.instance
+    }
+
+    /// Its `subnet.env`.
+    pub(crate) fn subnet_file(&self) -> PathBuf {
+        PathBuf::from(format!("/run/flannel/subnet{}.env", self.suffix()))
+    }
+
+    /// Its socket.
+    pub(crate) fn socket(&self) -> String {
+        format!("/run/tweed/tweedd{}.sock", self.suffix())
+    }
+}
