@@ -58,7 +58,7 @@ impl DataType {
     }
 
     /// Length in bytes, unpadded.
-    pub fn len(self) -> usize {
+    pub fn width(self) -> usize {
         match self {
             Self::Ipv4Addr => 4,
             Self::Ipv6Addr => 16,
@@ -69,14 +69,14 @@ impl DataType {
 
     /// Length in bytes as part of a concatenation, which the kernel pads to whole registers of four bytes.
     pub fn padded_len(self) -> usize {
-        self.len().next_multiple_of(4)
+        self.width().next_multiple_of(4)
     }
 }
 
 /// Length in bytes of a key or value of these parts: a single part is not padded, a concatenation is.
 pub(crate) fn data_len(parts: &[DataType]) -> usize {
     match parts {
-        [single] => single.len(),
+        [single] => single.width(),
         parts => parts.iter().map(|part| part.padded_len()).sum(),
     }
 }
@@ -292,7 +292,7 @@ pub enum Verdict {
         /// Choose the source port at random, which avoids most clashes between parallel connections.
         fully_random: bool,
     },
-    /// The destination becomes this one.
+    /// The destination becomes this one. The rule must match a transport protocol too, or nft can't read it back.
     Dnat(SocketAddr),
     /// The destination becomes what a map says; without an entry the packet goes on.
     DnatMap {

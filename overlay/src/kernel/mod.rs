@@ -2,6 +2,7 @@
 
 #[cfg(any(test, feature = "test-util"))]
 pub mod fake;
+pub mod firewall;
 
 use crate::plan::{KernelState, Op, Scope};
 

@@ -4,8 +4,8 @@ use std::fmt::{self, Display};
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-    NetlinkSerializable,
+    DefaultNla, NLM_F_ACK, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
@@ -122,10 +122,24 @@ impl Netfilter {
         what: impl Display,
         messages: Vec<(T, u16)>,
     ) -> Result<(), BatchError> {
+        self.batch_at(what, messages, None)
+    }
+
+    /// Like [`Self::batch`], but with a generation (`NFTA_GEN_ID`) it fails with `ERESTART` and changes nothing if
+    /// anybody has changed the packet filter since: what the messages were worked out from may no longer be so.
+    ///
+    /// # Errors
+    /// As for [`Self::batch`].
+    pub fn batch_at<T: NetlinkSerializable>(
+        &mut self,
+        what: impl Display,
+        messages: Vec<(T, u16)>,
+        generation: Option<u32>,
+    ) -> Result<(), BatchError> {
         if messages.is_empty() {
             return Ok(());
         }
-        let (bytes, first) = self.assemble(messages);
+        let (bytes, first) = self.assemble(messages, generation);
         self.exchange(&bytes, first)
             .map_err(|(index, errno, detail)| BatchError {
                 index,
@@ -134,14 +148,18 @@ impl Netfilter {
     }
 
     /// The batch as bytes, and the sequence number of its first message.
-    fn assemble<T: NetlinkSerializable>(&mut self, messages: Vec<(T, u16)>) -> (Vec<u8>, u32) {
+    fn assemble<T: NetlinkSerializable>(
+        &mut self,
+        messages: Vec<(T, u16)>,
+        generation: Option<u32>,
+    ) -> (Vec<u8>, u32) {
         let mut bytes = Vec::new();
         let begin = self.transport.next_sequence();
         append(
             &mut bytes,
             begin,
             NLM_F_REQUEST,
-            marker(ControlMessage::BatchBegin),
+            marker(batch_begin(generation)),
         );
         let last = messages.len() - 1;
         for (index, (message, flags)) in messages.into_iter().enumerate() {
@@ -210,6 +228,22 @@ fn append<T: NetlinkSerializable>(bytes: &mut Vec<u8>, sequence: u32, flags: u16
     let end = start + message.buffer_len();
     bytes.resize(end.next_multiple_of(4), 0);
     message.serialize(&mut bytes[start..end]);
+}
+
+/// The start of a batch. The message type has no attributes: with one it goes by its number.
+fn batch_begin(generation: Option<u32>) -> ControlMessage {
+    const NFNL_MSG_BATCH_BEGIN: u8 = 16;
+    const NFNL_BATCH_GENID: u16 = 1;
+    match generation {
+        None => ControlMessage::BatchBegin,
+        Some(generation) => ControlMessage::Other {
+            message_type: NFNL_MSG_BATCH_BEGIN,
+            attributes: vec![DefaultNla::new(
+                NFNL_BATCH_GENID,
+                generation.to_be_bytes().to_vec(),
+            )],
+        },
+    }
 }
 
 fn marker(message: ControlMessage) -> NetfilterMessage {

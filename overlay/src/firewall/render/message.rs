@@ -37,6 +37,14 @@ pub struct Element {
 }
 
 impl Element {
+    /// The element in one piece, as [`crate::firewall::ruleset::Set`] holds it.
+    pub fn bytes(&self) -> Vec<u8> {
+        let rest = self.key_end.as_ref().or(self.value.as_ref());
+        let mut bytes = self.key.clone();
+        bytes.extend(rest.into_iter().flatten());
+        bytes
+    }
+
     /// An element that is nothing but its key.
     pub fn plain(key: Vec<u8>) -> Self {
         Self {
@@ -244,7 +252,7 @@ fn concat_field(part: DataType) -> DefaultNla {
     const LIST_ELEM: u16 = 1;
     const FIELD_LEN: u16 = 1;
     const NESTED: u16 = 1 << 15;
-    let len = u32::try_from(part.len()).expect("a part has at most 16 bytes");
+    let len = u32::try_from(part.width()).expect("a part has at most 16 bytes");
     let mut field = Vec::with_capacity(8);
     field.extend(8u16.to_ne_bytes());
     field.extend(FIELD_LEN.to_ne_bytes());

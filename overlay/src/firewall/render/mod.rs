@@ -5,11 +5,11 @@ mod message;
 
 use std::collections::BTreeSet;
 
-pub(crate) use expression::{accept_net, nfproto, rule_expressions};
+pub(crate) use expression::{accept_net, rule_expressions};
 pub use message::{Element, Message};
 pub(crate) use message::{
-    add_elements, add_rule, add_table, chain_message, del_elements, del_rule, del_table,
-    flush_chain, set_message,
+    add_elements, add_rule, add_table, chain_message, del_elements, del_rule, del_table, describe,
+    flush_chain, rule_message, set_message, types_of_number,
 };
 
 use super::Change;

@@ -1,0 +1,220 @@
+//! Accept rules of ours in `ip filter FORWARD` and `ip6 filter FORWARD`, the chains of iptables-nft: where their policy
+//! is drop, as Docker sets it, no accept in a table of ours lets a packet through.
+//!
+//! The rules are plain prefix matches. A set look-up would vanish from `iptables-save`, whose output, restored, would
+//! then accept everything. The comment says whose they are and what they do, also after such a restore, which keeps
+//! the comment but moves it from user data into a match (seen with iptables 1.8.9).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+
+use ipnet::IpNet;
+use netlink_packet_netfilter::NetfilterProtoFamily;
+use netlink_packet_netfilter::nftables::{ExpressionAttribute, Expressions, ListAttribute};
+
+use super::read::{self, RuleReading, attribute_bytes};
+use super::{kernel_error, persist};
+use crate::firewall::render::{Message, accept_net, del_rule, rule_message};
+use crate::firewall::ruleset::Side;
+use crate::firewall::{ForeignForward, userdata};
+use crate::kernel::KernelError;
+use crate::model::Family;
+use crate::netlink::{Netfilter, NetlinkError};
+
+const TABLE: &str = "filter";
+const CHAIN: &str = "FORWARD";
+
+/// The rules of ours, by family, where such a chain drops by policy, or still has rules of ours from when it did.
+/// `owner` is the name of our own table, by which several networks on one host tell their rules apart.
+///
+/// # Errors
+/// When the kernel refuses to say.
+pub fn observe_foreign(
+    socket: &mut Netfilter,
+    owner: &str,
+) -> Result<BTreeMap<Family, ForeignForward>, KernelError> {
+    let mut found = BTreeMap::new();
+    for family in Family::BOTH {
+        if let Some(forward) = observe_family(socket, owner, family).map_err(kernel_error)? {
+            found.insert(family, forward);
+        }
+    }
+    Ok(found)
+}
+
+fn observe_family(
+    socket: &mut Netfilter,
+    owner: &str,
+    family: Family,
+) -> Result<Option<ForeignForward>, NetlinkError> {
+    let Some(drops) = read::drops_by_default(socket, proto(family), TABLE, CHAIN)? else {
+        return Ok(None);
+    };
+    let rules = match read::rules(socket, proto(family), TABLE, CHAIN) {
+        Err(error) if error.is_not_found() => return Ok(None),
+        rules => rules?,
+    };
+    let accept = pairs(&ours(owner, &rules));
+    Ok((drops || !accept.is_empty()).then_some(ForeignForward { accept }))
+}
+
+/// Makes the family's chain hold exactly these rules of ours, new ones at its head. Without the chain there is nothing
+/// to do.
+///
+/// # Errors
+/// When the kernel refuses, or other programs change the packet filter without pause.
+pub fn apply_foreign(
+    socket: &mut Netfilter,
+    owner: &str,
+    family: Family,
+    wanted: &ForeignForward,
+) -> Result<(), KernelError> {
+    persist(socket, |socket| {
+        read::consistent(socket, |socket, generation| {
+            let chain = read::drops_by_default(socket, proto(family), TABLE, CHAIN)?;
+            if chain.is_none() {
+                return Ok(None);
+            }
+            let (table, chain) = (TABLE, Some(CHAIN));
+            let rules = read::rules_at(socket, proto(family), table, chain, Some(generation))?;
+            let messages = changes(owner, family, wanted, &ours(owner, &rules));
+            Ok((!messages.is_empty()).then_some((messages, generation)))
+        })
+    })
+    .map_err(kernel_error)
+}
+
+/// A rule of ours: what it accepts, and its handle.
+type OurRule = (Side, IpNet, u64);
+
+fn ours(owner: &str, rules: &[RuleReading]) -> Vec<OurRule> {
+    let ours = |rule: &RuleReading| {
+        let text = rule.comment().map(str::to_owned).or_else(|| {
+            let comments = rule.expressions().iter().filter_map(comment_match);
+            comments.into_iter().next()
+        })?;
+        let (side, net) = parse_comment(owner, &text)?;
+        Some((side, net, rule.handle))
+    };
+    rules.iter().filter_map(ours).collect()
+}
+
+/// The text of iptables' `-m comment`: an expression `match` named `comment`, whose data is the text in 256 bytes.
+fn comment_match(expression: &ListAttribute<ExpressionAttribute>) -> Option<String> {
+    const NAME: u16 = 1;
+    const INFO: u16 = 3;
+    let ListAttribute::Element(attributes) = expression else {
+        return None;
+    };
+    let data = attributes.iter().find_map(|attribute| match attribute {
+        ExpressionAttribute::Data(Expressions::Other {
+            expression_type,
+            attributes,
+        }) if expression_type == "match" => Some(attributes),
+        _ => None,
+    })?;
+    if !attribute_bytes(data, NAME)?.starts_with(b"comment\0") {
+        return None;
+    }
+    let info = attribute_bytes(data, INFO)?;
+    let text = info.split(|byte| *byte == 0).next()?;
+    String::from_utf8(text.to_vec()).ok()
+}
+
+fn comment(owner: &str, side: Side, net: IpNet) -> String {
+    let side = match side {
+        Side::Source => "from",
+        Side::Destination => "to",
+    };
+    format!("{owner} forward {side} {net}")
+}
+
+fn parse_comment(owner: &str, text: &str) -> Option<(Side, IpNet)> {
+    let text = text.strip_prefix(owner)?.strip_prefix(" forward ")?;
+    let (side, net) = text.split_once(' ')?;
+    let side = match side {
+        "from" => Side::Source,
+        "to" => Side::Destination,
+        _ => return None,
+    };
+    Some((side, net.parse().ok()?))
+}
+
+/// The prefixes that are accepted both ways.
+fn pairs(ours: &[OurRule]) -> BTreeSet<IpNet> {
+    let way = |side: Side| -> BTreeSet<IpNet> {
+        let rules = ours.iter().filter(|rule| rule.0 == side);
+        rules.map(|rule| rule.1).collect()
+    };
+    let (from, to) = (way(Side::Source), way(Side::Destination));
+    from.intersection(&to).copied().collect()
+}
+
+fn changes(
+    owner: &str,
+    family: Family,
+    wanted: &ForeignForward,
+    there: &[OurRule],
+) -> Vec<Message> {
+    let chain = (TABLE, CHAIN);
+    let mut missing: Vec<(Side, IpNet)> = wanted
+        .accept
+        .iter()
+        .filter(|net| Family::of_net(net) == family)
+        .flat_map(|net| [(Side::Source, *net), (Side::Destination, *net)])
+        .collect();
+    let mut messages = Vec::new();
+    for (side, net, handle) in there {
+        match missing.iter().position(|wanted| *wanted == (*side, *net)) {
+            Some(index) => {
+                missing.remove(index);
+            }
+            // Not wanted, or there twice.
+            None => messages.push(del_rule(proto(family), chain, *handle)),
+        }
+    }
+    // Each goes before the one inserted last: in reverse they stand in order.
+    for (side, net) in missing.into_iter().rev() {
+        messages.push(rule_message(
+            proto(family),
+            0,
+            chain,
+            accept_net(side, net),
+            userdata::comment(&comment(owner, side, net)),
+        ));
+    }
+    messages
+}
+
+fn proto(family: Family) -> NetfilterProtoFamily {
+    match family {
+        Family::V4 => NetfilterProtoFamily::IPv4,
+        Family::V6 => NetfilterProtoFamily::IPv6,
+    }
+}
+
+/// The legacy iptables tables (`ip_tables`, not nftables) in use in this network namespace, for a report: we don't edit
+/// them, and what they drop stays dropped.
+///
+/// # Errors
+/// When the kernel's list can't be read for another reason than that the module isn't loaded.
+pub fn legacy_tables() -> io::Result<BTreeMap<Family, BTreeSet<String>>> {
+    let mut found = BTreeMap::new();
+    for family in Family::BOTH {
+        // Of the calling thread: it may stand in another namespace than the process.
+        let list = match family {
+            Family::V4 => "/proc/thread-self/net/ip_tables_names",
+            Family::V6 => "/proc/thread-self/net/ip6_tables_names",
+        };
+        let names = match fs::read_to_string(list) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            text => text?,
+        };
+        let names: BTreeSet<String> = names.lines().map(str::to_owned).collect();
+        if !names.is_empty() {
+            found.insert(family, names);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,167 @@
+//! Reading tables back. A reading is several dumps; the kernel stamps each message with the generation of the whole
+//! packet filter, and dumps that don't belong together are made again.
+
+mod chain;
+mod rule;
+mod set;
+
+use std::collections::BTreeMap;
+
+use netlink_packet_core::{DefaultNla, Nla};
+use netlink_packet_netfilter::nftables::{
+    GenAttribute, GenMessage, NfTablesMessage, TableAttribute, TableFlags, TableMessage,
+};
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+};
+
+pub(super) use chain::drops_by_default;
+pub(super) use rule::{RuleReading, rules, rules_at};
+pub(super) use set::SetReading;
+
+use crate::firewall::ChainState;
+use crate::netlink::{Netfilter, NetlinkError, Object};
+
+/// The family of our own tables.
+pub(super) const INET: NetfilterProtoFamily = NetfilterProtoFamily::Inet;
+
+/// How often dumps are repeated that another program's transaction has torn apart.
+const ATTEMPTS: u32 = 50;
+
+/// A table of family inet.
+#[derive(Debug, Default)]
+pub(super) struct TableReading {
+    /// The packet filter's generation at which this was read.
+    pub(super) generation: u32,
+    pub(super) chains: BTreeMap<String, ChainState>,
+    pub(super) sets: BTreeMap<String, SetReading>,
+}
+
+/// A table of ours; `None` if it isn't there or is dormant. Elements cost a dump a set: without `elements` they are
+/// left out.
+pub(super) fn table(
+    socket: &mut Netfilter,
+    name: &str,
+    elements: bool,
+) -> Result<Option<TableReading>, NetlinkError> {
+    consistent(socket, |socket, generation| {
+        if !is_active(socket, name)? {
+            return Ok(None);
+        }
+        let mut reading = TableReading {
+            generation,
+            chains: chain::chains(socket, name, generation)?,
+            sets: set::sets(socket, name, generation)?,
+        };
+        for rule in rules_at(socket, INET, name, None, Some(generation))? {
+            if let Some(chain) = reading.chains.get_mut(&rule.chain) {
+                chain.rules.push(rule.fingerprint());
+            }
+        }
+        if elements {
+            for (set, there) in &mut reading.sets {
+                there.elements = set::elements(socket, name, set, generation)?;
+            }
+        }
+        Ok(Some(reading))
+    })
+}
+
+/// Repeats a reading until nothing has changed in its course.
+pub(super) fn consistent<T>(
+    socket: &mut Netfilter,
+    mut read: impl FnMut(&mut Netfilter, u32) -> Result<T, NetlinkError>,
+) -> Result<T, NetlinkError> {
+    let mut attempt = 0;
+    loop {
+        let generation = generation(socket)?;
+        match read(socket, generation) {
+            Err(error) if attempt < ATTEMPTS && (is_torn(&error) || error.is_not_found()) => {
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn is_torn(error: &NetlinkError) -> bool {
+    error.errno == libc::EINTR
+}
+
+fn torn(what: &str) -> NetlinkError {
+    NetlinkError {
+        what: what.to_owned(),
+        errno: libc::EINTR,
+        detail: Some("the packet filter kept changing while it was read".to_owned()),
+        object: Object::Netfilter,
+    }
+}
+
+fn request(family: NetfilterProtoFamily, inner: NfTablesMessage) -> NetfilterMessage {
+    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), inner)
+}
+
+fn generation(socket: &mut Netfilter) -> Result<u32, NetlinkError> {
+    const WHAT: &str = "read the packet filter's generation";
+    let inner = NfTablesMessage::GetGen(GenMessage {
+        attributes: Vec::new(),
+    });
+    let answer = socket.get(WHAT, request(NetfilterProtoFamily::Unspec, inner))?;
+    let NetfilterMessageInner::NfTables(NfTablesMessage::NewGen(message)) = answer.inner else {
+        return Err(torn(WHAT));
+    };
+    let id = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            GenAttribute::Id(id) => Some(*id),
+            _ => None,
+        });
+    id.ok_or_else(|| torn(WHAT))
+}
+
+/// Whether the table is there and its rules are in force.
+fn is_active(socket: &mut Netfilter, table: &str) -> Result<bool, NetlinkError> {
+    let inner = NfTablesMessage::GetTable(TableMessage {
+        attributes: vec![TableAttribute::Name(table.to_owned())],
+    });
+    let what = format!("look for nftables table inet {table}");
+    let answer = match socket.get(what, request(INET, inner)) {
+        Err(error) if error.is_not_found() => return Ok(false),
+        answer => answer?,
+    };
+    let NetfilterMessageInner::NfTables(NfTablesMessage::NewTable(message)) = answer.inner else {
+        return Ok(false);
+    };
+    Ok(!message.attributes.iter().any(|attribute| {
+        matches!(attribute, TableAttribute::Flags(flags) if flags.contains(TableFlags::Dormant))
+    }))
+}
+
+/// Dumps, and checks that every message is of the generation.
+fn dump<V>(
+    socket: &mut Netfilter,
+    what: &str,
+    message: NetfilterMessage,
+    generation: Option<u32>,
+    mut pick: impl FnMut(NfTablesMessage) -> Option<V>,
+) -> Result<Vec<V>, NetlinkError> {
+    let mut same = true;
+    let found = socket.dump(what, message, |message: NetfilterMessage| {
+        // The header has room for the lower half of the number.
+        same &= generation.is_none_or(|g| message.header.res_id == (g & 0xffff) as u16);
+        match message.inner {
+            NetfilterMessageInner::NfTables(inner) => pick(inner),
+            _ => None,
+        }
+    })?;
+    if same { Ok(found) } else { Err(torn(what)) }
+}
+
+/// The value of an attribute that the message types don't name.
+pub(super) fn attribute_bytes(attributes: &[DefaultNla], kind: u16) -> Option<Vec<u8>> {
+    let attribute = attributes.iter().find(|a| a.kind() & 0x3fff == kind)?;
+    let mut bytes = vec![0; attribute.value_len()];
+    attribute.emit_value(&mut bytes);
+    Some(bytes)
+}

@@ -1,0 +1,112 @@
+//! Chains.
+
+use std::collections::BTreeMap;
+
+use netlink_packet_netfilter::nftables::{
+    ChainAttribute, ChainMessage, Hook, HookNumber, InetHookNumber, NfTablesMessage,
+};
+use netlink_packet_netfilter::{NetfilterMessageInner, NetfilterProtoFamily};
+
+use super::{INET, dump, request};
+use crate::firewall::ChainState;
+use crate::netlink::{Netfilter, NetlinkError};
+
+/// The chains of a table of ours, still without rules.
+pub(super) fn chains(
+    socket: &mut Netfilter,
+    table: &str,
+    generation: u32,
+) -> Result<BTreeMap<String, ChainState>, NetlinkError> {
+    let inner = NfTablesMessage::GetChain(ChainMessage {
+        attributes: Vec::new(),
+    });
+    let what = format!("list chains of nftables table inet {table}");
+    let chains = dump(
+        socket,
+        &what,
+        request(INET, inner),
+        Some(generation),
+        |message| match message {
+            NfTablesMessage::NewChain(chain) => chain_state(table, &chain.attributes),
+            _ => None,
+        },
+    )?;
+    Ok(chains.into_iter().collect())
+}
+
+fn chain_state(table: &str, attributes: &[ChainAttribute]) -> Option<(String, ChainState)> {
+    let (mut name, mut kind, mut hook, mut policy) = (None, "?", None, None);
+    for attribute in attributes {
+        match attribute {
+            ChainAttribute::Table(of) if of != table => return None,
+            ChainAttribute::Name(text) => name = Some(text.clone()),
+            ChainAttribute::Type(text) => kind = text,
+            ChainAttribute::Hook(attributes) => hook = Some(hook_text(attributes)),
+            ChainAttribute::Policy(verdict) => policy = Some(*verdict),
+            _ => {}
+        }
+    }
+    let policy = match policy {
+        Some(0) => "drop",
+        _ => "accept",
+    };
+    let state = ChainState {
+        hook: hook.map(|hook| format!("{kind} {hook} {policy}")),
+        rules: Vec::new(),
+    };
+    Some((name?, state))
+}
+
+fn hook_text(attributes: &[Hook]) -> String {
+    let (mut point, mut priority) = (String::from("?"), 0);
+    for attribute in attributes {
+        match attribute {
+            Hook::Number(HookNumber::Inet(number)) => point = point_name(*number),
+            Hook::Priority(number) => priority = number.cast_signed(),
+            _ => {}
+        }
+    }
+    format!("{point} {priority}")
+}
+
+fn point_name(number: InetHookNumber) -> String {
+    match number {
+        InetHookNumber::PreRouting => "prerouting".to_owned(),
+        InetHookNumber::LocalIn => "input".to_owned(),
+        InetHookNumber::Forward => "forward".to_owned(),
+        InetHookNumber::LocalOut => "output".to_owned(),
+        InetHookNumber::PostRouting => "postrouting".to_owned(),
+        other => format!("hook{}", u32::from(other)),
+    }
+}
+
+/// Whether a base chain is there, and drops what meets no verdict.
+pub(in crate::kernel::firewall) fn drops_by_default(
+    socket: &mut Netfilter,
+    family: NetfilterProtoFamily,
+    table: &str,
+    chain: &str,
+) -> Result<Option<bool>, NetlinkError> {
+    const NF_DROP: u32 = 0;
+    let inner = NfTablesMessage::GetChain(ChainMessage {
+        attributes: vec![
+            ChainAttribute::Table(table.to_owned()),
+            ChainAttribute::Name(chain.to_owned()),
+        ],
+    });
+    let what = format!("look for chain {chain} of nftables table {table}");
+    let answer = match socket.get(what, request(family, inner)) {
+        Err(error) if error.is_not_found() => return Ok(None),
+        answer => answer?,
+    };
+    let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) = answer.inner else {
+        return Ok(None);
+    };
+    Ok(chain
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            ChainAttribute::Policy(verdict) => Some(*verdict == NF_DROP),
+            _ => None,
+        }))
+}

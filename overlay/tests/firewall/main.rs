@@ -1,0 +1,9 @@
+//! The firewall on the real kernel, in network namespaces of the tests' own. Needs root, `nft`, `iptables` and `ip`.
+#![allow(clippy::unwrap_used, reason = "a test fails where it fails")]
+
+mod attachment;
+mod drift;
+mod forward;
+mod lab;
+mod random;
+mod traffic;

@@ -1,0 +1,397 @@
+//! Rulesets made up at random: the kernel takes them, shows them as we expect, and nft lists what we send in the same
+//! words as what it makes of our text.
+
+use std::cell::RefCell;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use tweed_overlay::firewall::ruleset::{
+    Chain, ChainKind, DataType, DnatKey, Hook, HookPoint, L4Proto, Match, Rule, Set, Side, Verdict,
+};
+use tweed_overlay::firewall::{Ruleset, rule_fingerprint};
+use tweed_overlay::model::Family;
+use tweed_overlay::netlink::Netfilter;
+
+use crate::lab::{converge, isolated, nft, sh};
+
+#[test]
+fn the_kernel_takes_any_ruleset_and_shows_it_as_nft_would_have_written_it() {
+    isolated(|| {
+        let socket = RefCell::new(Netfilter::open().unwrap());
+        let mut runner = TestRunner::new(Config {
+            cases: 64,
+            failure_persistence: None,
+            ..Config::default()
+        });
+        let result = runner.run(&ruleset(), |want| {
+            converge(&mut socket.borrow_mut(), &want);
+            let ours = sh("nft list table inet made-up");
+            nft(&format!("delete table inet made-up\n{want}"));
+            let theirs = sh("nft list table inet made-up");
+            let ours = ours.replace(
+                "\tcomment \"written by tweed; changes by hand are undone\"\n",
+                "",
+            );
+            for (ours, theirs) in ours.lines().zip(theirs.lines()) {
+                prop_assert_eq!(ours, theirs);
+            }
+            prop_assert_eq!(ours.len(), theirs.len());
+            Ok(())
+        });
+        if let Err(error) = result {
+            panic!("{error}");
+        }
+    });
+}
+
+#[test]
+fn equal_rules_have_equal_fingerprints_and_different_rules_do_not() {
+    let mut runner = TestRunner::new(Config::with_cases(2000));
+    let pair = (Family4or6::any(), Place::any())
+        .prop_flat_map(|(family, place)| (rule(family.0, place), rule(family.0, place)));
+    runner
+        .run(&pair, |(one, two)| {
+            prop_assert_ne!(rule_fingerprint(&one), 0);
+            // Text and comment say all there is to a rule.
+            let same = one.to_string() == two.to_string();
+            prop_assert_eq!(rule_fingerprint(&one) == rule_fingerprint(&two), same);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn any_single_change_of_a_rule_changes_the_state() {
+    let mut runner = TestRunner::new(Config::with_cases(500));
+    let changed = (ruleset(), any::<prop::sample::Index>(), 0..4usize);
+    runner
+        .run(&changed, |(before, index, how)| {
+            let places: Vec<(String, usize)> = before
+                .chains
+                .iter()
+                .flat_map(|(name, chain)| (0..chain.rules.len()).map(|i| (name.clone(), i)))
+                .collect();
+            prop_assume!(!places.is_empty());
+            let (chain, place) = index.get(&places).clone();
+            let mut after = before.clone();
+            let rules = &mut after.chains.get_mut(&chain).unwrap().rules;
+            match how {
+                0 => drop(rules.remove(place)),
+                1 => rules[place].counter ^= true,
+                2 => rules[place].comment.insert(0, 'x'),
+                _ => rules[place].matches.push(Match::Mark { value: 7, mask: 7 }),
+            }
+            prop_assert_ne!(before.state(), after.state());
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// Fingerprints are stored in kernels and compared by later versions: they must not move.
+#[test]
+fn a_fingerprint_is_the_same_in_every_version() {
+    let rule = Rule {
+        matches: vec![Match::Net {
+            side: Side::Source,
+            not: false,
+            net: "10.244.0.0/16".parse().unwrap(),
+        }],
+        counter: false,
+        verdict: Verdict::Accept,
+        comment: "from pods".to_owned(),
+    };
+    assert_eq!(
+        format!("{:016x}", rule_fingerprint(&rule)),
+        "874abd0813291f09"
+    );
+}
+
+/// What a chain's place allows.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Filter,
+    SourceNat,
+    DestinationNat,
+}
+
+impl Place {
+    fn any() -> impl Strategy<Value = Self> {
+        prop_oneof![
+            Just(Self::Filter),
+            Just(Self::SourceNat),
+            Just(Self::DestinationNat)
+        ]
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Family4or6(Family);
+
+impl Family4or6 {
+    fn any() -> impl Strategy<Value = Self> {
+        prop_oneof![Just(Self(Family::V4)), Just(Self(Family::V6))]
+    }
+}
+
+fn ruleset() -> impl Strategy<Value = Ruleset> {
+    let rules = |place| {
+        vec(
+            Family4or6::any().prop_flat_map(move |family| rule(family.0, place)),
+            0..6,
+        )
+    };
+    let hook = (-300..300i32, any::<bool>());
+    (
+        (
+            rules(Place::Filter),
+            rules(Place::Filter),
+            rules(Place::SourceNat),
+        ),
+        rules(Place::DestinationNat),
+        hook,
+        vec(any::<u32>(), 0..8),
+        vec(any::<u128>(), 0..8),
+        vec((any::<u32>(), any::<u32>(), 1..=32u8), 0..6),
+        vec((1..255u8, any::<u16>(), any::<u32>(), any::<u16>()), 0..6),
+    )
+        .prop_map(
+            |((input, sub, snat), dnat, (priority, drop), v4, v6, pairs, targets)| {
+                let base = |kind, point, priority, drop, rules| {
+                    let hook = Hook {
+                        kind,
+                        point,
+                        priority,
+                        drop,
+                    };
+                    Chain {
+                        hook: Some(hook),
+                        rules,
+                    }
+                };
+                // A chain that is jumped to must not jump on in a circle.
+                let sub = Chain {
+                    hook: None,
+                    rules: sub.into_iter().filter(|rule| !jumps(rule)).collect(),
+                };
+                let (filter, nat) = (ChainKind::Filter, ChainKind::Nat);
+                let chains = [
+                    (
+                        "a-input",
+                        base(filter, HookPoint::Input, priority, drop, input),
+                    ),
+                    (
+                        "b-snat",
+                        base(nat, HookPoint::Postrouting, 100, false, snat),
+                    ),
+                    (
+                        "c-dnat",
+                        base(nat, HookPoint::Prerouting, -100, false, dnat),
+                    ),
+                    ("sub", sub),
+                ];
+                Ruleset {
+                    table: "made-up".to_owned(),
+                    sets: sets(&v4, &v6, &pairs, &targets),
+                    chains: chains.map(|(name, chain)| (name.to_owned(), chain)).into(),
+                }
+            },
+        )
+}
+
+fn jumps(rule: &Rule) -> bool {
+    matches!(rule.verdict, Verdict::Jump(_) | Verdict::Goto(_))
+}
+
+fn sets(
+    v4: &[u32],
+    v6: &[u128],
+    pairs: &[(u32, u32, u8)],
+    targets: &[(u8, u16, u32, u16)],
+) -> std::collections::BTreeMap<String, Set> {
+    let pair = |&(addr, net, len): &(u32, u32, u8)| {
+        let net = Ipv4Net::new(Ipv4Addr::from(net), len).unwrap();
+        let addr = addr.to_be_bytes();
+        [addr, net.network().octets(), addr, net.broadcast().octets()].concat()
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    let distinct = |&&(addr, _, _): &&(u32, u32, u8)| seen.insert(addr);
+    let target = |&(proto, port, addr, to): &(u8, u16, u32, u16)| {
+        let [high, low] = port.to_be_bytes();
+        let key = vec![proto, 0, 0, 0, high, low, 0, 0];
+        let [a, b] = to.to_be_bytes();
+        let value = [addr.to_be_bytes(), [a, b, 0, 0]].concat();
+        (key, value)
+    };
+    // One value a key.
+    let targets: std::collections::BTreeMap<_, _> = targets.iter().map(target).collect();
+    let to_v4 = vec![DataType::Ipv4Addr, DataType::InetService];
+    let to_v6 = vec![DataType::Ipv6Addr, DataType::InetService];
+    let ports = vec![DataType::InetProto, DataType::InetService];
+    let map = |key: Vec<DataType>, value: &[DataType]| Set {
+        key,
+        value: value.to_vec(),
+        ..Set::default()
+    };
+    let with = |addr, parts: &[DataType]| [&[addr], parts].concat();
+    let pair_set = |addr| Set {
+        key: vec![addr, addr],
+        interval: true,
+        ..Set::default()
+    };
+    [
+        (
+            "four",
+            Set::of_addrs(Family::V4, v4.iter().map(|a| Ipv4Addr::from(*a).into())),
+        ),
+        (
+            "six",
+            Set::of_addrs(Family::V6, v6.iter().map(|a| Ipv6Addr::from(*a).into())),
+        ),
+        (
+            "pairs4",
+            Set {
+                elements: pairs.iter().filter(distinct).map(pair).collect(),
+                ..pair_set(DataType::Ipv4Addr)
+            },
+        ),
+        ("pairs6", pair_set(DataType::Ipv6Addr)),
+        (
+            "ports4",
+            Set {
+                elements: targets.into_iter().map(|(k, v)| [k, v].concat()).collect(),
+                ..map(ports.clone(), &to_v4)
+            },
+        ),
+        ("ports6", map(ports.clone(), &to_v6)),
+        ("hosts4", map(with(DataType::Ipv4Addr, &ports), &to_v4)),
+        ("hosts6", map(with(DataType::Ipv6Addr, &ports), &to_v6)),
+    ]
+    .map(|(name, set)| (name.to_owned(), set))
+    .into()
+}
+
+fn of_family(name: &str, family: Family) -> String {
+    match (name, family) {
+        ("", Family::V4) => "four".to_owned(),
+        ("", Family::V6) => "six".to_owned(),
+        (name, Family::V4) => format!("{name}4"),
+        (name, Family::V6) => format!("{name}6"),
+    }
+}
+
+fn rule(family: Family, place: Place) -> impl Strategy<Value = Rule> {
+    let comment = "[ -!#-\\[\\]-~]{0,140}";
+    (proto(), vec(any::<u8>(), 3)).prop_flat_map(move |(proto, _)| {
+        (
+            vec(condition(family, proto), 0..4),
+            any::<bool>(),
+            verdict(family, place),
+            comment,
+        )
+            .prop_map(move |(mut matches, counter, verdict, comment)| {
+                // We say once which protocol it is; nft does, if the text does. It needs it for a port.
+                let port = matches
+                    .iter()
+                    .any(|part| matches!(part, Match::DestPort { .. }));
+                let says = matches.contains(&Match::L4Proto(proto));
+                matches.retain(|part| *part != Match::L4Proto(proto));
+                if !port && (says || matches!(verdict, Verdict::Dnat(_))) {
+                    matches.insert(0, Match::L4Proto(proto));
+                }
+                Rule {
+                    matches,
+                    counter,
+                    verdict,
+                    comment: comment.trim().to_owned(),
+                }
+            })
+    })
+}
+
+fn proto() -> impl Strategy<Value = L4Proto> {
+    prop_oneof![Just(L4Proto::Tcp), Just(L4Proto::Udp), Just(L4Proto::Sctp)]
+}
+
+fn side() -> impl Strategy<Value = Side> {
+    prop_oneof![Just(Side::Source), Just(Side::Destination)]
+}
+
+fn net(family: Family) -> BoxedStrategy<IpNet> {
+    match family {
+        Family::V4 => (any::<u32>(), 1..=32u8)
+            .prop_map(|(addr, len)| Ipv4Net::new(addr.into(), len).unwrap().trunc().into())
+            .boxed(),
+        Family::V6 => (any::<u128>(), 1..=128u8)
+            .prop_map(|(addr, len)| Ipv6Net::new(addr.into(), len).unwrap().trunc().into())
+            .boxed(),
+    }
+}
+
+fn condition(family: Family, proto: L4Proto) -> impl Strategy<Value = Match> {
+    let name = "[a-z][a-z0-9.]{0,14}";
+    prop_oneof![
+        (side(), any::<bool>(), net(family)).prop_map(|(side, not, net)| Match::Net {
+            side,
+            not,
+            net
+        }),
+        (side(), any::<bool>()).prop_map(move |(side, not)| Match::InSet {
+            side,
+            family,
+            not,
+            set: of_family("", family)
+        }),
+        any::<bool>().prop_map(move |not| Match::PairInSet {
+            family,
+            not,
+            set: of_family("pairs", family)
+        }),
+        (any::<u32>(), 1..u32::MAX).prop_map(|(value, mask)| Match::Mark {
+            value: value & mask,
+            mask
+        }),
+        any::<u16>().prop_map(move |port| Match::DestPort { proto, port }),
+        Just(Match::L4Proto(proto)),
+        Just(Match::LocalDestination),
+        Just(Match::Translated),
+        (any::<bool>(), name).prop_map(|(not, name)| Match::InInterface { not, name }),
+        (any::<bool>(), name).prop_map(|(not, name)| Match::OutInterface { not, name }),
+    ]
+}
+
+fn verdict(family: Family, place: Place) -> BoxedStrategy<Verdict> {
+    let plain = prop_oneof![
+        Just(Verdict::Accept),
+        Just(Verdict::Drop),
+        Just(Verdict::Return),
+        Just(Verdict::Jump("sub".to_owned())),
+        Just(Verdict::Goto("sub".to_owned())),
+    ];
+    match place {
+        Place::Filter => plain.boxed(),
+        Place::SourceNat => prop_oneof![
+            plain,
+            any::<bool>().prop_map(|fully_random| Verdict::Masquerade { fully_random }),
+        ]
+        .boxed(),
+        Place::DestinationNat => prop_oneof![
+            plain,
+            (net(family), 1..u16::MAX)
+                .prop_map(|(net, port)| Verdict::Dnat(SocketAddr::new(net.addr(), port))),
+            prop_oneof![Just(DnatKey::ProtoPort), Just(DnatKey::AddrProtoPort)].prop_map(
+                move |key| Verdict::DnatMap {
+                    family,
+                    key,
+                    map: match key {
+                        DnatKey::ProtoPort => of_family("ports", family),
+                        DnatKey::AddrProtoPort => of_family("hosts", family),
+                    },
+                }
+            ),
+        ]
+        .boxed(),
+    }
+}
