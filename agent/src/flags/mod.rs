@@ -105,4 +105,6 @@ pub fn find(name: &str) -> Option<&'static Flag> {
 }
 
 #[cfg(test)]
+mod documentation;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,154 @@
+//! The documents say what the code does: flag by flag, variable by variable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::*;
+
+fn document(path: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// The rows of all tables whose first cell is a flag, by flag.
+fn rows(text: &str) -> BTreeMap<String, Vec<String>> {
+    let cells = |line: &str| -> Vec<String> {
+        let inner = line.trim().trim_start_matches('|').trim_end_matches('|');
+        // A bar within a cell is escaped.
+        let inner = inner.replace("\\|", "\0");
+        inner
+            .split('|')
+            .map(|cell| cell.trim().replace('\0', "|"))
+            .collect()
+    };
+    text.lines()
+        .filter(|line| line.starts_with("| `--"))
+        .map(cells)
+        .map(|mut cells| {
+            let flag = cells
+                .remove(0)
+                .trim_matches('`')
+                .trim_start_matches("--")
+                .to_owned();
+            (flag, cells)
+        })
+        .collect()
+}
+
+fn code(text: &str) -> String {
+    match text {
+        "" => String::new(),
+        text => format!("`{text}`"),
+    }
+}
+
+#[test]
+fn the_configuration_reference_lists_exactly_the_flags_there_are() {
+    let text = document("docs/CONFIGURATION.md");
+    let documented = rows(&text);
+    let names: BTreeSet<&str> = documented.keys().map(String::as_str).collect();
+    assert_eq!(names, all().map(|flag| flag.name).collect());
+    for group in GROUPS {
+        assert!(
+            text.contains(&format!("### {}\n", group.heading)),
+            "{} is missing",
+            group.heading
+        );
+    }
+    for flag in all() {
+        let value = match flag.takes {
+            Takes::Switch => "switch",
+            Takes::One(name) | Takes::Many(name) => name,
+        };
+        let mut help = flag.help.to_owned();
+        if let Some(reason) = flag.inert {
+            help += &format!(". **No effect**: {reason}");
+        }
+        let expected = [code(value), code(flag.default), help];
+        assert_eq!(documented[flag.name], expected, "--{}", flag.name);
+    }
+}
+
+#[test]
+fn the_compatibility_table_has_every_flag_and_variable_of_flannels() {
+    let text = document("docs/COMPATIBILITY.md");
+    let documented = rows(&text);
+    let names: BTreeSet<&str> = documented.keys().map(String::as_str).collect();
+    let flannels = all()
+        .filter(|flag| flag.origin == Origin::Flannel)
+        .map(|flag| flag.name);
+    assert_eq!(names, flannels.chain(["version"]).collect());
+    for flag in all().filter(|flag| flag.origin == Origin::Flannel) {
+        let effect = documented[flag.name].last().expect("an effect");
+        assert_eq!(
+            effect.starts_with("none"),
+            flag.inert.is_some(),
+            "--{}: {effect}",
+            flag.name
+        );
+    }
+    for variable in [
+        "NODE_NAME",
+        "POD_NAME",
+        "POD_NAMESPACE",
+        "EVENT_QUEUE_DEPTH",
+        "CONT_WHEN_CACHE_NOT_READY",
+        "WIREGUARD_KEY_FILE",
+        "NOTIFY_SOCKET",
+        "KUBERNETES_SERVICE_HOST",
+        "TMPDIR",
+    ] {
+        assert!(
+            text.contains(&format!("`{variable}`")),
+            "{variable} is missing"
+        );
+    }
+}
+
+/// Every word that looks like one of our variables.
+fn variables(text: &str) -> BTreeSet<&str> {
+    let part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    text.split(|c: char| !part(c))
+        .filter(|word| word.starts_with("TWEED_") || word.starts_with("FLANNELD_"))
+        .filter(|word| !matches!(*word, "TWEED_" | "FLANNELD_"))
+        .collect()
+}
+
+#[test]
+fn every_variable_in_documents_and_units_exists() {
+    let known: BTreeSet<String> = all().flat_map(Flag::variables).collect();
+    for path in [
+        "docs/CONFIGURATION.md",
+        "docs/COMPATIBILITY.md",
+        "manifests/systemd/tweedd.env",
+        "manifests/systemd/tweedd.service",
+    ] {
+        let text = document(path);
+        for variable in variables(&text) {
+            assert!(
+                known.contains(variable),
+                "{path} names {variable}, which nothing reads"
+            );
+        }
+    }
+    assert!(variables(&document("manifests/systemd/tweedd.env")).len() > 10);
+}
+
+#[test]
+fn the_sample_environment_is_understood() {
+    use crate::options::Options;
+    use crate::settings::Settings;
+
+    let text = document("manifests/systemd/tweedd.env");
+    // Samples that name a file of the host or another store are tried for their names only.
+    let map: BTreeMap<&str, &str> = text
+        .lines()
+        .map(|line| line.trim_start_matches('#'))
+        .filter_map(|line| line.split_once('='))
+        .filter(|(name, _)| name.starts_with("TWEED_") && !name.ends_with("_PASSWORD_FILE"))
+        .collect();
+    let environment = |name: &str| map.get(name).map(|value| (*value).to_owned());
+    let flags = Flags::default();
+    let options = Options::read(&Settings::new(&flags, &environment)).expect("options");
+    assert!(options.firewall.ip_masq);
+}
