@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
@@ -38,7 +39,11 @@ pub fn find(proc: &Path) -> Vec<Flanneld> {
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
             let process = entry.path();
-            let near = fs::read_link(process.join("ns/net")).ok()? == own;
+            let near = match fs::read_link(process.join("ns/net")) {
+                Ok(namespace) => namespace == own,
+                // A confined agent may not look; a flanneld of this machine is most likely one of this host.
+                Err(error) => error.kind() == ErrorKind::PermissionDenied,
+            };
             (near && is_flanneld(&process)).then(|| read(pid, &process))
         })
         .collect();
