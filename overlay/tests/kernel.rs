@@ -1,7 +1,17 @@
 //! Tests on the real kernel, each in a network namespace of its own. They need root.
 #![allow(clippy::unwrap_used, reason = "a test fails where it fails")]
 
+#[path = "kernel/apply.rs"]
+mod apply;
+#[path = "kernel/host.rs"]
+mod host;
+#[path = "kernel/monitor.rs"]
+mod monitor;
 #[path = "kernel/netlink.rs"]
 mod netlink;
+#[path = "kernel/observe.rs"]
+mod observe;
+#[path = "kernel/scale.rs"]
+mod scale;
 #[path = "kernel/shell.rs"]
 mod shell;

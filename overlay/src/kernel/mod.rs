@@ -1,9 +1,21 @@
 //! The only place that changes the host.
 
+mod apply;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fake;
 pub mod firewall;
+mod ledger;
+mod linux;
+mod monitor;
+mod notice;
+mod observe;
+pub mod ownership;
+pub mod sysctl;
 
+pub use linux::Linux;
+pub use monitor::{Event, Monitor};
+
+use crate::netlink::NetlinkError;
 use crate::plan::{KernelState, Op, Scope};
 
 /// What a kernel can do for the reconciler: one dump, one change at a time.
@@ -30,4 +42,13 @@ pub struct KernelError {
     /// The kernel's answer.
     #[source]
     pub source: std::io::Error,
+}
+
+impl From<NetlinkError> for KernelError {
+    fn from(error: NetlinkError) -> Self {
+        Self {
+            source: (&error).into(),
+            what: error.what,
+        }
+    }
 }

@@ -33,6 +33,12 @@ pub use netlink_packet_route as route_messages;
 pub use route::{RouteFilter, RouteInfo, RouteKind, RouteSpec, TABLE_MAIN};
 pub use transport::Transport;
 
+pub(crate) use addr::addr_info;
+pub(crate) use info::link_info;
+pub(crate) use neigh::{fdb_info, neigh_info};
+pub(crate) use route::route_info;
+pub(crate) use wire::{Answer, Frames};
+
 /// An rtnetlink client.
 #[derive(Debug)]
 pub struct Netlink {

@@ -164,8 +164,7 @@ pub(crate) fn neigh_info(message: &NeighbourMessage) -> Option<NeighInfo> {
         index: header.ifindex,
         addr: IpAddr::from([0; 4]),
         mac: None,
-        permanent: header.state == NeighbourState::Permanent
-            && !header.flags.contains(NeighbourFlags::Proxy),
+        permanent: is_permanent(header.state) && !header.flags.contains(NeighbourFlags::Proxy),
     };
     let mut addr = None;
     for attribute in &message.attributes {
@@ -197,10 +196,14 @@ pub(crate) fn fdb_info(message: &NeighbourMessage) -> Option<FdbInfo> {
         index: header.ifindex,
         mac: lladdr?,
         dst,
-        permanent: header.state == NeighbourState::Permanent
-            && header.flags.contains(NeighbourFlags::Own),
+        permanent: is_permanent(header.state) && header.flags.contains(NeighbourFlags::Own),
         foreign,
     })
+}
+
+/// The state is a set of bits, and `bridge fdb add` makes entries that also have NOARP.
+fn is_permanent(state: NeighbourState) -> bool {
+    u16::from(state) & u16::from(NeighbourState::Permanent) != 0
 }
 
 fn mac(bytes: &[u8]) -> Option<Mac> {

@@ -10,7 +10,7 @@ const ATTR_MSG: u16 = 1;
 
 /// What one netlink message says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer<'a> {
+pub(crate) enum Answer<'a> {
     /// An object: the payload after the netlink header.
     Message(&'a [u8]),
     /// The request is done, and succeeded.
@@ -27,12 +27,12 @@ pub(super) enum Answer<'a> {
 }
 
 /// The messages of one datagram.
-pub(super) struct Frames<'a> {
+pub(crate) struct Frames<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Frames<'a> {
-    pub(super) fn new(datagram: &'a [u8]) -> Self {
+    pub(crate) fn new(datagram: &'a [u8]) -> Self {
         Self { rest: datagram }
     }
 }

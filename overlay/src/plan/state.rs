@@ -14,7 +14,7 @@ use crate::model::{Family, Mac};
 pub const ROUTE_PROTOCOL: u8 = 84;
 
 /// A VXLAN tunnel end point.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Vxlan {
     /// VXLAN network identifier, 24 bits.
     pub vni: u32,
@@ -31,7 +31,7 @@ pub struct Vxlan {
 }
 
 /// What a link is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LinkKind {
     /// A VTEP.
     Vxlan(Vxlan),
@@ -40,7 +40,7 @@ pub enum LinkKind {
 }
 
 /// A network interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Link {
     /// Kind and its attributes. A difference here means: replace the device.
     pub kind: LinkKind,
@@ -60,7 +60,7 @@ pub type NeighKey = (String, IpAddr);
 pub type FdbKey = (String, Mac);
 
 /// The kernel's key of a route in the main table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteKey {
     /// Destination prefix, host bits zero.
     pub dst: IpNet,
@@ -83,7 +83,7 @@ impl RouteKey {
 }
 
 /// Where a route leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NextHop {
     /// Through an interface, by way of a gateway or straight.
     Via {
@@ -99,7 +99,7 @@ pub enum NextHop {
 }
 
 /// A route's value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
     /// Where it leads.
     pub next_hop: NextHop,

@@ -1,0 +1,217 @@
+//! One operation, one request (a device takes two). Puts replace, deletes tolerate that there is nothing left to do.
+
+use std::io;
+
+use super::linux::Linux;
+use super::{KernelError, sysctl};
+use crate::netlink::{
+    AddrSpec, Dev, LinkChange, LinkInfo, Netlink, NetlinkError, RouteKind, RouteSpec, VxlanSpec,
+};
+use crate::plan::{Link, LinkKind, NextHop, Op, Route, RouteKey};
+
+pub(super) fn apply(linux: &mut Linux, op: &Op) -> Result<(), KernelError> {
+    match op {
+        Op::AddLink(name, link) => add_link(linux, op, name, link),
+        Op::SetLink(name, link) => set_link(linux, op, name, link),
+        Op::DelLink(name) => {
+            let result = delete(linux, name, |netlink, dev| netlink.del_link(dev));
+            linux.devices.forget(name);
+            result
+        }
+        Op::AddAddr(name, net) => {
+            let spec = AddrSpec::plain(*net);
+            put(linux, op, name, |netlink, dev| netlink.put_addr(dev, &spec))
+        }
+        Op::DelAddr(name, net) => delete(linux, name, |netlink, dev| netlink.del_addr(dev, *net)),
+        Op::PutNeigh((name, addr), mac) => put(linux, op, name, |netlink, dev| {
+            netlink.put_neigh(dev, *addr, *mac)
+        }),
+        Op::DelNeigh((name, addr)) => {
+            delete(linux, name, |netlink, dev| netlink.del_neigh(dev, *addr))
+        }
+        Op::PutFdb((name, mac), dst) => put(linux, op, name, |netlink, dev| {
+            netlink.put_fdb(dev, *mac, *dst)
+        }),
+        Op::DelFdb((name, mac), _) => {
+            delete(linux, name, |netlink, dev| netlink.del_fdb(dev, *mac))
+        }
+        Op::PutRoute(key, route) => put_route(linux, op, key, route),
+        Op::DelRoute(key, route) => del_route(linux, key, route),
+        Op::SetSysctl(key, value) => sysctl::write(key, value).map(drop),
+        Op::Firewall(change) => linux.firewall.apply(change),
+        Op::ForeignForward(family, wanted) => linux.firewall.put_foreign_forward(*family, wanted),
+    }
+}
+
+fn put(
+    linux: &mut Linux,
+    op: &Op,
+    name: &str,
+    request: impl FnMut(&mut Netlink, Dev<'_>) -> Result<(), NetlinkError>,
+) -> Result<(), KernelError> {
+    linux.on_dev(name, request)?.ok_or_else(|| absent(name, op))
+}
+
+fn delete(
+    linux: &mut Linux,
+    name: &str,
+    mut request: impl FnMut(&mut Netlink, Dev<'_>) -> Result<(), NetlinkError>,
+) -> Result<(), KernelError> {
+    // An interface that isn't there has nothing to delete.
+    linux
+        .on_dev(name, |netlink, dev| tolerate_absence(request(netlink, dev)))
+        .map(drop)
+}
+
+/// Of the object, that is: `ENODEV` makes [`Linux::on_dev`] look the interface up again.
+fn tolerate_absence(result: Result<(), NetlinkError>) -> Result<(), NetlinkError> {
+    match result {
+        Err(error) if error.is_not_found() && error.errno != libc::ENODEV => Ok(()),
+        result => result,
+    }
+}
+
+fn absent(name: &str, op: &Op) -> KernelError {
+    refused(
+        op,
+        io::ErrorKind::NotFound,
+        format!("there is no interface {name}"),
+    )
+}
+
+fn refused(op: &Op, kind: io::ErrorKind, why: String) -> KernelError {
+    KernelError {
+        what: op.to_string(),
+        source: io::Error::new(kind, why),
+    }
+}
+
+/// Creates the device, then sets what creation does not take: the alias, and the state. A device that is there already
+/// is brought into form if it is of the right kind.
+fn add_link(linux: &mut Linux, op: &Op, name: &str, link: &Link) -> Result<(), KernelError> {
+    let LinkKind::Vxlan(vxlan) = &link.kind else {
+        let why = "only VXLAN devices can be made".to_owned();
+        return Err(refused(op, io::ErrorKind::Unsupported, why));
+    };
+    linux.devices.forget(name);
+    let created = linux.on_dev(&vxlan.underlay, |netlink, underlay| {
+        let spec = VxlanSpec {
+            vni: vxlan.vni,
+            port: vxlan.port,
+            local: vxlan.local,
+            underlay: underlay.index,
+            learning: vxlan.learning,
+            gbp: vxlan.gbp,
+            mac: link.mac,
+            mtu: link.mtu,
+        };
+        match netlink.add_vxlan(name, &spec) {
+            // The name is taken, perhaps by just this; or the VNI and port are, by a device of another name.
+            Err(error) if error.is_exists() && netlink.link(name)?.is_some() => Ok(()),
+            result => result,
+        }
+    })?;
+    created.ok_or_else(|| absent(&vxlan.underlay, op))?;
+    set_link(linux, op, name, link)
+}
+
+/// Sends what differs, in one request; nothing if nothing does.
+fn set_link(linux: &mut Linux, op: &Op, name: &str, link: &Link) -> Result<(), KernelError> {
+    let there = linux.netlink.link(name)?.ok_or_else(|| absent(name, op))?;
+    linux.note(&there);
+    if let Some(change) = difference(&there, link) {
+        linux.netlink.set_link(there.dev(), &change)?;
+    }
+    Ok(())
+}
+
+fn difference<'a>(there: &LinkInfo, link: &'a Link) -> Option<LinkChange<'a>> {
+    let mac = (there.mac != Some(link.mac)).then_some(link.mac);
+    let mtu = (there.mtu != link.mtu).then_some(link.mtu);
+    let alias = (there.alias != link.alias).then_some(link.alias.as_str());
+    let up = (there.up != link.up).then_some(link.up);
+    let any = mac.is_some() || mtu.is_some() || alias.is_some() || up.is_some();
+    any.then_some(LinkChange {
+        mac,
+        mtu,
+        alias,
+        up,
+        ..LinkChange::default()
+    })
+}
+
+/// Puts a route in the first place of its key, whoever holds it: a flannel route of the same destination becomes ours.
+fn put_route(linux: &mut Linux, op: &Op, key: &RouteKey, route: &Route) -> Result<(), KernelError> {
+    let put = |netlink: &mut Netlink, spec: &RouteSpec<'_>| match netlink.put_route(spec) {
+        // Exactly this route is there, but behind another program's of the same key (IPv4 keeps both). Taken out and
+        // put again, it replaces that one.
+        Err(error) if error.is_exists() => {
+            tolerate_absence(netlink.del_route(spec))?;
+            netlink.put_route(spec)
+        }
+        // IPv6 refuses a gateway as onlink while a route to it leads elsewhere: "device mismatch". Our gateways lie
+        // within the destination, so that the route to be replaced stands in its own way.
+        Err(error) if error.errno == libc::EINVAL && spec.onlink => {
+            let any = RouteSpec {
+                metric: spec.metric,
+                protocol: 0,
+                ..RouteSpec::to(spec.dst)
+            };
+            match netlink.del_route(&any) {
+                Ok(()) => netlink.put_route(spec),
+                Err(_) => Err(error),
+            }
+        }
+        result => result,
+    };
+    match with_route(linux, key, route, put)? {
+        Some(()) => Ok(()),
+        None => Err(absent(device_of(route), op)),
+    }
+}
+
+fn del_route(linux: &mut Linux, key: &RouteKey, route: &Route) -> Result<(), KernelError> {
+    let delete =
+        |netlink: &mut Netlink, spec: &RouteSpec<'_>| tolerate_absence(netlink.del_route(spec));
+    with_route(linux, key, route, delete).map(drop)
+}
+
+fn device_of(route: &Route) -> &str {
+    match &route.next_hop {
+        NextHop::Via { dev, .. } => dev,
+        NextHop::Blackhole => "",
+    }
+}
+
+fn with_route(
+    linux: &mut Linux,
+    key: &RouteKey,
+    route: &Route,
+    request: impl Fn(&mut Netlink, &RouteSpec<'_>) -> Result<(), NetlinkError>,
+) -> Result<Option<()>, KernelError> {
+    let spec = RouteSpec {
+        metric: (key.metric != 0).then_some(key.metric),
+        protocol: route.protocol,
+        ..RouteSpec::to(key.dst)
+    };
+    match &route.next_hop {
+        NextHop::Blackhole => {
+            let kind = RouteKind::Blackhole;
+            request(&mut linux.netlink, &RouteSpec { kind, ..spec })?;
+            Ok(Some(()))
+        }
+        NextHop::Via {
+            gateway,
+            dev,
+            onlink,
+        } => linux.on_dev(dev, |netlink, dev| {
+            let spec = RouteSpec {
+                gateway: *gateway,
+                dev: Some(dev),
+                onlink: *onlink,
+                ..spec.clone()
+            };
+            request(netlink, &spec)
+        }),
+    }
+}
