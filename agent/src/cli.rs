@@ -34,6 +34,27 @@ pub struct Cli {
 pub enum Command {
     /// Run the daemon (the default)
     Run(Flags),
+    /// Show what the agent on this host knows of itself. Exit code 1 if it isn't ready
+    Status {
+        /// How to print
+        #[command(flatten)]
+        output: OutputArgs,
+        /// The flags with which the agent runs
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Show what the next pass over the kernel would do. Exit code 2 if there is anything
+    Plan {
+        /// Confirm that a store without peers is right, so that theirs may be deleted
+        #[arg(long)]
+        confirm: bool,
+        /// How to print
+        #[command(flatten)]
+        output: OutputArgs,
+        /// The flags with which the agent runs
+        #[command(flatten)]
+        flags: Flags,
+    },
     /// Look at the leases of all nodes, or give one up
     #[command(subcommand)]
     Leases(LeasesCommand),

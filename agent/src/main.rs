@@ -2,7 +2,9 @@
 //! Parse, dispatch, exit code; everything else is below.
 
 mod cli;
+mod client;
 mod command;
+mod daemon;
 mod files;
 mod flags;
 mod flannel_args;

@@ -1,11 +1,13 @@
 //! The store that was asked for, whichever it is.
 
+use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::{Notify, watch};
 use tweed_overlay::model::{ClusterSnapshot, Dual, Lease, SubnetKey};
 use tweed_overlay::store::etcd::{self, Etcd};
+use tweed_overlay::store::file::{self, FileStore};
 use tweed_overlay::store::{Holding, LeaseStore, Request, StoreError};
 
 use crate::options::{EtcdOptions, StoreOptions};
@@ -15,6 +17,8 @@ use crate::options::{EtcdOptions, StoreOptions};
 pub enum Store {
     /// An etcd cluster.
     Etcd(Etcd),
+    /// A folder.
+    File(FileStore),
 }
 
 impl Store {
@@ -27,7 +31,7 @@ impl Store {
             StoreOptions::Etcd(etcd) => {
                 Ok(Self::Etcd(Etcd::new(etcd.connection()).context("etcd")?))
             }
-            StoreOptions::File { .. } => anyhow::bail!("file store"),
+            StoreOptions::File { dir } => Ok(Self::File(FileStore::new(file::Options::new(dir)))),
         }
     }
 }
@@ -52,11 +56,21 @@ impl EtcdOptions {
     }
 }
 
+impl fmt::Display for StoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Etcd(etcd) => write!(f, "etcd {} {}", etcd.endpoints.join(","), etcd.prefix),
+            Self::File { dir } => write!(f, "folder {}", dir.display()),
+        }
+    }
+}
+
 /// Asks the store that it is.
 macro_rules! each {
     ($self:ident, $store:ident => $call:expr) => {
         match $self {
             Self::Etcd($store) => $call,
+            Self::File($store) => $call,
         }
     };
 }

@@ -13,8 +13,10 @@ mod config;
 mod docker_opts;
 mod install_cni;
 mod leases;
+mod plan;
 mod print;
 mod run;
+mod status;
 mod table;
 mod version;
 
@@ -25,6 +27,13 @@ mod version;
 pub fn dispatch(invocation: Invocation) -> anyhow::Result<ExitCode> {
     match invocation.command {
         Command::Run(flags) => run::run(&options(&flags, &invocation.ignored)?),
+        Command::Status { output, flags } => status::status(&quiet(&flags)?, output.output),
+        Command::Plan {
+            confirm: true,
+            flags,
+            ..
+        } => plan::confirm(&quiet(&flags)?),
+        Command::Plan { output, flags, .. } => plan::plan(&quiet(&flags)?, output.output),
         Command::Leases(command) => done(on_leases(command)),
         Command::Config(command) => done(on_config(command)),
         Command::InstallCni(args) => done(install_cni::install_cni(&args)),
@@ -85,12 +94,24 @@ fn on_config(command: ConfigCommand) -> anyhow::Result<()> {
 fn open(flags: &StoreFlags) -> anyhow::Result<Store> {
     let settings = Settings::new(&flags.0, &settings::process_environment);
     let options = StoreOptions::read(&settings)?;
-    let mut log = LogOptions::read(&settings)?;
+    start_quietly(&settings)?;
+    Store::open(&options)
+}
+
+/// The options of the agent that a command is about.
+fn quiet(flags: &Flags) -> anyhow::Result<Options> {
+    let settings = Settings::new(flags, &settings::process_environment);
+    let options = Options::read(&settings)?;
+    start_quietly(&settings)?;
+    Ok(options)
+}
+
+fn start_quietly(settings: &Settings<'_>) -> anyhow::Result<()> {
+    let mut log = LogOptions::read(settings)?;
     if settings.given(&flags::LOG_LEVEL).is_none() {
         log.filter = "warn".to_owned();
     }
-    telemetry::start(&log)?;
-    Store::open(&options)
+    telemetry::start(&log)
 }
 
 /// The daemon's options. Starts logging, and says once what the options mean that may surprise.

@@ -1,18 +1,36 @@
 //! `tweedd run`: the daemon.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use crate::options::Options;
+use anyhow::{Context, Result};
 
-pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    tracing::info!(?options);
+use crate::lock::Lock;
+use crate::options::Options;
+use crate::store::Store;
+use crate::{daemon, flanneld};
+
+/// Runs until a signal asks it to stop.
+///
+/// # Errors
+/// When it can't start.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let _lock = Lock::acquire(&options.host.run_dir, &options.host.instance)?;
+    flanneld::check(&flanneld::find(Path::new("/proc")), options)?;
+    block_on(async {
+        let store = Store::open(&options.store)?;
+        daemon::run(options.clone(), store).await
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs a future on this thread.
-pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+///
+/// # Errors
+/// The future's, or when there can be no runtime.
+pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    anyhow::Context::context(runtime, "start the runtime")?.block_on(future)
+    runtime.context("start the runtime")?.block_on(future)
 }

@@ -85,7 +85,7 @@ impl<T> Dual<T> {
         }
     }
 
-    /// Each family that has a value with it, IPv4 first.
+    /// The families that have a value, IPv4 first.
     pub fn iter(&self) -> impl Iterator<Item = (Family, &T)> {
         Family::BOTH
             .into_iter()
@@ -95,11 +95,6 @@ impl<T> Dual<T> {
     /// The values, IPv4 first.
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.iter().map(|(_, value)| value)
-    }
-
-    /// The families that have a value, IPv4 first.
-    pub fn families(&self) -> Vec<Family> {
-        self.iter().map(|(family, _)| family).collect()
     }
 
     /// Whether neither family has a value.

@@ -1,0 +1,59 @@
+//! `tweedd plan`: what the next pass would do, one change a line. Exit code 2 if there is anything to do.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use super::{print, run};
+use crate::cli::Output;
+use crate::client::Agent;
+use crate::daemon::http::Preview;
+use crate::daemon::offline;
+use crate::options::Options;
+
+/// Exit code for drift.
+pub const DRIFT: u8 = 2;
+
+/// Asks the running agent; without one, compares with what the node would want by its saved state and the store.
+///
+/// # Errors
+/// When the kernel can't be read, or what is wanted can't be known.
+pub fn plan(options: &Options, output: Output) -> Result<ExitCode> {
+    let preview = match Agent::connect(&options.host.socket)? {
+        Some(agent) => serde_json::from_str(&agent.ask("GET", "/v1/plan")?)
+            .context("read the agent's answer")?,
+        None => run::block_on(offline::preview(options))?,
+    };
+    print::print(output, &preview, || words(&preview))?;
+    Ok(
+        match preview.puts.is_empty() && preview.deletes.is_empty() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::from(DRIFT),
+        },
+    )
+}
+
+/// `tweedd plan --confirm`: an empty store is right, the peers may go.
+///
+/// # Errors
+/// When no agent runs here.
+pub fn confirm(options: &Options) -> Result<ExitCode> {
+    let socket = &options.host.socket;
+    let agent = Agent::connect(socket)?;
+    let agent = agent.with_context(|| format!("no agent listens on {}", socket.display()))?;
+    agent.ask("POST", "/v1/confirm")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn words(preview: &Preview) -> String {
+    let lines: Vec<&str> = preview
+        .puts
+        .iter()
+        .chain(&preview.deletes)
+        .map(String::as_str)
+        .collect();
+    match lines.is_empty() {
+        true => "nothing to do: the kernel is as wanted".to_owned(),
+        false => lines.join("\n"),
+    }
+}

@@ -1,0 +1,165 @@
+//! `tweedd status`: what the running agent knows of itself; without one, whether the kernel is as this node would want it.
+
+use std::fmt::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::plan::DRIFT;
+use super::{print, run};
+use crate::cli::Output;
+use crate::client::Agent;
+use crate::daemon::http::Preview;
+use crate::daemon::offline;
+use crate::daemon::status::{Standing, Status};
+use crate::options::Options;
+
+/// Prints the status. Exit code 0 if all is well, 1 if not, 2 if there is no agent and the kernel has drifted.
+///
+/// # Errors
+/// When nothing can be found out.
+pub fn status(options: &Options, output: Output) -> Result<ExitCode> {
+    let Some(agent) = Agent::connect(&options.host.socket)? else {
+        return without_agent(options, output);
+    };
+    let status: Status = serde_json::from_str(&agent.ask("GET", "/v1/status")?)
+        .context("read the agent's answer")?;
+    print::print(output, &status, || Words(&status).to_string())?;
+    Ok(if status.ready {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The answer where no agent runs.
+#[derive(Serialize)]
+struct NoAgent {
+    agent: Option<()>,
+    drift: Preview,
+}
+
+fn without_agent(options: &Options, output: Output) -> Result<ExitCode> {
+    let drift = run::block_on(offline::preview(options))
+        .with_context(|| format!("no agent listens on {}", options.host.socket.display()))?;
+    let changes = drift.puts.len() + drift.deletes.len();
+    let text = match changes {
+        0 => "no agent runs; the kernel is as it left it".to_owned(),
+        _ => format!("no agent runs; {changes} changes are due in the kernel, see `tweedd plan`"),
+    };
+    print::print(output, &NoAgent { agent: None, drift }, || text)?;
+    Ok(if changes == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(DRIFT)
+    })
+}
+
+/// The status for people.
+struct Words<'a>(&'a Status);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.0;
+        let subnets = list(status.subnets.values());
+        let public = list(status.public.values());
+        row(
+            f,
+            "agent",
+            format!("tweedd {}, pid {}", status.version, status.pid),
+        )?;
+        row(
+            f,
+            "network",
+            format!("{}, leases from {}", status.network_name, status.store),
+        )?;
+        row(
+            f,
+            "lease",
+            format!("{subnets} ({})", standing(&status.lease)),
+        )?;
+        if let Some(uplink) = &status.uplink {
+            row(f, "uplink", format!("{uplink}, announced as {public}"))?;
+        }
+        if let (Some(backend), Some(mtu)) = (&status.backend, status.mtu) {
+            row(f, "backend", format!("{backend}, pod MTU {mtu}"))?;
+        }
+        let sync = if status.in_sync {
+            "in sync"
+        } else {
+            "not in sync"
+        };
+        row(
+            f,
+            "peers",
+            format!("{}, {sync} with the store", status.peers),
+        )?;
+        kernel(f, status)?;
+        if let Some(file) = &status.subnet_file {
+            row(f, "CNI", file)?;
+        }
+        for lease in &status.refused {
+            row(f, "refused", format!("{}: {}", lease.lease, lease.reason))?;
+        }
+        for (key, reason) in &status.broken {
+            row(f, "ignored", format!("{key}: {reason}"))?;
+        }
+        row(f, "ready", if status.ready { "yes" } else { "no" })?;
+        for reason in &status.not_ready {
+            row(f, "", reason)?;
+        }
+        Ok(())
+    }
+}
+
+fn kernel(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
+    let kernel = &status.kernel;
+    let state = if kernel.programmed {
+        "as wanted"
+    } else {
+        "not as wanted"
+    };
+    let milliseconds = kernel.last_full_seconds * 1000.0;
+    let (changes, failures) = (kernel.changes, kernel.failures);
+    row(
+        f,
+        "kernel",
+        format!(
+            "{state}; {changes} changes, {failures} failures; last full pass {milliseconds:.1} ms"
+        ),
+    )?;
+    for (object, times) in &kernel.fights {
+        row(
+            f,
+            "fight",
+            format!("another program keeps changing {object} (seen {times} times)"),
+        )?;
+    }
+    Ok(())
+}
+
+fn standing(standing: &Standing) -> String {
+    match standing {
+        Standing::None => "none yet".to_owned(),
+        Standing::Saved => "saved, not confirmed by the store yet".to_owned(),
+        Standing::Held => "held".to_owned(),
+        Standing::Unsure(reason) => format!("store out of reach: {reason}"),
+        Standing::Lost(reason) => format!("lost: {reason}"),
+        Standing::Taken(by) => by.clone(),
+    }
+}
+
+fn list<T: ToString>(values: impl Iterator<Item = T>) -> String {
+    let values: Vec<String> = values.map(|value| value.to_string()).collect();
+    if values.is_empty() {
+        "none".to_owned()
+    } else {
+        values.join(", ")
+    }
+}
+
+fn row(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt::Result {
+    f.write_fmt(format_args!("{name:<9}{value}"))?;
+    f.write_char('\n')
+}

@@ -1,0 +1,237 @@
+//! From nothing to a session: network configuration, uplink, identity, lease. Each step waits, with its reason in log
+//! and status, until it succeeds. Without the store, a node that has been here before starts from its saved state.
+
+use std::time::Duration;
+
+use tweed_overlay::backend::Backend;
+use tweed_overlay::model::{
+    ClusterSnapshot, Dual, Family, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig,
+};
+use tweed_overlay::netlink::Netlink;
+use tweed_overlay::store::{LeaseStore, Request, StoreError};
+
+use super::{Daemon, saved};
+use crate::state_dir::SavedLease;
+use crate::uplink;
+
+/// Between two attempts of a step that failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What stays the same until something forces a new session: another configuration, another uplink, another lease.
+pub struct Session {
+    /// The configuration's text, to notice a change.
+    pub config_text: String,
+    /// The configuration.
+    pub config: NetworkConfig,
+    /// The backend with its options.
+    pub backend: Backend,
+    /// This node.
+    pub node: LocalNode,
+    /// The own lease.
+    pub lease: Lease,
+    /// What was asked for, to ask again.
+    pub request: Request,
+    /// Whether the store has confirmed the lease; else it is the saved one.
+    pub confirmed: bool,
+    /// MTU of the pods' interfaces in bytes.
+    pub mtu: u32,
+}
+
+/// A configuration, read.
+struct Network {
+    text: String,
+    config: NetworkConfig,
+    backend: Backend,
+    /// It came from the state folder: the store is out of reach.
+    saved: bool,
+}
+
+/// Prepares a session. Returns only when there is one.
+pub async fn session<S: LeaseStore>(store: &S, daemon: &Daemon) -> Session {
+    let saved = saved::lease(&daemon.state);
+    loop {
+        match attempt(store, daemon, saved.as_ref()).await {
+            Ok(session) => return session,
+            Err(reason) => daemon.wait(&reason, RETRY).await,
+        }
+    }
+}
+
+async fn attempt<S: LeaseStore>(
+    store: &S,
+    daemon: &Daemon,
+    saved: Option<&SavedLease>,
+) -> Result<Session, String> {
+    let network = network(store, saved).await?;
+    let choice = uplink::choose(&daemon.options.uplink, &network.config.pools)
+        .map_err(|error| format!("uplink: {error:#}"))?;
+    uplink::announce(&choice);
+    let mtu = network
+        .backend
+        .mtu(choice.uplink.mtu, &network.config.pools);
+    let mtu = mtu.map_err(|error| error.to_string())?;
+    let seen = if network.saved {
+        None
+    } else {
+        Some(store.list().await.map_err(|e| e.to_string())?)
+    };
+    let identity = identity(daemon, &network.backend, &choice.public, seen.as_ref());
+    saved::save_identity(&daemon.state, &identity);
+    let request = Request {
+        pools: network.config.pools.clone(),
+        attrs: LeaseAttrs {
+            public: choice.public,
+            backend_type: network.backend.wire_type().to_owned(),
+            data: network.backend.announce(&identity, &network.config.pools),
+        },
+        previous: previous(daemon, saved),
+        ttl: daemon.options.lease_ttl,
+    };
+    let (lease, confirmed) = lease(store, &network, &request, saved).await?;
+    let node = LocalNode {
+        uplink: choice.uplink,
+        public: choice.public,
+        identity,
+        subnets: lease.key.0,
+    };
+    let Network {
+        text: config_text,
+        config,
+        backend,
+        ..
+    } = network;
+    Ok(Session {
+        config_text,
+        config,
+        backend,
+        node,
+        lease,
+        request,
+        confirmed,
+        mtu,
+    })
+}
+
+async fn network<S: LeaseStore>(store: &S, saved: Option<&SavedLease>) -> Result<Network, String> {
+    match store.config().await {
+        Ok(text) => read_network(text, false),
+        Err(error @ StoreError::Unavailable(_)) => match saved {
+            Some(saved) => {
+                tracing::warn!(%error, "the store is out of reach, starting from the saved state");
+                read_network(saved.config.clone(), true)
+            }
+            None => Err(error.to_string()),
+        },
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn read_network(text: String, saved: bool) -> Result<Network, String> {
+    let (config, unknown) = NetworkConfig::parse(&text).map_err(|error| error.to_string())?;
+    let (backend, unknown_options) = Backend::parse(&config).map_err(|error| error.to_string())?;
+    for key in unknown.iter().chain(&unknown_options) {
+        tracing::warn!(key, "network configuration: unknown key, ignored");
+    }
+    Ok(Network {
+        text,
+        config,
+        backend,
+        saved,
+    })
+}
+
+async fn lease<S: LeaseStore>(
+    store: &S,
+    network: &Network,
+    request: &Request,
+    saved: Option<&SavedLease>,
+) -> Result<(Lease, bool), String> {
+    let fallback = saved.and_then(|saved| saved_lease(saved, request));
+    if network.saved {
+        return fallback.map(|lease| (lease, false)).ok_or_else(|| {
+            "the store is out of reach, and the saved lease doesn't fit the saved configuration"
+                .to_owned()
+        });
+    }
+    match store.acquire(request).await {
+        Ok(lease) => Ok((lease, true)),
+        Err(error @ StoreError::Unavailable(_)) => match fallback {
+            Some(lease) => {
+                tracing::warn!(%error, lease = %lease.key, "going on with the saved lease");
+                Ok((lease, false))
+            }
+            None => Err(error.to_string()),
+        },
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The saved lease with what is to be announced now, if it fits the configuration.
+fn saved_lease(saved: &SavedLease, request: &Request) -> Option<Lease> {
+    let fits = |family: Family| match (request.pools.get(family), saved.key.0.get(family)) {
+        (Some(pool), Some(subnet)) => pool.fits(subnet),
+        (None, None) => true,
+        _ => false,
+    };
+    Family::BOTH.into_iter().all(fits).then(|| Lease {
+        key: saved.key,
+        attrs: request.attrs.clone(),
+        node: None,
+        created: saved.created,
+        term: saved.term,
+    })
+}
+
+/// Subnets to ask for: the saved lease, then what `subnet.env` says.
+fn previous(daemon: &Daemon, saved: Option<&SavedLease>) -> Vec<Dual<ipnet::IpNet>> {
+    let mut previous: Vec<_> = saved.map(|saved| saved.key.0).into_iter().collect();
+    if let Ok(text) = std::fs::read_to_string(&daemon.options.host.subnet_file) {
+        let env = tweed_overlay::model::subnet_env::PreviousSubnets::parse(&text);
+        if !env.subnets.is_empty() && !previous.contains(&env.subnets) {
+            previous.push(env.subnets);
+        }
+    }
+    previous
+}
+
+/// The VTEP MACs: saved ones; else those of the devices that are there (as flannel leaves them); else what the store
+/// knows of this node; else random ones.
+fn identity(
+    daemon: &Daemon,
+    backend: &Backend,
+    public: &Dual<std::net::IpAddr>,
+    seen: Option<&ClusterSnapshot>,
+) -> Identity {
+    if let Some(identity) = saved::identity(&daemon.state) {
+        return identity;
+    }
+    let mac = |family: Family| {
+        let device = device_mac(backend, family);
+        let stored = || seen.and_then(|seen| stored_mac(backend, public, seen, family));
+        device
+            .or_else(stored)
+            .unwrap_or_else(|| Mac::local(std::array::from_fn(|_| fastrand::u8(..))))
+    };
+    Identity {
+        vtep_mac: mac(Family::V4),
+        vtep_mac_v6: mac(Family::V6),
+    }
+}
+
+fn device_mac(backend: &Backend, family: Family) -> Option<Mac> {
+    let name = backend.link_name(family)?;
+    let link = Netlink::open().ok()?.link(&name).ok()??;
+    link.mac.filter(Mac::is_unicast)
+}
+
+fn stored_mac(
+    backend: &Backend,
+    public: &Dual<std::net::IpAddr>,
+    seen: &ClusterSnapshot,
+    family: Family,
+) -> Option<Mac> {
+    let mut own = seen.leases.values().filter(|lease| {
+        lease.attrs.backend_type == backend.wire_type() && lease.attrs.public == *public
+    });
+    backend.announced_mac(own.next()?.attrs.data.get(family)?)
+}

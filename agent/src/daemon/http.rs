@@ -1,0 +1,170 @@
+//! The daemon's two servers: health and metrics over TCP for anybody who may reach the port, and over a unix socket for
+//! root the status, the preview of a pass and the operator's confirmation.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use prometheus_client::registry::Registry;
+use serde::{Deserialize, Serialize};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::oneshot;
+use tweed_overlay::plan::{Op, Plan};
+use tweed_overlay::reconcile::worker::Wake;
+
+use super::metrics;
+use super::status::SharedStatus;
+
+/// The answer to a preview: what a pass would do, one operation a line.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Preview {
+    /// What would be created, replaced or corrected.
+    pub puts: Vec<String>,
+    /// What would be deleted.
+    pub deletes: Vec<String>,
+}
+
+impl Preview {
+    /// A plan in words.
+    pub fn of(plan: &Plan) -> Self {
+        let words = |ops: &[Op]| ops.iter().map(ToString::to_string).collect();
+        Self {
+            puts: words(&plan.puts),
+            deletes: words(&plan.deletes),
+        }
+    }
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Server {
+    status: SharedStatus,
+    registry: Arc<Registry>,
+    kernel: Sender<Wake>,
+}
+
+impl Server {
+    /// Serves this status, and passes requests to this kernel thread.
+    pub fn new(status: SharedStatus, kernel: Sender<Wake>) -> Self {
+        let registry = Arc::new(metrics::registry(status.clone()));
+        Self {
+            status,
+            registry,
+            kernel,
+        }
+    }
+
+    /// Serves health and metrics over TCP until dropped.
+    ///
+    /// # Errors
+    /// When the address can't be bound.
+    pub async fn listen(self, addr: SocketAddr) -> Result<impl Future<Output = ()>> {
+        let listener = TcpListener::bind(addr).await;
+        let listener = listener.with_context(|| format!("listen for health checks on {addr}"))?;
+        let router = self.public();
+        Ok(async move { report(axum::serve(listener, router).await) })
+    }
+
+    /// Serves everything over a unix socket that only its owner may use, until dropped.
+    ///
+    /// # Errors
+    /// When the socket can't be made.
+    pub fn listen_unix(self, path: &Path) -> Result<impl Future<Output = ()> + use<>> {
+        let listener =
+            bind_unix(path).with_context(|| format!("make socket {}", path.display()))?;
+        let router = self.clone().public().merge(self.private());
+        Ok(async move { report(axum::serve(listener, router).await) })
+    }
+
+    fn public(self) -> Router {
+        let router = Router::new()
+            .route("/healthz", get(async || "tweedd is running"))
+            .route("/readyz", get(ready))
+            .route("/metrics", get(render_metrics));
+        router.with_state(self)
+    }
+
+    fn private(self) -> Router {
+        let router = Router::new()
+            .route(
+                "/v1/status",
+                get(async |State(server): State<Self>| Json(server.status.read())),
+            )
+            .route("/v1/plan", get(preview))
+            .route("/v1/confirm", post(confirm));
+        router.with_state(self)
+    }
+}
+
+fn report(result: std::io::Result<()>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "server ended");
+    }
+}
+
+fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    // We hold the lock of this network: a socket that is there was left by a process that is not.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+async fn ready(State(server): State<Server>) -> (StatusCode, String) {
+    let status = server.status.read();
+    if status.ready {
+        (StatusCode::OK, "tweedd is ready".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, status.not_ready.join("\n"))
+    }
+}
+
+async fn render_metrics(State(server): State<Server>) -> Response {
+    let mut text = String::new();
+    if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &server.registry) {
+        return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
+    }
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
+}
+
+async fn preview(State(server): State<Server>) -> Response {
+    let (answer, answered) = oneshot::channel();
+    // A kernel thread that has ended drops the sender, and the wait below ends.
+    let _ = server.kernel.send(Wake::Preview(Box::new(move |plan| {
+        let _ = answer.send(plan);
+    })));
+    match answered.await {
+        Ok(Some(Ok(plan))) => Json(Preview::of(&plan)).into_response(),
+        Ok(Some(Err(error))) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
+        Ok(None) | Err(_) => {
+            let reasons = server.status.read().not_ready.join("; ");
+            (
+                StatusCode::CONFLICT,
+                format!("nothing to compare with yet: {reasons}"),
+            )
+                .into_response()
+        }
+    }
+}
+
+async fn confirm(State(server): State<Server>) -> StatusCode {
+    match server.kernel.send(Wake::Confirm) {
+        Ok(()) => StatusCode::NO_CONTENT,
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}

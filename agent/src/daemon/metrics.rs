@@ -1,0 +1,144 @@
+//! The status as Prometheus metrics. Everything is derived from [`Status`] at the moment of the request, so that metrics
+//! and `tweedd status` cannot disagree.
+
+use std::collections::BTreeMap;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::status::{SharedStatus, Standing, Status};
+
+/// A registry that renders the status.
+pub fn registry(status: SharedStatus) -> Registry {
+    let mut registry = Registry::with_prefix("tweed");
+    registry.register_collector(Box::new(FromStatus(status)));
+    registry
+}
+
+struct FromStatus(SharedStatus);
+
+impl std::fmt::Debug for FromStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FromStatus")
+    }
+}
+
+impl Collector for FromStatus {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let status = self.0.read();
+        gauges(&mut encoder, &status)?;
+        counters(&mut encoder, &status)?;
+        refused(&mut encoder, &status)
+    }
+}
+
+fn gauges(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), std::fmt::Error> {
+    let flag = |on: bool| i64::from(on);
+    let held = flag(matches!(status.lease, Standing::Held));
+    let rows: [(&str, &str, i64); 8] = [
+        (
+            "ready",
+            "1 if leased, programmed and in sync",
+            flag(status.ready),
+        ),
+        (
+            "in_sync",
+            "1 once a full list of leases has been read",
+            flag(status.in_sync),
+        ),
+        (
+            "lease_held",
+            "1 while the own lease is held as far as the store says",
+            held,
+        ),
+        (
+            "kernel_programmed",
+            "1 if the last pass left the kernel as wanted",
+            flag(status.kernel.programmed),
+        ),
+        (
+            "deletions_held",
+            "1 while the guard holds deletions back",
+            flag(status.kernel.held.is_some()),
+        ),
+        ("peers", "Peers that are programmed", status.peers as i64),
+        (
+            "broken_entries",
+            "Store entries that can't be read",
+            status.broken.len() as i64,
+        ),
+        (
+            "pod_mtu_bytes",
+            "MTU of the pods' interfaces",
+            status.mtu.unwrap_or(0).into(),
+        ),
+    ];
+    for (name, help, value) in rows {
+        let gauge = ConstGauge::new(value);
+        gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+    }
+    let seconds = ConstGauge::new(status.kernel.last_full_seconds);
+    let help = "Duration of the last full pass";
+    seconds.encode(encoder.encode_descriptor(
+        "full_pass_seconds",
+        help,
+        None,
+        seconds.metric_type(),
+    )?)
+}
+
+fn counters(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), std::fmt::Error> {
+    let kernel = &status.kernel;
+    let fights = kernel.fights.values().sum();
+    let rows: [(&str, &str, u64); 5] = [
+        (
+            "full_passes",
+            "Passes that compared everything with the kernel",
+            kernel.full_passes,
+        ),
+        (
+            "fast_passes",
+            "Passes that applied one change of the leases",
+            kernel.fast_passes,
+        ),
+        (
+            "kernel_changes",
+            "Changes made in the kernel",
+            kernel.changes,
+        ),
+        (
+            "kernel_failures",
+            "Changes that the kernel refused",
+            kernel.failures,
+        ),
+        (
+            "fights",
+            "Times that another program was seen to undo a repair repeatedly",
+            fights,
+        ),
+    ];
+    for (name, help, value) in rows {
+        let counter = ConstCounter::new(value);
+        counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+    }
+    Ok(())
+}
+
+fn refused(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), std::fmt::Error> {
+    let mut by_kind: BTreeMap<&str, i64> = BTreeMap::new();
+    for lease in &status.refused {
+        *by_kind.entry(&lease.kind).or_default() += 1;
+    }
+    let sample = ConstGauge::new(0_i64);
+    let help = "Leases that are no peers, by reason";
+    let mut metric =
+        encoder.encode_descriptor("refused_leases", help, None, sample.metric_type())?;
+    for (kind, count) in by_kind {
+        let labels = [("reason", kind)];
+        ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! The daemon: a thread that owns the kernel, a thread that listens to it, and one loop for everything else.
+
+mod bootstrap;
+pub mod http;
+mod metrics;
+pub mod offline;
+mod outputs;
+mod saved;
+mod session;
+pub mod status;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc};
+use tweed_overlay::firewall::Masquerade;
+use tweed_overlay::kernel::{Event, Linux, Monitor};
+use tweed_overlay::plan::Choices;
+use tweed_overlay::reconcile::worker::{Report, Wake, Worker};
+use tweed_overlay::store::LeaseStore;
+
+use crate::options::Options;
+use crate::state_dir::StateDir;
+use http::Server;
+use status::SharedStatus;
+
+/// What the parts of the loop share.
+pub struct Daemon {
+    options: Options,
+    choices: Choices,
+    state: StateDir,
+    status: SharedStatus,
+    kernel: Sender<Wake>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    uplink_changed: Arc<Notify>,
+}
+
+/// Runs the daemon on a store until a signal asks it to stop. The kernel stays as it is then.
+///
+/// # Errors
+/// When it can't start; once it runs, it waits and retries instead.
+pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
+    let mut stop = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let status = SharedStatus::default();
+    status.update(|status| describe(status, &options));
+    let threads = Threads::start(&options)?;
+    let server = Server::new(status.clone(), threads.worker.waker());
+    tokio::spawn(server.clone().listen_unix(&options.host.socket)?);
+    if let Some(addr) = options.http {
+        tokio::spawn(server.listen(addr).await?);
+    }
+    let mut daemon = Daemon {
+        choices: choices(&options),
+        state: StateDir::open(&options.host.state_dir)?,
+        options,
+        status,
+        kernel: threads.worker.waker(),
+        reports: threads.reports,
+        uplink_changed: threads.uplink_changed,
+    };
+    tokio::select! {
+        () = sessions(&store, &mut daemon) => {}
+        _ = stop.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping; the kernel stays programmed");
+    // Without systemd there is nobody to notify.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    threads.monitor.stop();
+    threads.worker.stop();
+    Ok(())
+}
+
+/// One session after the other. Never returns.
+async fn sessions<S: LeaseStore>(store: &S, daemon: &mut Daemon) {
+    loop {
+        let session = bootstrap::session(store, daemon).await;
+        let reason = session::drive(store, session, daemon).await;
+        tracing::warn!(reason, "session ends, another one begins");
+        daemon.status.update(|status| status.waiting = Some(reason));
+    }
+}
+
+fn describe(status: &mut status::Status, options: &Options) {
+    status.version = env!("CARGO_PKG_VERSION").to_owned();
+    status.pid = std::process::id();
+    status.network_name = options.host.instance.to_string();
+    status.store = options.store.to_string();
+    status.waiting = Some("starting".to_owned());
+}
+
+/// The operator's choices that shape the wanted state.
+pub fn choices(options: &Options) -> Choices {
+    let firewall = options.firewall;
+    Choices {
+        table: options.host.instance.table().to_owned(),
+        masquerade: firewall.ip_masq.then_some(Masquerade {
+            fully_random: firewall.random_fully,
+        }),
+        forward_accept: firewall.forward_rules,
+        allow_list: firewall.peer_allow_list,
+        blackhole: options.blackhole_route,
+    }
+}
+
+/// The thread that owns the kernel, and the one that listens to it.
+struct Threads {
+    worker: Worker,
+    monitor: Monitor,
+    reports: mpsc::UnboundedReceiver<Report>,
+    uplink_changed: Arc<Notify>,
+}
+
+impl Threads {
+    fn start(options: &Options) -> Result<Self> {
+        let kernel = Linux::open().context("open netlink sockets")?;
+        let wakes = channel();
+        let uplink_changed = Arc::new(Notify::new());
+        let monitor = start_monitor(&kernel, wakes.0.clone(), Arc::clone(&uplink_changed))?;
+        let (report, reports) = mpsc::unbounded_channel();
+        // The receiver lives as long as the daemon.
+        let report = move |done| drop(report.send(done));
+        let worker = Worker::start(kernel, wakes, options.resync, fastrand::f64, report);
+        let worker = worker.context("start the kernel thread")?;
+        Ok(Self {
+            worker,
+            monitor,
+            reports,
+            uplink_changed,
+        })
+    }
+}
+
+fn start_monitor(
+    kernel: &Linux,
+    wake: Sender<Wake>,
+    uplink_changed: Arc<Notify>,
+) -> Result<Monitor> {
+    let tell = move |event| match event {
+        // A kernel thread that has ended needs no waking.
+        Event::Dirty => drop(wake.send(Wake::Dirty)),
+        Event::Uplink => uplink_changed.notify_one(),
+    };
+    Monitor::start(kernel, tell).context("listen to the kernel")
+}
+
+impl Daemon {
+    fn wake(&self, wake: Wake) {
+        // The thread ends only with the daemon.
+        let _ = self.kernel.send(wake);
+    }
+
+    /// Waits before another attempt; logs a reason once as long as it stays the same.
+    async fn wait(&self, reason: &str, time: Duration) {
+        let new = self.status.update(|status| {
+            let new = status.waiting.as_deref() != Some(reason);
+            status.waiting = Some(reason.to_owned());
+            new
+        });
+        if new {
+            tracing::warn!(reason, "waiting");
+        }
+        tokio::time::sleep(time.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
+    }
+
+    fn notify_ready(&self) {
+        // Without systemd there is nobody to notify.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+}

@@ -1,0 +1,75 @@
+//! The file for the CNI plugin: written once the kernel is programmed, and again whenever it is gone or changed.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use tweed_overlay::model::subnet_env::SubnetEnv;
+use tweed_overlay::model::{Dual, LocalNode, NetworkConfig, subnet};
+
+use crate::files;
+
+/// Keeps one file at one content.
+pub struct SubnetFile {
+    path: PathBuf,
+    text: String,
+}
+
+impl SubnetFile {
+    /// The file for this node.
+    pub fn new(
+        path: &Path,
+        config: &NetworkConfig,
+        node: &LocalNode,
+        mtu: u32,
+        ip_masq: bool,
+    ) -> Self {
+        let networks = config.pools.map(|_, pool| vec![pool.network]);
+        let subnets = node.subnets.filter_map(|_, net| {
+            ipnet::IpNet::new(subnet::first_addr(net)?, net.prefix_len()).ok()
+        });
+        let env = SubnetEnv {
+            networks,
+            subnets,
+            mtu,
+            ip_masq,
+        };
+        Self {
+            path: path.to_owned(),
+            text: env.render(),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the file unless it already reads as it should. Says whether it had to.
+    ///
+    /// # Errors
+    /// When the folder or the file can't be written.
+    pub fn ensure(&self) -> Result<bool> {
+        if std::fs::read(&self.path).is_ok_and(|there| there == self.text.as_bytes()) {
+            return Ok(false);
+        }
+        files::replace(&self.path, self.text.as_bytes(), 0o644)?;
+        Ok(true)
+    }
+}
+
+/// Whether every sysctl reads as wanted. Sysctls give no netlink event, so they are looked at now and then.
+pub fn sysctls_hold<'a>(wanted: impl Iterator<Item = (&'a String, &'a String)>) -> bool {
+    let mut wanted = wanted;
+    wanted.all(|(key, value)| {
+        let path = Path::new("/proc/sys").join(key);
+        std::fs::read_to_string(path).is_ok_and(|there| there.trim_end() == value)
+    })
+}
+
+/// Families for display: `10.244.1.0/24, fd00::/64`.
+pub fn join<T: ToString>(dual: &Dual<T>) -> String {
+    dual.values()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,55 @@
+//! The state folder in the daemon's terms. What can't be saved is logged, and never stops the daemon.
+
+use anyhow::Result;
+use tweed_overlay::model::{ClusterSnapshot, Identity, Lease, SubnetKey};
+
+use crate::state_dir::{SavedLease, SavedPeer, StateDir};
+
+/// The saved lease with its configuration, if there is one.
+pub(super) fn lease(state: &StateDir) -> Option<SavedLease> {
+    logged(state.lease()).flatten()
+}
+
+/// The saved identity, if there is one.
+pub(super) fn identity(state: &StateDir) -> Option<Identity> {
+    logged(state.identity()).flatten()
+}
+
+/// The peers as last seen. Out of sync, so that nothing is deleted on their word.
+pub(super) fn peers(state: &StateDir) -> ClusterSnapshot {
+    let saved = logged(state.peers()).unwrap_or_default();
+    let leases = saved.iter().filter_map(|peer| match peer.lease() {
+        Ok(lease) => Some((lease.key, lease)),
+        Err(error) => {
+            tracing::warn!(peer.key, %error, "saved peer ignored");
+            None
+        }
+    });
+    ClusterSnapshot {
+        leases: leases.collect(),
+        ..ClusterSnapshot::default()
+    }
+}
+
+/// Saves the own lease and the configuration it stands on.
+pub(super) fn save_lease(state: &StateDir, lease: &Lease, config: &str) {
+    logged(state.save_lease(&SavedLease::new(lease, config)));
+}
+
+/// Saves the identity.
+pub(super) fn save_identity(state: &StateDir, identity: &Identity) {
+    logged(state.save_identity(identity));
+}
+
+/// Saves the peers.
+pub(super) fn save_peers(state: &StateDir, snapshot: &ClusterSnapshot, own: SubnetKey) {
+    let others = snapshot.leases.values().filter(|lease| lease.key != own);
+    let peers: Vec<SavedPeer> = others.map(SavedPeer::new).collect();
+    logged(state.save_peers(&peers));
+}
+
+fn logged<T>(result: Result<T>) -> Option<T> {
+    result
+        .map_err(|error| tracing::error!(error = format!("{error:#}"), "state folder"))
+        .ok()
+}

@@ -1,0 +1,110 @@
+//! One session: follows the store, keeps the lease, hands each wanted state to the kernel thread, and files what comes
+//! back. It ends when something it stands on changes; the kernel stays programmed all the while.
+
+mod running;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tweed_overlay::store::{Holding, LeaseStore, StoreError};
+
+use super::bootstrap::Session;
+use super::outputs::join;
+use super::{Daemon, saved};
+use running::Running;
+
+/// How often files and sysctls, which give no netlink event, are looked at.
+const TICK: Duration = Duration::from_millis(400);
+/// Between attempts to have a saved lease confirmed.
+const CONFIRM: Duration = Duration::from_secs(1);
+
+/// Drives a session to its end; returns why it ended.
+pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daemon) -> String {
+    let saved_peers = saved::peers(&daemon.state);
+    let (snapshots, mut snapshot) = watch::channel(Arc::new(saved_peers));
+    let initial = if session.confirmed {
+        Holding::Held
+    } else {
+        unconfirmed()
+    };
+    let (standing, mut standings) = watch::channel(initial);
+    let relist = Arc::new(Notify::new());
+    let follow = store.follow(snapshots, Arc::clone(&relist));
+    let keep = keep(store, &session, standing);
+    tokio::pin!(follow, keep);
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+
+    let mut running = Running::start(&session, daemon, relist);
+    running.take_snapshot(&snapshot.borrow_and_update().clone(), daemon);
+    running.take_standing(&standings.borrow_and_update().clone(), daemon);
+    loop {
+        tokio::select! {
+            () = &mut follow => return "the store ended its watch".to_owned(),
+            reason = &mut keep => return reason,
+            Ok(()) = snapshot.changed() => {
+                let snapshot = snapshot.borrow_and_update().clone();
+                if let Some(reason) = running.changed_config(&snapshot, daemon) {
+                    return reason;
+                }
+                running.take_snapshot(&snapshot, daemon);
+            }
+            Ok(()) = standings.changed() => {
+                let standing = standings.borrow_and_update().clone();
+                running.take_standing(&standing, daemon);
+            }
+            Some(report) = daemon.reports.recv() => running.take_report(&report, daemon),
+            () = daemon.uplink_changed.notified() => {
+                if let Some(reason) = running.changed_uplink(daemon) {
+                    return reason;
+                }
+            }
+            _ = tick.tick() => running.tick(daemon),
+        }
+    }
+}
+
+fn unconfirmed() -> Holding {
+    Holding::Unsure {
+        reason: "not confirmed yet".to_owned(),
+    }
+}
+
+/// Has the lease confirmed if it is a saved one, then keeps it. Returns why it could not be kept.
+async fn keep<S: LeaseStore>(
+    store: &S,
+    session: &Session,
+    standing: watch::Sender<Holding>,
+) -> String {
+    let mut lease = session.lease.clone();
+    while !session.confirmed {
+        match store.acquire(&session.request).await {
+            Ok(held) if held.key == lease.key => {
+                lease = held;
+                break;
+            }
+            Ok(held) => {
+                return format!(
+                    "the saved lease {} is gone, {} was leased instead",
+                    lease.key, held.key
+                );
+            }
+            Err(error @ StoreError::Exhausted(_)) => return error.to_string(),
+            Err(error) => {
+                let reason = error.to_string();
+                standing.send_if_modified(|now| set(now, Holding::Unsure { reason }));
+                tokio::time::sleep(CONFIRM.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
+            }
+        }
+    }
+    standing.send_if_modified(|now| set(now, Holding::Held));
+    let by = store.keep(&lease, standing).await;
+    format!("lease {} was taken by {}", lease.key, join(&by))
+}
+
+fn set(now: &mut Holding, to: Holding) -> bool {
+    let changed = *now != to;
+    *now = to;
+    changed
+}

@@ -1,0 +1,293 @@
+//! The moving parts of a session: what each piece of news means for the kernel, the files and the status.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tweed_overlay::backend::Backend;
+use tweed_overlay::model::{ClusterSnapshot, NetworkConfig};
+use tweed_overlay::plan::{Desired, desired};
+use tweed_overlay::reconcile::worker::{Report, Wake};
+use tweed_overlay::reconcile::{Failure, Outcome};
+use tweed_overlay::store::Holding;
+
+use crate::daemon::bootstrap::Session;
+use crate::daemon::outputs::{self, SubnetFile, join};
+use crate::daemon::status::Standing;
+use crate::daemon::{Daemon, saved};
+use crate::uplink;
+
+/// Peers are saved at most this often.
+const SAVE: Duration = Duration::from_secs(5);
+
+/// The moving parts of a session.
+pub(super) struct Running<'a> {
+    session: &'a Session,
+    relist: Arc<Notify>,
+    subnet_file: SubnetFile,
+    desired: Option<Arc<Desired>>,
+    snapshot: Arc<ClusterSnapshot>,
+    /// The kernel has been programmed in this session: the subnet file may be written.
+    programmed: bool,
+    unsaved_since: Option<Instant>,
+    bad_config: Option<String>,
+    /// What the last pass could not do: said once, not at each retry.
+    failures: Vec<Failure>,
+}
+
+impl<'a> Running<'a> {
+    pub(super) fn start(session: &'a Session, daemon: &Daemon, relist: Arc<Notify>) -> Self {
+        let (config, node) = (&session.config, &session.node);
+        tracing::info!(
+            lease = %session.lease.key, backend = session.config.backend_type, mtu = session.mtu,
+            uplink = node.uplink.name, public = join(&node.public), confirmed = session.confirmed,
+            "session starts"
+        );
+        daemon.status.update(|status| {
+            status.waiting = None;
+            status.subnets = node.subnets;
+            status.public = node.public;
+            status.uplink = Some(node.uplink.name.clone());
+            status.backend = Some(config.backend_type.clone());
+            status.mtu = Some(session.mtu);
+            status.subnet_file = None;
+            status.kernel.programmed = false;
+        });
+        saved::save_lease(&daemon.state, &session.lease, &session.config_text);
+        let path = &daemon.options.host.subnet_file;
+        let ip_masq = daemon.options.firewall.ip_masq;
+        Self {
+            session,
+            relist,
+            subnet_file: SubnetFile::new(path, config, node, session.mtu, ip_masq),
+            desired: None,
+            snapshot: Arc::default(),
+            programmed: false,
+            unsaved_since: None,
+            bad_config: None,
+            failures: Vec::new(),
+        }
+    }
+
+    /// Hands the state wanted for a snapshot to the kernel thread.
+    pub(super) fn take_snapshot(&mut self, snapshot: &Arc<ClusterSnapshot>, daemon: &Daemon) {
+        let session = self.session;
+        let choices = &daemon.choices;
+        let desired = desired(
+            &session.config,
+            &session.backend,
+            &session.node,
+            choices,
+            snapshot,
+        );
+        daemon.status.update(|status| {
+            status.in_sync = snapshot.in_sync;
+            status.peers = desired.peers;
+            status.set_refused(&desired.refused);
+            status.broken.clone_from(&snapshot.broken);
+        });
+        self.log_refusals(&desired, snapshot);
+        if snapshot.in_sync && *snapshot != self.snapshot {
+            self.unsaved_since.get_or_insert_with(Instant::now);
+        }
+        self.snapshot = Arc::clone(snapshot);
+        if self.desired.as_deref() == Some(&desired) {
+            return;
+        }
+        let desired = Arc::new(desired);
+        self.desired = Some(Arc::clone(&desired));
+        daemon.wake(Wake::Desired(desired));
+    }
+
+    fn log_refusals(&self, desired: &Desired, snapshot: &ClusterSnapshot) {
+        for (key, reason) in &desired.refused {
+            if self
+                .desired
+                .as_ref()
+                .and_then(|before| before.refused.get(key))
+                != Some(reason)
+            {
+                tracing::warn!(lease = %key, %reason, "lease refused as a peer");
+            }
+        }
+        for (key, reason) in &snapshot.broken {
+            if self.snapshot.broken.get(key) != Some(reason) {
+                tracing::warn!(key, reason, "store entry ignored");
+            }
+        }
+    }
+
+    pub(super) fn take_standing(&self, holding: &Holding, daemon: &Daemon) {
+        match holding {
+            Holding::Held => tracing::info!(lease = %self.session.lease.key, "lease held"),
+            Holding::Unsure { reason } => tracing::warn!(reason, "the store is out of reach"),
+            Holding::Lost { reason } => tracing::warn!(reason, "lease lost, taking it back"),
+            Holding::Taken { by } => tracing::error!(by = join(by), "lease taken by another node"),
+        }
+        let standing = match holding {
+            Holding::Unsure { .. } if !self.session.confirmed && !self.snapshot.in_sync => {
+                Standing::Saved
+            }
+            other => Standing::from(other),
+        };
+        daemon
+            .status
+            .update(|status| status.set_lease(standing, Instant::now()));
+    }
+
+    pub(super) fn take_report(&mut self, report: &Report, daemon: &Daemon) {
+        let ours = self
+            .desired
+            .as_ref()
+            .is_some_and(|desired| Arc::ptr_eq(desired, &report.desired));
+        let outcome = &report.outcome;
+        log_outcome(outcome, &self.failures);
+        self.failures.clone_from(&outcome.failed);
+        daemon.status.update(|status| status.add_outcome(outcome));
+        if outcome.held.is_some() {
+            self.relist.notify_one();
+        }
+        // Whatever could be programmed is: a peer that can't be must not keep pods from starting.
+        let links_stand = !outcome
+            .failed
+            .iter()
+            .any(|failure| failure.op.contains("link "));
+        if ours && links_stand && !self.programmed {
+            self.programmed = true;
+            self.write_subnet_file(daemon);
+            daemon.notify_ready();
+        }
+    }
+
+    pub(super) fn tick(&mut self, daemon: &Daemon) {
+        if self.programmed {
+            self.write_subnet_file(daemon);
+        }
+        if let Some(desired) = &self.desired
+            && !outputs::sysctls_hold(desired.state.sysctls.iter())
+        {
+            daemon.wake(Wake::Dirty);
+        }
+        if self
+            .unsaved_since
+            .is_some_and(|since| since.elapsed() >= SAVE)
+        {
+            self.unsaved_since = None;
+            saved::save_peers(&daemon.state, &self.snapshot, self.session.lease.key);
+        }
+    }
+
+    fn write_subnet_file(&self, daemon: &Daemon) {
+        let path = self.subnet_file.path().display().to_string();
+        match self.subnet_file.ensure() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!(path, "subnet file written"),
+            Err(error) => {
+                let reason = format!("write {path}: {error}");
+                let new = daemon.status.update(|status| {
+                    let new = !status.kernel.failed.contains(&reason);
+                    status.subnet_file = None;
+                    if new {
+                        status.kernel.failed.push(reason.clone());
+                    }
+                    new
+                });
+                if new {
+                    tracing::error!(reason, "subnet file not written");
+                }
+                return;
+            }
+        }
+        daemon.status.update(|status| {
+            if status.subnet_file.as_deref() != Some(path.as_str()) {
+                status.subnet_file = Some(path.clone());
+                status
+                    .kernel
+                    .failed
+                    .retain(|reason| !reason.starts_with("write "));
+            }
+        });
+    }
+
+    /// Why a changed configuration ends the session; a broken one doesn't.
+    pub(super) fn changed_config(
+        &mut self,
+        snapshot: &ClusterSnapshot,
+        daemon: &Daemon,
+    ) -> Option<String> {
+        let text = snapshot
+            .config
+            .as_ref()
+            .filter(|text| **text != self.session.config_text)?;
+        if self.bad_config.as_ref() == Some(text) {
+            return None;
+        }
+        let parsed = NetworkConfig::parse(text)
+            .and_then(|(config, _)| Backend::parse(&config).map(|(backend, _)| (config, backend)));
+        match parsed {
+            Ok((config, backend))
+                if config == self.session.config && backend == self.session.backend =>
+            {
+                None
+            }
+            Ok(_) => Some("the network configuration changed".to_owned()),
+            Err(error) => {
+                tracing::error!(%error, "the changed network configuration is refused, going on with the old one");
+                self.bad_config = Some(text.clone());
+                daemon.status.update(|status| {
+                    status.broken.insert("config".to_owned(), error.to_string());
+                });
+                None
+            }
+        }
+    }
+
+    /// Why a changed uplink ends the session. One that is gone doesn't: there is nothing better to go on with.
+    pub(super) fn changed_uplink(&self, daemon: &Daemon) -> Option<String> {
+        match uplink::choose(&daemon.options.uplink, &self.session.config.pools) {
+            Ok(choice) => {
+                let node = &self.session.node;
+                let same = choice.uplink == node.uplink && choice.public == node.public;
+                (!same).then(|| format!("the uplink changed: {}", choice.reason))
+            }
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "no uplink now");
+                None
+            }
+        }
+    }
+}
+
+fn log_outcome(outcome: &Outcome, known: &[Failure]) {
+    for failure in outcome
+        .failed
+        .iter()
+        .filter(|failure| !known.contains(failure))
+    {
+        tracing::warn!(
+            op = failure.op,
+            error = failure.error,
+            "the kernel refused a change"
+        );
+    }
+    for object in &outcome.fights {
+        tracing::warn!(
+            object,
+            "another program keeps changing this; find and stop it"
+        );
+    }
+    if let Some(held) = outcome.held {
+        tracing::warn!(%held, "deletions held back");
+    }
+    if !outcome.done.is_empty() {
+        let first = outcome.done.first().map(String::as_str).unwrap_or_default();
+        tracing::info!(
+            changes = outcome.done.len(),
+            first,
+            peers = outcome.peers,
+            full = outcome.full,
+            milliseconds = outcome.took.as_secs_f64() * 1000.0,
+            "kernel programmed"
+        );
+    }
+}

@@ -1,0 +1,240 @@
+//! What the daemon knows of itself, as one value: `tweedd status`, `/readyz` and the metrics are views of it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use tweed_overlay::model::{Dual, Refusal, SubnetKey};
+use tweed_overlay::reconcile::Outcome;
+use tweed_overlay::store::Holding;
+
+/// The store may be out of reach for this long before the node counts as out of sync.
+const STORE_GRACE: Duration = Duration::from_secs(30);
+
+/// How the own lease stands, for display.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "state", content = "detail")]
+pub enum Standing {
+    /// None yet.
+    #[default]
+    None,
+    /// A saved lease is used; the store has not confirmed it yet.
+    Saved,
+    /// Held.
+    Held,
+    /// The store can't be reached.
+    Unsure(String),
+    /// Lost; being taken back.
+    Lost(String),
+    /// Somebody else has it; another is being acquired.
+    Taken(String),
+}
+
+impl From<&Holding> for Standing {
+    fn from(holding: &Holding) -> Self {
+        match holding {
+            Holding::Held => Self::Held,
+            Holding::Unsure { reason } => Self::Unsure(reason.clone()),
+            Holding::Lost { reason } => Self::Lost(reason.clone()),
+            Holding::Taken { by } => {
+                let by: Vec<String> = by.values().map(ToString::to_string).collect();
+                Self::Taken(format!("held by {}", by.join(", ")))
+            }
+        }
+    }
+}
+
+/// A lease that is no peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedLease {
+    /// The lease's key.
+    pub lease: String,
+    /// Why.
+    pub reason: String,
+    /// A fixed word for the kind of reason.
+    pub kind: String,
+}
+
+/// The state of the kernel as the last passes left it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct KernelStatus {
+    /// Whether the last pass left everything as wanted.
+    pub programmed: bool,
+    /// Full passes since start.
+    pub full_passes: u64,
+    /// Fast passes since start.
+    pub fast_passes: u64,
+    /// Changes made since start.
+    pub changes: u64,
+    /// Changes that failed since start.
+    pub failures: u64,
+    /// What the last pass could not do: operation and error.
+    pub failed: Vec<String>,
+    /// Deletions held back, and why.
+    pub held: Option<String>,
+    /// Objects that another program keeps changing, with how often that was noticed.
+    pub fights: BTreeMap<String, u64>,
+    /// Duration of the last full pass in seconds.
+    pub last_full_seconds: f64,
+}
+
+/// Everything.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Name of this overlay network on this host: its nftables table.
+    pub network_name: String,
+    /// What the daemon is waiting for, while it isn't running yet.
+    pub waiting: Option<String>,
+    /// Where leases come from.
+    pub store: String,
+    /// Whether a full list has been read.
+    pub in_sync: bool,
+    /// How the own lease stands.
+    pub lease: Standing,
+    /// The own subnets.
+    pub subnets: Dual<IpNet>,
+    /// The addresses announced to the other nodes.
+    pub public: Dual<IpAddr>,
+    /// The uplink, and why it was chosen.
+    pub uplink: Option<String>,
+    /// The backend.
+    pub backend: Option<String>,
+    /// MTU of the pods' interfaces in bytes.
+    pub mtu: Option<u32>,
+    /// Number of peers.
+    pub peers: usize,
+    /// Leases that are no peers.
+    pub refused: Vec<RefusedLease>,
+    /// Store entries that can't be read, and why.
+    pub broken: BTreeMap<String, String>,
+    /// The kernel.
+    pub kernel: KernelStatus,
+    /// The file for the CNI plugin, once it is written.
+    pub subnet_file: Option<String>,
+    /// Whether everything is as it should be.
+    pub ready: bool,
+    /// Why not.
+    pub not_ready: Vec<String>,
+    #[serde(skip)]
+    unsure_since: Option<Instant>,
+}
+
+impl Status {
+    /// Files the standing of the own lease.
+    pub fn set_lease(&mut self, standing: Standing, now: Instant) {
+        self.unsure_since = match standing {
+            Standing::Unsure(_) | Standing::Saved => self.unsure_since.or(Some(now)),
+            _ => None,
+        };
+        self.lease = standing;
+    }
+
+    /// Files what a pass did.
+    pub fn add_outcome(&mut self, outcome: &Outcome) {
+        let kernel = &mut self.kernel;
+        kernel.programmed = outcome.is_clean();
+        kernel.changes += outcome.done.len() as u64;
+        kernel.failures += outcome.failed.len() as u64;
+        let failed = outcome
+            .failed
+            .iter()
+            .map(|failure| format!("{}: {}", failure.op, failure.error));
+        kernel.failed = failed.collect();
+        kernel.held = outcome.held.map(|held| held.to_string());
+        for object in &outcome.fights {
+            *kernel.fights.entry(object.clone()).or_default() += 1;
+        }
+        if outcome.full {
+            kernel.full_passes += 1;
+            kernel.last_full_seconds = outcome.took.as_secs_f64();
+        } else {
+            kernel.fast_passes += 1;
+        }
+    }
+
+    /// Files the refused leases.
+    pub fn set_refused(&mut self, refused: &BTreeMap<SubnetKey, Refusal>) {
+        let refused = refused.iter().map(|(key, reason)| RefusedLease {
+            lease: key.to_string(),
+            reason: reason.to_string(),
+            kind: reason.label().to_owned(),
+        });
+        self.refused = refused.collect();
+    }
+
+    /// The status with `ready` and its reasons worked out.
+    pub fn judged(&self, now: Instant) -> Self {
+        let mut status = self.clone();
+        status.not_ready = self.reasons(now);
+        status.ready = status.not_ready.is_empty();
+        status
+    }
+
+    fn reasons(&self, now: Instant) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if let Some(waiting) = &self.waiting {
+            reasons.push(format!("waiting: {waiting}"));
+            return reasons;
+        }
+        let overdue = |since: Instant| now.duration_since(since) > STORE_GRACE;
+        match &self.lease {
+            Standing::None => reasons.push("no lease yet".to_owned()),
+            Standing::Lost(reason) => reasons.push(format!("lease lost: {reason}")),
+            Standing::Taken(by) => reasons.push(format!("lease {by}")),
+            Standing::Unsure(reason) if self.unsure_since.is_some_and(overdue) => {
+                reasons.push(format!("store out of reach: {reason}"));
+            }
+            Standing::Saved if self.unsure_since.is_some_and(overdue) => {
+                reasons.push("the store has not confirmed the saved lease".to_owned());
+            }
+            Standing::Unsure(_) | Standing::Saved | Standing::Held => {}
+        }
+        if !self.in_sync && !matches!(self.lease, Standing::Saved) {
+            reasons.push("no full list of leases yet".to_owned());
+        }
+        reasons.extend(
+            self.kernel
+                .failed
+                .iter()
+                .map(|failed| format!("kernel: {failed}")),
+        );
+        if let Some(held) = &self.kernel.held {
+            reasons.push(format!("deletions held back: {held}"));
+        }
+        if !self.kernel.programmed && reasons.is_empty() {
+            reasons.push("the kernel is not programmed yet".to_owned());
+        }
+        if self.subnet_file.is_none() && reasons.is_empty() {
+            reasons.push("the subnet file is not written yet".to_owned());
+        }
+        reasons
+    }
+}
+
+/// The status, shared between the daemon's loop and the servers.
+#[derive(Clone, Default)]
+pub struct SharedStatus(Arc<Mutex<Status>>);
+
+impl SharedStatus {
+    /// Changes the status.
+    pub fn update<T>(&self, change: impl FnOnce(&mut Status) -> T) -> T {
+        change(&mut self.lock())
+    }
+
+    /// The status now, judged.
+    pub fn read(&self) -> Status {
+        self.lock().judged(Instant::now())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Status> {
+        // Nothing panics while it holds the lock; and if it did, the value would still be a status.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
