@@ -167,7 +167,7 @@ fn fits(key: &SubnetKey, request: &Request) -> bool {
 }
 
 /// Where leases overlap, the one created first holds.
-fn is_overruled(lease: &Lease, leases: &[&Lease]) -> bool {
+pub(crate) fn is_overruled(lease: &Lease, leases: &[&Lease]) -> bool {
     leases
         .iter()
         .any(|other| other.created < lease.created && keys_overlap(&other.key, &lease.key))

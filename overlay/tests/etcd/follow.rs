@@ -5,7 +5,9 @@ use tokio::time::sleep;
 use tweed_overlay::model::lease::Term;
 use tweed_overlay::model::{ClusterSnapshot, Lease, wire};
 use tweed_overlay::store::LeaseStore;
+use tweed_overlay::store::etcd::{Etcd, Options};
 
+use super::relay::Relay;
 use super::scene::*;
 use super::server::{PREFIX, Server};
 
@@ -254,4 +256,68 @@ async fn a_thousand_leases_in_one_go_arrive_whole() {
         .until(|snapshot| snapshot.leases.len() == 1000)
         .await;
     assert_eq!(snapshot.leases, server.store().list().await.unwrap().leases);
+}
+
+#[tokio::test]
+async fn a_watch_that_starts_below_a_compaction_leads_to_a_fresh_list() {
+    let server = Server::start().await;
+    let stays = server.store().acquire(&request(v4(), 1)).await.unwrap();
+    let goes = server.store().acquire(&request(v4(), 2)).await.unwrap();
+    // The list is long enough to be told from everything else; behind it the way to etcd is shut, so that the watch
+    // arrives late.
+    server
+        .store()
+        .put_config(&"x".repeat(30_000))
+        .await
+        .unwrap();
+    let relay = Relay::shutting_after(&server.url(), 30_000).await;
+    let options = Options {
+        endpoints: vec![relay.url.clone()],
+        ..server.options()
+    };
+    let mut followed = Followed::new(Etcd::new(options).unwrap());
+    relay.shut().await;
+    followed.until(|snapshot| snapshot.leases.len() == 2).await;
+
+    let mut client = server.client().await;
+    let moved = attrs(&v4(), 7);
+    put(
+        &mut client,
+        &stays.key.to_string(),
+        &wire::format_attrs(&moved),
+        0,
+    )
+    .await;
+    client.delete(etcd_key(&goes.key), None).await.unwrap();
+    let revision = client
+        .get("x", None)
+        .await
+        .unwrap()
+        .header()
+        .unwrap()
+        .revision();
+    client.compact(revision, None).await.unwrap();
+    relay.open();
+    let after = followed.until(|snapshot| snapshot.listings == 2).await;
+    assert_eq!(after.leases.keys().collect::<Vec<_>>(), [&stays.key]);
+    assert_eq!(after.leases[&stays.key].attrs, moved);
+}
+
+#[tokio::test]
+async fn a_lease_that_is_written_again_unchanged_is_no_news() {
+    let server = Server::start().await;
+    let lease = server.store().acquire(&request(v4(), 1)).await.unwrap();
+    let mut followed = Followed::new(server.store());
+    let before = followed.until(|snapshot| snapshot.leases.len() == 1).await;
+    let mut client = server.client().await;
+    let id = client.lease_grant(60, None).await.unwrap().id();
+    put(
+        &mut client,
+        &lease.key.to_string(),
+        &wire::format_attrs(&lease.attrs),
+        id,
+    )
+    .await;
+    sleep(Duration::from_millis(300)).await;
+    assert!(Arc::ptr_eq(&before, &followed.snapshots.borrow()));
 }

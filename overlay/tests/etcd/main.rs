@@ -6,5 +6,6 @@ mod acquire;
 mod follow;
 mod keep;
 mod reach;
+mod relay;
 mod scene;
 mod server;

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use tweed_overlay::store::etcd::{Etcd, Options};
 use tweed_overlay::store::{LeaseStore, StoreError};
 
+use super::relay::Relay;
 use super::scene::*;
 use super::server::{PREFIX, Server, free_port, make_certificates};
 
@@ -270,35 +271,6 @@ async fn a_follower_moves_to_the_endpoint_that_is_left() {
         .await;
 }
 
-/// Forwards connections, until it is cut.
-struct Relay {
-    url: String,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Relay {
-    async fn start(target: &str) -> Self {
-        let target = target.replace("http://", "");
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let task = tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
-            loop {
-                let (mut near, _) = listener.accept().await.unwrap();
-                let mut far = tokio::net::TcpStream::connect(&target).await.unwrap();
-                connections.spawn(async move {
-                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-                });
-            }
-        });
-        Self { url, task }
-    }
-
-    fn cut(self) {
-        self.task.abort();
-    }
-}
-
 #[tokio::test]
 async fn a_prefix_without_leading_slash_works_as_in_flannel() {
     let server = Server::start().await;
@@ -314,4 +286,13 @@ async fn a_prefix_without_leading_slash_works_as_in_flannel() {
         .await
         .unwrap();
     assert_eq!(found.kvs().len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_died_unnoticed_costs_no_error() {
+    let mut server = Server::start().await;
+    let store = server.store();
+    store.list().await.unwrap();
+    server.restart().await;
+    store.list().await.unwrap();
 }

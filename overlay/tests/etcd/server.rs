@@ -151,13 +151,15 @@ impl Drop for Server {
     }
 }
 
-/// A port on which nobody listens.
+/// A port on which nobody listens, outside the range from which the kernel takes ports for outgoing connections: those
+/// could take it while the server is down.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    loop {
+        let port = fastrand::u16(10_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// An authority, a server certificate for 127.0.0.1 and a client certificate, made by openssl: `ca.pem`, `server.pem`,

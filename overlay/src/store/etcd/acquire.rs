@@ -65,9 +65,11 @@ impl Taker<'_> {
     /// One try on what was listed; `None` if the world has moved on since.
     async fn attempt(&mut self, listing: &Listing) -> Result<Option<(Lease, Tenure)>, StoreError> {
         // An earlier try may have succeeded though its answer got lost.
-        let by_us =
-            |entry: &&Entry| Some(entry.id) == self.granted && entry.value == self.value.as_bytes();
-        if let Some(entry) = listing.entries.values().find(by_us) {
+        if let Some(entry) = listing.entries.values().find(|entry| self.made(entry)) {
+            if claim::is_overruled(&entry.lease, &listing.leases()) {
+                self.store.withdraw(&entry.lease.key, entry.id).await?;
+                return Ok(None);
+            }
             return Ok(Some(self.held(&entry.lease, entry.id)));
         }
         let unreadable: Vec<_> = listing.unreadable.keys().copied().collect();
@@ -85,6 +87,10 @@ impl Taker<'_> {
             return self.reuse(listing, &survey, &entry, *claim).await;
         }
         self.create(listing, &survey).await
+    }
+
+    fn made(&self, entry: &Entry) -> bool {
+        Some(entry.id) == self.granted && entry.value == self.value.as_bytes()
     }
 
     /// Asks the holder of an entry whether it lives. Answers the revision of the question if nobody did.

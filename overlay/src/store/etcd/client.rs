@@ -81,10 +81,13 @@ impl Cluster {
         F: Future<Output = Result<T, EtcdError>>,
     {
         let attempt = async {
-            let client = self.client(index).await?;
-            request(client)
-                .await
-                .map_err(|error| self.failed(index, what, &error))
+            let known = self.lock()[index].is_some();
+            let result = self.send(index, what, &request).await;
+            // A connection from before may have died unnoticed. That says nothing about the endpoint.
+            if known && matches!(result, Err(StoreError::Unavailable(_))) {
+                return self.send(index, what, &request).await;
+            }
+            result
         };
         match tokio::time::timeout(self.options.timeout, attempt).await {
             Ok(result) => result,
@@ -97,6 +100,21 @@ impl Cluster {
                 )))
             }
         }
+    }
+
+    async fn send<T, F>(
+        &self,
+        index: usize,
+        what: &str,
+        request: impl Fn(Client) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, EtcdError>>,
+    {
+        let client = self.client(index).await?;
+        request(client)
+            .await
+            .map_err(|error| self.failed(index, what, &error))
     }
 
     /// The endpoint that answered last. Its streams have no deadline; pings tell when it is gone.

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use etcd_client::{
-    Client, Compare, CompareOp, DeleteOptions, Error, GetOptions, KeyValue, LeaseGrantOptions,
-    PutOptions, Txn, TxnOp, TxnResponse,
+    Client, Compare, CompareOp, Error, GetOptions, KeyValue, LeaseGrantOptions, PutOptions, Txn,
+    TxnOp, TxnResponse,
 };
 
 use super::Etcd;
@@ -61,7 +61,7 @@ impl Etcd {
             .flat_map(|mut get| get.take_kvs())
             .any(|pair| self.came_first(&pair, key, revision));
         if first {
-            self.withdraw(&name, id).await?;
+            self.withdraw(key, id).await?;
             return Ok(Created::Overtaken);
         }
         Ok(Created::Yes(revision))
@@ -88,9 +88,10 @@ impl Etcd {
     }
 
     /// Takes back a key that this process has just created.
-    async fn withdraw(&self, name: &str, id: i64) -> Result<(), StoreError> {
-        let ours = vec![Compare::lease(name, CompareOp::Equal, id)];
-        let delete = vec![TxnOp::delete(name, None::<DeleteOptions>)];
+    pub(super) async fn withdraw(&self, key: &SubnetKey, id: i64) -> Result<(), StoreError> {
+        let name = self.keys.subnet(key);
+        let ours = vec![Compare::lease(name.clone(), CompareOp::Equal, id)];
+        let delete = vec![TxnOp::delete(name, None)];
         self.transact("withdraw a lease", ours, delete)
             .await
             .map(drop)

@@ -134,34 +134,38 @@ impl Listing {
     }
 }
 
-/// Carries a snapshot on by one event.
-pub(super) fn apply(snapshot: &mut ClusterSnapshot, keys: &EtcdKeys, event: &Event) {
+/// Carries a snapshot on by one event. False if nothing that it says is news.
+pub(super) fn apply(snapshot: &mut ClusterSnapshot, keys: &EtcdKeys, event: &Event) -> bool {
     let Some(pair) = event.kv() else {
-        return;
+        return false;
     };
     let put = event.event_type() == EventType::Put;
     if pair.key() == keys.config().as_bytes() {
-        snapshot.config = put.then(|| text(pair.value()));
-        return;
+        let config = put.then(|| text(pair.value()));
+        let news = snapshot.config != config;
+        snapshot.config = config;
+        return news;
     }
     let Some(parsed) = keys.parse_subnet(pair.key()) else {
-        return;
+        return false;
     };
     let name = text(pair.key());
-    snapshot.broken.remove(&name);
-    if let Ok(key) = parsed {
-        snapshot.leases.remove(&key);
-    }
-    if put {
-        match parsed.and_then(|key| entry(key, pair)) {
-            Ok(entry) => {
-                snapshot.leases.insert(entry.lease.key, entry.lease);
-            }
-            Err(error) => {
-                snapshot.broken.insert(name, error.to_string());
-            }
-        }
-    }
+    let subnet = parsed.as_ref().ok().copied();
+    let (lease, reason) = match parsed.and_then(|key| entry(key, pair)) {
+        _ if !put => (None, None),
+        Ok(entry) => (Some(entry.lease), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let old_lease = match (subnet, lease.clone()) {
+        (Some(key), Some(lease)) => snapshot.leases.insert(key, lease),
+        (Some(key), None) => snapshot.leases.remove(&key),
+        (None, _) => None,
+    };
+    let old_reason = match reason.clone() {
+        Some(reason) => snapshot.broken.insert(name, reason),
+        None => snapshot.broken.remove(&name),
+    };
+    old_lease != lease || old_reason != reason
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -46,6 +46,7 @@ async fn follow_once(
         out,
         snapshot: ClusterSnapshot::default(),
         revision: 0,
+        news: false,
     };
     view.replace(listing);
     let member = store.cluster.member().await?;
@@ -112,12 +113,15 @@ struct View<'a> {
     snapshot: ClusterSnapshot,
     /// Changes up to here are in the snapshot. A list overtakes the events that are still on their way.
     revision: i64,
+    /// The snapshot says something that others have not been shown.
+    news: bool,
 }
 
 impl View<'_> {
     fn replace(&mut self, listing: Listing) {
         self.revision = listing.revision;
         self.snapshot = listing.into_snapshot(self.store.next_listing());
+        self.news = true;
         self.publish();
     }
 
@@ -127,18 +131,14 @@ impl View<'_> {
                 .kv()
                 .is_some_and(|pair| pair.mod_revision() > self.revision)
             {
-                listing::apply(&mut self.snapshot, &self.store.keys, event);
+                self.news |= listing::apply(&mut self.snapshot, &self.store.keys, event);
             }
         }
     }
 
-    fn publish(&self) {
-        self.out.send_if_modified(|current| {
-            let differs = **current != self.snapshot;
-            if differs {
-                *current = Arc::new(self.snapshot.clone());
-            }
-            differs
-        });
+    fn publish(&mut self) {
+        if std::mem::take(&mut self.news) {
+            self.out.send_replace(Arc::new(self.snapshot.clone()));
+        }
     }
 }
