@@ -7,13 +7,10 @@ mod read;
 use std::collections::BTreeMap;
 use std::io;
 
-use netlink_packet_core::DefaultNla;
-use netlink_packet_netfilter::nftables::{ExpressionAttribute, Expressions, ListAttribute};
-
 pub use attachment::{masquerade, masqueraded, owners, remove_owner};
 pub use foreign::{apply_foreign, legacy_tables, observe_foreign};
 
-use self::read::{INET, attribute_bytes};
+use self::read::{INET, attribute};
 use super::KernelError;
 use crate::firewall::render::{Message, describe};
 use crate::firewall::{Change, ForeignForward, INPUT_CHAIN, SetState, TableState, change_messages};
@@ -148,41 +145,26 @@ pub fn dropped(socket: &mut Netfilter, table: &str) -> Result<Option<Count>, Ker
     if chain.is_none() {
         return Ok(None);
     }
-    let rules = read::rules(socket, INET, table, INPUT_CHAIN).map_err(kernel_error)?;
-    let counts = rules
-        .iter()
-        .filter(|rule| rule.fingerprint() != 0)
-        .flat_map(|rule| rule.expressions())
-        .filter_map(counter);
+    let rules = read::rules(socket, INET, table, Some(INPUT_CHAIN), None).map_err(kernel_error)?;
+    let ours = rules.iter().filter(|rule| rule.fingerprint() != 0);
+    let counts = ours.filter_map(|rule| count(rule.expression("counter")?));
     Ok(Some(counts.fold(Count::default(), |sum, count| Count {
         packets: sum.packets + count.packets,
         bytes: sum.bytes + count.bytes,
     })))
 }
 
-fn counter(expression: &ListAttribute<ExpressionAttribute>) -> Option<Count> {
+fn count(counter: &[u8]) -> Option<Count> {
     const BYTES: u16 = 1;
     const PACKETS: u16 = 2;
-    let ListAttribute::Element(attributes) = expression else {
-        return None;
+    let number = |kind| {
+        let bytes = attribute(counter, kind)?;
+        Some(u64::from_be_bytes(bytes.try_into().ok()?))
     };
-    let values = attributes.iter().find_map(|attribute| match attribute {
-        ExpressionAttribute::Data(Expressions::Other {
-            expression_type,
-            attributes,
-        }) if expression_type == "counter" => Some(attributes),
-        _ => None,
-    })?;
-    let number = |kind| number(values, kind);
     Some(Count {
         packets: number(PACKETS)?,
         bytes: number(BYTES)?,
     })
-}
-
-fn number(attributes: &[DefaultNla], kind: u16) -> Option<u64> {
-    let bytes = attribute_bytes(attributes, kind)?;
-    Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }
 
 /// Sends one transaction. With a generation it fails with [`lost_race`] if anything has changed since that one.

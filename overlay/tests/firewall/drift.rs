@@ -185,6 +185,10 @@ fn ten_thousand_peers_go_in_and_out_in_one_transaction_each() {
         let change = diff(&many, have.as_ref());
         assert!(matches!(change, Some(Change::Elements { .. })));
         converge(&mut socket, &many);
+        // 50 ms; a reader that costs the square of the elements took 20 s.
+        let start = std::time::Instant::now();
+        firewall::observe(&mut socket, "tweed").unwrap();
+        assert!(start.elapsed().as_secs() < 3, "{:?}", start.elapsed());
     });
 }
 

@@ -11,9 +11,8 @@ use std::io;
 
 use ipnet::IpNet;
 use netlink_packet_netfilter::NetfilterProtoFamily;
-use netlink_packet_netfilter::nftables::{ExpressionAttribute, Expressions, ListAttribute};
 
-use super::read::{self, RuleReading, attribute_bytes};
+use super::read::{self, RuleReading, attribute};
 use super::{kernel_error, persist};
 use crate::firewall::render::{Message, accept_net, del_rule, rule_message};
 use crate::firewall::ruleset::Side;
@@ -51,7 +50,7 @@ fn observe_family(
     let Some(drops) = read::drops_by_default(socket, proto(family), TABLE, CHAIN)? else {
         return Ok(None);
     };
-    let rules = match read::rules(socket, proto(family), TABLE, CHAIN) {
+    let rules = match read::rules(socket, proto(family), TABLE, Some(CHAIN), None) {
         Err(error) if error.is_not_found() => return Ok(None),
         rules => rules?,
     };
@@ -76,8 +75,8 @@ pub fn apply_foreign(
             if chain.is_none() {
                 return Ok(None);
             }
-            let (table, chain) = (TABLE, Some(CHAIN));
-            let rules = read::rules_at(socket, proto(family), table, chain, Some(generation))?;
+            let now = Some(generation);
+            let rules = read::rules(socket, proto(family), TABLE, Some(CHAIN), now)?;
             let messages = changes(owner, family, wanted, &ours(owner, &rules));
             Ok((!messages.is_empty()).then_some((messages, generation)))
         })
@@ -90,35 +89,23 @@ type OurRule = (Side, IpNet, u64);
 
 fn ours(owner: &str, rules: &[RuleReading]) -> Vec<OurRule> {
     let ours = |rule: &RuleReading| {
-        let text = rule.comment().map(str::to_owned).or_else(|| {
-            let comments = rule.expressions().iter().filter_map(comment_match);
-            comments.into_iter().next()
-        })?;
-        let (side, net) = parse_comment(owner, &text)?;
+        let comment = rule.comment().map(str::to_owned);
+        let comment = comment.or_else(|| comment_match(rule))?;
+        let (side, net) = parse_comment(owner, &comment)?;
         Some((side, net, rule.handle))
     };
     rules.iter().filter_map(ours).collect()
 }
 
 /// The text of iptables' `-m comment`: an expression `match` named `comment`, whose data is the text in 256 bytes.
-fn comment_match(expression: &ListAttribute<ExpressionAttribute>) -> Option<String> {
+fn comment_match(rule: &RuleReading) -> Option<String> {
     const NAME: u16 = 1;
     const INFO: u16 = 3;
-    let ListAttribute::Element(attributes) = expression else {
-        return None;
-    };
-    let data = attributes.iter().find_map(|attribute| match attribute {
-        ExpressionAttribute::Data(Expressions::Other {
-            expression_type,
-            attributes,
-        }) if expression_type == "match" => Some(attributes),
-        _ => None,
-    })?;
-    if !attribute_bytes(data, NAME)?.starts_with(b"comment\0") {
+    let data = rule.expression("match")?;
+    if !attribute(data, NAME)?.starts_with(b"comment\0") {
         return None;
     }
-    let info = attribute_bytes(data, INFO)?;
-    let text = info.split(|byte| *byte == 0).next()?;
+    let text = attribute(data, INFO)?.split(|byte| *byte == 0).next()?;
     String::from_utf8(text.to_vec()).ok()
 }
 

@@ -2,12 +2,12 @@
 //! packet filter, and dumps that don't belong together are made again.
 
 mod chain;
+mod raw;
 mod rule;
 mod set;
 
 use std::collections::BTreeMap;
 
-use netlink_packet_core::{DefaultNla, Nla};
 use netlink_packet_netfilter::nftables::{
     GenAttribute, GenMessage, NfTablesMessage, TableAttribute, TableFlags, TableMessage,
 };
@@ -16,9 +16,11 @@ use netlink_packet_netfilter::{
 };
 
 pub(super) use chain::drops_by_default;
-pub(super) use rule::{RuleReading, rules, rules_at};
+pub(super) use raw::attribute;
+pub(super) use rule::{RuleReading, rules};
 pub(super) use set::SetReading;
 
+use self::raw::Raw;
 use crate::firewall::ChainState;
 use crate::netlink::{Netfilter, NetlinkError, Object};
 
@@ -53,7 +55,7 @@ pub(super) fn table(
             chains: chain::chains(socket, name, generation)?,
             sets: set::sets(socket, name, generation)?,
         };
-        for rule in rules_at(socket, INET, name, None, Some(generation))? {
+        for rule in rules(socket, INET, name, None, Some(generation))? {
             if let Some(chain) = reading.chains.get_mut(&rule.chain) {
                 chain.rules.push(rule.fingerprint());
             }
@@ -148,8 +150,7 @@ fn dump<V>(
 ) -> Result<Vec<V>, NetlinkError> {
     let mut same = true;
     let found = socket.dump(what, message, |message: NetfilterMessage| {
-        // The header has room for the lower half of the number.
-        same &= generation.is_none_or(|g| message.header.res_id == (g & 0xffff) as u16);
+        same &= is_of(message.header.res_id, generation);
         match message.inner {
             NetfilterMessageInner::NfTables(inner) => pick(inner),
             _ => None,
@@ -158,10 +159,32 @@ fn dump<V>(
     if same { Ok(found) } else { Err(torn(what)) }
 }
 
-/// The value of an attribute that the message types don't name.
-pub(super) fn attribute_bytes(attributes: &[DefaultNla], kind: u16) -> Option<Vec<u8>> {
-    let attribute = attributes.iter().find(|a| a.kind() & 0x3fff == kind)?;
-    let mut bytes = vec![0; attribute.value_len()];
-    attribute.emit_value(&mut bytes);
-    Some(bytes)
+/// Dumps, and passes each message's attributes on as bytes.
+fn dump_raw(
+    socket: &mut Netfilter,
+    what: &str,
+    message: NetfilterMessage,
+    generation: Option<u32>,
+    mut each: impl FnMut(&[u8]),
+) -> Result<(), NetlinkError> {
+    let answers = socket.dump(what, Raw::Request(message), |answer| match answer {
+        Raw::Answer {
+            resource,
+            attributes,
+        } => Some((resource, attributes)),
+        Raw::Request(_) => None,
+    })?;
+    if !answers
+        .iter()
+        .all(|(resource, _)| is_of(*resource, generation))
+    {
+        return Err(torn(what));
+    }
+    answers.iter().for_each(|(_, attributes)| each(attributes));
+    Ok(())
+}
+
+/// Whether a message is of this generation; its header has room for the number's lower half.
+fn is_of(resource: u16, generation: Option<u32>) -> bool {
+    generation.is_none_or(|generation| resource == (generation & 0xffff) as u16)
 }

@@ -1,11 +1,10 @@
 //! Rules.
 
 use netlink_packet_netfilter::NetfilterProtoFamily;
-use netlink_packet_netfilter::nftables::{
-    ExpressionAttribute, ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage,
-};
+use netlink_packet_netfilter::nftables::{NfTablesMessage, RuleAttribute, RuleMessage};
 
-use super::{dump, request};
+use super::raw::{attribute, attributes, text};
+use super::{dump_raw, request};
 use crate::firewall::userdata;
 use crate::netlink::{Netfilter, NetlinkError};
 
@@ -15,7 +14,7 @@ pub(in crate::kernel::firewall) struct RuleReading {
     pub(in crate::kernel::firewall) chain: String,
     pub(in crate::kernel::firewall) handle: u64,
     userdata: Vec<u8>,
-    expressions: Vec<ListAttribute<ExpressionAttribute>>,
+    expressions: Vec<u8>,
 }
 
 impl RuleReading {
@@ -29,23 +28,18 @@ impl RuleReading {
         userdata::read_comment(&self.userdata)
     }
 
-    pub(in crate::kernel::firewall) fn expressions(&self) -> &[ListAttribute<ExpressionAttribute>] {
-        &self.expressions
+    /// The attributes of the first expression of this type.
+    pub(in crate::kernel::firewall) fn expression(&self, name: &str) -> Option<&[u8]> {
+        const NAME: u16 = 1;
+        const DATA: u16 = 2;
+        attributes(&self.expressions)
+            .find(|(_, expression)| attribute(expression, NAME).map(text).as_deref() == Some(name))
+            .and_then(|(_, expression)| attribute(expression, DATA))
     }
 }
 
-/// The rules of one chain, in order.
+/// The rules of a table or of one chain of it, chain by chain in order, all of one generation where one is given.
 pub(in crate::kernel::firewall) fn rules(
-    socket: &mut Netfilter,
-    family: NetfilterProtoFamily,
-    table: &str,
-    chain: &str,
-) -> Result<Vec<RuleReading>, NetlinkError> {
-    rules_at(socket, family, table, Some(chain), None)
-}
-
-/// The rules of a table or of one chain of it, chain by chain in order, all of one generation.
-pub(in crate::kernel::firewall) fn rules_at(
     socket: &mut Netfilter,
     family: NetfilterProtoFamily,
     table: &str,
@@ -56,26 +50,29 @@ pub(in crate::kernel::firewall) fn rules_at(
     attributes.extend(chain.map(|chain| RuleAttribute::Chain(chain.to_owned())));
     let inner = NfTablesMessage::GetRule(RuleMessage { attributes });
     let what = format!("list rules of nftables table {table}");
-    dump(
+    let mut rules = Vec::new();
+    dump_raw(
         socket,
         &what,
         request(family, inner),
         generation,
-        |message| match message {
-            NfTablesMessage::NewRule(rule) => Some(rule_reading(rule)),
-            _ => None,
-        },
-    )
+        |message| rules.push(rule_reading(message)),
+    )?;
+    Ok(rules)
 }
 
-fn rule_reading(message: RuleMessage) -> RuleReading {
+fn rule_reading(message: &[u8]) -> RuleReading {
+    const CHAIN: u16 = 2;
+    const HANDLE: u16 = 3;
+    const EXPRESSIONS: u16 = 4;
+    const USERDATA: u16 = 7;
     let mut rule = RuleReading::default();
-    for attribute in message.attributes {
-        match attribute {
-            RuleAttribute::Chain(chain) => rule.chain = chain,
-            RuleAttribute::Handle(handle) => rule.handle = handle,
-            RuleAttribute::UserData(bytes) => rule.userdata = bytes,
-            RuleAttribute::Expressions(expressions) => rule.expressions = expressions,
+    for (kind, value) in attributes(message) {
+        match kind {
+            CHAIN => rule.chain = text(value),
+            HANDLE => rule.handle = value.try_into().map_or(0, u64::from_be_bytes),
+            EXPRESSIONS => rule.expressions = value.to_vec(),
+            USERDATA => rule.userdata = value.to_vec(),
             _ => {}
         }
     }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use netlink_packet_netfilter::nftables::{
-    DataAttribute, ListAttribute, NfTablesMessage, SetAttribute, SetElementAttribute,
-    SetElementList, SetElementMessage, SetFlags, SetMessage,
+    NfTablesMessage, SetAttribute, SetElementList, SetElementMessage, SetFlags, SetMessage,
 };
 
-use super::{INET, attribute_bytes, dump, request};
+use super::raw::{attribute, attributes};
+use super::{INET, dump, dump_raw, request};
 use crate::firewall::render::types_of_number;
 use crate::firewall::ruleset::Set;
 use crate::firewall::{Element, userdata};
@@ -80,6 +80,7 @@ pub(super) fn elements(
     set: &str,
     generation: u32,
 ) -> Result<Vec<Element>, NetlinkError> {
+    const ELEMENTS: u16 = 3;
     let inner = NfTablesMessage::GetSetElement(SetElementMessage {
         attributes: vec![
             SetElementList::Table(table.to_owned()),
@@ -87,41 +88,37 @@ pub(super) fn elements(
         ],
     });
     let what = format!("list set {set} of nftables table inet {table}");
-    let lists = dump(
+    let mut elements = Vec::new();
+    dump_raw(
         socket,
         &what,
         request(INET, inner),
         Some(generation),
-        |message| match message {
-            NfTablesMessage::NewSetElement(list) => Some(list.attributes),
-            _ => None,
+        |message| {
+            let lists = attributes(message).filter(|(kind, _)| *kind == ELEMENTS);
+            let list = lists.flat_map(|(_, list)| attributes(list));
+            elements.extend(list.map(|(_, attributes)| element(attributes)));
         },
     )?;
-    let elements = lists.into_iter().flatten().filter_map(|part| match part {
-        SetElementList::Elements(elements) => Some(elements),
-        _ => None,
-    });
-    Ok(elements.flatten().filter_map(element).collect())
+    Ok(elements)
 }
 
-fn element(attribute: ListAttribute<SetElementAttribute>) -> Option<Element> {
-    const DATA_VALUE: u16 = 1;
-    let ListAttribute::Element(attributes) = attribute else {
-        return None;
-    };
+fn element(bytes: &[u8]) -> Element {
+    const KEY: u16 = 1;
+    const DATA: u16 = 2;
+    const USERDATA: u16 = 6;
+    const KEY_END: u16 = 10;
+    const VALUE: u16 = 1;
+    let data = |data| attribute(data, VALUE).map(<[u8]>::to_vec);
     let mut element = Element::default();
-    for attribute in attributes {
-        match attribute {
-            SetElementAttribute::Key(DataAttribute::Value(bytes)) => element.key = bytes,
-            SetElementAttribute::Data(DataAttribute::Value(bytes)) => element.value = Some(bytes),
-            SetElementAttribute::KeyEnd(data) => {
-                element.key_end = attribute_bytes(&data, DATA_VALUE);
-            }
-            SetElementAttribute::UserData(bytes) => {
-                element.comment = userdata::read_comment(&bytes).map(str::to_owned);
-            }
+    for (kind, value) in attributes(bytes) {
+        match kind {
+            KEY => element.key = data(value).unwrap_or_default(),
+            DATA => element.value = data(value),
+            KEY_END => element.key_end = data(value),
+            USERDATA => element.comment = userdata::read_comment(value).map(str::to_owned),
             _ => {}
         }
     }
-    Some(element)
+    element
 }
