@@ -78,7 +78,7 @@ const ATTEMPTS: u32 = 50;
 /// # Errors
 /// When the kernel refuses to say, or other programs change the packet filter without pause.
 pub fn observe(socket: &mut Netfilter, table: &str) -> Result<Option<TableState>, KernelError> {
-    let reading = read::table(socket, table, true).map_err(kernel_error)?;
+    let reading = read::table(socket, table, true)?;
     Ok(reading.map(|reading| TableState {
         chains: reading.chains,
         sets: reading
@@ -121,9 +121,9 @@ pub fn apply(socket: &mut Netfilter, change: &Change) -> Result<(), KernelError>
                 add: add.clone(),
                 remove,
             };
-            transact(socket, change_messages(&change), None).map_err(kernel_error)
+            transact(socket, change_messages(&change), None).map_err(KernelError::from)
         }
-        (_, result) => result.map_err(kernel_error),
+        (_, result) => result.map_err(KernelError::from),
     }
 }
 
@@ -141,11 +141,11 @@ pub struct Count {
 /// # Errors
 /// When the kernel refuses to say.
 pub fn dropped(socket: &mut Netfilter, table: &str) -> Result<Option<Count>, KernelError> {
-    let chain = read::drops_by_default(socket, INET, table, INPUT_CHAIN).map_err(kernel_error)?;
+    let chain = read::drops_by_default(socket, INET, table, INPUT_CHAIN)?;
     if chain.is_none() {
         return Ok(None);
     }
-    let rules = read::rules(socket, INET, table, Some(INPUT_CHAIN), None).map_err(kernel_error)?;
+    let rules = read::rules(socket, INET, table, Some(INPUT_CHAIN), None)?;
     let ours = rules.iter().filter(|rule| rule.fingerprint() != 0);
     let counts = ours.filter_map(|rule| count(rule.expression("counter")?));
     Ok(Some(counts.fold(Count::default(), |sum, count| Count {
@@ -191,13 +191,6 @@ fn lost_race(error: &NetlinkError) -> bool {
         error.errno,
         libc::ERESTART | libc::EAGAIN | libc::EEXIST | libc::EBUSY
     ) || error.is_not_found()
-}
-
-fn kernel_error(error: NetlinkError) -> KernelError {
-    KernelError {
-        source: io::Error::from(&error),
-        what: error.what,
-    }
 }
 
 /// Reads and changes again while other programs come first. `step` looks, and returns what to do: nothing ends it.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::read::{self, TableReading};
-use super::{Sets, kernel_error, persist};
+use super::{Sets, persist};
 use crate::firewall::render::{
     Message, add_elements, add_rule, chain_message, del_elements, flush_chain, set_message,
 };
@@ -46,7 +46,7 @@ pub fn masquerade(
         }
         Ok((!messages.is_empty()).then_some((messages, generation)))
     })
-    .map_err(kernel_error)
+    .map_err(KernelError::from)
 }
 
 /// Removes everything of this owner. Without the table, or without elements in it, there is nothing to do.
@@ -70,7 +70,7 @@ pub fn remove_owner(socket: &mut Netfilter, owner: &Owner) -> Result<(), KernelE
         }
         Ok((!messages.is_empty()).then_some((messages, there.generation)))
     })
-    .map_err(kernel_error)
+    .map_err(KernelError::from)
 }
 
 /// Everybody who has something in the table.
@@ -78,7 +78,7 @@ pub fn remove_owner(socket: &mut Netfilter, owner: &Owner) -> Result<(), KernelE
 /// # Errors
 /// When the kernel refuses to say.
 pub fn owners(socket: &mut Netfilter) -> Result<BTreeSet<Owner>, KernelError> {
-    let there = read::table(socket, CNI_TABLE, true).map_err(kernel_error)?;
+    let there = read::table(socket, CNI_TABLE, true)?;
     let sets = there.map(|there| there.sets).unwrap_or_default();
     let elements = sets.values().flat_map(|set| &set.elements);
     Ok(elements.filter_map(owner_of).collect())
@@ -89,7 +89,7 @@ pub fn owners(socket: &mut Netfilter) -> Result<BTreeSet<Owner>, KernelError> {
 /// # Errors
 /// When the kernel refuses to say.
 pub fn masqueraded(socket: &mut Netfilter, owner: &Owner) -> Result<BTreeSet<IpNet>, KernelError> {
-    let Some(there) = read::table(socket, CNI_TABLE, true).map_err(kernel_error)? else {
+    let Some(there) = read::table(socket, CNI_TABLE, true)? else {
         return Ok(BTreeSet::new());
     };
     if !mend(&cni_base(), Some(&there)).is_empty() {

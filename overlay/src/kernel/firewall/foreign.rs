@@ -12,8 +12,8 @@ use std::io;
 use ipnet::IpNet;
 use netlink_packet_netfilter::NetfilterProtoFamily;
 
+use super::persist;
 use super::read::{self, RuleReading, attribute};
-use super::{kernel_error, persist};
 use crate::firewall::render::{Message, accept_net, del_rule, rule_message};
 use crate::firewall::ruleset::Side;
 use crate::firewall::{ForeignForward, userdata};
@@ -35,7 +35,7 @@ pub fn observe_foreign(
 ) -> Result<BTreeMap<Family, ForeignForward>, KernelError> {
     let mut found = BTreeMap::new();
     for family in Family::BOTH {
-        if let Some(forward) = observe_family(socket, owner, family).map_err(kernel_error)? {
+        if let Some(forward) = observe_family(socket, owner, family)? {
             found.insert(family, forward);
         }
     }
@@ -81,7 +81,7 @@ pub fn apply_foreign(
             Ok((!messages.is_empty()).then_some((messages, generation)))
         })
     })
-    .map_err(kernel_error)
+    .map_err(KernelError::from)
 }
 
 /// A rule of ours: what it accepts, and its handle.
