@@ -72,15 +72,19 @@ pub fn start(log: &LogOptions) -> anyhow::Result<()> {
     let filter = EnvFilter::builder()
         .parse(&log.filter)
         .context("log level")?;
-    let stderr = std::io::stderr;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(stderr);
+        .with_writer(std::io::stderr);
     let started = match log.format {
-        LogFormat::Text => subscriber.with_ansi(stderr().is_terminal()).try_init(),
+        LogFormat::Text => subscriber.with_ansi(colours()).try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("start logging: {error}"))
+}
+
+/// Colours for people: on a terminal, unless <https://no-color.org> is asked for.
+fn colours() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
 }
 
 /// Says once at start what the options mean that may surprise.

@@ -1,7 +1,7 @@
 //! `tweedd docker-opts`: Docker's options for this node's subnet, as flannel's `mk-docker-opts.sh` writes them.
 //!
-//! Same options, same output. Different on purpose: a value of the environment keeps its blanks, and a relative path is
-//! one.
+//! Same options, same output. Different on purpose: a value of the environment keeps its blanks, a relative path is
+//! one, and nothing is written when the subnet turns out to be routed to another host.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,6 +10,9 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
+use tweed_overlay::model::Family;
+use tweed_overlay::model::subnet_env::PreviousSubnets;
+use tweed_overlay::netlink::{Netlink, RouteFilter, TABLE_MAIN};
 
 use crate::cli::DockerOptsArgs;
 use crate::files;
@@ -29,7 +32,8 @@ struct Written<'a> {
 /// Writes the file.
 ///
 /// # Errors
-/// If `subnet.env` can't be understood, or the file can't be written; nothing is written then.
+/// If `subnet.env` can't be understood, the subnet is routed to another host, or the file can't be written. What was
+/// there before stays then.
 pub fn docker_opts(args: &DockerOptsArgs) -> anyhow::Result<()> {
     let subnet_env = match std::fs::read_to_string(&args.subnet_file) {
         Ok(text) => Some(text),
@@ -41,6 +45,7 @@ pub fn docker_opts(args: &DockerOptsArgs) -> anyhow::Result<()> {
     let environment: BTreeMap<String, String> = std::env::vars().collect();
     let options = options(subnet_env.as_deref(), args, &environment)
         .with_context(|| format!("in {}", args.subnet_file.display()))?;
+    refuse_foreign_route(subnet_env.as_deref().unwrap_or_default())?;
     files::replace(&args.docker_env, render(&options).as_bytes(), 0o644)?;
     let written = Written {
         file: &args.docker_env,
@@ -100,6 +105,30 @@ fn single(
         };
     }
     Ok(options)
+}
+
+/// Refuses a subnet that the routing table sends elsewhere: Docker would give out addresses that lead to another host.
+fn refuse_foreign_route(subnet_env: &str) -> anyhow::Result<()> {
+    let subnets = PreviousSubnets::parse(subnet_env).subnets;
+    let Some(subnet) = subnets.v4 else {
+        return Ok(());
+    };
+    let filter = RouteFilter {
+        family: Family::V4,
+        table: Some(TABLE_MAIN),
+    };
+    let routes = Netlink::open()
+        .context("open a netlink socket")?
+        .routes(&filter)?;
+    let foreign = routes
+        .iter()
+        .find(|route| route.dst.trunc() == subnet && route.gateway.is_some());
+    match foreign.and_then(|route| route.gateway) {
+        Some(gateway) => bail!(
+            "the routing table sends {subnet}, the subnet of this node, to {gateway}; remove that route, or the subnet.env if it is stale"
+        ),
+        None => Ok(()),
+    }
 }
 
 fn unquoted(value: &str) -> &str {

@@ -4,7 +4,7 @@
 mod args;
 mod table;
 
-pub use args::{Flags, NetworkFlags, StoreFlags};
+pub use args::{Flags, StoreFlags};
 pub use table::*;
 
 /// What a flag takes.

@@ -1,4 +1,7 @@
+use std::process::Command as Process;
+
 use clap::Parser;
+use tweed_overlay::netns::isolated;
 
 use crate::cli::{Cli, Command};
 
@@ -125,4 +128,33 @@ fn the_file_is_replaced_whole_and_readable_for_all() {
         &std::fs::metadata(&to).expect("there").permissions(),
     );
     assert_eq!(mode & 0o777, 0o644);
+}
+
+#[test]
+fn nothing_is_written_while_the_subnet_is_routed_to_another_host() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (from, to) = (dir.path().join("subnet.env"), dir.path().join("docker.env"));
+    std::fs::write(&from, ENV).expect("written");
+    let args = args(&format!("-f {} -d {}", from.display(), to.display()));
+    let ip = |line: &str| {
+        let status = Process::new("ip").args(line.split_whitespace()).status();
+        assert!(status.expect("ip runs").success(), "ip {line}");
+    };
+    isolated(|| {
+        ip("link add near type veth peer name far");
+        ip("addr add 192.0.2.1/24 dev near");
+        ip("link set near up");
+        ip("route add 10.1.74.0/24 via 192.0.2.7");
+        let error = docker_opts(&args).expect_err("refused").to_string();
+        assert!(
+            error.contains("sends 10.1.74.0/24, the subnet of this node, to 192.0.2.7"),
+            "{error}"
+        );
+        assert!(!to.exists());
+        // Another host's subnet beside ours is as it should be.
+        ip("route del 10.1.74.0/24");
+        ip("route add 10.1.75.0/24 via 192.0.2.7");
+        docker_opts(&args).expect("written");
+        assert!(to.exists());
+    });
 }

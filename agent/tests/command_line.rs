@@ -1,0 +1,152 @@
+//! The binary from the outside: exit codes, streams, and what never shows.
+
+use std::process::{Command, Output};
+
+fn tweedd(words: &[&str], variables: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tweedd"))
+        .args(words)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .output()
+        .expect("it runs")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_wrong_command_line_is_exit_code_64_with_the_reason_on_standard_error() {
+    for (words, reason) in [
+        (&["--etcd-endpiont=x"][..], "--etcd-endpoint"),
+        (
+            &["-ip-masq=maybe"],
+            "--ip-masq: \"maybe\" is not true or false",
+        ),
+        (&["run", "--iface"], "a value is required"),
+        (&["--kube-subnet-mgr"], "there are: etcd"),
+        (&["--state-dir=/x", "version"], "the command comes first"),
+        (&["leases"], "Usage: tweedd leases"),
+        (&["leases", "list", "--store=kube"], "there are: etcd, file"),
+        (&["version", "--output=xml"], "possible values: text, json"),
+    ] {
+        let output = tweedd(words, &[]);
+        assert_eq!(
+            output.status.code(),
+            Some(64),
+            "{words:?}: {}",
+            stderr(&output)
+        );
+        assert!(
+            stderr(&output).contains(reason),
+            "{words:?}: {}",
+            stderr(&output)
+        );
+        assert_eq!(stdout(&output), "", "{words:?}");
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_exit_code_64_and_named() {
+    let output = tweedd(&[], &[("FLANNELD_HEALTHZ_PORT", "http")]);
+    assert_eq!(output.status.code(), Some(64));
+    assert_eq!(
+        stderr(&output),
+        "tweedd: environment variable FLANNELD_HEALTHZ_PORT: \"http\" is not a port from 0 (no server) to 65535\n"
+    );
+}
+
+#[test]
+fn help_and_version_go_to_standard_output_with_exit_code_0() {
+    for words in [
+        &["-help"][..],
+        &["--help"],
+        &["run", "-h"],
+        &["help", "leases"],
+    ] {
+        let output = tweedd(words, &[]);
+        assert!(output.status.success(), "{words:?}");
+        assert!(stdout(&output).contains("Usage: tweedd"), "{words:?}");
+    }
+    let version = format!("tweedd {}\n", env!("CARGO_PKG_VERSION"));
+    for words in [&["-version"][..], &["--version"], &["version"]] {
+        assert_eq!(stdout(&tweedd(words, &[])), version, "{words:?}");
+    }
+}
+
+#[test]
+fn the_help_of_the_daemon_shows_default_and_variables_of_a_flag() {
+    let text = stdout(&tweedd(&["run", "--help"], &[]));
+    assert!(
+        text.contains("[default: /run/flannel/subnet.env]"),
+        "{text}"
+    );
+    assert!(
+        text.contains("TWEED_SUBNET_FILE, FLANNELD_SUBNET_FILE"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_failure_is_exit_code_1_and_names_the_store() {
+    let words = ["config", "get", "--etcd-endpoints=http://127.0.0.1:1"];
+    let output = tweedd(&words, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("127.0.0.1:1"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_password_shows_in_no_log_at_any_level() {
+    let variables = [
+        ("TWEED_ETCD_ENDPOINTS", "http://127.0.0.1:1"),
+        ("TWEED_ETCD_USERNAME", "somebody"),
+        ("FLANNELD_ETCD_PASSWORD", "hunter2"),
+        ("TWEED_LOG_LEVEL", "trace"),
+    ];
+    let output = tweedd(&["leases", "list"], &variables);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(
+        text.contains("127.0.0.1:1") && !text.contains("hunter2"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_configuration_in_a_file_is_checked_without_any_store() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("net-conf.json");
+    let check = |text: &str| {
+        std::fs::write(&file, text).expect("written");
+        tweedd(
+            &["config", "check", "-o", "json", &file.to_string_lossy()],
+            &[],
+        )
+    };
+    let good = check(r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#);
+    assert!(good.status.success(), "{}", stderr(&good));
+    let value: serde_json::Value = serde_json::from_slice(&good.stdout).expect("JSON");
+    assert_eq!(value["pools"][0]["subnets"], 255);
+    let bad = check(r#"{"Network":"10.5.0.0/33"}"#);
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(stderr(&bad).contains("10.5.0.0/33"), "{}", stderr(&bad));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tweedd"))
+        .args(["completions", "bash"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    drop(child.stdout.take());
+    assert!(child.wait().expect("it ends").success());
+}
