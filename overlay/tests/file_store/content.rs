@@ -68,6 +68,25 @@ fn as_many_writers_as_there_are_subnets_get_one_each() {
 }
 
 #[tokio::test]
+async fn writers_and_followers_at_once_do_not_starve_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut followers: Vec<_> = (0..8).map(|_| follow(store(folder.path()))).collect();
+    let writers: Vec<_> = (1..=20)
+        .map(|n| {
+            let store = store(folder.path());
+            tokio::spawn(async move { store.acquire(&request(n)).await.unwrap() })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let expected = store(folder.path()).list().await.unwrap().leases;
+    for follower in &mut followers {
+        follower.until(|snapshot| snapshot.leases == expected).await;
+    }
+}
+
+#[tokio::test]
 async fn a_configuration_is_read_under_either_name_and_written() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());
