@@ -1,5 +1,5 @@
 //! The firewall as values: what our nftables table should hold, and how that differs from what it holds.
-//! Rendering to nfnetlink messages is in [`render`]; sending them is the kernel module's (or the plugin's) affair.
+//! Rendering to nfnetlink messages is in `render`; sending them is the kernel module's (or the plugin's) affair.
 
 mod cni;
 mod diff;

@@ -1,5 +1,5 @@
-//! A ruleset as values: what an nftables table of ours should hold, free of netlink. [`super::text`] prints it in nft's
-//! words, [`super::render`] turns it into messages, [`Ruleset::state`] condenses it to what a comparison needs.
+//! A ruleset as values: what an nftables table of ours should hold, free of netlink. `text` prints it in nft's
+//! words, `render` turns it into messages, [`Ruleset::state`] condenses it to what a comparison needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

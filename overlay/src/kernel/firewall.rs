@@ -180,6 +180,11 @@ fn transact(
             let mut error = refused.error;
             if let Some(what) = refused.index.and_then(|index| words.get(index)) {
                 error.what.clone_from(what);
+                if error.errno == libc::ENOENT && error.detail.is_none() && what.starts_with("add ")
+                {
+                    let hint = "does the kernel have all modules of nftables: nft_masq, nft_fib?";
+                    error.detail = Some(hint.to_owned());
+                }
             }
             error
         })

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tweed_overlay::firewall::{Change, Ruleset, agent_ruleset, diff, peer_set};
-use tweed_overlay::kernel::firewall;
+use tweed_overlay::firewall::{Change, ForeignForward, Ruleset, agent_ruleset, diff, peer_set};
+use tweed_overlay::kernel::{Kernel, Linux, firewall};
 use tweed_overlay::model::Family;
 use tweed_overlay::netlink::Netfilter;
+use tweed_overlay::plan::{Op, Scope};
 
 use crate::lab::{addr, converge, isolated, nft, policy, sh};
 
@@ -214,5 +215,30 @@ fn reading_stays_whole_while_others_change_the_packet_filter() {
             }
             assert!(readings > 0);
         });
+    });
+}
+
+#[test]
+fn the_reconciler_s_kernel_sees_and_mends_the_packet_filter() {
+    isolated(|| {
+        sh("iptables -P FORWARD DROP");
+        let mut kernel = Linux::open().unwrap();
+        let scope = Scope {
+            table: "tweed".to_owned(),
+            ..Scope::default()
+        };
+        let before = kernel.observe(&scope).unwrap();
+        assert_eq!(before.firewall, None);
+        let want = agent_ruleset(&policy());
+        let change = diff(&want, None).unwrap();
+        kernel.apply(&Op::Firewall(change)).unwrap();
+        let forward = ForeignForward {
+            accept: ["10.244.0.0/16".parse().unwrap()].into(),
+        };
+        let op = Op::ForeignForward(Family::V4, forward.clone());
+        kernel.apply(&op).unwrap();
+        let after = kernel.observe(&scope).unwrap();
+        assert_eq!(after.firewall, Some(want.state()));
+        assert_eq!(after.foreign_forward, [(Family::V4, forward)].into());
     });
 }

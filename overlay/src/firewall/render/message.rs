@@ -7,9 +7,7 @@ use netlink_packet_netfilter::nftables::{
     SetElementAttribute, SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute,
     TableMessage,
 };
-use netlink_packet_netfilter::{
-    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
-};
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 
 use super::expression::{ExpressionList, rule_expressions};
 use crate::firewall::fingerprint::rule_fingerprint;
@@ -308,63 +306,4 @@ fn element_attribute(element: &Element) -> ListAttribute<SetElementAttribute> {
         attributes.push(SetElementAttribute::UserData(comment));
     }
     ListAttribute::Element(attributes)
-}
-
-/// What a message does, in words, for an error text.
-pub(crate) fn describe((message, _): &Message) -> String {
-    let NetfilterMessageInner::NfTables(inner) = &message.inner else {
-        return "netfilter request".to_owned();
-    };
-    match inner {
-        NfTablesMessage::NewTable(_) => "add table".to_owned(),
-        NfTablesMessage::DeleteTable(_) => "delete table".to_owned(),
-        NfTablesMessage::NewChain(chain) => {
-            let name = chain
-                .attributes
-                .iter()
-                .find_map(|attribute| match attribute {
-                    ChainAttribute::Name(name) => Some(name.as_str()),
-                    _ => None,
-                });
-            format!("add chain {}", name.unwrap_or("?"))
-        }
-        NfTablesMessage::NewRule(rule) => format!("add rule to chain {}", rule_chain(rule)),
-        NfTablesMessage::DeleteRule(rule) => {
-            format!("delete rule from chain {}", rule_chain(rule))
-        }
-        NfTablesMessage::NewSet(set) => {
-            let name = set.attributes.iter().find_map(|attribute| match attribute {
-                SetAttribute::Name(name) => Some(name.as_str()),
-                _ => None,
-            });
-            format!("add set {}", name.unwrap_or("?"))
-        }
-        NfTablesMessage::NewSetElement(list) => format!("add elements to set {}", set_name(list)),
-        NfTablesMessage::DeleteSetElement(list) => {
-            format!("delete elements of set {}", set_name(list))
-        }
-        _ => "netfilter request".to_owned(),
-    }
-}
-
-fn rule_chain(rule: &RuleMessage) -> &str {
-    let chain = rule
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            RuleAttribute::Chain(chain) => Some(chain.as_str()),
-            _ => None,
-        });
-    chain.unwrap_or("?")
-}
-
-fn set_name(list: &SetElementMessage) -> &str {
-    let set = list
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            SetElementList::Set(set) => Some(set.as_str()),
-            _ => None,
-        });
-    set.unwrap_or("?")
 }
