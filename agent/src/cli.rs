@@ -55,6 +55,15 @@ pub enum Command {
         #[command(flatten)]
         flags: Flags,
     },
+    /// Remove from this host what the agent put there; pods lose their connections to other hosts
+    Cleanup {
+        /// What to remove
+        #[command(flatten)]
+        args: CleanupArgs,
+        /// The flags with which the agent ran
+        #[command(flatten)]
+        flags: Flags,
+    },
     /// Look at the leases of all nodes, or give one up
     #[command(subcommand)]
     Leases(LeasesCommand),
@@ -72,6 +81,20 @@ pub enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+/// `tweedd cleanup`
+#[derive(Clone, Copy, Debug, Args)]
+pub struct CleanupArgs {
+    /// Only say what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Remove the state folder too: the node forgets its lease and its MAC addresses
+    #[arg(long)]
+    pub purge: bool,
+    /// How to print
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// `tweedd leases …`

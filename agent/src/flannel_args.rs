@@ -41,8 +41,7 @@ fn daemon(words: &[String]) -> Rewritten {
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
         if word == "--" || word == "-" || !word.starts_with('-') {
-            out.ignored
-                .extend((word != "--").then(|| word.clone()).into_iter());
+            out.ignored.extend((word != "--").then(|| word.clone()));
             out.ignored.extend(rest.cloned());
             break;
         }

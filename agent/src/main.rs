@@ -1,5 +1,9 @@
 //! `tweedd`: the per-node agent of the Tweed overlay network, and its operator commands.
 //! Parse, dispatch, exit code; everything else is below.
+#![expect(
+    unreachable_pub,
+    reason = "nothing of a program is reachable from outside; here pub means: for the rest of the program"
+)]
 
 mod cli;
 mod client;

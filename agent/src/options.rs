@@ -16,7 +16,7 @@ use crate::telemetry::LogOptions;
 mod store;
 mod uplink;
 
-pub use store::{EtcdOptions, StoreOptions, TlsOptions};
+pub use store::{EtcdOptions, StoreOptions};
 pub use uplink::UplinkOptions;
 
 /// All that `tweedd run` was asked to do.

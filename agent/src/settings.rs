@@ -84,9 +84,8 @@ impl<'a> Settings<'a> {
 
     /// All values of a flag that may be repeated, without empty ones.
     pub fn list(&self, flag: &'static Flag) -> Vec<(Source, String)> {
-        let (source, values) = match self.values(flag) {
-            Some(given) => given,
-            None => return Vec::new(),
+        let Some((source, values)) = self.values(flag) else {
+            return Vec::new();
         };
         values
             .into_iter()

@@ -86,20 +86,6 @@ impl StateDir {
         self.save(LEASE, lease)
     }
 
-    /// Forgets the own lease: it was given up.
-    ///
-    /// # Errors
-    /// If the file is there and can't be removed.
-    pub fn forget_lease(&self) -> anyhow::Result<()> {
-        let path = self.dir.join(LEASE);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("remove {}", path.display()))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// The node's identity, if one was saved.
     ///
     /// # Errors
@@ -182,20 +168,6 @@ impl SavedLease {
             term: lease.term,
             config: config.to_owned(),
         }
-    }
-
-    /// The lease as it was.
-    ///
-    /// # Errors
-    /// If its value isn't one.
-    pub fn lease(&self) -> Result<Lease, wire::WireError> {
-        Ok(Lease {
-            key: self.key,
-            attrs: wire::parse_attrs(self.value.as_bytes())?,
-            node: None,
-            created: self.created,
-            term: self.term,
-        })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::options::{EtcdOptions, StoreOptions};
 #[derive(Debug)]
 pub enum Store {
     /// An etcd cluster.
-    Etcd(Etcd),
+    Etcd(Box<Etcd>),
     /// A folder.
     File(FileStore),
 }
@@ -28,9 +28,9 @@ impl Store {
     /// If certificates can't be read, or the folder can't be used.
     pub fn open(options: &StoreOptions) -> anyhow::Result<Self> {
         match options {
-            StoreOptions::Etcd(etcd) => {
-                Ok(Self::Etcd(Etcd::new(etcd.connection()).context("etcd")?))
-            }
+            StoreOptions::Etcd(etcd) => Ok(Self::Etcd(Box::new(
+                Etcd::new(etcd.connection()).context("etcd")?,
+            ))),
             StoreOptions::File { dir } => Ok(Self::File(FileStore::new(file::Options::new(dir)))),
         }
     }

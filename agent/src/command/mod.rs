@@ -9,6 +9,7 @@ use crate::settings::{self, Settings};
 use crate::store::Store;
 use crate::telemetry::{self, LogOptions};
 
+mod cleanup;
 mod config;
 mod docker_opts;
 mod install_cni;
@@ -34,6 +35,7 @@ pub fn dispatch(invocation: Invocation) -> anyhow::Result<ExitCode> {
             ..
         } => plan::confirm(&quiet(&flags)?),
         Command::Plan { output, flags, .. } => plan::plan(&quiet(&flags)?, output.output),
+        Command::Cleanup { args, flags } => cleanup::cleanup(&quiet(&flags)?, &args),
         Command::Leases(command) => done(on_leases(command)),
         Command::Config(command) => done(on_config(command)),
         Command::InstallCni(args) => done(install_cni::install_cni(&args)),

@@ -3,6 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
 use tweed_overlay::netns::isolated;
 
 use super::*;
@@ -10,7 +11,7 @@ use crate::flags::Flags;
 
 /// A process that the kernel calls `flanneld`, and that waits until its input ends.
 struct Running {
-    _dir: tempfile::TempDir,
+    _dir: TempDir,
     child: Child,
 }
 
@@ -18,8 +19,8 @@ impl Running {
     fn start(words: &[&str], variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("flanneld");
-        std::fs::write(&path, "#!/bin/sh\nread line\n").expect("written");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("executable");
+        fs::write(&path, "#!/bin/sh\nread line\n").expect("written");
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("executable");
         let mut command = Command::new(&path);
         command.args(words).envs(variables.iter().copied());
         command.stdin(Stdio::piped());

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::store::TlsOptions;
 use super::*;
 use crate::cli::{self, Command};
 use crate::telemetry::LogFormat;

@@ -78,11 +78,12 @@ async fn keep<S: LeaseStore>(
     standing: watch::Sender<Holding>,
 ) -> String {
     let mut lease = session.lease.clone();
-    while !session.confirmed {
+    let mut confirmed = session.confirmed;
+    while !confirmed {
         match store.acquire(&session.request).await {
             Ok(held) if held.key == lease.key => {
                 lease = held;
-                break;
+                confirmed = true;
             }
             Ok(held) => {
                 return format!(

@@ -272,7 +272,7 @@ fn a_pattern_is_matched_against_addresses_first_and_then_against_names() {
         "eth1 192.168.56.11"
     );
     // Not anchored, and the address of eth0 is met before the name of eth1.
-    let mut odd = host.clone();
+    let mut odd = host;
     odd.interfaces[2].name = "net15".to_owned();
     assert_eq!(chosen(&matching(&["15"]), V4, &odd), "eth0 10.0.2.15");
 }

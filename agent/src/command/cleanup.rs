@@ -1,0 +1,165 @@
+//! `tweedd cleanup`: takes back what the agent put on this host: devices, routes, entries, the nftables table and
+//! `subnet.env`. The lease stays in the store and the state folder on disk, so that the node can come back as it was.
+//!
+//! It is a pass like any other, with nothing as the wanted state.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+use tweed_overlay::kernel::Linux;
+use tweed_overlay::plan::{Desired, Op, Scope};
+use tweed_overlay::reconcile::{Outcome, Reconciler};
+
+use crate::cli::CleanupArgs;
+use crate::daemon::{self, offline};
+use crate::flanneld;
+use crate::lock::{self, Lock};
+use crate::options::Options;
+
+use super::{print, run};
+
+/// What was removed, or would be.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    dry_run: bool,
+    /// Changes of the kernel, in words.
+    changes: Vec<String>,
+    /// Changes that failed, and why.
+    failed: Vec<String>,
+    files: Vec<PathBuf>,
+    warnings: Vec<String>,
+}
+
+/// Cleans up, or says what would be done.
+///
+/// # Errors
+/// If an agent runs on the network, or a flanneld; or the kernel can't be read.
+pub fn cleanup(options: &Options, args: &CleanupArgs) -> anyhow::Result<ExitCode> {
+    let report = clean(options, args)?;
+    for warning in &report.warnings {
+        eprintln!("tweedd: {warning}");
+    }
+    print::print(args.output.output, &report, || words(&report))?;
+    Ok(match report.failed.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+fn clean(options: &Options, args: &CleanupArgs) -> anyhow::Result<Report> {
+    let mut report = Report {
+        dry_run: args.dry_run,
+        ..Report::default()
+    };
+    let want = Arc::new(Desired::nothing(scope(options, &mut report)));
+    let kernel = Linux::open().context("open netlink sockets")?;
+    let mut reconciler = Reconciler::new(kernel);
+    let files = files(options, args.purge);
+    if args.dry_run {
+        let plan = reconciler.preview(&want)?;
+        report.changes = plan.ops().map(Op::to_string).collect();
+        report.files = files.into_iter().filter(|path| path.exists()).collect();
+        return Ok(report);
+    }
+    let _lock = alone(options)?;
+    // The operator asked for it: the guard, which holds back large deletions, has its answer.
+    reconciler.confirm();
+    report.take(reconciler.full(&want, Instant::now())?);
+    for path in files {
+        if remove(&path)? {
+            report.files.push(path);
+        }
+    }
+    Ok(report)
+}
+
+/// What to look at. Without saved state little is known of the network, but marked things are found all the same.
+fn scope(options: &Options, report: &mut Report) -> Scope {
+    match run::block_on(offline::wanted(options)) {
+        Ok(want) => want.scope,
+        Err(error) => {
+            report.warnings.push(format!(
+                "what this node had is not known ({error:#}); only devices and rules that carry the name {} are removed, no routes on the uplink",
+                options.host.instance
+            ));
+            let choices = daemon::choices(options);
+            Scope {
+                alias: choices.alias(),
+                table: choices.table,
+                ..Scope::default()
+            }
+        }
+    }
+}
+
+/// Makes sure that nobody puts back what goes, or still needs it.
+fn alone(options: &Options) -> anyhow::Result<Lock> {
+    let host = &options.host;
+    if let Some(pid) = lock::held_by(&host.run_dir, &host.instance) {
+        bail!("tweedd is running (pid {pid}) and would put everything back; stop it first");
+    }
+    flanneld::check(&flanneld::find(Path::new("/proc")), options)?;
+    Lock::acquire(&host.run_dir, &host.instance)
+}
+
+fn files(options: &Options, purge: bool) -> Vec<PathBuf> {
+    let host = &options.host;
+    let mut files = vec![host.subnet_file.clone(), host.socket.clone()];
+    files.extend(purge.then(|| host.state_dir.clone()));
+    files
+}
+
+/// Removes a file, or a folder with what is in it; whether there was one.
+fn remove(path: &Path) -> anyhow::Result<bool> {
+    let removed = match path.is_dir() {
+        true => std::fs::remove_dir_all(path),
+        false => std::fs::remove_file(path),
+    };
+    match removed {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("remove {}", path.display())),
+    }
+}
+
+impl Report {
+    fn take(&mut self, outcome: Outcome) {
+        self.changes = outcome.done;
+        let failed = outcome.failed.iter();
+        self.failed = failed
+            .map(|failure| format!("{}: {}", failure.op, failure.error))
+            .collect();
+        if outcome.skipped > 0 {
+            self.failed.push(format!(
+                "{} more changes of the same devices",
+                outcome.skipped
+            ));
+        }
+    }
+}
+
+fn words(report: &Report) -> String {
+    let mut text = String::new();
+    for change in &report.changes {
+        text += &format!("{change}\n");
+    }
+    for file in &report.files {
+        text += &format!("remove {}\n", file.display());
+    }
+    for failure in &report.failed {
+        text += &format!("failed: {failure}\n");
+    }
+    match (text.is_empty(), report.dry_run) {
+        (true, _) => "nothing to do\n".to_owned(),
+        (false, true) => format!("would do:\n{text}"),
+        (false, false) => text,
+    }
+}
+
+#[cfg(test)]
+mod tests;

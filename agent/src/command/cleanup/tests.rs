@@ -1,0 +1,220 @@
+//! Against a real kernel, in a namespace of the test's own.
+
+use std::process::Command;
+
+use tempfile::TempDir;
+use tweed_overlay::model::lease::Term;
+use tweed_overlay::model::{Dual, Identity, Lease, LeaseAttrs, Mac, wire};
+use tweed_overlay::netns::isolated;
+
+use super::*;
+use crate::cli::{self, OutputArgs};
+use crate::flags::Flags;
+use crate::settings::Settings;
+use crate::state_dir::{SavedLease, StateDir};
+
+const CONFIG: &str = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;
+
+fn ip(line: &str) -> String {
+    let output = Command::new("ip").args(line.split_whitespace()).output();
+    let output = output.expect("ip runs");
+    assert!(
+        output.status.success(),
+        "ip {line}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn args(dry_run: bool, purge: bool) -> CleanupArgs {
+    CleanupArgs {
+        dry_run,
+        purge,
+        output: OutputArgs::default(),
+    }
+}
+
+/// A host whose agent has stopped: state folder, `subnet.env`, a folder as a store with one peer, and the kernel as the
+/// agent left it.
+struct Stopped {
+    dir: TempDir,
+    options: Options,
+}
+
+impl Stopped {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+        let values = [
+            ("store", "file".to_owned()),
+            ("store-dir", path("store")),
+            ("state-dir", path("state")),
+            ("run-dir", path("run")),
+            ("subnet-file", path("subnet.env")),
+            ("iface", "uplink".to_owned()),
+        ];
+        let flags = Flags(values.map(|(name, value)| (name, vec![value])).into());
+        let options = Options::read(&Settings::new(&flags, &|_| None)).expect("options");
+        Self { dir, options }
+    }
+
+    fn save_state(&self) {
+        let state = StateDir::open(&self.options.host.state_dir).expect("a state folder");
+        let lease = lease("10.5.1.0-24", "192.0.2.1", "02:00:00:00:00:01");
+        state
+            .save_lease(&SavedLease::new(&lease, CONFIG))
+            .expect("saved");
+        let identity = Identity {
+            vtep_mac: Mac([2, 0, 0, 0, 0, 1]),
+            vtep_mac_v6: Mac([2, 0, 0, 0, 0, 2]),
+        };
+        state.save_identity(&identity).expect("saved");
+        let subnets = self.dir.path().join("store/subnets");
+        std::fs::create_dir_all(&subnets).expect("made");
+        let peer = self::lease("10.5.2.0-24", "192.0.2.2", "02:00:00:00:00:03");
+        let value = wire::format_attrs(&peer.attrs);
+        std::fs::write(subnets.join("10.5.2.0-24.json"), value).expect("written");
+        std::fs::write(self.dir.path().join("store/config.json"), CONFIG).expect("written");
+        std::fs::write(&self.options.host.subnet_file, "FLANNEL_MTU=1450\n").expect("written");
+    }
+
+    /// What the agent would have programmed.
+    fn program(&self) {
+        let want = run::block_on(offline::wanted(&self.options)).expect("a wanted state");
+        let mut reconciler = Reconciler::new(Linux::open().expect("sockets"));
+        let outcome = reconciler
+            .full(&Arc::new(want), Instant::now())
+            .expect("a pass");
+        assert!(outcome.is_clean(), "{outcome:?}");
+    }
+}
+
+fn lease(key: &str, public: &str, mac: &str) -> Lease {
+    Lease {
+        key: key.parse().expect("a key"),
+        attrs: LeaseAttrs {
+            public: Dual::of_addrs([public.parse().expect("an address")]),
+            backend_type: "vxlan".to_owned(),
+            data: Dual {
+                v4: Some(serde_json::json!({ "VNI": 1, "VtepMAC": mac })),
+                v6: None,
+            },
+        },
+        node: None,
+        created: 1,
+        term: Term::Leased,
+    }
+}
+
+fn uplink() {
+    ip("link add uplink type veth peer name far");
+    ip("link set far up");
+    ip("link set uplink up");
+    ip("addr add 192.0.2.1/24 dev uplink");
+}
+
+fn tables() -> String {
+    let output = Command::new("nft")
+        .args(["list", "tables"])
+        .output()
+        .expect("nft runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn what_the_agent_left_is_removed_and_the_rest_of_the_host_stays() {
+    isolated(|| {
+        uplink();
+        let host = Stopped::new();
+        host.save_state();
+        host.program();
+        ip("link add cni0 type bridge");
+        ip("route add 198.51.100.0/24 via 192.0.2.9");
+        assert!(
+            ip("route").contains("10.5.2.0/24 via 10.5.2.0 dev flannel.1"),
+            "{}",
+            ip("route")
+        );
+        assert!(tables().contains("inet tweed"));
+
+        let planned = clean(&host.options, &args(true, false)).expect("a dry run");
+        assert!(ip("link").contains("flannel.1"));
+        assert!(host.options.host.subnet_file.exists());
+
+        let report = clean(&host.options, &args(false, false)).expect("cleaned");
+        assert_eq!(report.changes, planned.changes);
+        assert_eq!(report.failed, [""; 0]);
+        assert_eq!(report.files, [host.options.host.subnet_file.as_path()]);
+        assert!(!ip("link").contains("flannel.1"));
+        assert!(!ip("route").contains("10.5."), "{}", ip("route"));
+        assert!(!tables().contains("tweed"));
+        assert!(ip("link").contains("cni0") && ip("route").contains("198.51.100.0/24"));
+        assert!(host.options.host.state_dir.join("identity.json").exists());
+
+        let again = clean(&host.options, &args(false, true)).expect("cleaned");
+        assert_eq!(again.changes, [""; 0]);
+        assert_eq!(again.files, [host.options.host.state_dir.as_path()]);
+        assert!(!host.options.host.state_dir.exists());
+    });
+}
+
+#[test]
+fn without_saved_state_what_carries_our_name_is_removed_with_a_warning() {
+    isolated(|| {
+        uplink();
+        let host = Stopped::new();
+        host.save_state();
+        host.program();
+        std::fs::remove_dir_all(&host.options.host.state_dir).expect("removed");
+        let report = clean(&host.options, &args(false, false)).expect("cleaned");
+        assert!(
+            report.warnings[0].contains("is not known"),
+            "{:?}",
+            report.warnings
+        );
+        assert!(!ip("link").contains("flannel.1"));
+        assert!(!tables().contains("tweed"));
+    });
+}
+
+#[test]
+fn nothing_is_removed_while_an_agent_runs() {
+    isolated(|| {
+        uplink();
+        let host = Stopped::new();
+        host.save_state();
+        host.program();
+        let names = &host.options.host;
+        let _agent = Lock::acquire(&names.run_dir, &names.instance).expect("held");
+        let error = clean(&host.options, &args(false, false))
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            error.contains(&format!("pid {}", std::process::id())),
+            "{error}"
+        );
+        assert!(ip("link").contains("flannel.1"));
+        clean(&host.options, &args(true, false)).expect("a dry run disturbs nobody");
+    });
+}
+
+#[test]
+fn a_host_that_never_had_an_agent_has_nothing_to_clean() {
+    isolated(|| {
+        let host = Stopped::new();
+        let report = clean(&host.options, &args(false, true)).expect("cleaned");
+        assert_eq!((report.changes.len(), report.files.len()), (0, 0));
+        assert_eq!(words(&report), "nothing to do\n");
+    });
+}
+
+#[test]
+fn the_command_takes_the_flags_of_the_agent() {
+    let words = ["tweedd", "cleanup", "--dry-run", "-etcd-prefix=/x"];
+    let invocation = cli::read(words.map(Into::into)).expect("understood");
+    let cli::Command::Cleanup { args, flags } = invocation.command else {
+        panic!("another command");
+    };
+    assert!(args.dry_run && !args.purge);
+    assert_eq!(flags.0["etcd-prefix"], ["/x"]);
+}
