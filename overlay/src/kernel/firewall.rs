@@ -70,15 +70,16 @@ impl Firewall {
     }
 }
 
-/// How often a transaction is tried again that lost against another program's.
-const ATTEMPTS: u32 = 50;
+/// How often a transaction is tried again that lost against another program's. When a hundred plugins start at once,
+/// one may lose against each of the others; an attempt takes half a millisecond.
+const ATTEMPTS: u32 = 1000;
 
 /// What our table of this name holds. A dormant table, whose rules are switched off, counts as absent.
 ///
 /// # Errors
 /// When the kernel refuses to say, or other programs change the packet filter without pause.
 pub fn observe(socket: &mut Netfilter, table: &str) -> Result<Option<TableState>, KernelError> {
-    let reading = read::table(socket, table, true)?;
+    let (_, reading) = read::table(socket, table)?;
     Ok(reading.map(|reading| TableState {
         chains: reading.chains,
         sets: reading
@@ -198,17 +199,20 @@ fn lost_race(error: &NetlinkError) -> bool {
     ) || error.is_not_found()
 }
 
+/// What to do, and the generation that it was worked out from where it depends on nothing else having changed.
+type Step = (Vec<Message>, Option<u32>);
+
 /// Reads and changes again while other programs come first. `step` looks, and returns what to do: nothing ends it.
 fn persist(
     socket: &mut Netfilter,
-    mut step: impl FnMut(&mut Netfilter) -> Result<Option<(Vec<Message>, u32)>, NetlinkError>,
+    mut step: impl FnMut(&mut Netfilter) -> Result<Option<Step>, NetlinkError>,
 ) -> Result<(), NetlinkError> {
     let mut attempt = 0;
     loop {
         let Some((messages, generation)) = step(socket)? else {
             return Ok(());
         };
-        match transact(socket, messages, Some(generation)) {
+        match transact(socket, messages, generation) {
             Err(error) if lost_race(&error) && attempt < ATTEMPTS => attempt += 1,
             result => return result,
         }

@@ -1,6 +1,6 @@
 //! What a container's interface has in the plugins' table: elements, found again by the owner in their comment. Many
-//! plugin processes work on the table at once; each change is one transaction that fails if it came second, and is
-//! then thought over again.
+//! plugin processes work on the table at once; each change is one transaction that fails where another's has made it
+//! wrong, and is then thought over again.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -32,18 +32,19 @@ pub fn masquerade(
 ) -> Result<(), KernelError> {
     let base = cni_base();
     persist(socket, |socket| {
-        let there = read::table(socket, CNI_TABLE, true)?;
-        let generation = match &there {
-            Some(there) => there.generation,
-            None => read::consistent(socket, |_, generation| Ok(generation))?,
-        };
+        let (generation, there) = read::table(socket, CNI_TABLE)?;
         let mut messages = mend(&base, there.as_ref());
+        let mut replaces = !messages.is_empty();
         let sets = there.map(|there| there.sets).unwrap_or_default();
         for addr in addrs {
             for (set, element) in masquerade_elements(owner, *addr) {
-                messages.extend(put(&sets, set, element));
+                let put = put(&sets, set, element);
+                replaces |= put.len() > 1;
+                messages.extend(put);
             }
         }
+        // Nobody can come in the way of an addition: without a generation, plugins don't make each other start over.
+        let generation = replaces.then_some(generation);
         Ok((!messages.is_empty()).then_some((messages, generation)))
     })
     .map_err(KernelError::from)
@@ -56,7 +57,7 @@ pub fn masquerade(
 pub fn remove_owner(socket: &mut Netfilter, owner: &Owner) -> Result<(), KernelError> {
     let comment = Some(owner.to_string());
     persist(socket, |socket| {
-        let Some(there) = read::table(socket, CNI_TABLE, true)? else {
+        let (_, Some(there)) = read::table(socket, CNI_TABLE)? else {
             return Ok(None);
         };
         let mut messages = Vec::new();
@@ -68,7 +69,8 @@ pub fn remove_owner(socket: &mut Netfilter, owner: &Owner) -> Result<(), KernelE
                 .collect();
             messages.extend(del_elements(CNI_TABLE, &name, &theirs));
         }
-        Ok((!messages.is_empty()).then_some((messages, there.generation)))
+        // What has gone meanwhile fails the transaction, and is not found the next time.
+        Ok((!messages.is_empty()).then_some((messages, None)))
     })
     .map_err(KernelError::from)
 }
@@ -78,7 +80,7 @@ pub fn remove_owner(socket: &mut Netfilter, owner: &Owner) -> Result<(), KernelE
 /// # Errors
 /// When the kernel refuses to say.
 pub fn owners(socket: &mut Netfilter) -> Result<BTreeSet<Owner>, KernelError> {
-    let there = read::table(socket, CNI_TABLE, true)?;
+    let (_, there) = read::table(socket, CNI_TABLE)?;
     let sets = there.map(|there| there.sets).unwrap_or_default();
     let elements = sets.values().flat_map(|set| &set.elements);
     Ok(elements.filter_map(owner_of).collect())
@@ -89,7 +91,7 @@ pub fn owners(socket: &mut Netfilter) -> Result<BTreeSet<Owner>, KernelError> {
 /// # Errors
 /// When the kernel refuses to say.
 pub fn masqueraded(socket: &mut Netfilter, owner: &Owner) -> Result<BTreeSet<IpNet>, KernelError> {
-    let Some(there) = read::table(socket, CNI_TABLE, true)? else {
+    let (_, Some(there)) = read::table(socket, CNI_TABLE)? else {
         return Ok(BTreeSet::new());
     };
     if !mend(&cni_base(), Some(&there)).is_empty() {

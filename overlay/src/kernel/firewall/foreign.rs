@@ -78,7 +78,7 @@ pub fn apply_foreign(
             let now = Some(generation);
             let rules = read::rules(socket, proto(family), TABLE, Some(CHAIN), now)?;
             let messages = changes(owner, family, wanted, &ours(owner, &rules));
-            Ok((!messages.is_empty()).then_some((messages, generation)))
+            Ok((!messages.is_empty()).then_some((messages, now)))
         })
     })
     .map_err(KernelError::from)

@@ -28,30 +28,25 @@ use crate::netlink::{Netfilter, NetlinkError, Object};
 pub(super) const INET: NetfilterProtoFamily = NetfilterProtoFamily::Inet;
 
 /// How often dumps are repeated that another program's transaction has torn apart.
-const ATTEMPTS: u32 = 50;
+const ATTEMPTS: u32 = 1000;
 
 /// A table of family inet.
 #[derive(Debug, Default)]
 pub(super) struct TableReading {
-    /// The packet filter's generation at which this was read.
-    pub(super) generation: u32,
     pub(super) chains: BTreeMap<String, ChainState>,
     pub(super) sets: BTreeMap<String, SetReading>,
 }
 
-/// A table of ours; `None` if it isn't there or is dormant. Elements cost a dump a set: without `elements` they are
-/// left out.
+/// A table of ours; `None` if it isn't there or is dormant. And the packet filter's generation at which that was so.
 pub(super) fn table(
     socket: &mut Netfilter,
     name: &str,
-    elements: bool,
-) -> Result<Option<TableReading>, NetlinkError> {
+) -> Result<(u32, Option<TableReading>), NetlinkError> {
     consistent(socket, |socket, generation| {
         if !is_active(socket, name)? {
-            return Ok(None);
+            return Ok((generation, None));
         }
         let mut reading = TableReading {
-            generation,
             chains: chain::chains(socket, name, generation)?,
             sets: set::sets(socket, name, generation)?,
         };
@@ -60,12 +55,10 @@ pub(super) fn table(
                 chain.rules.push(rule.fingerprint());
             }
         }
-        if elements {
-            for (set, there) in &mut reading.sets {
-                there.elements = set::elements(socket, name, set, generation)?;
-            }
+        for (set, there) in &mut reading.sets {
+            there.elements = set::elements(socket, name, set, generation)?;
         }
-        Ok(Some(reading))
+        Ok((generation, Some(reading)))
     })
 }
 
