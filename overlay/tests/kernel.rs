@@ -3,6 +3,8 @@
 
 #[path = "kernel/apply.rs"]
 mod apply;
+#[path = "kernel/double.rs"]
+mod double;
 #[path = "kernel/host.rs"]
 mod host;
 #[path = "kernel/monitor.rs"]

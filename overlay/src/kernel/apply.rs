@@ -9,6 +9,12 @@ use crate::netlink::{
 };
 use crate::plan::{Link, LinkKind, NextHop, Op, Route, RouteKey};
 
+/// Number 1 in every namespace.
+const LOOPBACK: Dev<'static> = Dev {
+    index: 1,
+    name: "lo",
+};
+
 pub(super) fn apply(linux: &mut Linux, op: &Op) -> Result<(), KernelError> {
     match op {
         Op::AddLink(name, link) => add_link(linux, op, name, link),
@@ -106,13 +112,25 @@ fn add_link(linux: &mut Linux, op: &Op, name: &str, link: &Link) -> Result<(), K
             mtu: link.mtu,
         };
         match netlink.add_vxlan(name, &spec) {
-            // The name is taken, perhaps by just this; or the VNI and port are, by a device of another name.
-            Err(error) if error.is_exists() && netlink.link(name)?.is_some() => Ok(()),
+            // Either the name is taken, perhaps by just this; or the VNI and port are, under another name.
+            Err(error) if error.is_exists() => match netlink.link(name)? {
+                Some(there) if is_as(&there, &spec) => Ok(()),
+                _ => Err(error),
+            },
             result => result,
         }
     })?;
     created.ok_or_else(|| absent(&vxlan.underlay, op))?;
     set_link(linux, op, name, link)
+}
+
+/// Whether a device has the attributes that can only be had by making it anew.
+fn is_as(there: &LinkInfo, spec: &VxlanSpec) -> bool {
+    there.vxlan.as_ref().is_some_and(|vxlan| {
+        let same = (vxlan.vni, vxlan.port, vxlan.link) == (spec.vni, spec.port, spec.underlay);
+        let switches = (vxlan.learning, vxlan.gbp) == (spec.learning, spec.gbp);
+        same && switches && vxlan.local == Some(spec.local) && !vxlan.foreign
+    })
 }
 
 /// Sends what differs, in one request; nothing if nothing does.
@@ -171,8 +189,14 @@ fn put_route(linux: &mut Linux, op: &Op, key: &RouteKey, route: &Route) -> Resul
 }
 
 fn del_route(linux: &mut Linux, key: &RouteKey, route: &Route) -> Result<(), KernelError> {
-    let delete =
-        |netlink: &mut Netlink, spec: &RouteSpec<'_>| tolerate_absence(netlink.del_route(spec));
+    let delete = |netlink: &mut Netlink, spec: &RouteSpec<'_>| {
+        let mut spec = spec.clone();
+        if spec.kind == RouteKind::Blackhole && spec.dst.addr().is_ipv6() {
+            // IPv6 does not compare the type of route, but its blackholes are on the loopback device.
+            spec.dev = Some(LOOPBACK);
+        }
+        tolerate_absence(netlink.del_route(&spec))
+    };
     with_route(linux, key, route, delete).map(drop)
 }
 

@@ -1,11 +1,15 @@
-//! A kernel in memory that refuses and cascades as Linux does, for property tests of what stands above it.
+//! A kernel in memory that refuses and cascades as Linux does, for property tests of what stands above it. A test on
+//! the real kernel gives both the same operations and compares.
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::{Kernel, KernelError};
 use crate::firewall::Change;
-use crate::plan::{KernelState, Link, LinkKind, NextHop, Op, Scope};
+use crate::plan::{KernelState, Link, LinkKind, NextHop, Op, RouteKey, Scope, Vxlan};
 
 /// The kernel. Everything in `state` counts as within any scope.
 #[derive(Clone, Debug, Default)]
@@ -61,24 +65,26 @@ impl FakeKernel {
                 self.present(name)?;
                 self.state.addrs.insert((name.clone(), *net));
             }
-            Op::DelAddr(name, net) => drop(self.state.addrs.remove(&(name.clone(), *net))),
+            Op::DelAddr(name, net) => self.del_addr(name, net),
             Op::PutNeigh(key, mac) => {
-                self.up(&key.0)?;
+                self.present(&key.0)?;
                 self.state.neighs.insert(key.clone(), *mac);
             }
             Op::DelNeigh(key) => drop(self.state.neighs.remove(key)),
             Op::PutFdb(key, dst) => {
-                self.present(&key.0)?;
+                self.forwards_to(&key.0, dst)?;
                 self.state.fdb.insert(key.clone(), *dst);
             }
             Op::DelFdb(key, _) => drop(self.state.fdb.remove(key)),
             Op::PutRoute(key, route) => {
-                if let NextHop::Via { dev, .. } = &route.next_hop {
-                    self.up(dev)?;
-                }
+                self.leads(key, &route.next_hop)?;
                 self.state.routes.insert(*key, route.clone());
             }
-            Op::DelRoute(key, _) => drop(self.state.routes.remove(key)),
+            Op::DelRoute(key, route) => {
+                if self.state.routes.get(key) == Some(route) {
+                    self.state.routes.remove(key);
+                }
+            }
         }
         Ok(())
     }
@@ -94,6 +100,58 @@ impl FakeKernel {
         if down { Err(libc::ENETDOWN) } else { Ok(()) }
     }
 
+    /// A VXLAN device forwards within its own address family.
+    fn forwards_to(&self, name: &str, dst: &IpAddr) -> Result<(), i32> {
+        self.present(name)?;
+        match self.state.links.get(name).map(|link| &link.kind) {
+            Some(LinkKind::Vxlan(vxlan)) if vxlan.local.is_ipv4() == dst.is_ipv4() => Ok(()),
+            Some(LinkKind::Vxlan(_)) => Err(libc::EAFNOSUPPORT),
+            _ => Err(libc::EOPNOTSUPP),
+        }
+    }
+
+    /// A route's device must be up, and its gateway reachable over it, or said to be. What other interfaces reach
+    /// isn't known here.
+    fn leads(&self, key: &RouteKey, next_hop: &NextHop) -> Result<(), i32> {
+        let NextHop::Via {
+            gateway,
+            dev,
+            onlink,
+        } = next_hop
+        else {
+            return Ok(());
+        };
+        self.up(dev)?;
+        let Some(gateway) = gateway else {
+            return Ok(());
+        };
+        if *onlink {
+            return self.undisputed(key, gateway, dev);
+        }
+        let mut addrs = self.state.addrs.iter();
+        let reached = addrs.any(|(name, net)| name == dev && net.contains(gateway));
+        if reached || self.others.contains(dev) {
+            Ok(())
+        } else {
+            Err(libc::ENETUNREACH)
+        }
+    }
+
+    /// IPv6 refuses a gateway as onlink while a route to it (not the one to be replaced) leads elsewhere.
+    fn undisputed(&self, key: &RouteKey, gateway: &IpAddr, dev: &str) -> Result<(), i32> {
+        let covers = |other: &RouteKey| other != key && other.dst.contains(gateway);
+        let best = self
+            .state
+            .routes
+            .iter()
+            .filter(|(other, _)| gateway.is_ipv6() && covers(other))
+            .max_by_key(|(other, _)| other.dst.prefix_len());
+        match best.map(|(_, route)| &route.next_hop) {
+            Some(NextHop::Via { dev: other, .. }) if other != dev => Err(libc::EINVAL),
+            _ => Ok(()),
+        }
+    }
+
     fn sysctl_exists(&self, key: &str) -> Result<(), i32> {
         match key
             .strip_prefix("net/ipv6/conf/")
@@ -104,27 +162,53 @@ impl FakeKernel {
         }
     }
 
+    /// A device that is there already is brought into form if it is of the right kind.
     fn add_link(&mut self, name: &str, link: &Link) -> Result<(), i32> {
-        if self.present(name).is_ok() {
-            return Err(libc::EEXIST);
-        }
         let LinkKind::Vxlan(vxlan) = &link.kind else {
             return Err(libc::EOPNOTSUPP);
         };
         self.present(&vxlan.underlay)?;
+        if let Some(there) = self.state.links.get(name) {
+            let same = there.kind == link.kind;
+            return if same {
+                self.set_link(name, link)
+            } else {
+                Err(libc::EEXIST)
+            };
+        }
+        if self.others.contains(name) || self.has_tunnel(vxlan) {
+            return Err(libc::EEXIST);
+        }
         self.state.links.insert(name.to_owned(), link.clone());
         Ok(())
     }
 
-    /// Kind and its attributes stay what they were. Going down loses routes and neighbours, and keeps the FDB.
+    /// VNI and port belong to one device of a family.
+    fn has_tunnel(&self, vxlan: &Vxlan) -> bool {
+        self.state.links.values().any(|link| match &link.kind {
+            LinkKind::Vxlan(other) => {
+                (other.vni, other.port, other.local.is_ipv4())
+                    == (vxlan.vni, vxlan.port, vxlan.local.is_ipv4())
+            }
+            LinkKind::Other(_) => false,
+        })
+    }
+
+    /// Kind and its attributes stay what they were. A new Ethernet address loses the neighbours; going down loses
+    /// routes, neighbours and IPv6 addresses. Both keep the forwarding entries.
     fn set_link(&mut self, name: &str, wanted: &Link) -> Result<(), i32> {
         let link = self.state.links.get_mut(name).ok_or(libc::ENODEV)?;
+        let (new_mac, goes_down) = (link.mac != wanted.mac, link.up && !wanted.up);
         *link = Link {
             kind: link.kind.clone(),
             ..wanted.clone()
         };
-        if !link.up {
+        if new_mac || goes_down {
             self.state.neighs.retain(|(dev, _), _| dev != name);
+        }
+        if goes_down {
+            let stays = |dev: &String, net: &IpNet| dev != name || net.addr().is_ipv4();
+            self.state.addrs.retain(|(dev, net)| stays(dev, net));
             self.drop_routes(name);
         }
         Ok(())
@@ -140,6 +224,23 @@ impl FakeKernel {
             .sysctls
             .retain(|key, _| !key.contains(&format!("/{name}/")));
         self.drop_routes(name);
+    }
+
+    /// The last IPv4 address takes IPv4's routes and neighbours on its interface with it.
+    fn del_addr(&mut self, name: &str, net: &IpNet) {
+        let there = self.state.addrs.remove(&(name.to_owned(), *net));
+        let is_v4 = |(dev, other): &(String, IpNet)| dev == name && other.addr().is_ipv4();
+        if !there || net.addr().is_ipv6() || self.state.addrs.iter().any(is_v4) {
+            return;
+        }
+        let stays = |dev: &str, addr: IpAddr| dev != name || addr.is_ipv6();
+        self.state.neighs.retain(|(dev, addr), _| stays(dev, *addr));
+        self.state
+            .routes
+            .retain(|key, route| match &route.next_hop {
+                NextHop::Via { dev, .. } => stays(dev, key.dst.addr()),
+                NextHop::Blackhole => true,
+            });
     }
 
     fn drop_routes(&mut self, name: &str) {
