@@ -22,13 +22,15 @@ use super::notice;
 use crate::netlink::{Answer, Frames};
 
 /// `RTNLGRP_LINK`, `RTNLGRP_NEIGH`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_IFADDR`,
-/// `RTNLGRP_IPV6_ROUTE`. Forwarding entries come with the neighbours.
-const ROUTE_GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
+/// `RTNLGRP_IPV6_ROUTE`, `RTNLGRP_IPV4_NETCONF`, `RTNLGRP_IPV6_NETCONF`. Forwarding entries come with the neighbours.
+const ROUTE_GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
 /// `NFNLGRP_NFTABLES`.
 const NFTABLES_GROUP: u32 = 7;
-/// `RTM_NEWLINK`, `RTM_DELLINK`; `RTM_NEWNEIGH`, `RTM_DELNEIGH`.
+/// `RTM_NEWLINK` and `RTM_DELLINK`, `RTM_NEWNEIGH` and `RTM_DELNEIGH`.
 const LINK_MESSAGES: [u16; 2] = [16, 17];
 const NEIGH_MESSAGES: [u16; 2] = [28, 29];
+/// `RTM_NEWNETCONF`.
+const NEW_NETCONF: u16 = 80;
 
 /// Socket buffer in bytes: the echo of some thousand operations, each counted by the kernel as about 1 KiB.
 const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
@@ -220,6 +222,10 @@ fn route_notice(ledger: &Ledger, (header, payload): (&NetlinkHeader, &[u8]), new
         if !index.is_some_and(|index| books.links.contains_key(&u32::from_ne_bytes(index))) {
             return;
         }
+    }
+    if kind == NEW_NETCONF {
+        news.dirty |= notice::stops_forwarding(&books, payload);
+        return;
     }
     let Ok(message) = RouteNetlinkMessage::deserialize(header, payload) else {
         return;

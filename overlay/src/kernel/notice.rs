@@ -161,12 +161,38 @@ impl Books {
     }
 }
 
-/// `NFNLGRP_NFTABLES` carries messages of subsystem 10 in the upper byte of the type.
-const SUBSYSTEM_NFTABLES: u16 = 10;
-/// `NFPROTO_INET`, `NFPROTO_IPV4`, `NFPROTO_IPV6`.
-const INET: u8 = 1;
+/// `AF_INET` and `NFPROTO_IPV4`, `AF_INET6` and `NFPROTO_IPV6`.
 const IPV4: u8 = 2;
 const IPV6: u8 = 10;
+/// `NETCONFA_IFINDEX` and its value for "all interfaces", `NETCONFA_FORWARDING`.
+const INTERFACE: u16 = 1;
+const ALL_INTERFACES: i32 = -1;
+const FORWARDING: u16 = 2;
+
+/// Whether a change of interface settings (`RTM_NEWNETCONF`) switches off forwarding that we look after. Other switches
+/// are changed without a word, and found by the periodic pass.
+pub(super) fn stops_forwarding(books: &Books, payload: &[u8]) -> bool {
+    let (Some(family), Some(attributes)) = (payload.first(), payload.get(4..)) else {
+        return false;
+    };
+    let key = match *family {
+        IPV4 => "net/ipv4/ip_forward",
+        IPV6 => "net/ipv6/conf/all/forwarding",
+        _ => return false,
+    };
+    let number = |kind| {
+        let value = attribute(attributes, kind)?.try_into().ok()?;
+        Some(i32::from_ne_bytes(value))
+    };
+    books.scope.sysctls.contains(key)
+        && number(INTERFACE) == Some(ALL_INTERFACES)
+        && number(FORWARDING) == Some(0)
+}
+
+/// `NFNLGRP_NFTABLES` carries messages of subsystem 10 in the upper byte of the type.
+const SUBSYSTEM_NFTABLES: u16 = 10;
+/// `NFPROTO_INET`.
+const INET: u8 = 1;
 /// `NFT_MSG_NEWTABLE`, `NFT_MSG_DELTABLE`, `NFT_MSG_NEWCHAIN`, `NFT_MSG_DELCHAIN`, `NFT_MSG_NEWRULE`,
 /// `NFT_MSG_DELRULE`.
 const TABLES: [u16; 2] = [0, 2];
@@ -207,10 +233,14 @@ pub(super) fn concerns_firewall(books: &Books, port: u32, kind: u16, payload: &[
 }
 
 fn text(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    let value = attribute(attributes, kind)?;
+    Some(value.strip_suffix(&[0]).unwrap_or(value))
+}
+
+fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
     let attribute = NlasIterator::new(attributes)
         .filter_map(Result::ok)
         .find(|attribute| attribute.kind() == kind)?;
     let length = usize::from(attribute.length());
-    let value = attribute.into_inner().get(NLA_HEADER_SIZE..length)?;
-    Some(value.strip_suffix(&[0]).unwrap_or(value))
+    attribute.into_inner().get(NLA_HEADER_SIZE..length)
 }

@@ -68,6 +68,11 @@ impl Netlink {
         self.transport.port()
     }
 
+    /// How many dumps had to be repeated so far because the kernel marked them interrupted.
+    pub fn interrupted_dumps(&self) -> u64 {
+        self.transport.interrupted()
+    }
+
     /// Sends any request and waits for its acknowledgement. `flags` are `NLM_F_CREATE` and its like.
     ///
     /// # Errors

@@ -35,6 +35,7 @@ pub struct Transport {
     socket: Socket,
     port: u32,
     sequence: u32,
+    interrupted: u64,
     send: Vec<u8>,
     receive: Vec<u8>,
 }
@@ -58,6 +59,7 @@ impl Transport {
             socket,
             port,
             sequence: 0,
+            interrupted: 0,
             send: Vec::new(),
             receive: vec![0; DATAGRAM],
         })
@@ -66,6 +68,11 @@ impl Transport {
     /// Our port number: `nlmsg_pid` of the notifications that our own requests cause.
     pub fn port(&self) -> u32 {
         self.port
+    }
+
+    /// How many dumps had to be repeated so far because the kernel marked them interrupted.
+    pub fn interrupted(&self) -> u64 {
+        self.interrupted
     }
 
     /// Sends one request and waits for its acknowledgement.
@@ -154,7 +161,10 @@ impl Transport {
                     return Err(failure.named(object, what));
                 }
                 None if !outcome.interrupted => return Ok(()),
-                _ => restart(state),
+                _ => {
+                    self.interrupted += 1;
+                    restart(state);
+                }
             }
         }
         let text = format!("the table kept changing while it was read ({DUMP_ATTEMPTS} attempts)");

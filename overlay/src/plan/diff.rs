@@ -60,7 +60,17 @@ pub fn plan(want: &Desired, have: &KernelState) -> Plan {
                 forget_dependants(&mut have, name);
             }
             LinkChange::Add(link) => plan.puts.push(Op::AddLink(name.clone(), link.clone())),
-            LinkChange::Set(link) => plan.puts.push(Op::SetLink(name.clone(), link.clone())),
+            LinkChange::Set(link) => {
+                // A new Ethernet address makes the kernel drop the neighbours of the link, permanent ones included.
+                if have
+                    .links
+                    .get(name)
+                    .is_some_and(|there| there.mac != link.mac)
+                {
+                    have.neighs.retain(|(dev, _), _| dev != name);
+                }
+                plan.puts.push(Op::SetLink(name.clone(), link.clone()));
+            }
             LinkChange::Remove => {}
         }
     }

@@ -144,8 +144,12 @@ fn a_changed_mtu_or_mac_keeps_the_link() {
         link.mac = mac(77);
     }
     let puts = words(&plan(&want, &have).puts);
-    assert_eq!(puts.len(), 1);
     assert!(puts[0].starts_with("set link flannel.1") && puts[0].contains("mtu 1450"));
+    let neighbours = puts[1..].iter().all(|op| op.starts_with("put neigh"));
+    assert!(
+        neighbours && puts.len() == 3,
+        "a new address loses the neighbours: {puts:?}"
+    );
 }
 
 #[test]

@@ -18,7 +18,7 @@ const SILENCE: Duration = Duration::from_millis(150);
 
 fn listen(linux: &Linux) -> (Monitor, Receiver<Event>) {
     let (tell, events) = channel();
-    let monitor = Monitor::start(linux, move |event| drop(tell.send(event))).unwrap();
+    let monitor = Monitor::start(linux, move |event| tell.send(event).unwrap_or(())).unwrap();
     (monitor, events)
 }
 
@@ -245,6 +245,23 @@ fn a_change_of_the_uplink_is_reported_even_if_a_pass_sees_it_first() {
             observe(linux);
             expect(&events, Event::Uplink, "a new MTU");
         }
+    });
+}
+
+#[test]
+fn switching_off_forwarding_is_reported_and_switching_it_on_is_not() {
+    on_programmed_host(|linux, events| {
+        let forward = Op::SetSysctl("net/ipv4/ip_forward".to_owned(), "1".to_owned());
+        apply_all(linux, [&forward]);
+        assert_eq!(settle(events), []);
+        run("sysctl -qw net.ipv4.ip_forward=0");
+        expect(events, Event::Dirty, "forwarding off");
+        // Of one interface, or of a family that is not looked after.
+        apply_all(linux, [&forward]);
+        run("sysctl -qw net.ipv4.conf.eth0.forwarding=0");
+        run("sysctl -qw net.ipv6.conf.all.forwarding=1");
+        run("sysctl -qw net.ipv6.conf.all.forwarding=0");
+        assert_eq!(settle(events), []);
     });
 }
 
