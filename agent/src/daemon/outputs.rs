@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tweed_overlay::model::subnet_env::SubnetEnv;
 use tweed_overlay::model::{Dual, LocalNode, NetworkConfig, subnet};
 
@@ -51,6 +51,10 @@ impl SubnetFile {
     pub fn ensure(&self) -> Result<bool> {
         if std::fs::read(&self.path).is_ok_and(|there| there == self.text.as_bytes()) {
             return Ok(false);
+        }
+        if let Some(folder) = self.path.parent() {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("create folder {}", folder.display()))?;
         }
         files::replace(&self.path, self.text.as_bytes(), 0o644)?;
         Ok(true)

@@ -118,6 +118,8 @@ pub struct Status {
     pub kernel: KernelStatus,
     /// The file for the CNI plugin, once it is written.
     pub subnet_file: Option<String>,
+    /// Why it can't be written.
+    pub subnet_file_error: Option<String>,
     /// Whether everything is as it should be.
     pub ready: bool,
     /// Why not.
@@ -211,8 +213,12 @@ impl Status {
         if !self.kernel.programmed && reasons.is_empty() {
             reasons.push("the kernel is not programmed yet".to_owned());
         }
-        if self.subnet_file.is_none() && reasons.is_empty() {
-            reasons.push("the subnet file is not written yet".to_owned());
+        match &self.subnet_file_error {
+            Some(error) => reasons.push(format!("subnet file: {error}")),
+            None if self.subnet_file.is_none() && reasons.is_empty() => {
+                reasons.push("the subnet file is not written yet".to_owned());
+            }
+            None => {}
         }
         reasons
     }

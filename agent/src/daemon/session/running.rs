@@ -179,34 +179,24 @@ impl<'a> Running<'a> {
 
     fn write_subnet_file(&self, daemon: &Daemon) {
         let path = self.subnet_file.path().display().to_string();
-        match self.subnet_file.ensure() {
-            Ok(false) => {}
-            Ok(true) => tracing::info!(path, "subnet file written"),
-            Err(error) => {
-                let reason = format!("write {path}: {error}");
-                let new = daemon.status.update(|status| {
-                    let new = !status.kernel.failed.contains(&reason);
-                    status.subnet_file = None;
-                    if new {
-                        status.kernel.failed.push(reason.clone());
-                    }
-                    new
-                });
-                if new {
-                    tracing::error!(reason, "subnet file not written");
+        let (file, error) = match self.subnet_file.ensure() {
+            Ok(written) => {
+                if written {
+                    tracing::info!(path, "subnet file written");
                 }
-                return;
+                (Some(path), None)
             }
-        }
-        daemon.status.update(|status| {
-            if status.subnet_file.as_deref() != Some(path.as_str()) {
-                status.subnet_file = Some(path.clone());
-                status
-                    .kernel
-                    .failed
-                    .retain(|reason| !reason.starts_with("write "));
-            }
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
+        let news = daemon.status.update(|status| {
+            status.subnet_file = file;
+            let news = error.is_some() && status.subnet_file_error != error;
+            status.subnet_file_error = error.clone();
+            news
         });
+        if news {
+            tracing::error!(error, "subnet file not written");
+        }
     }
 
     /// Why a changed configuration ends the session; a broken one doesn't.
