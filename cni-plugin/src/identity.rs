@@ -27,6 +27,11 @@ pub(crate) fn host_mac(owner: &Owner) -> Mac {
     Mac::local(bytes)
 }
 
+/// The name of the bridge's end of the pair whose other end has a VLAN's gateway.
+pub(crate) fn gateway_port(name: &str) -> String {
+    format!("veth{:08x}", fold(hash(&[name, "gateway"])))
+}
+
 /// FNV-1a over the parts with their lengths, so that `["ab", "c"]` and `["a", "bc"]` differ. Stable for ever: names on
 /// disk and in the kernel are made of it.
 pub(crate) fn hash(parts: &[&str]) -> u64 {

@@ -8,7 +8,7 @@ use tweed_overlay::model::Family;
 use tweed_overlay::netlink::{LinkInfo, Netlink, RouteFilter, TABLE_MAIN};
 
 use super::config::Config;
-use super::{container, port};
+use super::{container, vlan};
 use crate::delegate::Delegate;
 use crate::sandbox;
 use crate::spec::{Call, CniError, CniResult, Context, Interface, NetConf, Route, Verb};
@@ -122,7 +122,7 @@ fn check_port(
     }
     if let Some(vlans) = &config.vlans {
         let present: BTreeSet<u16> = netlink.vlans(port.dev())?.iter().map(|v| v.vid).collect();
-        let missing = port::wanted_vlans(vlans)
+        let missing = vlan::wanted(vlans)
             .into_iter()
             .find(|vlan| !present.contains(&vlan.vid));
         if let Some(vlan) = missing {

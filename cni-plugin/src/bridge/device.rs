@@ -23,7 +23,7 @@ pub(super) fn ensure(netlink: &mut Netlink, config: &Config) -> Result<LinkInfo,
     };
     if bridge.kind != "bridge" {
         let msg = format!("{name:?} already exists but is not a bridge");
-        return Err(CniError::new(Kind::Taken, msg)
+        return Err(CniError::new(Kind::Conflict, msg)
             .details("name another bridge in the configuration, or remove that interface"));
     }
     filter_vlans(netlink, config, &bridge)?;

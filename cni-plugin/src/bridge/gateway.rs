@@ -45,109 +45,108 @@ pub(super) fn gateways(result: &CniResult) -> BTreeSet<IpNet> {
         .collect()
 }
 
-/// Gives the bridge (or the interface of its VLAN) the gateways' addresses, and lets packets pass.
-///
-/// # Errors
-/// When another address is in the way that somebody uses.
-pub(super) fn ensure(
-    netlink: &mut Netlink,
-    bridge: &LinkInfo,
-    gateways: &BTreeSet<IpNet>,
-    config: &Config,
-    conf: &NetConf,
-) -> Result<(), CniError> {
-    let present = netlink.addrs(Some(bridge.index))?;
-    for gateway in gateways {
-        if !present.iter().any(|addr| addr.net == *gateway) {
-            clear(netlink, bridge, *gateway, &present, gateways, config, conf)
-                .and_then(|()| add(netlink, bridge, *gateway))
+/// Where gateways' addresses go.
+pub(super) struct Site<'a> {
+    /// The bridge.
+    pub(super) bridge: &'a LinkInfo,
+    /// The interface that has the addresses: the bridge, or that of its VLAN.
+    pub(super) holder: &'a LinkInfo,
+    /// The plugin's configuration.
+    pub(super) config: &'a Config,
+    /// The whole configuration.
+    pub(super) conf: &'a NetConf,
+}
+
+impl Site<'_> {
+    /// Gives the holder the gateways' addresses, and lets packets pass.
+    ///
+    /// # Errors
+    /// When another address is in the way that somebody uses.
+    pub(super) fn ensure(
+        &self,
+        netlink: &mut Netlink,
+        gateways: &BTreeSet<IpNet>,
+    ) -> Result<(), CniError> {
+        let present = netlink.addrs(Some(self.holder.index))?;
+        for gateway in gateways {
+            if present.iter().any(|addr| addr.net == *gateway) {
+                continue;
+            }
+            let in_the_way = present
+                .iter()
+                .filter(|addr| !gateways.contains(&addr.net) && excludes(addr.net, *gateway));
+            self.replace(netlink, *gateway, in_the_way)
                 .context(|| "failed to set bridge addr")?;
         }
+        let families: BTreeSet<Family> = gateways.iter().map(Family::of_net).collect();
+        families.into_iter().try_for_each(sysctl::enable_forwarding)
     }
-    let families: BTreeSet<Family> = gateways.iter().map(Family::of_net).collect();
-    families.into_iter().try_for_each(sysctl::enable_forwarding)
-}
 
-fn add(netlink: &mut Netlink, bridge: &LinkInfo, gateway: IpNet) -> Result<(), CniError> {
-    // Looking for duplicates would keep the first pods without a gateway for a second or two.
-    let spec = AddrSpec {
-        net: gateway,
-        broadcast: true,
-        nodad: true,
-    };
-    match netlink.add_addr(bridge.dev(), &spec) {
-        Err(error) if !error.is_exists() => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-/// Removes addresses that can't stay beside the gateway's: any other of IPv4, overlapping ones of IPv6.
-fn clear(
-    netlink: &mut Netlink,
-    bridge: &LinkInfo,
-    gateway: IpNet,
-    present: &[AddrInfo],
-    gateways: &BTreeSet<IpNet>,
-    config: &Config,
-    conf: &NetConf,
-) -> Result<(), CniError> {
-    for addr in present {
-        let same_family = Family::of_net(&addr.net) == Family::of_net(&gateway);
-        let overlaps = addr.net.contains(&gateway.addr()) || gateway.contains(&addr.net.addr());
-        let conflicts = same_family && (gateway.addr().is_ipv4() || overlaps);
-        if !conflicts || gateways.contains(&addr.net) {
-            continue;
+    fn replace<'a>(
+        &self,
+        netlink: &mut Netlink,
+        gateway: IpNet,
+        in_the_way: impl Iterator<Item = &'a AddrInfo>,
+    ) -> Result<(), CniError> {
+        for old in in_the_way {
+            if !self.config.force_address {
+                self.judge(netlink, old, gateway)?;
+            }
+            match netlink.del_addr(self.holder.dev(), old.net) {
+                Err(error) if !error.is_not_found() => return Err(error.into()),
+                _ => {}
+            }
         }
-        if !config.force_address {
-            let ports = device::ports(netlink, bridge)?;
-            judge(bridge, addr, gateway, &ports, conf)?;
-        }
-        match netlink.del_addr(bridge.dev(), addr.net) {
-            Err(error) if !error.is_not_found() => return Err(error.into()),
-            _ => {}
+        // Looking for duplicates would keep the first pods without a gateway for a second or two.
+        let spec = AddrSpec {
+            net: gateway,
+            broadcast: true,
+            nodad: true,
+        };
+        match netlink.add_addr(self.holder.dev(), &spec) {
+            Err(error) if !error.is_exists() => Err(error.into()),
+            _ => Ok(()),
         }
     }
-    Ok(())
-}
 
-/// Whether an address is an earlier lease's gateway that no pod needs any more. What doesn't look like a gateway is an
-/// administrator's, and stays.
-fn judge(
-    bridge: &LinkInfo,
-    old: &AddrInfo,
-    gateway: IpNet,
-    ports: &[LinkInfo],
-    conf: &NetConf,
-) -> Result<(), CniError> {
-    let refuse = |why: String, fix: String| {
-        let msg = format!(
-            "{:?} already has an IP address different from {gateway}",
-            bridge.name
+    /// Whether an address is an earlier lease's gateway that no pod needs any more. What doesn't look like a gateway is
+    /// an administrator's, and stays.
+    fn judge(&self, netlink: &mut Netlink, old: &AddrInfo, gateway: IpNet) -> Result<(), CniError> {
+        let (name, old) = (&self.holder.name, old.net);
+        let refuse = |why: &str, fix: &str| {
+            let msg = format!("{name:?} already has an IP address different from {gateway}");
+            let error = CniError::new(Kind::Conflict, msg);
+            Err(error.details(format!(
+                "{why}; {fix}, set \"forceAddress\": true, or run `ip addr del {old} dev {name}`"
+            )))
+        };
+        if old.addr() != first_address(&old) {
+            let why = format!("{old} is no gateway of pods, so it is left alone");
+            return refuse(&why, "name another bridge");
+        }
+        let ports = device::ports(netlink, self.bridge)?;
+        // Containers alone don't keep the address, if it is known that none has one there.
+        let only_pods = ports.iter().all(|port| port.kind == "veth");
+        if ports.is_empty() || (only_pods && !host_local::may_have_reserved(old, self.conf)) {
+            return Ok(());
+        }
+        let why = format!(
+            "interfaces that are connected ({}) may use {old}",
+            ports.len()
         );
-        Err(CniError::new(Kind::Conflict, msg).details(format!("it has {}: {why}; {fix}", old.net)))
-    };
-    let remove = format!("ip addr del {} dev {}", old.net, bridge.name);
-    if old.net.addr() != first_address(&old.net) {
-        return refuse(
-            "that is no gateway of pods, so it is left alone".to_owned(),
-            format!("set \"forceAddress\": true, name another bridge, or `{remove}`"),
-        );
+        refuse(&why, "drain this node's pods of the old subnet")
     }
-    if ports.is_empty() || !may_be_used(old.net, ports, conf) {
-        return Ok(());
-    }
-    refuse(
-        format!("{} interfaces are connected that may use it", ports.len()),
-        format!(
-            "drain this node's pods of the old subnet, set \"forceAddress\": true, or `{remove}`"
-        ),
-    )
 }
 
-/// Unless it is known that only containers are connected and none has an address there.
-fn may_be_used(net: IpNet, ports: &[LinkInfo], conf: &NetConf) -> bool {
-    let only_pods = ports.iter().all(|port| port.kind == "veth");
-    !only_pods || host_local::may_have_reserved(net, conf)
+/// Whether an address can't stay beside a gateway's: any other of IPv4, overlapping ones of IPv6.
+fn excludes(old: IpNet, gateway: IpNet) -> bool {
+    match (old, gateway) {
+        (IpNet::V4(_), IpNet::V4(_)) => true,
+        (IpNet::V6(old), IpNet::V6(gateway)) => {
+            old.contains(&gateway.addr()) || gateway.contains(&old.addr())
+        }
+        _ => false,
+    }
 }
 
 /// The gateway that a subnet has unless somebody says otherwise.

@@ -10,10 +10,15 @@ mod device;
 mod gateway;
 mod port;
 mod teardown;
+mod vlan;
+
+use std::collections::BTreeSet;
 
 use config::Config;
+use gateway::Site;
+use ipnet::IpNet;
 use tweed_overlay::firewall::Owner;
-use tweed_overlay::netlink::{LinkInfo, Netlink};
+use tweed_overlay::netlink::{Dev, LinkInfo, Netlink};
 use tweed_overlay::netns::Netns;
 
 use crate::delegate::Delegate;
@@ -94,8 +99,15 @@ impl Job<'_> {
         let mut result = self.addresses(undo)?;
         gateway::complete(&mut result, config);
         let gateways = gateway::gateways(&result);
+        let vlan_gateway = self.vlan_gateway(netlink, &bridge, &gateways)?;
         if config.gateway {
-            gateway::ensure(netlink, &bridge, &gateways, config, self.conf)?;
+            let site = Site {
+                bridge: &bridge,
+                holder: vlan_gateway.as_ref().unwrap_or(&bridge),
+                config,
+                conf: self.conf,
+            };
+            site.ensure(netlink, &gateways)?;
         }
 
         let ifname = &self.call.attachment.ifname;
@@ -104,9 +116,8 @@ impl Job<'_> {
         let families = container::families(&result);
         let mut inside = container::enter(self.netns, ifname, &families, config)?;
         let container_end = existing(&mut inside, ifname)?;
-        let host_index = container_end.peer_index().unwrap_or_default();
-        let port = tweed_overlay::netlink::Dev {
-            index: host_index,
+        let port = Dev {
+            index: container_end.peer_index().unwrap_or_default(),
             name: &host_end,
         };
         port::configure(netlink, port, &self.owner, &bridge, config)?;
@@ -115,7 +126,23 @@ impl Job<'_> {
             port::wait_until_up(netlink, &host_end)?;
         }
         self.complete(&mut result, &bridge, host_end, &container_end);
+        result
+            .interfaces
+            .extend(vlan_gateway.iter().map(|link| interface(link, "")));
         Ok(result)
+    }
+
+    fn vlan_gateway(
+        &self,
+        netlink: &mut Netlink,
+        bridge: &LinkInfo,
+        gateways: &BTreeSet<IpNet>,
+    ) -> Result<Option<LinkInfo>, CniError> {
+        let vid = self.config.vlans.as_ref().and_then(|vlans| vlans.native);
+        match vid.filter(|_| self.config.gateway && !gateways.is_empty()) {
+            Some(vid) => vlan::gateway(netlink, bridge, vid).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// What the IPAM plugin gives. Without one there are no addresses, and the bridge is just a switch.
@@ -152,19 +179,16 @@ impl Job<'_> {
         host_end: String,
         container_end: &LinkInfo,
     ) {
-        let mac = |mac: Option<tweed_overlay::model::Mac>| mac.map(|m| m.to_string());
-        let interface = |name: String, mac: Option<String>, sandbox: String| Interface {
-            name,
-            mac: mac.unwrap_or_default(),
-            sandbox,
+        let host_end = Interface {
+            name: host_end,
+            mac: identity::host_mac(&self.owner).to_string(),
             ..Interface::default()
         };
-        let host_mac = Some(identity::host_mac(&self.owner).to_string());
-        let sandbox = self.netns.path().to_string_lossy().into_owned();
+        let sandbox = self.netns.path().to_string_lossy();
         result.interfaces = vec![
-            interface(bridge.name.clone(), mac(bridge.mac), String::new()),
-            interface(host_end, host_mac, String::new()),
-            interface(container_end.name.clone(), mac(container_end.mac), sandbox),
+            interface(bridge, ""),
+            host_end,
+            interface(container_end, &sandbox),
         ];
         for ip in &mut result.ips {
             ip.interface = Some(2);
@@ -179,4 +203,13 @@ fn existing(netlink: &mut Netlink, ifname: &str) -> Result<LinkInfo, CniError> {
     netlink
         .link(ifname)?
         .ok_or_else(|| CniError::failed(format!("{ifname} has vanished from the container")))
+}
+
+fn interface(link: &LinkInfo, sandbox: &str) -> Interface {
+    Interface {
+        name: link.name.clone(),
+        mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        sandbox: sandbox.to_owned(),
+        ..Interface::default()
+    }
 }

@@ -5,12 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tweed_overlay::firewall::Owner;
-use tweed_overlay::netlink::{
-    Dev, LinkChange, LinkInfo, Netlink, OperState, VethEnd, VethSpec, VlanEntry,
-};
+use tweed_overlay::netlink::{Dev, LinkChange, LinkInfo, Netlink, OperState, VethEnd, VethSpec};
 use tweed_overlay::netns::Netns;
 
-use super::config::{Config, Vlans};
+use super::config::Config;
+use super::vlan;
 use crate::identity;
 use crate::spec::{CniError, Context, Kind};
 
@@ -52,13 +51,20 @@ pub(super) fn create(
             Err(error) if error.is_exists() => {}
             Err(error) => return Err(CniError::from(error).context("failed to make veth pair")),
         }
-        // Which of the two names was taken? If the host's is free, it was the container's.
-        if netlink.link(&name)?.is_none() {
-            let path = netns.path().display();
-            let msg = format!("container veth name ({ifname:?}) already exists in {path}");
-            return Err(CniError::new(Kind::Taken, msg)
-                .details("another plugin or an earlier attachment made it; DEL that first"));
-        }
+        // Which of the two names was taken?
+        let leftover = match netlink.link(&name)? {
+            Some(link) if !is_ours(&link, owner) => continue,
+            host_end => host_end.is_some(),
+        };
+        let path = netns.path().display();
+        let msg = format!("container veth name ({ifname:?}) already exists in {path}");
+        let who = if leftover {
+            "this plugin"
+        } else {
+            "another plugin, or an earlier one of it,"
+        };
+        return Err(CniError::new(Kind::Taken, msg)
+            .details(format!("{who} made it; DEL that attachment first")));
     }
     let msg = format!("the {NAMES} names for the host's end of {ifname} are all taken");
     Err(CniError::new(Kind::Taken, msg))
@@ -84,43 +90,10 @@ pub(super) fn configure(
     };
     netlink.set_link(port, &change)?;
     match &config.vlans {
-        Some(vlans) => set_vlans(netlink, port, bridge, vlans)
+        Some(vlans) => vlan::set(netlink, port, bridge, vlans)
             .context(|| format!("failed to set up VLANs of {}", port.name)),
         None => Ok(()),
     }
-}
-
-fn set_vlans(
-    netlink: &mut Netlink,
-    port: Dev<'_>,
-    bridge: &LinkInfo,
-    vlans: &Vlans,
-) -> Result<(), CniError> {
-    let default = bridge.bridge.map_or(0, |info| info.default_pvid);
-    if !vlans.keep_default && default != 0 {
-        netlink.del_vlan(port, default, false)?;
-    }
-    for vlan in wanted_vlans(vlans) {
-        netlink.add_vlan(port, vlan, false)?;
-    }
-    Ok(())
-}
-
-/// A trunk without a VLAN for untagged frames puts them into VLAN 1, as bridges do.
-pub(super) fn wanted_vlans(vlans: &Vlans) -> Vec<VlanEntry> {
-    let native = vlans.native.unwrap_or(1);
-    let tagged = vlans.trunk.iter().filter(|vid| **vid != native);
-    let native = VlanEntry {
-        vid: native,
-        pvid: true,
-        untagged: true,
-    };
-    let tagged = tagged.map(|vid| VlanEntry {
-        vid: *vid,
-        pvid: false,
-        untagged: false,
-    });
-    std::iter::once(native).chain(tagged).collect()
 }
 
 /// Waits until frames pass. The kernel tells carrier changes within the call that makes them, so that the first look
@@ -154,19 +127,23 @@ pub(super) fn wait_until_up(netlink: &mut Netlink, name: &str) -> Result<(), Cni
 /// # Errors
 /// When it is there and can't be removed.
 pub(super) fn remove(netlink: &mut Netlink, owner: &Owner) -> Result<bool, CniError> {
+    let mut found = false;
     for attempt in 0..NAMES {
         let Some(link) = netlink.link(&identity::host_veth(owner, attempt))? else {
-            return Ok(false);
+            break;
         };
-        // An ADD that was killed right after the pair was made has not named the owner yet.
-        let ours = link.alias == owner.to_string()
-            || (link.alias.is_empty() && link.mac == Some(identity::host_mac(owner)));
-        if ours {
+        if is_ours(&link, owner) {
             delete(netlink, &link)?;
-            return Ok(true);
+            found = true;
         }
     }
-    Ok(false)
+    Ok(found)
+}
+
+/// An ADD that was killed right after the pair was made has not named the owner yet.
+fn is_ours(link: &LinkInfo, owner: &Owner) -> bool {
+    link.alias == owner.to_string()
+        || (link.alias.is_empty() && link.mac == Some(identity::host_mac(owner)))
 }
 
 /// Deletes an interface that may be gone.

@@ -1,12 +1,13 @@
-//! Who holds what, without reading every reservation: in `.by-id/`, a symlink `<container ID>,<interface>,<n>` to each
-//! address file. With 20,000 reservations a look-up reads two lists of names instead of 20,000 files.
+//! Who holds what, without reading every reservation: in `.by-id/`, a symlink `<container ID>,<interface>,<address>` to
+//! each address file. With 20,000 reservations a look-up reads two lists of names instead of 20,000 files.
 //!
-//! The folder is ours alone and may be deleted at any time. It can be trusted when it has as many entries as there are
-//! reservations: one that Go's plugin adds has no symlink, and one that it releases takes its symlink along, because
-//! that plugin removes whatever file in the tree reads as the owner. Every entry is verified before it is believed.
+//! The folder is ours alone and may be deleted at any time. It is trusted when it names just the addresses that are
+//! reserved. Go's plugin, which knows nothing of it, adds addresses without a symlink, and that shows; when it releases
+//! an address, it takes the symlink along, because it removes whatever file in the tree reads as the owner.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,15 @@ pub(super) struct Index {
     dir: PathBuf,
 }
 
+/// What the index says.
+#[derive(Default)]
+pub(super) struct Listing {
+    /// All addresses that it names.
+    pub(super) addrs: BTreeSet<IpAddr>,
+    /// Those of the owner that was asked for.
+    pub(super) of_owner: Vec<IpAddr>,
+}
+
 impl Index {
     /// The index of a folder, whether it exists or not.
     pub(super) fn of(network_dir: &Path) -> Self {
@@ -26,58 +36,60 @@ impl Index {
         }
     }
 
-    /// How many entries there are.
-    pub(super) fn len(&self) -> usize {
-        fs::read_dir(&self.dir).map_or(0, Iterator::count)
+    /// Reads the names of all entries.
+    pub(super) fn read(&self, owner: &Owner) -> Listing {
+        let mut listing = Listing::default();
+        let prefix = prefix(owner);
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let parts = name.to_str().and_then(|name| name.rsplit_once(','));
+            let Some((holder, addr)) = parts else {
+                continue;
+            };
+            let Ok(addr) = addr.parse() else { continue };
+            listing.addrs.insert(addr);
+            if holder == prefix {
+                listing.of_owner.push(addr);
+            }
+        }
+        listing
     }
 
-    /// What is recorded for an owner.
-    pub(super) fn get(&self, owner: &Owner) -> Vec<IpAddr> {
-        (0..).map_while(|n| target(&self.entry(owner, n))).collect()
-    }
-
-    /// Records one more address of an owner.
+    /// Records an address of an owner.
     pub(super) fn add(&self, owner: &Owner, addr: IpAddr) {
-        let free = (0..).find(|n| target(&self.entry(owner, *n)).is_none());
-        let entry = self.entry(owner, free.unwrap_or_default());
-        if link(&entry, addr).is_err() && fs::create_dir_all(&self.dir).is_ok() {
-            // Left over from an entry whose target can't be read, or the first entry of all.
-            let _ = fs::remove_file(&entry);
-            let _ = link(&entry, addr);
+        let missing = self
+            .link(owner, addr)
+            .is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        if missing && fs::create_dir(&self.dir).is_ok() {
+            let _ = self.link(owner, addr);
         }
     }
 
-    /// Forgets an owner.
-    pub(super) fn remove(&self, owner: &Owner) {
-        let _ = (0..).try_for_each(|n| fs::remove_file(self.entry(owner, n)));
+    /// Forgets an address of an owner.
+    pub(super) fn remove(&self, owner: &Owner, addr: IpAddr) {
+        let _ = fs::remove_file(self.entry(owner, addr));
     }
 
     /// Records everything afresh.
     pub(super) fn rebuild(&self, by_owner: &BTreeMap<Owner, Vec<IpAddr>>) {
         let _ = fs::remove_dir_all(&self.dir);
-        if fs::create_dir_all(&self.dir).is_err() {
-            return;
-        }
         for (owner, addrs) in by_owner {
-            for (n, addr) in addrs.iter().enumerate() {
-                let _ = link(&self.entry(owner, n), *addr);
-            }
+            addrs.iter().for_each(|addr| self.add(owner, *addr));
         }
     }
 
-    /// A comma is in neither part's alphabet. A name too long for the file system fails, and so is simply not indexed.
-    fn entry(&self, owner: &Owner, n: usize) -> PathBuf {
-        let ifname = owner.ifname.as_deref().unwrap_or_default();
-        self.dir
-            .join(format!("{},{ifname},{n}", owner.container_id))
+    /// A name too long for the file system can't be made, and then all is read each time.
+    fn link(&self, owner: &Owner, addr: IpAddr) -> io::Result<()> {
+        symlink(format!("../{addr}"), self.entry(owner, addr))
+    }
+
+    fn entry(&self, owner: &Owner, addr: IpAddr) -> PathBuf {
+        self.dir.join(format!("{},{addr}", prefix(owner)))
     }
 }
 
-fn link(entry: &Path, addr: IpAddr) -> std::io::Result<()> {
-    symlink(format!("../{addr}"), entry)
-}
-
-fn target(entry: &Path) -> Option<IpAddr> {
-    let path = fs::read_link(entry).ok()?;
-    path.file_name()?.to_str()?.parse().ok()
+/// A comma is not in the alphabet of container IDs.
+fn prefix(owner: &Owner) -> String {
+    let ifname = owner.ifname.as_deref().unwrap_or_default();
+    format!("{},{ifname}", owner.container_id)
 }

@@ -135,9 +135,10 @@ impl Store {
         owner: &Owner,
         reserved: &BTreeSet<IpAddr>,
     ) -> Result<Vec<IpAddr>, CniError> {
-        let known = self.indexed(owner);
-        if !known.is_empty() || self.index.len() == reserved.len() {
-            return Ok(known);
+        let listing = self.index.read(owner);
+        let is_theirs = |addr: &IpAddr| self.owner_of(*addr).as_ref() == Some(owner);
+        if listing.addrs == *reserved && listing.of_owner.iter().all(is_theirs) {
+            return Ok(listing.of_owner);
         }
         Ok(self.scan(reserved)?.remove(owner).unwrap_or_default())
     }
@@ -178,8 +179,8 @@ impl Store {
         }
         for addr in &held {
             self.remove(*addr)?;
+            self.index.remove(&owner, *addr);
         }
-        self.index.remove(&owner);
         Ok(held)
     }
 
@@ -192,8 +193,8 @@ impl Store {
         for (owner, addrs) in by_owner.iter().filter(|(owner, _)| !is_valid(owner)) {
             for addr in addrs {
                 self.remove(*addr)?;
+                self.index.remove(owner, *addr);
             }
-            self.index.remove(owner);
         }
         Ok(())
     }
@@ -224,12 +225,6 @@ impl Store {
         }
         self.index.rebuild(&by_owner);
         Ok(by_owner)
-    }
-
-    fn indexed(&self, owner: &Owner) -> Vec<IpAddr> {
-        let mut addrs = self.index.get(owner);
-        addrs.retain(|addr| self.owner_of(*addr).as_ref() == Some(owner));
-        addrs
     }
 
     fn remove(&self, addr: IpAddr) -> Result<(), CniError> {

@@ -1,0 +1,209 @@
+//! The contract of a plugin process.
+
+use std::fs::File;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::lab::{Pod, answer, on_host};
+
+fn conf(version: &str) -> Value {
+    json!({"cniVersion": version, "name": "net", "type": "loopback"})
+}
+
+#[test]
+fn a_plugin_called_by_hand_says_what_it_is() {
+    on_host(|host| {
+        let mut command = Command::new(host.path("bin/bridge"));
+        command.env_clear();
+        let answer = answer(command, "");
+        assert_eq!((answer.code, answer.stdout.as_str()), (0, ""));
+        assert!(
+            answer.stderr.starts_with("CNI Plugin bridge "),
+            "{answer:?}"
+        );
+        assert!(
+            answer
+                .stderr
+                .ends_with("versions supported: 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0\n")
+        );
+    });
+}
+
+#[test]
+fn version_needs_neither_environment_nor_stdin() {
+    on_host(|host| {
+        for plugin in [
+            "tweed",
+            "flannel",
+            "bridge",
+            "host-local",
+            "loopback",
+            "tweed-1.2",
+        ] {
+            let mut command = Command::new(host.path("bin").join(plugin));
+            command.env_clear().env("CNI_COMMAND", "VERSION");
+            let answer = answer(command, "not json");
+            assert_eq!(answer.code, 0);
+            assert_eq!(
+                answer.stdout,
+                "{\"cniVersion\":\"1.1.0\",\"supportedVersions\":[\"0.1.0\",\"0.2.0\",\"0.3.0\",\
+                 \"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}\n"
+            );
+        }
+    });
+}
+
+#[test]
+fn an_error_is_one_document_in_the_version_of_the_configuration() {
+    on_host(|host| {
+        let pod = Pod::new();
+        for version in ["0.3.1", "1.0.0"] {
+            let call = host.call("host-local", conf(version), &pod);
+            let answer = call.run("ADD");
+            assert_eq!(answer.code, 1);
+            let error: Value = serde_json::from_str(&answer.stdout).unwrap();
+            assert_eq!(error["cniVersion"], version);
+            assert_eq!(error["code"], 7);
+            assert_eq!(error["msg"], "IPAM config missing 'ipam' key");
+            assert_eq!(answer.stderr, "");
+        }
+    });
+}
+
+#[test]
+fn what_is_wrong_is_found_in_order_and_before_anything_is_done() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let call = host.call("loopback", conf("1.0.0"), &pod);
+        for (call, verb, code, text) in [
+            (call.clone(), "FROB", 4, "unknown CNI_COMMAND: FROB"),
+            (
+                call.container_id(""),
+                "ADD",
+                4,
+                "required env variables [CNI_CONTAINERID] missing",
+            ),
+            (
+                call.container_id("a/b"),
+                "ADD",
+                4,
+                "invalid characters in containerID; a/b",
+            ),
+            (
+                call.ifname("a:b"),
+                "ADD",
+                4,
+                "interface name contains / or : or whitespace",
+            ),
+            (
+                call.path("").netns(""),
+                "ADD",
+                4,
+                "[CNI_NETNS,CNI_PATH] missing",
+            ),
+            (
+                call.set("cniVersion", "9.9.9"),
+                "ADD",
+                1,
+                "config is \"9.9.9\", plugin supports",
+            ),
+            (call.set("name", ""), "ADD", 7, "missing network name"),
+            (
+                call.set("name", "a b"),
+                "ADD",
+                7,
+                "invalid characters found in network name; a b",
+            ),
+            (
+                call.set("cniVersion", 3),
+                "ADD",
+                6,
+                "cniVersion: invalid type",
+            ),
+            (
+                call.set("cniVersion", "0.3.1"),
+                "CHECK",
+                1,
+                "does not allow CHECK",
+            ),
+            (call.clone(), "GC", 1, "config version does not allow GC"),
+            (
+                call.clone(),
+                "STATUS",
+                1,
+                "config version does not allow STATUS",
+            ),
+        ] {
+            let (is, error) = call.fails(verb);
+            assert!(error.contains(text), "{verb}: {error}");
+            assert_eq!(is, code, "{error}");
+        }
+        assert!(pod.sh("ip link show lo").contains("state DOWN"));
+    });
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_an_error_of_input() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let mut command = host.call("loopback", conf("1.0.0"), &pod).command("ADD");
+        let folder = File::open("/").unwrap();
+        let output = command.stdin(folder).output().unwrap();
+        let error: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(error["code"], 5);
+        assert_eq!(error["msg"], "error reading from stdin: is a directory");
+    });
+}
+
+#[test]
+fn the_hosts_own_namespace_is_refused_before_anything_is_done() {
+    on_host(|host| {
+        let pod = Pod::new();
+        // The plugin must be inside for its own namespace to be the container's.
+        let inside = |verb: &str, allow: &str| {
+            let call = host.call("bridge", host.bridge_conf("1.0.0", &["10.0.0.0/24"]), &pod);
+            let plugin = call.command(verb);
+            let mut command = Command::new("ip");
+            command
+                .args(["netns", "exec", pod.name()])
+                .arg(plugin.get_program());
+            for (key, value) in plugin.get_envs() {
+                command.env(key, value.unwrap_or_default());
+            }
+            command.env("CNI_NETNS_OVERRIDE", allow);
+            answer(command, &call.conf().to_string())
+        };
+        for verb in ["ADD", "DEL", "CHECK"] {
+            let (code, text) = inside(verb, "").error();
+            assert_eq!(code, 8, "{text}");
+            assert!(
+                text.starts_with("plugin's netns and netns from CNI_NETNS should not be the same")
+            );
+        }
+        assert!(pod.links().is_empty(), "no bridge was made");
+        assert!(host.reservations("net").is_empty());
+        assert_eq!(inside("DEL", "TRUE").code, 0);
+    });
+}
+
+#[test]
+fn the_name_of_the_program_goes_before_the_type() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": "bridge"});
+        host.call("loopback", conf.clone(), &pod).add();
+        assert!(pod.sh("ip link show lo").contains("UP"));
+        assert!(host.links().is_empty(), "no bridge");
+
+        let other = host.call("tweed-1.2", conf, &pod);
+        other.set("type", "loopback").ok("DEL");
+        assert!(pod.sh("ip link show lo").contains("state DOWN"));
+        let (code, text) = other.set("type", "dhcp").fails("ADD");
+        assert_eq!(code, 7);
+        assert!(
+            text.contains("it has tweed, flannel, bridge, host-local, loopback"),
+            "{text}"
+        );
+    });
+}
