@@ -8,8 +8,9 @@ use tweed_overlay::model::Family;
 use tweed_overlay::netlink::{LinkInfo, Netlink, RouteFilter, TABLE_MAIN};
 
 use super::config::Config;
-use super::{container, vlan};
+use super::{container, masquerade, vlan};
 use crate::delegate::Delegate;
+use crate::identity;
 use crate::sandbox;
 use crate::spec::{Call, CniError, CniResult, Context, Interface, NetConf, Route, Verb};
 
@@ -39,7 +40,13 @@ pub(super) fn check(call: &Call, conf: &NetConf) -> Result<(), CniError> {
     let bridge = check_bridge(&mut host, &prev, &config)?;
     check_port(&mut host, &prev, &container_end, &bridge, &config)?;
     check_addresses(&mut inside, &container_end, &prev)?;
-    check_routes(&mut inside, &container_end, &prev)
+    check_routes(&mut inside, &container_end, &prev)?;
+    if config.ip_masq {
+        let owner = identity::owner(&conf.name, &call.attachment);
+        let addrs: Vec<IpNet> = prev.addresses_of(ifname).map(|ip| ip.address).collect();
+        masquerade::check(&owner, &addrs)?;
+    }
+    Ok(())
 }
 
 fn check_container_end(netlink: &mut Netlink, entry: &Interface) -> Result<LinkInfo, CniError> {

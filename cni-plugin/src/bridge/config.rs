@@ -1,7 +1,10 @@
 //! The keys of `bridge`. Pure.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use serde_json::Value;
+use tweed_overlay::firewall::record::RECORDS_DIR;
 use tweed_overlay::model::Mac;
 
 use crate::spec::args::Args;
@@ -46,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) mac: Option<Mac>,
     /// Name servers, in place of those of the IPAM plugin.
     pub(crate) dns: Option<Dns>,
+    /// Where it is written down what an attachment has in the packet filter.
+    pub(crate) state_dir: PathBuf,
 }
 
 /// VLANs of a bridge port.
@@ -145,8 +150,24 @@ impl Config {
             accept_ra: keys.accept_ra,
             mac: mac(conf, args)?,
             dns: Some(keys.dns).filter(|dns| !dns.is_empty()),
+            state_dir: state_dir(conf),
         })
     }
+}
+
+/// The folder of records in a configuration that may otherwise be broken.
+pub(super) fn state_dir(conf: &NetConf) -> PathBuf {
+    let dir = json::get(&conf.raw, "stateDir").and_then(Value::as_str);
+    dir.filter(|dir| !dir.is_empty())
+        .unwrap_or(RECORDS_DIR)
+        .into()
+}
+
+/// Whether a configuration that may otherwise be broken asks for masquerading.
+pub(super) fn wants_masquerade(conf: &NetConf) -> bool {
+    json::get(&conf.raw, "ipMasq")
+        .and_then(Value::as_bool)
+        .unwrap_or(false)
 }
 
 /// What can't be, alone or together.

@@ -8,6 +8,7 @@ mod config;
 mod container;
 mod device;
 mod gateway;
+mod masquerade;
 mod port;
 mod teardown;
 mod vlan;
@@ -125,11 +126,26 @@ impl Job<'_> {
             container::configure(&mut inside, &container_end, &result, config)?;
             port::wait_until_up(netlink, &host_end)?;
         }
+        self.masquerade(&result, undo)?;
         self.complete(&mut result, &bridge, host_end, &container_end);
         result
             .interfaces
             .extend(vlan_gateway.iter().map(|link| interface(link, "")));
         Ok(result)
+    }
+
+    fn masquerade<'u>(
+        &'u self,
+        result: &CniResult,
+        undo: &mut Undo<'u, Netlink>,
+    ) -> Result<(), CniError> {
+        let addrs: Vec<IpNet> = result.ips.iter().map(|ip| ip.address).collect();
+        if !self.config.ip_masq || addrs.is_empty() {
+            return Ok(());
+        }
+        undo.push(|_| masquerade::remove(self.conf, &self.owner));
+        let (dir, network) = (&self.config.state_dir, &self.conf.name);
+        masquerade::add(dir, network, &self.call.attachment, addrs)
     }
 
     fn vlan_gateway(

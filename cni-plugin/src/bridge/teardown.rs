@@ -4,7 +4,7 @@
 use tweed_overlay::firewall::Owner;
 use tweed_overlay::netlink::Netlink;
 
-use super::port;
+use super::{masquerade, port};
 use crate::delegate::Delegate;
 use crate::identity;
 use crate::sandbox;
@@ -19,6 +19,7 @@ pub(super) fn del(call: &Call, conf: &NetConf) -> Result<(), CniError> {
     let link = remove_link(call, &owner);
     let link_is_gone = link.is_ok();
     let mut errors: Vec<CniError> = link.err().into_iter().collect();
+    errors.extend(masquerade::remove(conf, &owner).err());
     // Somebody who still has the address must not see it given to another.
     if link_is_gone {
         errors.extend(release(call, conf).err());
@@ -77,6 +78,7 @@ pub(super) fn gc(call: &Call, conf: &NetConf) -> Result<(), CniError> {
             errors.extend(port::delete(&mut netlink, &link).err());
         }
     }
+    errors.extend(masquerade::retain(conf, &valid).err());
     if let Some(ipam) = Delegate::of_ipam(conf)? {
         errors.extend(ipam.call(call, Verb::Gc).err());
     }

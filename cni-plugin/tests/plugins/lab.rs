@@ -115,7 +115,7 @@ impl Host {
     pub(crate) fn bridge_conf(&self, version: &str, subnets: &[&str]) -> Value {
         json!({
             "cniVersion": version, "name": "net", "type": "bridge", "bridge": "cni0",
-            "isDefaultGateway": true, "ipam": self.ipam(subnets),
+            "isDefaultGateway": true, "ipam": self.ipam(subnets), "stateDir": self.path("run"),
         })
     }
 

@@ -5,6 +5,7 @@ mod cni;
 mod diff;
 mod fingerprint;
 pub mod policy;
+pub mod record;
 pub(crate) mod render;
 pub mod ruleset;
 mod text;
@@ -21,6 +22,7 @@ pub use fingerprint::rule_fingerprint;
 pub use policy::{
     AllowList, INPUT_CHAIN, Masquerade, PolicyInput, PolicyNetwork, agent_ruleset, peer_set,
 };
+pub use record::Record;
 pub use render::{Element, Message, change_messages};
 pub use ruleset::Ruleset;
 

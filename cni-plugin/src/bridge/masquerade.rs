@@ -1,0 +1,116 @@
+//! Masquerading: elements in the plugins' nftables table, and the record from which the agent restores them.
+//!
+//! The record also keeps DEL quick: without one, and without `ipMasq` in the configuration, the packet filter need not
+//! be asked at all.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use tweed_overlay::firewall::Owner;
+use tweed_overlay::firewall::record::{Record, file_name};
+use tweed_overlay::kernel::firewall::{masquerade, masqueraded, owners, remove_owner};
+use tweed_overlay::netlink::Netfilter;
+
+use super::config::{state_dir, wants_masquerade};
+use crate::spec::{Attachment, CniError, Context, NetConf};
+
+/// Masquerades what an attachment's addresses send outside their own networks.
+///
+/// # Errors
+/// When the record can't be written or the kernel refuses.
+pub(super) fn add(
+    dir: &Path,
+    network: &str,
+    attachment: &Attachment,
+    addrs: Vec<IpNet>,
+) -> Result<(), CniError> {
+    let record = Record {
+        network: network.to_owned(),
+        container_id: attachment.container_id.clone(),
+        ifname: attachment.ifname.clone(),
+        masquerade: addrs,
+    };
+    let owner = record.owner();
+    let path = dir.join(file_name(&owner));
+    write(dir, &path, &record).context(|| format!("write {}", path.display()))?;
+    let mut socket = open()?;
+    masquerade(&mut socket, &owner, &record.masquerade).context(|| "failed to set up masquerading")
+}
+
+/// Removes what an attachment has in the table, if it may have something there.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn remove(conf: &NetConf, owner: &Owner) -> Result<(), CniError> {
+    let path = state_dir(conf).join(file_name(owner));
+    if !wants_masquerade(conf) && !path.exists() {
+        return Ok(());
+    }
+    remove_owner(&mut open()?, owner).context(|| "failed to remove masquerading")?;
+    remove_file(&path)
+}
+
+/// Removes what attachments of a network have that are not valid any more.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn retain(conf: &NetConf, valid: &[Owner]) -> Result<(), CniError> {
+    let dir = state_dir(conf);
+    let records: Vec<(PathBuf, Record)> = records(&dir);
+    if !wants_masquerade(conf) && records.is_empty() {
+        return Ok(());
+    }
+    let mut socket = open()?;
+    let stale = |owner: &Owner| owner.is_in(&conf.name) && !valid.contains(owner);
+    for owner in owners(&mut socket)?.iter().filter(|owner| stale(owner)) {
+        remove_owner(&mut socket, owner)?;
+    }
+    let mut gone = records.iter().filter(|(_, record)| stale(&record.owner()));
+    gone.try_for_each(|(path, _)| remove_file(path))
+}
+
+/// Whether all of these addresses are masqueraded.
+///
+/// # Errors
+/// When one is not.
+pub(super) fn check(owner: &Owner, addrs: &[IpNet]) -> Result<(), CniError> {
+    let there = masqueraded(&mut open()?, owner)?;
+    match addrs.iter().find(|addr| !there.contains(*addr)) {
+        None => Ok(()),
+        Some(addr) => Err(CniError::drift(format!("{addr} is not masqueraded"))
+            .details("another program has flushed the ruleset; tweedd restores it, or a new ADD")),
+    }
+}
+
+fn open() -> Result<Netfilter, CniError> {
+    Netfilter::open().context(|| "open a socket to the packet filter (is nf_tables there?)")
+}
+
+fn write(dir: &Path, path: &Path, record: &Record) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    let unfinished = dir.join(format!(".unfinished-{}", std::process::id()));
+    fs::write(&unfinished, record.render())?;
+    fs::rename(&unfinished, path)
+}
+
+fn records(dir: &Path) -> Vec<(PathBuf, Record)> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let path = entry.path();
+            let record = Record::parse(&fs::read_to_string(&path).ok()?)?;
+            Some((path, record))
+        })
+        .collect()
+}
+
+fn remove_file(path: &Path) -> Result<(), CniError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,79 @@
+//! What an attachment has in the plugins' table, written down by the plugin, so that the agent can put it back when
+//! another program flushes the ruleset. Lives in `/run`: table and record die with the boot, both.
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::Owner;
+use super::fingerprint::fnv1a;
+
+/// The folder of records, one file each, unless the plugin is configured otherwise.
+pub const RECORDS_DIR: &str = "/run/tweed/cni";
+
+/// One attachment's share of the table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Name of the network.
+    pub network: String,
+    /// The container.
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    /// The interface in it.
+    pub ifname: String,
+    /// Addresses that are masqueraded, each with the length of its own network.
+    pub masquerade: Vec<IpNet>,
+}
+
+impl Record {
+    /// Whose elements these are.
+    pub fn owner(&self) -> Owner {
+        Owner::new(&self.network, &self.container_id, &self.ifname)
+    }
+
+    /// Reads a file's text. `None` when it is no record.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The file's text.
+    pub fn render(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// The name of an owner's file: always short enough, whatever the names of network and container.
+pub fn file_name(owner: &Owner) -> String {
+    format!("{:016x}.json", fnv1a(owner.to_string().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_survives_its_file() {
+        let record = Record {
+            network: "cbr0".into(),
+            container_id: "abc".into(),
+            ifname: "eth0".into(),
+            masquerade: vec!["10.1.2.3/24".parse().unwrap()],
+        };
+        let text = record.render();
+        assert_eq!(
+            text,
+            r#"{"network":"cbr0","containerID":"abc","ifname":"eth0","masquerade":["10.1.2.3/24"]}"#
+        );
+        assert_eq!(Record::parse(&text), Some(record.clone()));
+        assert_eq!(Record::parse(&text[1..]), None);
+        assert_eq!(record.owner(), Owner::new("cbr0", "abc", "eth0"));
+    }
+
+    #[test]
+    fn every_owner_has_a_file_of_its_own() {
+        let one = file_name(&Owner::new("cbr0", "abc", "eth0"));
+        let two = file_name(&Owner::new("cbr0", "abc", "net1"));
+        assert_ne!(one, two);
+        assert_eq!(one.len(), 21);
+    }
+}
