@@ -5,7 +5,7 @@ mod plugins {
 
     mod bridge;
     mod bridge_faults;
-    mod chain;
+    mod delegate;
     mod flannel;
     mod host_local;
     mod interop;

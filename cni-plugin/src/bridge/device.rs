@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use tweed_overlay::model::{Family, Mac};
-use tweed_overlay::netlink::{BridgeSpec, LinkChange, LinkInfo, Netlink};
+use tweed_overlay::netlink::{BridgeSpec, LinkChange, LinkInfo, Netlink, NetlinkError};
 
 use super::config::Config;
 use crate::identity::hash;
@@ -50,7 +50,7 @@ fn create(netlink: &mut Netlink, config: &Config) -> Result<LinkInfo, CniError> 
     };
     match netlink.add_bridge(name, &spec) {
         // Another container's ADD was faster.
-        Err(error) if !error.is_exists() => return Err(error.into()),
+        Err(error) if !error.is_exists() => return Err(without_vlans(error)),
         _ => {}
     }
     let accept_ra = sysctl::of_interface(Family::V6, name, "accept_ra");
@@ -58,6 +58,24 @@ fn create(netlink: &mut Netlink, config: &Config) -> Result<LinkInfo, CniError> 
     netlink
         .link(name)?
         .ok_or_else(|| CniError::failed(format!("bridge {name} was removed while it was made")))
+}
+
+/// Whether the bridge surely keeps its address: it has the one that we give at creation. Another bridge may have been
+/// told to keep its own, but that the kernel doesn't say.
+pub(super) fn is_pinned(bridge: &LinkInfo) -> bool {
+    bridge.mac == Some(bridge_mac(&bridge.name))
+}
+
+/// Makes a bridge keep the address that it has now.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(super) fn pin(netlink: &mut Netlink, bridge: &LinkInfo) -> Result<(), CniError> {
+    let same = LinkChange {
+        mac: bridge.mac,
+        ..LinkChange::default()
+    };
+    Ok(netlink.set_link(bridge.dev(), &same)?)
 }
 
 /// The same on each start of this host, different between hosts and bridges.
@@ -85,8 +103,20 @@ fn filter_vlans(netlink: &mut Netlink, config: &Config, bridge: &LinkInfo) -> Re
             "switch it on with `ip link set {name} type bridge vlan_filtering 1`, or name another bridge"
         )));
     }
-    netlink.set_vlan_filtering(bridge.dev(), true)?;
-    Ok(())
+    netlink
+        .set_vlan_filtering(bridge.dev(), true)
+        .map_err(without_vlans)
+}
+
+/// A kernel may be built without this.
+fn without_vlans(error: NetlinkError) -> CniError {
+    let unsupported = error.errno == nix::libc::EOPNOTSUPP;
+    let error = CniError::from(error);
+    if unsupported {
+        return error
+            .details("this kernel's bridges can't filter VLANs (CONFIG_BRIDGE_VLAN_FILTERING)");
+    }
+    error
 }
 
 /// The interfaces that are connected to the bridge.

@@ -104,9 +104,14 @@ impl Site<'_> {
             nodad: true,
         };
         match netlink.add_addr(self.holder.dev(), &spec) {
-            Err(error) if !error.is_exists() => Err(error.into()),
-            _ => Ok(()),
+            Err(error) if !error.is_exists() => return Err(error.into()),
+            _ => {}
         }
+        // Containers will have the gateway in their ARP caches.
+        if self.holder.kind == "bridge" && !device::is_pinned(self.holder) {
+            device::pin(netlink, self.holder)?;
+        }
+        Ok(())
     }
 
     /// Whether an address is an earlier lease's gateway that no pod needs any more. What doesn't look like a gateway is

@@ -127,6 +127,11 @@ impl Job<'_> {
             port::wait_until_up(netlink, &host_end)?;
         }
         self.masquerade(&result, undo)?;
+        // One that is not pinned may have taken the address of its new port.
+        let bridge = match device::is_pinned(&bridge) {
+            true => bridge,
+            false => existing(netlink, &config.bridge)?,
+        };
         self.complete(&mut result, &bridge, host_end, &container_end);
         result
             .interfaces
@@ -215,10 +220,9 @@ impl Job<'_> {
     }
 }
 
-fn existing(netlink: &mut Netlink, ifname: &str) -> Result<LinkInfo, CniError> {
-    netlink
-        .link(ifname)?
-        .ok_or_else(|| CniError::failed(format!("{ifname} has vanished from the container")))
+fn existing(netlink: &mut Netlink, name: &str) -> Result<LinkInfo, CniError> {
+    let link = netlink.link(name)?;
+    link.ok_or_else(|| CniError::failed(format!("interface {name} has vanished during ADD")))
 }
 
 fn interface(link: &LinkInfo, sandbox: &str) -> Interface {

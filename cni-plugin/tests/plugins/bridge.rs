@@ -1,1 +1,557 @@
+//! `bridge` with `host-local`: what it makes, in every version.
 
+use serde_json::{Value, json};
+
+use super::lab::{Pod, VERSIONS, addrs, on_host, sh};
+
+const V4: &str = "10.1.2.0/24";
+const V6: &str = "2001:db8::/64";
+
+/// Address of the first IP of a result, whatever its version.
+fn first_address(result: &Value) -> String {
+    let new = result["ips"][0]["address"].as_str();
+    new.or(result["ip4"]["ip"].as_str())
+        .or(result["ip6"]["ip"].as_str())
+        .unwrap()
+        .to_owned()
+}
+
+fn mac(command: &str) -> String {
+    let shown: Value = serde_json::from_str(&sh(command)).unwrap();
+    shown[0]["address"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_pod_is_attached_checked_and_detached_in_every_version_and_family() {
+    on_host(|host| {
+        let families: [(&[&str], &[&str]); 3] = [
+            (&[V4], &["10.1.2.1"]),
+            (&[V6], &["2001:db8::1"]),
+            (&[V4, V6], &["10.1.2.1", "2001:db8::1"]),
+        ];
+        for version in VERSIONS {
+            for (subnets, gateways) in families {
+                let pod = Pod::new();
+                let call = host.call("bridge", host.bridge_conf(version, subnets), &pod);
+                let result = call.add();
+                assert_eq!(result["cniVersion"], version);
+                assert_eq!(pod.addrs("eth0")[0], first_address(&result));
+                for gateway in gateways {
+                    assert!(pod.reaches(gateway), "{version} {gateway}");
+                }
+                if version >= "0.3.0" {
+                    check_result(&result, &pod, subnets);
+                }
+                if version >= "0.4.0" {
+                    call.after(&result).ok("CHECK");
+                }
+                call.after(&result).ok("DEL");
+                assert!(pod.links().is_empty());
+                assert!(host.veths().is_empty());
+                assert!(host.reservations("net").is_empty());
+                call.ok("DEL");
+            }
+        }
+        assert_eq!(host.links(), ["cni0"], "the bridge stays");
+    });
+}
+
+fn check_result(result: &Value, pod: &Pod, subnets: &[&str]) {
+    let interfaces = result["interfaces"].as_array().unwrap();
+    let names: Vec<&str> = interfaces
+        .iter()
+        .map(|i| i["name"].as_str().unwrap())
+        .collect();
+    assert_eq!((names[0], names[2]), ("cni0", "eth0"));
+    let host_end = names[1];
+    assert_eq!(interfaces[0]["mac"], mac("ip -j link show cni0"));
+    assert_eq!(
+        interfaces[1]["mac"],
+        mac(&format!("ip -j link show {host_end}"))
+    );
+    assert_eq!(interfaces[2]["sandbox"], pod.path());
+    let ips = result["ips"].as_array().unwrap();
+    assert_eq!(ips.len(), subnets.len());
+    assert!(ips.iter().all(|ip| ip["interface"] == 2));
+    let routes = result["routes"].as_array().unwrap();
+    assert_eq!(
+        routes.len(),
+        subnets.len(),
+        "a default route a family: {routes:?}"
+    );
+    let link = sh(&format!("ip -d link show {host_end}"));
+    assert!(link.contains("master cni0"));
+    assert!(
+        link.contains(&format!("alias net/{}/eth0", pod.name())),
+        "{link}"
+    );
+}
+
+#[test]
+fn one_ipv4_and_two_ipv6_sets_are_three_addresses() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let conf = host.bridge_conf("1.0.0", &[V4, V6, "2001:db8:1::/64"]);
+        let call = host.call("bridge", conf, &pod);
+        let result = call.add();
+        assert_eq!(result["ips"].as_array().unwrap().len(), 3);
+        let mut addrs = addrs("cni0");
+        addrs.sort();
+        assert_eq!(addrs, ["10.1.2.1/24", "2001:db8:1::1/64", "2001:db8::1/64"]);
+        call.after(&result).ok("CHECK");
+    });
+}
+
+#[test]
+fn name_servers_of_the_configuration_replace_those_of_the_ipam_plugin() {
+    on_host(|host| {
+        std::fs::write(host.path("resolv.conf"), "nameserver 192.0.2.3\n").unwrap();
+        let pod = Pod::new();
+        let mut conf = host.bridge_conf("1.0.0", &[V4]);
+        conf["ipam"]["resolvConf"] = json!(host.path("resolv.conf"));
+        let call = host.call("bridge", conf, &pod);
+        assert_eq!(call.add()["dns"]["nameservers"], json!(["192.0.2.3"]));
+        call.ok("DEL");
+        let call = call.set("dns", json!({"nameservers": ["192.0.2.4"]}));
+        assert_eq!(call.add()["dns"]["nameservers"], json!(["192.0.2.4"]));
+    });
+}
+
+#[test]
+fn an_existing_bridge_is_used_and_keeps_its_address() {
+    on_host(|host| {
+        let index = |()| {
+            sh("cat /sys/class/net/cni0/ifindex 2>/dev/null || ip -o link show cni0 | cut -d: -f1")
+        };
+        sh("ip link add cni0 type bridge");
+        let (before, before_mac) = (index(()), mac("ip -j link show cni0"));
+        let pods = [Pod::new(), Pod::new()];
+        for pod in &pods {
+            let conf = host.bridge_conf("1.0.0", &[V4]);
+            let result = host.call("bridge", conf, pod).add();
+            assert_eq!(result["interfaces"][0]["mac"], mac("ip -j link show cni0"));
+        }
+        assert_eq!(index(()), before);
+        assert_ne!(before_mac, "");
+        assert!(pods[0].reaches("10.1.2.3"));
+    });
+}
+
+#[test]
+fn the_bridges_hardware_address_never_changes() {
+    on_host(|host| {
+        let pods = [Pod::new(), Pod::new(), Pod::new()];
+        let mut seen = Vec::new();
+        for pod in &pods {
+            host.call("bridge", host.bridge_conf("1.0.0", &[V4]), pod)
+                .add();
+            seen.push(mac("ip -j link show cni0"));
+        }
+        for pod in &pods {
+            host.call("bridge", host.bridge_conf("1.0.0", &[V4]), pod)
+                .ok("DEL");
+            seen.push(mac("ip -j link show cni0"));
+        }
+        seen.dedup();
+        assert_eq!(seen.len(), 1, "{seen:?}");
+    });
+}
+
+#[test]
+fn without_ipam_the_bridge_is_a_switch() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let conf = |version: &str| json!({"cniVersion": version, "name": "l2", "type": "bridge", "ipam": {}});
+        for version in VERSIONS {
+            let call = host.call("bridge", conf(version), &pod);
+            if version < "0.3.0" {
+                let (_, text) = call.fails("ADD");
+                assert!(
+                    text.contains("cannot convert: no valid IP addresses"),
+                    "{text}"
+                );
+                assert!(
+                    pod.links().is_empty() && host.veths().is_empty(),
+                    "nothing is left"
+                );
+                continue;
+            }
+            let result = call.add();
+            assert_eq!(result["interfaces"].as_array().unwrap().len(), 3);
+            assert!(result.get("ips").is_none());
+            assert!(pod.sh("ip link show eth0").contains(",UP"));
+            if version >= "0.4.0" {
+                call.after(&result).ok("CHECK");
+            }
+            call.ok("DEL");
+        }
+    });
+}
+
+#[test]
+fn the_containers_end_can_be_left_down() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let conf = json!({"cniVersion": "1.0.0", "name": "l2", "type": "bridge", "disableContainerInterface": true});
+        let call = host.call("bridge", conf, &pod);
+        call.add();
+        assert!(pod.sh("ip link show eth0").contains("state DOWN"));
+        let (code, text) = call.set("ipam", host.ipam(&[V4])).fails("ADD");
+        assert_eq!(code, 7);
+        assert!(text.contains("cannot use IPAM when DisableContainerInterface flag is set"));
+    });
+}
+
+#[test]
+fn port_flags_are_set_and_checked() {
+    on_host(|host| {
+        for (key, flag, other) in [
+            ("hairpinMode", "hairpin on", "hairpin off"),
+            ("portIsolation", "isolated on", "isolated off"),
+        ] {
+            let pod = Pod::new();
+            let call = host.call("bridge", host.bridge_conf("1.0.0", &[V4]), &pod);
+            let result = call.add();
+            let port = |result: &Value| {
+                let name = result["interfaces"][1]["name"].as_str().unwrap().to_owned();
+                sh(&format!("ip -d link show {name}"))
+            };
+            assert!(port(&result).contains(other));
+            let (_, text) = call.set(key, true).after(&result).fails("CHECK");
+            assert!(text.contains("configured is true"), "{text}");
+            call.ok("DEL");
+            let call = call.set(key, true);
+            let result = call.add();
+            assert!(port(&result).contains(flag));
+            call.after(&result).ok("CHECK");
+            call.ok("DEL");
+        }
+        let pod = Pod::new();
+        host.call("bridge", host.bridge_conf("1.0.0", &[V4]), &pod)
+            .set("promiscMode", true)
+            .add();
+        assert!(sh("ip link show cni0").contains("PROMISC"));
+    });
+}
+
+#[test]
+fn isolated_containers_reach_the_gateway_but_not_each_other() {
+    on_host(|host| {
+        let pods = [Pod::new(), Pod::new()];
+        for pod in &pods {
+            let call = host.call("bridge", host.bridge_conf("1.0.0", &[V4]), pod);
+            call.set("portIsolation", true).add();
+        }
+        assert!(pods[0].reaches("10.1.2.1"));
+        assert!(!pods[0].reaches("10.1.2.3"));
+    });
+}
+
+#[test]
+fn the_mtu_is_that_of_both_ends_and_of_a_new_bridge() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let call = host
+            .call("bridge", host.bridge_conf("1.0.0", &[V4]), &pod)
+            .set("mtu", 1450);
+        let result = call.add();
+        let host_end = result["interfaces"][1]["name"].as_str().unwrap();
+        for shown in [
+            sh("ip link show cni0"),
+            sh(&format!("ip link show {host_end}")),
+            pod.sh("ip link show eth0"),
+        ] {
+            assert!(shown.contains("mtu 1450"), "{shown}");
+        }
+    });
+}
+
+#[test]
+fn a_hardware_address_can_be_asked_for() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let call = host
+            .call("bridge", host.bridge_conf("1.0.0", &[V4]), &pod)
+            .args("IgnoreUnknown=1;K8S_POD_NAME=x;MAC=c2:11:22:33:44:55");
+        let result = call.add();
+        assert_eq!(result["interfaces"][2]["mac"], "c2:11:22:33:44:55");
+        call.ok("DEL");
+        let call = call.set("runtimeConfig", json!({"mac": "c2:11:22:33:44:77"}));
+        let result = call.add();
+        assert_eq!(result["interfaces"][2]["mac"], "c2:11:22:33:44:77");
+        call.after(&result).ok("CHECK");
+        pod.sh("ip link set eth0 address c2:11:22:33:44:78");
+        assert!(
+            call.after(&result)
+                .fails("CHECK")
+                .1
+                .contains("prevResult says c2:11:22:33:44:77")
+        );
+    });
+}
+
+#[test]
+fn routes_are_there_once_and_with_their_attributes() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let mut conf = host.bridge_conf("1.0.0", &[V4, V6]);
+        // A default route of the IPAM plugin and one of isDefaultGateway are the same route.
+        conf["ipam"]["routes"] = json!([
+            {"dst": "0.0.0.0/0"}, {"dst": "0.0.0.0/0", "gw": "10.1.2.1"}, {"dst": "::/0"},
+            {"dst": "10.9.0.0/16", "gw": "10.1.2.9", "mtu": 1300, "advmss": 1200, "priority": 7},
+            {"dst": "10.9.0.0/16", "gw": "10.1.2.8", "priority": 7},
+            {"dst": "10.8.0.0/16", "table": 100},
+        ]);
+        let call = host.call("bridge", conf, &pod);
+        let result = call.add();
+        let routes = pod.sh("ip route");
+        assert_eq!(
+            routes.matches("default via 10.1.2.1 dev eth0").count(),
+            1,
+            "{routes}"
+        );
+        assert!(routes.contains("10.9.0.0/16 via 10.1.2.9 dev eth0 metric 7 mtu 1300 advmss 1200"));
+        assert!(
+            routes.contains("10.9.0.0/16 via 10.1.2.8 dev eth0 metric 7"),
+            "{routes}"
+        );
+        assert_eq!(pod.sh("ip -6 route show default").lines().count(), 1);
+        assert!(
+            pod.sh("ip route show table 100")
+                .contains("10.8.0.0/16 via 10.1.2.1")
+        );
+        call.after(&result).ok("CHECK");
+        pod.sh("ip route del default");
+        let (code, text) = call.after(&result).fails("CHECK");
+        assert_eq!(code, 103);
+        assert!(
+            text.contains("Expected Route 0.0.0.0/0 via 10.1.2.1 not found"),
+            "{text}"
+        );
+    });
+}
+
+#[test]
+fn addresses_are_usable_at_once_and_duplicates_are_looked_for_on_request() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let call = host.call("bridge", host.bridge_conf("1.0.0", &[V6]), &pod);
+        call.add();
+        assert!(pod.sh("ip -6 addr show dev eth0 tentative").is_empty());
+        assert_eq!(
+            pod.sh("cat /proc/sys/net/ipv6/conf/eth0/accept_ra").trim(),
+            "0"
+        );
+        call.ok("DEL");
+        let second = Pod::new();
+        second.sh("ip link set lo up");
+        let result = call.set("enabledad", true).add();
+        assert!(pod.sh("ip -6 addr show dev eth0 tentative").is_empty());
+        // Somebody takes the next address without asking; whoever gets it then must not believe it.
+        assert_eq!(result["ips"][0]["address"], "2001:db8::3/64");
+        pod.sh("ip addr add 2001:db8::4/64 dev eth0 nodad");
+        let other = host.call("bridge", host.bridge_conf("1.0.0", &[V6]), &second);
+        let (_, text) = other.set("enabledad", true).fails("ADD");
+        assert!(
+            text.contains("has address 2001:db8::4/64 in DADFAILED state"),
+            "{text}"
+        );
+        assert_eq!(host.veths().len(), 1);
+        assert_eq!(host.reservations("net"), ["2001:db8::3"]);
+    });
+}
+
+#[test]
+fn ipv6_is_switched_on_where_a_runtime_switched_it_off() {
+    on_host(|host| {
+        let pod = Pod::new();
+        pod.sh("sh -c 'echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6; echo 1 > /proc/sys/net/ipv6/conf/lo/disable_ipv6'");
+        host.call("bridge", host.bridge_conf("1.0.0", &[V4, V6]), &pod)
+            .add();
+        assert!(pod.reaches("2001:db8::1"));
+    });
+}
+
+#[test]
+fn router_advertisements_are_taken_only_where_the_configuration_says_so() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let call = host.call("bridge", host.bridge_conf("1.0.0", &[V4]), &pod);
+        call.set("acceptRA", true).add();
+        assert_eq!(
+            pod.sh("cat /proc/sys/net/ipv6/conf/eth0/accept_ra").trim(),
+            "1"
+        );
+    });
+}
+
+#[test]
+fn neighbours_learn_at_once_who_has_an_address_now() {
+    on_host(|host| {
+        let (watcher, first, second) = (Pod::new(), Pod::new(), Pod::new());
+        let conf = || host.bridge_conf("1.0.0", &[V4, V6]);
+        host.call("bridge", conf(), &watcher)
+            .args("IP=10.1.2.100")
+            .add();
+        let ask = |pod: &Pod| {
+            host.call("bridge", conf(), pod).set(
+                "runtimeConfig",
+                json!({"ips": ["10.1.2.50", "2001:db8::50"]}),
+            )
+        };
+        ask(&first).add();
+        assert!(watcher.reaches("10.1.2.50") && watcher.reaches("2001:db8::50"));
+        ask(&first).ok("DEL");
+        let result = ask(&second).add();
+        let new = result["interfaces"][2]["mac"].as_str().unwrap();
+        let learnt = || {
+            let table = watcher.sh("ip neigh show dev eth0");
+            let of = |addr: &str| {
+                table
+                    .lines()
+                    .any(|l| l.starts_with(&format!("{addr} ")) && l.contains(new))
+            };
+            of("10.1.2.50") && of("2001:db8::50")
+        };
+        let since = std::time::Instant::now();
+        while !learnt() {
+            assert!(
+                since.elapsed().as_secs() < 2,
+                "{}",
+                watcher.sh("ip neigh show dev eth0")
+            );
+        }
+    });
+}
+
+#[test]
+fn two_interfaces_of_one_container_live_and_die_on_their_own() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let eth0 = host.call("bridge", host.bridge_conf("1.0.0", &[V4]), &pod);
+        let net1 = eth0
+            .ifname("net1")
+            .set("isDefaultGateway", false)
+            .set("isGateway", true);
+        let first = eth0.add();
+        let second = net1.add();
+        eth0.after(&first).ok("CHECK");
+        net1.after(&second).ok("CHECK");
+        eth0.ok("DEL");
+        assert_eq!(pod.links(), ["net1"]);
+        net1.after(&second).ok("CHECK");
+        net1.ok("DEL");
+        assert!(pod.links().is_empty() && host.reservations("net").is_empty());
+    });
+}
+
+#[test]
+fn masquerading_is_set_up_checked_and_removed_by_owner() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let mut conf = host.bridge_conf("1.0.0", &[V4, V6]);
+        conf["ipMasq"] = json!(true);
+        let (eth0, net1) = {
+            let call = host.call("bridge", conf, &pod);
+            (
+                call.clone(),
+                call.ifname("net1").set("isDefaultGateway", false),
+            )
+        };
+        let result = eth0.add();
+        let table = || sh("nft list table inet tweed-cni");
+        let owner = format!("net/{}/eth0", pod.name());
+        assert!(
+            table().contains(&format!("10.1.2.2 comment \"{owner}\"")),
+            "{}",
+            table()
+        );
+        assert!(table().contains("2001:db8::2 comment"));
+        eth0.after(&result).ok("CHECK");
+        net1.add();
+        eth0.ok("DEL");
+        assert!(!table().contains(&owner) && table().contains("10.1.2.3 comment"));
+        assert_eq!(std::fs::read_dir(host.path("run")).unwrap().count(), 1);
+
+        let result = eth0.add();
+        sh("nft flush ruleset");
+        let (_, text) = eth0.after(&result).fails("CHECK");
+        assert!(text.contains("10.1.2.4/24 is not masqueraded"), "{text}");
+        eth0.ok("DEL");
+        net1.ok("DEL");
+        assert_eq!(std::fs::read_dir(host.path("run")).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn masqueraded_packets_leave_with_the_hosts_address() {
+    on_host(|host| {
+        let (pod, outside) = (Pod::new(), Pod::new());
+        sh(&format!(
+            "ip link add up0 type veth peer name eth0 netns {}",
+            outside.name()
+        ));
+        sh("ip addr add 192.0.2.1/24 dev up0 && ip link set up0 up");
+        outside.sh("ip addr add 192.0.2.2/24 dev eth0");
+        outside.sh("ip link set eth0 up");
+        let call = host.call("bridge", host.bridge_conf("1.0.0", &[V4]), &pod);
+        call.add();
+        assert!(
+            !pod.reaches("192.0.2.2"),
+            "nobody outside knows the way back"
+        );
+        call.ok("DEL");
+        let call = call.set("ipMasq", true);
+        call.add();
+        assert!(pod.reaches("192.0.2.2"));
+    });
+}
+
+#[test]
+fn forwarding_is_enabled_for_the_families_that_need_it() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let read = |key: &str| sh(&format!("cat /proc/sys/net/{key}")).trim().to_owned();
+        sh(
+            "echo 0 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv6/conf/all/forwarding",
+        );
+        let call = host.call("bridge", host.bridge_conf("1.0.0", &[V4]), &pod);
+        call.set("isDefaultGateway", false).add();
+        assert_eq!(read("ipv4/ip_forward"), "0");
+        call.ok("DEL");
+        call.add();
+        assert_eq!(
+            (read("ipv4/ip_forward"), read("ipv6/conf/all/forwarding")),
+            ("1".into(), "0".into())
+        );
+    });
+}
+
+#[test]
+fn status_and_garbage_collection_are_passed_on_and_done() {
+    on_host(|host| {
+        let pods = [Pod::new(), Pod::new()];
+        let mut conf = host.bridge_conf("1.1.0", &["10.1.2.0/30"]);
+        conf["ipMasq"] = json!(true);
+        let call = |pod: &Pod| host.call("bridge", conf.clone(), pod);
+        call(&pods[0]).ok("STATUS");
+        call(&pods[0]).add();
+        let (code, text) = call(&pods[1]).fails("STATUS");
+        assert_eq!(code, 50);
+        assert!(
+            text.contains("no IP addresses available in range set"),
+            "{text}"
+        );
+        // The runtime has lost the container without DEL.
+        assert_eq!(call(&pods[1]).fails("GC").0, 7);
+        call(&pods[1]).valid(&[(pods[0].name(), "eth0")]).ok("GC");
+        assert_eq!(pods[0].links(), ["eth0"]);
+        call(&pods[1]).set("name", "other").valid(&[]).ok("GC");
+        assert_eq!(pods[0].links(), ["eth0"], "another network's");
+        call(&pods[1]).valid(&[]).ok("GC");
+        assert!(pods[0].links().is_empty() && host.veths().is_empty());
+        assert!(host.reservations("net").is_empty());
+        assert!(!sh("nft list table inet tweed-cni").contains("comment \"net/"));
+        call(&pods[1]).ok("STATUS");
+    });
+}

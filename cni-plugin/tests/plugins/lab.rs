@@ -209,7 +209,12 @@ impl Drop for Pod {
 impl Call {
     /// The same call of the Go plugin of that name.
     pub(crate) fn of_go(&self) -> Self {
-        let name = self.program.file_name().unwrap();
+        let name = self.program.file_name().unwrap().to_str().unwrap();
+        self.of_go_named(name)
+    }
+
+    /// The same call of a Go plugin.
+    pub(crate) fn of_go_named(&self, name: &str) -> Self {
         self.with(|call| call.program = Path::new(GO).join(name))
     }
 
@@ -352,6 +357,16 @@ pub(crate) fn sh(command: &str) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command}: {stderr}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// The addresses of an interface of the host, those that the kernel makes up aside.
+pub(crate) fn addrs(name: &str) -> Vec<String> {
+    let shown: Value = serde_json::from_str(&sh(&format!("ip -j addr show dev {name}"))).unwrap();
+    let infos = shown[0]["addr_info"].as_array().unwrap();
+    let global = infos.iter().filter(|info| info["scope"] == "global");
+    global
+        .map(|info| format!("{}/{}", info["local"].as_str().unwrap(), info["prefixlen"]))
+        .collect()
 }
 
 fn links(json: &str) -> Vec<String> {
