@@ -1,6 +1,8 @@
 //! The binary from the outside: exit codes, streams, and what never shows.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 fn tweedd(words: &[&str], variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tweedd"))
@@ -149,4 +151,59 @@ fn a_reader_that_goes_away_is_no_failure() {
         .expect("it runs");
     drop(child.stdout.take());
     assert!(child.wait().expect("it ends").success());
+}
+
+/// A daemon that waits for an etcd that isn't there. Nothing is programmed without a configuration.
+#[test]
+fn a_waiting_daemon_ends_at_once_on_sigterm_and_never_showed_its_password() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tweedd"))
+        .args([
+            "-etcd-endpoints",
+            "http://127.0.0.1:1",
+            "-etcd-username=somebody",
+        ])
+        .args(["--allow-flanneld", "--log-format=json", "--log-level=trace"])
+        .arg(format!("--state-dir={}", path("state")))
+        .arg(format!("--run-dir={}", path("run")))
+        .arg(format!("--subnet-file={}", path("subnet.env")))
+        .env("FLANNELD_ETCD_PASSWORD", "hunter2")
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let stderr = child.stderr.take().expect("piped");
+    let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+    let mut seen: Vec<String> = Vec::new();
+    for line in lines.by_ref() {
+        let waiting = line.contains("\"waiting\"");
+        seen.push(line);
+        if waiting {
+            break;
+        }
+    }
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    let asked = Instant::now();
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("sent");
+    let status = child.wait().expect("it ends");
+    assert!(
+        asked.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert_eq!(status.code(), Some(0));
+    seen.extend(lines);
+    assert!(
+        seen.iter().any(|line| line.contains("127.0.0.1:1")),
+        "{seen:?}"
+    );
+    for line in &seen {
+        assert!(!line.contains("hunter2"), "{line}");
+        let object: serde_json::Value = serde_json::from_str(line).expect("one JSON object a line");
+        assert!(
+            object["level"].is_string() && object["timestamp"].is_string(),
+            "{line}"
+        );
+    }
+    assert!(!dir.path().join("subnet.env").exists());
 }

@@ -152,3 +152,66 @@ fn the_sample_environment_is_understood() {
     let options = Options::read(&Settings::new(&flags, &environment)).expect("options");
     assert!(options.firewall.ip_masq);
 }
+
+/// What stands between backticks in the first cells of the rows, without the flags.
+fn first_cells(section: &str) -> BTreeSet<String> {
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let first = rows.filter_map(|line| line.split('|').nth(1));
+    first
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn the_reference_lists_the_keys_and_backends_of_the_network_configuration() {
+    use tweed_overlay::backend::Backend;
+    use tweed_overlay::model::NetworkConfig;
+
+    let text = document("docs/CONFIGURATION.md");
+    let (_, section) = text
+        .split_once("## Network configuration")
+        .expect("the section");
+    let (section, _) = section.split_once("\n## ").expect("its end");
+    let (keys, backends) = section
+        .split_once("| backend |")
+        .expect("a table of backends");
+    let full = serde_json::json!({
+        "Network": "10.5.0.0/16", "SubnetLen": 24, "SubnetMin": "10.5.1.0", "SubnetMax": "10.5.9.0",
+        "IPv6Network": "fd00:5::/48", "IPv6SubnetLen": 64, "IPv6SubnetMin": "fd00:5:0:1::",
+        "IPv6SubnetMax": "fd00:5:0:9::", "EnableIPv4": true, "EnableIPv6": true, "EnableNFTables": true,
+        "Backend": { "Type": "vxlan", "VNI": 1, "Port": 8472, "MTU": 1500, "GBP": false, "Learning": false,
+            "DirectRouting": false },
+    });
+    let (config, unknown) = NetworkConfig::parse(&full.to_string()).expect("a configuration");
+    assert_eq!(unknown, [""; 0]);
+    let known: BTreeSet<String> = full
+        .as_object()
+        .expect("an object")
+        .keys()
+        .cloned()
+        .collect();
+    assert_eq!(first_cells(keys), known);
+
+    let (_, unknown) = Backend::parse(&config).expect("a backend");
+    assert_eq!(unknown, [""; 0]);
+    for key in full["Backend"]
+        .as_object()
+        .expect("an object")
+        .keys()
+        .filter(|key| *key != "Type")
+    {
+        assert!(backends.contains(&format!("`{key}`")), "{key} is missing");
+    }
+    for name in first_cells(backends) {
+        let text = format!(r#"{{"Network":"10.5.0.0/16","Backend":{{"Type":"{name}"}}}}"#);
+        let (config, _) = NetworkConfig::parse(&text).expect("a configuration");
+        Backend::parse(&config).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    // The refusal of an unknown backend names those there are; all of them are documented.
+    let text = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"pigeon"}}"#;
+    let (config, _) = NetworkConfig::parse(text).expect("a configuration");
+    let refusal = Backend::parse(&config).expect_err("refused").to_string();
+    for name in first_cells(backends) {
+        assert!(refusal.contains(&name), "{refusal}");
+    }
+}

@@ -15,7 +15,7 @@ pub static STORE: Flag = Flag::new(
 pub static STORE_DIR: Flag = Flag::new(
     "store-dir",
     One("DIR"),
-    "Folder of the file store: config.json, and one file a lease below subnets/",
+    "Folder of the file store: config (or net-conf.json), and one file a lease below subnets/",
 )
 .default("/var/lib/tweed/network")
 .ours();

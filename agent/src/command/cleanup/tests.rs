@@ -74,7 +74,7 @@ impl Stopped {
         let peer = self::lease("10.5.2.0-24", "192.0.2.2", "02:00:00:00:00:03");
         let value = wire::format_attrs(&peer.attrs);
         std::fs::write(subnets.join("10.5.2.0-24.json"), value).expect("written");
-        std::fs::write(self.dir.path().join("store/config.json"), CONFIG).expect("written");
+        std::fs::write(self.dir.path().join("store/config"), CONFIG).expect("written");
         std::fs::write(&self.options.host.subnet_file, "FLANNEL_MTU=1450\n").expect("written");
     }
 
