@@ -31,10 +31,6 @@ pub(crate) struct Books {
     pub(crate) uplink: Option<(u32, u64)>,
     /// Addresses that were seen to be added to the uplink.
     pub(crate) uplink_addrs: BTreeSet<IpNet>,
-    /// The rtnetlink socket's port number: notifications that bear it are echoes.
-    pub(crate) route_port: u32,
-    /// The nfnetlink socket's.
-    pub(crate) netfilter_port: Option<u32>,
     facts: HashMap<u64, Fact>,
     /// Indexes of interfaces that we have deleted, or are about to: what is heard of them are their last words.
     pub(crate) dying: HashSet<u32>,

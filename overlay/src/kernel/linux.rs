@@ -30,19 +30,11 @@ impl Linux {
     /// # Errors
     /// When the process has no descriptor left.
     pub fn open() -> io::Result<Self> {
-        let netlink = Netlink::open()?;
-        let firewall = Firewall::open()?;
-        let ledger = Arc::new(Ledger::default());
-        {
-            let mut books = ledger.lock();
-            books.route_port = netlink.port();
-            books.netfilter_port = firewall.port();
-        }
         Ok(Self {
-            netlink,
-            firewall,
+            netlink: Netlink::open()?,
+            firewall: Firewall::open()?,
             devices: Devices::default(),
-            ledger,
+            ledger: Arc::new(Ledger::default()),
         })
     }
 

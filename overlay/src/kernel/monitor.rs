@@ -13,6 +13,7 @@ use netlink_packet_core::{NetlinkDeserializable, NetlinkHeader};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 
@@ -35,6 +36,8 @@ const NEW_NETCONF: u16 = 80;
 /// Socket buffer in bytes: the echo of some thousand operations, each counted by the kernel as about 1 KiB.
 const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
 const DATAGRAM: usize = 64 * 1024;
+/// Notifications come in bursts: they are left to gather for so long, milliseconds, and read in one go.
+const GATHER: u16 = 5;
 
 /// What the monitor says. It carries no data: look for yourself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +69,8 @@ impl Monitor {
             // A kernel without nftables has nothing to tell.
             netfilter: listen(NETLINK_NETFILTER, &[NFTABLES_GROUP]).ok(),
             ledger: Arc::clone(&linux.ledger),
+            route_port: linux.netlink.port(),
+            netfilter_port: linux.firewall.port(),
             buffer: vec![0; DATAGRAM],
             tell,
         };
@@ -110,6 +115,9 @@ struct Listener<T> {
     route: Socket,
     netfilter: Option<Socket>,
     ledger: Arc<Ledger>,
+    /// Port numbers of the sockets that make our own changes: notifications that bear one are echoes.
+    route_port: u32,
+    netfilter_port: Option<u32>,
     buffer: Vec<u8>,
     tell: T,
 }
@@ -125,20 +133,15 @@ impl<T: FnMut(Event)> Listener<T> {
     fn run(&mut self) {
         while self.wait() {
             let mut news = News::default();
+            let (ledger, port) = (&self.ledger, self.route_port);
             drain(&self.route, &mut self.buffer, &mut news, |frame, news| {
-                route_notice(&self.ledger, frame, news);
+                route_notice(ledger, port, frame, news);
             });
             if let Some(netfilter) = &self.netfilter {
-                drain(
-                    netfilter,
-                    &mut self.buffer,
-                    &mut news,
-                    |(header, payload), news| {
-                        let (port, kind) = (header.port_number, header.message_type);
-                        let books = self.ledger.lock();
-                        news.dirty |= notice::concerns_firewall(&books, port, kind, payload);
-                    },
-                );
+                let port = self.netfilter_port;
+                drain(netfilter, &mut self.buffer, &mut news, |frame, news| {
+                    firewall_notice(ledger, port, frame, news);
+                });
             }
             if news.uplink {
                 (self.tell)(Event::Uplink);
@@ -151,21 +154,27 @@ impl<T: FnMut(Event)> Listener<T> {
 
     /// Sleeps until there is something to read; `false` when it is time to end.
     fn wait(&self) -> bool {
-        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds = vec![readable(self.end.as_fd()), readable(self.route.as_fd())];
-        fds.extend(
-            self.netfilter
-                .as_ref()
-                .map(|socket| readable(socket.as_fd())),
-        );
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) => fds[0].any() == Some(false),
-            Err(nix::errno::Errno::EINTR) => true,
-            Err(error) => {
-                tracing::error!(%error, "kernel monitor ends");
-                false
+        let sockets = [Some(&self.route), self.netfilter.as_ref()];
+        let sockets = sockets.into_iter().flatten().map(AsFd::as_fd);
+        let mut fds: Vec<PollFd<'_>> = std::iter::once(self.end.as_fd())
+            .chain(sockets)
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        let gathered = [
+            poll(&mut fds, PollTimeout::NONE),
+            poll(&mut fds[..1], PollTimeout::from(GATHER)),
+        ];
+        for result in gathered {
+            match result {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the kernel monitor ends");
+                    return false;
+                }
             }
         }
+        // Nothing is ever written to the leash: it becomes readable when it is cut.
+        fds[0].any() == Some(false)
     }
 }
 
@@ -210,13 +219,20 @@ fn drain(
     }
 }
 
-fn route_notice(ledger: &Ledger, (header, payload): (&NetlinkHeader, &[u8]), news: &mut News) {
-    let mut books = ledger.lock();
-    let (port, kind) = (header.port_number, header.message_type);
-    // Most of what a busy host reports is dismissed without decoding: our own echoes, and neighbours elsewhere.
-    if port == books.route_port && !LINK_MESSAGES.contains(&kind) {
+fn route_notice(
+    ledger: &Ledger,
+    own_port: u32,
+    (header, payload): (&NetlinkHeader, &[u8]),
+    news: &mut News,
+) {
+    let kind = header.message_type;
+    let echo = header.port_number == own_port;
+    // Most of what a busy host reports is dismissed without decoding: our own echoes, and neighbours elsewhere. Links
+    // are read even so, since what follows is sorted by their indexes.
+    if echo && !LINK_MESSAGES.contains(&kind) {
         return;
     }
+    let mut books = ledger.lock();
     if NEIGH_MESSAGES.contains(&kind) {
         let index = payload.get(4..8).and_then(|bytes| bytes.try_into().ok());
         if !index.is_some_and(|index| books.links.contains_key(&u32::from_ne_bytes(index))) {
@@ -230,9 +246,21 @@ fn route_notice(ledger: &Ledger, (header, payload): (&NetlinkHeader, &[u8]), new
     let Ok(message) = RouteNetlinkMessage::deserialize(header, payload) else {
         return;
     };
-    match notice::judge(&mut books, port, message) {
+    match notice::judge(&mut books, echo, message) {
         Some(Event::Dirty) => news.dirty = true,
         Some(Event::Uplink) => news.uplink = true,
         None => {}
+    }
+}
+
+fn firewall_notice(
+    ledger: &Ledger,
+    own_port: Option<u32>,
+    (header, payload): (&NetlinkHeader, &[u8]),
+    news: &mut News,
+) {
+    if own_port != Some(header.port_number) {
+        let kind = header.message_type;
+        news.dirty |= notice::concerns_firewall(&ledger.lock(), kind, payload);
     }
 }

@@ -14,13 +14,11 @@ use super::{observe, ownership};
 use crate::netlink::{TABLE_MAIN, addr_info, fdb_info, link_info, neigh_info, route_info};
 
 /// Judges an rtnetlink notification, and keeps the books' list of our interfaces up to date.
-pub(super) fn judge(books: &mut Books, port: u32, message: Message) -> Option<Event> {
-    let echo = port == books.route_port;
+/// `echo` says that the change was asked for over our own socket.
+pub(super) fn judge(books: &mut Books, echo: bool, message: Message) -> Option<Event> {
     let dirty = match message {
-        // Links are read even if they are echoes: what follows is sorted by their indexes.
         Message::NewLink(message) => return new_link(books, echo, message),
         Message::DelLink(message) => return del_link(books, &message),
-        _ if echo => false,
         Message::NewAddress(message) => return address(books, &message, true),
         Message::DelAddress(message) => return address(books, &message, false),
         Message::NewNeighbour(message) => neighbour(books, &message, true),
@@ -205,12 +203,11 @@ const RULE_CHAIN: u16 = 2;
 const CHAIN_NAME: u16 = 3;
 
 /// Whether an nftables notification concerns our table, or a FORWARD chain in which accept rules of ours may stand.
-pub(super) fn concerns_firewall(books: &Books, port: u32, kind: u16, payload: &[u8]) -> bool {
-    let echo = books.netfilter_port == Some(port);
+pub(super) fn concerns_firewall(books: &Books, kind: u16, payload: &[u8]) -> bool {
     let (Some(family), Some(attributes)) = (payload.first(), payload.get(4..)) else {
         return false;
     };
-    if echo || kind >> 8 != SUBSYSTEM_NFTABLES {
+    if kind >> 8 != SUBSYSTEM_NFTABLES {
         return false;
     }
     let Some(table) = text(attributes, TABLE) else {

@@ -151,8 +151,11 @@ impl Netlink {
                     _ => None,
                 },
             )?;
-        // Kernels without strict checking don't filter.
-        routes.retain(|route| filter.table.is_none_or(|table| table == route.table));
+        // Kernels without strict checking don't filter, and one without IPv6 answers with the routes of IPv4.
+        routes.retain(|route| {
+            Family::of_net(&route.dst) == filter.family
+                && filter.table.is_none_or(|table| table == route.table)
+        });
         Ok(routes)
     }
 

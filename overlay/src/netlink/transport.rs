@@ -218,8 +218,21 @@ impl Transport {
         Ok(self.sequence)
     }
 
-    /// Reads everything that answers `sequence`. Errors of `each` don't stop the reading.
+    /// Reads everything that answers `sequence`. Errors of `each` don't stop the reading; what does is followed by
+    /// throwing away the rest.
     fn collect(
+        &mut self,
+        sequence: u32,
+        each: impl FnMut(&NetlinkHeader, &[u8]) -> Result<(), DecodeError>,
+    ) -> Result<Outcome, Failure> {
+        let outcome = self.read_answers(sequence, each);
+        if outcome.is_err() {
+            while self.receive_raw(libc::MSG_DONTWAIT).is_ok() {}
+        }
+        outcome
+    }
+
+    fn read_answers(
         &mut self,
         sequence: u32,
         mut each: impl FnMut(&NetlinkHeader, &[u8]) -> Result<(), DecodeError>,
