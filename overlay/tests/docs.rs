@@ -1,5 +1,5 @@
-//! The documents and the tree agree: links lead to files and headings that exist, the path table of ARCHITECTURE names
-//! files that exist, and every make target that is mentioned is one.
+//! The documents and the tree agree: links lead to files and headings that exist, every path of the tree that is
+//! mentioned is there, the path table of ARCHITECTURE knows every module, and every make target is one.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -107,6 +107,23 @@ fn table_paths(text: &str, heading: &str) -> Vec<String> {
         .collect()
 }
 
+/// What begins with a folder of the top level, in code. Not what a build makes.
+fn mentioned_paths(text: &str) -> BTreeSet<&str> {
+    const TOP: [&str; 7] = [
+        "overlay/",
+        "agent/",
+        "cni-plugin/",
+        "e2e/",
+        "manifests/",
+        "docs/",
+        ".ci/",
+    ];
+    let words = code(text).flat_map(str::split_whitespace);
+    words
+        .filter(|word| TOP.iter().any(|top| word.starts_with(top)))
+        .collect()
+}
+
 /// The words after `make ` at the beginning of code.
 fn make_targets(text: &str) -> BTreeSet<&str> {
     let commands = code(text).filter_map(|code| code.trim_start().strip_prefix("make "));
@@ -134,6 +151,31 @@ fn every_path_of_the_path_table_exists() {
         .filter(|path| !root().join(path).exists())
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn the_path_table_knows_every_module_of_the_library() {
+    let text = read(&root().join("docs/ARCHITECTURE.md"));
+    let paths = table_paths(&text, "## Where things are");
+    for entry in fs::read_dir(root().join("overlay/src")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let path = format!("overlay/src/{name}");
+        let known = name == "lib.rs" || paths.iter().any(|known| known.starts_with(&path));
+        assert!(known, "{path} is not in the table");
+    }
+}
+
+#[test]
+fn every_path_that_is_mentioned_exists() {
+    let mut missing = Vec::new();
+    for document in documents() {
+        let text = read(&document);
+        let gone = mentioned_paths(&text)
+            .into_iter()
+            .filter(|path| !root().join(path).exists());
+        missing.extend(gone.map(|path| format!("{}: {path}", document.display())));
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
 #[test]
@@ -170,6 +212,8 @@ fn these_tests_would_notice() {
     );
     let table = "## T\n\n| a | b |\n|---|---|\n| x | `one`, `two` |\n\n| y | `three` |";
     assert_eq!(table_paths(table, "## T"), ["one", "two"]);
+    let paths = mentioned_paths("agent/no `agent/a b`\n```text\nx ─► overlay/b\n```");
+    assert_eq!(paths, BTreeSet::from(["agent/a", "overlay/b"]));
     let targets = make_targets("make `make one` and\n```sh\nmake two # three\n```\nmake four");
     assert_eq!(targets, BTreeSet::from(["one", "two"]));
 }
