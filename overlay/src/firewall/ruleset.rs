@@ -320,6 +320,22 @@ impl Ruleset {
         self.sets.is_empty() && self.chains.is_empty()
     }
 
+    /// This ruleset with every element that is there already, in sets of the same name and type: what to want while
+    /// nothing may be removed yet.
+    pub fn keeping(&self, there: &TableState) -> Self {
+        let mut kept = self.clone();
+        for (name, set) in &mut kept.sets {
+            if let Some(there) = there
+                .sets
+                .get(name)
+                .filter(|there| there.key == set.state().key)
+            {
+                set.elements.extend(there.elements.iter().cloned());
+            }
+        }
+        kept
+    }
+
     /// What the kernel shows of this ruleset once it is in place.
     pub fn state(&self) -> TableState {
         TableState {

@@ -1,7 +1,7 @@
 //! The network configuration: flannel's `net-conf.json`, or the etcd key `config`. Read by Go's rules, then validated:
 //! an error names the key, the value and what is allowed.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde_json::{Map, Value};
@@ -320,7 +320,7 @@ fn address(family: Family, key: &str, text: &str) -> Result<IpAddr, ConfigError>
     match (family, addr) {
         (Family::V4, IpAddr::V4(_)) | (Family::V6, IpAddr::V6(_)) => Ok(addr),
         // Go reads an IPv4 text into an IPv6 field as an IPv4-mapped address.
-        (Family::V6, IpAddr::V4(v4)) => Ok(IpAddr::V6(Ipv6Addr::from(v4.to_ipv6_mapped()))),
+        (Family::V6, IpAddr::V4(v4)) => Ok(IpAddr::V6(v4.to_ipv6_mapped())),
         (Family::V4, IpAddr::V6(_)) => Err(wrong()),
     }
 }

@@ -3,12 +3,13 @@
 //! What is new is put first, from the ground up (links, sysctls, addresses, firewall, neighbours, FDB, routes), then
 //! what is not wanted goes, from the top down. A peer that moves is thus reachable all the while.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::desired::Desired;
 use super::op::Op;
 use super::state::{KernelState, Link, LinkKind, NextHop};
-use crate::firewall;
+use crate::firewall::{self, Ruleset};
 
 /// Changes in the order in which they are to be made.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -159,7 +160,7 @@ fn firewall_changes(want: &Desired, have: &KernelState, ops: &mut Vec<Op>) {
                 want.scope.table.clone(),
             )));
         }
-    } else if let Some(change) = firewall::diff(&want.ruleset, have.firewall.as_ref()) {
+    } else if let Some(change) = firewall::diff(&ruleset(want, have), have.firewall.as_ref()) {
         ops.push(Op::Firewall(change));
     }
     // Only chains that are there and drop are observed; none is ever created.
@@ -173,6 +174,14 @@ fn firewall_changes(want: &Desired, have: &KernelState, ops: &mut Vec<Op>) {
         if *there != wanted {
             ops.push(Op::ForeignForward(*family, wanted));
         }
+    }
+}
+
+/// The wanted table; before the store is in sync, with the peers that are in it already.
+fn ruleset<'a>(want: &'a Desired, have: &KernelState) -> Cow<'a, Ruleset> {
+    match &have.firewall {
+        Some(there) if !want.prune => Cow::Owned(want.ruleset.keeping(there)),
+        _ => Cow::Borrowed(&want.ruleset),
     }
 }
 

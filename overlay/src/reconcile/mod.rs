@@ -136,7 +136,9 @@ impl<K: Kernel> Reconciler<K> {
             outcome.fights = self.fights.repaired(objects, now);
         }
         outcome.took = now.elapsed();
-        self.applied = outcome.is_clean().then(|| Arc::clone(want));
+        // Without pruning the kernel may hold more than is wanted: no ground for a fast pass.
+        let known = outcome.is_clean() && want.prune;
+        self.applied = known.then(|| Arc::clone(want));
         outcome
     }
 

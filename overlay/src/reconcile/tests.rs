@@ -181,30 +181,18 @@ fn damage(kernel: &mut FakeKernel, picks: &[u8]) {
         let nth = usize::from(*pick) / 6;
         let state = &mut kernel.state;
         match pick % 6 {
-            0 => drop(
-                state
-                    .routes
-                    .keys()
-                    .nth(nth)
-                    .copied()
-                    .and_then(|key| state.routes.remove(&key)),
-            ),
-            1 => drop(
-                state
-                    .neighs
-                    .keys()
-                    .nth(nth)
-                    .cloned()
-                    .and_then(|key| state.neighs.remove(&key)),
-            ),
-            2 => drop(
-                state
-                    .fdb
-                    .keys()
-                    .nth(nth)
-                    .cloned()
-                    .and_then(|key| state.fdb.remove(&key)),
-            ),
+            0 => {
+                let key = state.routes.keys().nth(nth).copied();
+                key.and_then(|key| state.routes.remove(&key));
+            }
+            1 => {
+                let key = state.neighs.keys().nth(nth).cloned();
+                key.and_then(|key| state.neighs.remove(&key));
+            }
+            2 => {
+                let key = state.fdb.keys().nth(nth).cloned();
+                key.and_then(|key| state.fdb.remove(&key));
+            }
             3 => state.addrs.clear(),
             4 => state.firewall = None,
             _ => {
@@ -231,6 +219,23 @@ proptest! {
         prop_assert_eq!(have, right(&want));
         let again = reconciler.full(&want, Instant::now()).unwrap();
         prop_assert!(again.done.is_empty(), "{:?}", again.done);
+    }
+
+    #[test]
+    fn before_the_store_is_in_sync_nothing_of_the_peers_is_taken_away(before in clusters(), peers in seeds()) {
+        let mut reconciler = Reconciler::new(kernel());
+        settle(&mut reconciler, &before);
+        let there = reconciler.kernel.state.clone();
+        let unsure = Arc::new(Desired { prune: false, ..(*want(&Cluster { peers, ..before }, 99)).clone() });
+        reconciler.full(&unsure, Instant::now()).unwrap();
+        let state = &reconciler.kernel.state;
+        prop_assert!(there.routes.keys().all(|key| state.routes.contains_key(key)));
+        prop_assert!(there.fdb.keys().all(|key| state.fdb.contains_key(key)));
+        for (name, set) in &there.firewall.as_ref().unwrap().sets {
+            let now = &state.firewall.as_ref().unwrap().sets[name];
+            prop_assert!(set.elements.is_subset(&now.elements), "{name}");
+        }
+        prop_assert!(reconciler.fast(&unsure, Instant::now()).is_none(), "a full pass is due");
     }
 
     #[test]

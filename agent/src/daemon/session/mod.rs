@@ -37,7 +37,10 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
 
     let mut running = Running::start(&session, daemon, relist);
-    running.take_snapshot(&snapshot.borrow_and_update().clone(), daemon);
+    // Without the store, the saved peers are all there is. With it, the first list is a moment away.
+    if !session.confirmed {
+        running.take_snapshot(&snapshot.borrow_and_update().clone(), daemon);
+    }
     running.take_standing(&standings.borrow_and_update().clone(), daemon);
     loop {
         tokio::select! {
@@ -60,7 +63,7 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
                     return reason;
                 }
             }
-            _ = tick.tick() => running.tick(daemon),
+            _ = tick.tick() => running.tick(&snapshot.borrow().clone(), daemon),
         }
     }
 }

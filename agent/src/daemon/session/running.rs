@@ -19,17 +19,21 @@ use crate::uplink;
 
 /// Peers are saved at most this often.
 const SAVE: Duration = Duration::from_secs(5);
+/// How long a session waits for its first list before it goes on with the saved peers.
+const FIRST_LIST: Duration = Duration::from_secs(2);
 
 /// The moving parts of a session.
 pub(super) struct Running<'a> {
     session: &'a Session,
+    started: Instant,
     relist: Arc<Notify>,
     subnet_file: SubnetFile,
     desired: Option<Arc<Desired>>,
     snapshot: Arc<ClusterSnapshot>,
     /// The kernel has been programmed in this session: the subnet file may be written.
     programmed: bool,
-    unsaved_since: Option<Instant>,
+    unsaved: bool,
+    saved_at: Option<Instant>,
     bad_config: Option<String>,
     /// What the last pass could not do: said once, not at each retry.
     failures: Vec<Failure>,
@@ -58,12 +62,14 @@ impl<'a> Running<'a> {
         let ip_masq = daemon.options.firewall.ip_masq;
         Self {
             session,
+            started: Instant::now(),
             relist,
             subnet_file: SubnetFile::new(path, config, node, session.mtu, ip_masq),
             desired: None,
             snapshot: Arc::default(),
             programmed: false,
-            unsaved_since: None,
+            unsaved: false,
+            saved_at: None,
             bad_config: None,
             failures: Vec::new(),
         }
@@ -87,9 +93,7 @@ impl<'a> Running<'a> {
             status.broken.clone_from(&snapshot.broken);
         });
         self.log_refusals(&desired, snapshot);
-        if snapshot.in_sync && *snapshot != self.snapshot {
-            self.unsaved_since.get_or_insert_with(Instant::now);
-        }
+        self.unsaved |= snapshot.in_sync && *snapshot != self.snapshot;
         self.snapshot = Arc::clone(snapshot);
         if self.desired.as_deref() == Some(&desired) {
             return;
@@ -159,7 +163,11 @@ impl<'a> Running<'a> {
         }
     }
 
-    pub(super) fn tick(&mut self, daemon: &Daemon) {
+    pub(super) fn tick(&mut self, snapshot: &Arc<ClusterSnapshot>, daemon: &Daemon) {
+        if self.desired.is_none() && self.started.elapsed() >= FIRST_LIST {
+            tracing::warn!("no list of leases yet, going on with the saved peers");
+            self.take_snapshot(snapshot, daemon);
+        }
         if self.programmed {
             self.write_subnet_file(daemon);
         }
@@ -168,11 +176,9 @@ impl<'a> Running<'a> {
         {
             daemon.wake(Wake::Dirty);
         }
-        if self
-            .unsaved_since
-            .is_some_and(|since| since.elapsed() >= SAVE)
-        {
-            self.unsaved_since = None;
+        if self.unsaved && self.saved_at.is_none_or(|at| at.elapsed() >= SAVE) {
+            self.unsaved = false;
+            self.saved_at = Some(Instant::now());
             saved::save_peers(&daemon.state, &self.snapshot, self.session.lease.key);
         }
     }
