@@ -44,7 +44,8 @@ const GATHER: u16 = 5;
 pub enum Event {
     /// An object of ours may differ from what we last knew, or notifications were lost.
     Dirty,
-    /// The uplink has changed: an address, MTU, Ethernet address, up or down, gone or back.
+    /// The uplink has changed: an address, MTU, Ethernet address, up or down, gone or back. [`Event::Dirty`] follows:
+    /// going down and losing its last IPv4 address, it loses its routes, and the kernel does not report those.
     Uplink,
 }
 
@@ -146,7 +147,7 @@ impl<T: FnMut(Event)> Listener<T> {
             if news.uplink {
                 (self.tell)(Event::Uplink);
             }
-            if news.dirty {
+            if news.dirty || news.uplink {
                 (self.tell)(Event::Dirty);
             }
         }
