@@ -11,7 +11,9 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use super::ledger::{Books, Key, uplink_mark};
 use super::monitor::Event;
 use super::{observe, ownership};
-use crate::netlink::{TABLE_MAIN, addr_info, fdb_info, link_info, neigh_info, route_info};
+use crate::netlink::{
+    RouteInfo, TABLE_MAIN, addr_info, fdb_info, link_info, neigh_info, route_info,
+};
 
 /// Judges an rtnetlink notification, and keeps the books' list of our interfaces up to date.
 /// `echo` says that the change was asked for over our own socket.
@@ -23,8 +25,8 @@ pub(super) fn judge(books: &mut Books, echo: bool, message: Message) -> Option<E
         Message::DelAddress(message) => return address(books, &message, false),
         Message::NewNeighbour(message) => neighbour(books, &message, true),
         Message::DelNeighbour(message) => neighbour(books, &message, false),
-        Message::NewRoute(message) => route(books, &message, true),
-        Message::DelRoute(message) => route(books, &message, false),
+        Message::NewRoute(message) => return route(books, &message, true),
+        Message::DelRoute(message) => return route(books, &message, false),
         _ => false,
     };
     dirty.then_some(Event::Dirty)
@@ -128,14 +130,20 @@ fn neighbour(books: &Books, message: &NeighbourMessage, new: bool) -> bool {
     }
 }
 
-fn route(books: &Books, message: &RouteMessage, new: bool) -> bool {
-    let Some(info) = route_info(message).filter(|route| route.table == TABLE_MAIN) else {
-        return false;
-    };
+fn route(books: &Books, message: &RouteMessage, new: bool) -> Option<Event> {
+    let info = route_info(message).filter(|route| route.table == TABLE_MAIN)?;
+    if info.dst.prefix_len() == 0 {
+        // The default route decides which interface is the uplink, and after a new address it is the last to come.
+        return Some(Event::Uplink);
+    }
+    concerns_us(books, &info, new).then_some(Event::Dirty)
+}
+
+fn concerns_us(books: &Books, info: &RouteInfo, new: bool) -> bool {
     let dev = info.oif.map(|index| books.name_of(index));
-    let Some((key, route)) = observe::as_route(&info, dev) else {
+    let Some((key, route)) = observe::as_route(info, dev) else {
         // Several next hops, or another type: it may have taken the place of ours.
-        return new && info.tos == 0 && books.holds(Key::Route(observe::route_key(&info)));
+        return new && info.tos == 0 && books.holds(Key::Route(observe::route_key(info)));
     };
     let same = books.agrees(Key::Route(key), &route);
     if !new {

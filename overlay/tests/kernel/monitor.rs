@@ -260,6 +260,21 @@ fn routes_that_the_uplink_silently_takes_along_are_news() {
 }
 
 #[test]
+fn a_default_route_that_comes_moves_or_goes_concerns_the_uplink() {
+    on_programmed_host(|_, events| {
+        for cause in [
+            "ip route add default via 192.168.0.254",
+            "ip route replace default via 192.168.0.253 dev eth0",
+            "ip route del default",
+            "ip -6 route add default via fd00:a::fe",
+        ] {
+            run(cause);
+            expect(events, Event::Uplink, cause);
+        }
+    });
+}
+
+#[test]
 fn a_change_of_the_uplink_is_reported_even_if_a_pass_sees_it_first() {
     on_host(|linux| {
         observe(linux);

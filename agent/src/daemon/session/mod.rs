@@ -63,7 +63,12 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
                     return reason;
                 }
             }
-            _ = tick.tick() => running.tick(&snapshot.borrow().clone(), daemon),
+            _ = tick.tick() => {
+                if let Some(reason) = running.found_uplink(daemon) {
+                    return reason;
+                }
+                running.tick(&snapshot.borrow().clone(), daemon);
+            }
         }
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Running<'a> {
     unsaved: bool,
     saved_at: Option<Instant>,
     bad_config: Option<String>,
+    /// Why there is no uplink now, where there is none.
+    no_uplink: Option<String>,
     /// What the last pass could not do: said once, not at each retry.
     failures: Vec<Failure>,
 }
@@ -71,6 +73,7 @@ impl<'a> Running<'a> {
             unsaved: false,
             saved_at: None,
             bad_config: None,
+            no_uplink: None,
             failures: Vec::new(),
         }
     }
@@ -239,18 +242,29 @@ impl<'a> Running<'a> {
     }
 
     /// Why a changed uplink ends the session. One that is gone doesn't: there is nothing better to go on with.
-    pub(super) fn changed_uplink(&self, daemon: &Daemon) -> Option<String> {
+    pub(super) fn changed_uplink(&mut self, daemon: &Daemon) -> Option<String> {
         match uplink::choose(&daemon.options.uplink, &self.session.config.pools) {
             Ok(choice) => {
+                self.no_uplink = None;
                 let node = &self.session.node;
                 let same = choice.uplink == node.uplink && choice.public == node.public;
                 (!same).then(|| format!("the uplink changed: {}", choice.reason))
             }
             Err(error) => {
-                tracing::warn!(error = format!("{error:#}"), "no uplink now");
+                let reason = format!("{error:#}");
+                if self.no_uplink.as_ref() != Some(&reason) {
+                    tracing::warn!(reason, "no uplink now");
+                }
+                self.no_uplink = Some(reason);
                 None
             }
         }
+    }
+
+    /// While there is no uplink every tick looks for one: what makes the next one fit may be no event of the last.
+    pub(super) fn found_uplink(&mut self, daemon: &Daemon) -> Option<String> {
+        self.no_uplink.as_ref()?;
+        self.changed_uplink(daemon)
     }
 }
 
