@@ -12,7 +12,7 @@ use tweed_overlay::reconcile::Outcome;
 use tweed_overlay::store::Holding;
 
 /// The store may be out of reach for this long before the node counts as out of sync.
-const STORE_GRACE: Duration = Duration::from_secs(30);
+const STORE_GRACE: Duration = Duration::from_secs(10);
 
 /// How the own lease stands, for display.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

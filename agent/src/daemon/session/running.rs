@@ -98,6 +98,7 @@ impl<'a> Running<'a> {
         self.log_refusals(&desired, snapshot);
         self.unsaved |= snapshot.in_sync && *snapshot != self.snapshot;
         self.snapshot = Arc::clone(snapshot);
+        self.save_peers(daemon);
         if self.desired.as_deref() == Some(&desired) {
             return;
         }
@@ -179,6 +180,11 @@ impl<'a> Running<'a> {
         {
             daemon.wake(Wake::Dirty);
         }
+        self.save_peers(daemon);
+    }
+
+    /// Saves the peers if they changed, and not so often that a busy cluster wears out the disk.
+    fn save_peers(&mut self, daemon: &Daemon) {
         if self.unsaved && self.saved_at.is_none_or(|at| at.elapsed() >= SAVE) {
             self.unsaved = false;
             self.saved_at = Some(Instant::now());

@@ -22,16 +22,28 @@ const COALESCED: usize = 256;
 
 pub(super) async fn follow(store: &Etcd, out: &Sender<Arc<ClusterSnapshot>>, relist: &Notify) {
     let mut trouble = Backoff::default();
+    let mut said = String::new();
     loop {
         let started = Instant::now();
         match follow_once(store, out, relist).await {
             Ok(never) => match never {},
             Err(error) => {
                 trouble.reset_after(started.elapsed());
-                tracing::warn!(%error, "leases are no longer watched; keeping what is known, and trying again");
+                say_once(&mut said, error.to_string());
                 sleep(trouble.next()).await;
             }
         }
+    }
+}
+
+/// An outage of hours is one line, not one for each attempt.
+fn say_once(said: &mut String, error: String) {
+    if *said != error {
+        tracing::warn!(
+            error,
+            "leases are no longer watched; keeping what is known, and trying again"
+        );
+        *said = error;
     }
 }
 
