@@ -87,6 +87,34 @@ async fn a_node_that_lost_its_state_gets_its_subnet_back() {
 }
 
 #[tokio::test]
+async fn a_process_whose_address_or_backend_changes_goes_on_with_its_lease_at_once() {
+    let server = Server::start().await;
+    let store = server.store();
+    let before = store.acquire(&request(v4(), 1)).await.unwrap();
+    let mut client = server.client().await;
+    let id = etcd_lease_of(&mut client, &before.key).await;
+    let mut moved = request(v4(), 2);
+    moved.attrs.data = request(v4(), 1).attrs.data;
+    let mut converted = moved.clone();
+    converted.attrs.backend_type = "host-gw".into();
+    converted.attrs.data.v4 = None;
+    for changed in [moved, converted] {
+        let start = Instant::now();
+        let after = store.acquire(&changed).await.unwrap();
+        assert!(
+            start.elapsed() < Duration::from_secs(1),
+            "it asked somebody"
+        );
+        assert_eq!((after.key, &after.attrs), (before.key, &changed.attrs));
+        assert_eq!(etcd_lease_of(&mut client, &after.key).await, id);
+        assert_eq!(
+            value_of(&mut client, &after.key).await,
+            Some(wire::format_attrs(&changed.attrs))
+        );
+    }
+}
+
+#[tokio::test]
 async fn two_nodes_behind_one_address_do_not_share_a_subnet() {
     let server = Server::start().await;
     let store = Arc::new(server.store());

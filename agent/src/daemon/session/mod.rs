@@ -48,7 +48,7 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
             reason = &mut keep => return reason,
             Ok(()) = snapshot.changed() => {
                 let snapshot = snapshot.borrow_and_update().clone();
-                if let Some(reason) = running.changed_config(&snapshot, daemon) {
+                if let Some(reason) = running.changed_config(&snapshot) {
                     return reason;
                 }
                 running.take_snapshot(&snapshot, daemon);

@@ -34,7 +34,8 @@ pub(super) struct Running<'a> {
     programmed: bool,
     unsaved: bool,
     saved_at: Option<Instant>,
-    bad_config: Option<String>,
+    /// A configuration in the store that is not used, and why.
+    bad_config: Option<(String, String)>,
     /// Why there is no uplink now, where there is none.
     no_uplink: Option<String>,
     /// What the last pass could not do: said once, not at each retry.
@@ -94,6 +95,9 @@ impl<'a> Running<'a> {
             status.peers = desired.peers;
             status.set_refused(&desired.refused);
             status.broken.clone_from(&snapshot.broken);
+            let config = self.bad_config.iter();
+            let config = config.map(|(_, reason)| ("config".to_owned(), reason.clone()));
+            status.broken.extend(config);
         });
         self.log_refusals(&desired, snapshot);
         self.unsaved |= snapshot.in_sync && *snapshot != self.snapshot;
@@ -215,16 +219,14 @@ impl<'a> Running<'a> {
     }
 
     /// Why a changed configuration ends the session; a broken one doesn't.
-    pub(super) fn changed_config(
-        &mut self,
-        snapshot: &ClusterSnapshot,
-        daemon: &Daemon,
-    ) -> Option<String> {
-        let text = snapshot
-            .config
-            .as_ref()
-            .filter(|text| **text != self.session.config_text)?;
-        if self.bad_config.as_ref() == Some(text) {
+    pub(super) fn changed_config(&mut self, snapshot: &ClusterSnapshot) -> Option<String> {
+        let text = snapshot.config.as_ref()?;
+        let known = self.bad_config.as_ref().is_some_and(|(bad, _)| bad == text);
+        if known {
+            return None;
+        }
+        self.bad_config = None;
+        if *text == self.session.config_text {
             return None;
         }
         let parsed = NetworkConfig::parse(text)
@@ -238,10 +240,7 @@ impl<'a> Running<'a> {
             Ok(_) => Some("the network configuration changed".to_owned()),
             Err(error) => {
                 tracing::error!(%error, "the changed network configuration is refused, going on with the old one");
-                self.bad_config = Some(text.clone());
-                daemon.status.update(|status| {
-                    status.broken.insert("config".to_owned(), error.to_string());
-                });
+                self.bad_config = Some((text.clone(), error.to_string()));
                 None
             }
         }

@@ -78,6 +78,9 @@ impl Taker<'_> {
             let Some(mut entry) = listing.entries.get(key).cloned() else {
                 continue;
             };
+            if self.attached(&entry) {
+                return self.reuse(listing, &survey, &entry, Claim::Own).await;
+            }
             if *claim == Claim::Suspect {
                 match self.abandoned(&entry).await? {
                     Some(revision) => entry.changed = revision,
@@ -91,6 +94,13 @@ impl Taker<'_> {
 
     fn made(&self, entry: &Entry) -> bool {
         Some(entry.id) == self.granted && entry.value == self.value.as_bytes()
+    }
+
+    /// Whether this very process attached the entry to the etcd lease under which it stands: there is nobody to ask,
+    /// though address or backend may have changed since.
+    fn attached(&self, entry: &Entry) -> bool {
+        let tenure = self.store.recall(&entry.lease.key);
+        entry.id != 0 && tenure.is_some_and(|tenure| tenure.id == entry.id)
     }
 
     /// Asks the holder of an entry whether it lives. Answers the revision of the question if nobody did.
