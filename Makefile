@@ -30,7 +30,7 @@ test: ## Everything that can fail: unit, property, kernel and end-to-end tests (
 lint: ## Format, clippy, docs, licences of dependencies
 	@.ci/setup lint
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	CLIPPY_CONF_DIR=$(CURDIR)/.ci cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --all-features --locked
 	cargo run --quiet -p tweed-e2e --bin licences
 

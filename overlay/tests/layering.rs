@@ -1,5 +1,6 @@
 //! Imports point one way: model ← store, model ← backend and firewall ← plan ← kernel ← reconcile; and what is pure
 //! names no runtime, file, process, socket or clock. This test reads the sources and keeps it so.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

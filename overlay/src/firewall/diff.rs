@@ -128,7 +128,9 @@ mod tests {
         let replaced = Some(Change::Replace(want()));
         let pair = || vec![0; 16];
         assert_eq!(
-            changed(|t| drop(t.sets.get_mut("pairs").unwrap().elements.insert(pair()))),
+            changed(|t| {
+                t.sets.get_mut("pairs").unwrap().elements.insert(pair());
+            }),
             replaced
         );
         assert_eq!(

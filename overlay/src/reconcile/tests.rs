@@ -240,9 +240,9 @@ proptest! {
 
     #[test]
     fn a_fast_pass_ends_where_a_full_one_does(before in clusters(), peers in seeds()) {
-        let after = Cluster { peers, ..before.clone() };
         let mut fast = Reconciler::new(kernel());
         settle(&mut fast, &before);
+        let after = Cluster { peers, ..before };
         let want = want(&after, 99);
         let outcome = fast.fast(&want, Instant::now()).expect("it knows what it applied");
         if outcome.held.is_none() {
