@@ -74,13 +74,10 @@ mod tests {
         let path = dir.path().join("lock");
         let held = exclusive(&path, Duration::from_secs(1)).unwrap();
         // In a process of its own: an alarm goes to any thread, and the test runner has many.
-        let child = match unsafe_fork() {
-            None => {
-                let failed = exclusive(&path, Duration::from_secs(1));
-                let code = failed.map_or_else(|error| error.kind.code(), |_| 0);
-                std::process::exit(i32::try_from(code).unwrap());
-            }
-            Some(child) => child,
+        let Some(child) = unsafe_fork() else {
+            let failed = exclusive(&path, Duration::from_secs(1));
+            let code = failed.map_or_else(|error| error.kind.code(), |_| 0);
+            std::process::exit(i32::try_from(code).unwrap());
         };
         let status = nix::sys::wait::waitpid(child, None).unwrap();
         assert_eq!(status, nix::sys::wait::WaitStatus::Exited(child, 11));

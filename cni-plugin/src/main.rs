@@ -1,8 +1,13 @@
 //! `tweed`: the CNI plugins of this project in one binary. Which one runs is decided by the name it is called by, else
 //! by the configuration's `type`. Straight-line, blocking, started once for every verb.
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test fails where it fails")
+)]
 
 mod bridge;
 mod delegate;
+mod file;
 mod flannel;
 mod host_local;
 mod identity;

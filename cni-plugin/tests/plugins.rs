@@ -1,4 +1,5 @@
 //! The plugins as a runtime meets them: the real binary, the real kernel, in namespaces of the test's own.
+#![allow(clippy::unwrap_used, reason = "a test fails where it fails")]
 
 mod plugins {
     mod lab;

@@ -14,6 +14,7 @@ use tweed_overlay::kernel::firewall::{masquerade, masqueraded, owners, remove_ow
 use tweed_overlay::netlink::Netfilter;
 
 use super::config::{state_dir, wants_masquerade};
+use crate::file;
 use crate::spec::{Attachment, CniError, Context, NetConf};
 
 /// Masquerades what an attachment's addresses send outside their own networks.
@@ -45,11 +46,10 @@ pub(super) fn add(
 /// When the kernel refuses.
 pub(super) fn remove(conf: &NetConf, owner: &Owner) -> Result<(), CniError> {
     let path = state_dir(conf).join(file_name(owner));
-    if !wants_masquerade(conf) && !path.exists() {
-        return Ok(());
+    if wants_masquerade(conf) || path.exists() {
+        remove_owner(&mut open()?, owner).context(|| "failed to remove masquerading")?;
     }
-    remove_owner(&mut open()?, owner).context(|| "failed to remove masquerading")?;
-    remove_file(&path)
+    file::forget(&path)
 }
 
 /// Removes what attachments of a network have that are not valid any more.
@@ -68,7 +68,7 @@ pub(super) fn retain(conf: &NetConf, valid: &[Owner]) -> Result<(), CniError> {
         remove_owner(&mut socket, owner)?;
     }
     let mut gone = records.iter().filter(|(_, record)| stale(&record.owner()));
-    gone.try_for_each(|(path, _)| remove_file(path))
+    gone.try_for_each(|(path, _)| file::forget(path))
 }
 
 /// Whether all of these addresses are masqueraded.
@@ -90,9 +90,7 @@ fn open() -> Result<Netfilter, CniError> {
 
 fn write(dir: &Path, path: &Path, record: &Record) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    let unfinished = dir.join(format!(".unfinished-{}", std::process::id()));
-    fs::write(&unfinished, record.render())?;
-    fs::rename(&unfinished, path)
+    file::write_whole(path, &file::unfinished(path), &record.render())
 }
 
 fn records(dir: &Path) -> Vec<(PathBuf, Record)> {
@@ -104,13 +102,4 @@ fn records(dir: &Path) -> Vec<(PathBuf, Record)> {
             Some((path, record))
         })
         .collect()
-}
-
-fn remove_file(path: &Path) -> Result<(), CniError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).context(|| format!("remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }

@@ -13,6 +13,7 @@ use state::StateDir;
 use tweed_overlay::model::subnet_env::SubnetEnv;
 
 use crate::delegate::Delegate;
+use crate::file;
 use crate::plugin::Plugin;
 use crate::spec::error::reason;
 use crate::spec::{Call, CniError, CniResult, Context, Kind, NetConf, Verb, json};
@@ -30,7 +31,7 @@ impl Plugin for Flannel {
         let saved = StateDir::new(&config.data_dir).save(&call.attachment, &value)?;
         delegate.add(call).map_err(|error| {
             let error = error.context("failed to delegate add");
-            match state::remove(&saved) {
+            match file::remove(&saved) {
                 Ok(()) => error,
                 Err(undo) => error.details(format!("and {undo}")),
             }
@@ -46,7 +47,8 @@ impl Plugin for Flannel {
         delegate
             .call(call, Verb::Del)
             .context(|| "failed to delegate delete")?;
-        saved.map_or(Ok(()), |saved| state::remove(&saved.path))
+        let path = saved.as_ref().map(|saved| saved.path.as_path());
+        StateDir::new(&config.data_dir).forget(&call.attachment, path)
     }
 
     fn check(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {

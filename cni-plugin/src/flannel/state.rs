@@ -5,13 +5,14 @@
 //! `<container ID>@<interface>`. A repeated DEL of a further interface finds only the first one's file and may remove
 //! it. That costs nothing: a DEL without its file goes by the current configuration.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::file;
 use crate::identity::hash;
 use crate::spec::{Attachment, AttachmentKey, CniError, Context, json};
 
@@ -67,6 +68,22 @@ impl StateDir {
             })
     }
 
+    /// Removes the file of an attachment, and what a killed ADD has left of it.
+    ///
+    /// # Errors
+    /// When a file is there and can't be removed.
+    pub(super) fn forget(
+        &self,
+        attachment: &Attachment,
+        saved: Option<&Path>,
+    ) -> Result<(), CniError> {
+        let names = [self.own(attachment), self.flannels(attachment)];
+        names
+            .iter()
+            .try_for_each(|path| file::remove(&file::unfinished(path)))?;
+        saved.map_or(Ok(()), file::remove)
+    }
+
     /// Removes the files of one network whose container is not among the valid attachments.
     ///
     /// # Errors
@@ -89,7 +106,7 @@ impl StateDir {
                 .and_then(|bytes| json::parse(&bytes).ok())
                 .is_some_and(|conf| conf.get("name").is_some_and(|name| name == network));
             if of_network && !keep.contains(&path) {
-                remove(&path)?;
+                file::forget(&path)?;
             }
         }
         Ok(())
@@ -118,32 +135,7 @@ impl StateDir {
             .recursive(true)
             .mode(0o700)
             .create(&self.dir)?;
-        let unfinished = self.dir.join(format!(".unfinished-{}", std::process::id()));
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        file.write_all(text.as_bytes())
-            .and_then(|()| file.sync_all())
-            .and_then(|()| fs::rename(&unfinished, path))
-            .inspect_err(|_| {
-                let _ = fs::remove_file(&unfinished);
-            })
-    }
-}
-
-/// Removes a file that may be gone.
-///
-/// # Errors
-/// When it is there and can't be removed.
-pub(super) fn remove(path: &Path) -> Result<(), CniError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).context(|| format!("remove {}", path.display()))
-        }
-        _ => Ok(()),
+        file::write_durably(path, &file::unfinished(path), text)
     }
 }
 
@@ -186,8 +178,8 @@ mod tests {
             state.load(&eth0).unwrap().conf,
             Some(json!({"a": 0, "b": 1}))
         );
-        remove(&state.load(&net1).unwrap().path).unwrap();
-        remove(&state.load(&eth0).unwrap().path).unwrap();
+        file::remove(&state.load(&net1).unwrap().path).unwrap();
+        file::remove(&state.load(&eth0).unwrap().path).unwrap();
         assert!(state.load(&eth0).is_none());
     }
 

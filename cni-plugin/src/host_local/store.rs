@@ -7,13 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::index::Index;
+use crate::file;
 use crate::lock;
 use crate::spec::call::is_identifier;
 use crate::spec::{Attachment, CniError, Context};
@@ -158,11 +158,11 @@ impl Store {
         let what = || format!("reserve {}", path.display());
         // One name suffices for the unfinished file, since there is one lock.
         let unfinished = self.dir.join(".unfinished");
-        write(&unfinished, &owner.render()).context(what)?;
-        fs::rename(&unfinished, &path).context(what)?;
+        file::write_whole(&path, &unfinished, &owner.render()).context(what)?;
         self.index.add(owner, addr);
         let cursor = self.dir.join(format!("last_reserved_ip.{set}"));
-        overwrite(&cursor, &addr.to_string()).context(|| format!("write {}", cursor.display()))
+        file::overwrite(&cursor, &addr.to_string())
+            .context(|| format!("write {}", cursor.display()))
     }
 
     /// Releases all addresses of an attachment, and answers which.
@@ -228,39 +228,6 @@ impl Store {
     }
 
     fn remove(&self, addr: IpAddr) -> Result<(), CniError> {
-        let path = self.dir.join(addr.to_string());
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).context(|| format!("release {}", path.display()))
-            }
-            _ => Ok(()),
-        }
+        file::remove(&self.dir.join(addr.to_string()))
     }
-}
-
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    io::Write::write_all(&mut file, text.as_bytes())
-}
-
-/// Replaces the text of a file without emptying it first: ext4 writes a file that was emptied to the disk when it is
-/// closed (4 ms seen on Linux 6.18).
-fn overwrite(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
-    io::Write::write_all(&mut file, text.as_bytes())?;
-    let length = text.len() as u64;
-    if file.metadata()?.len() > length {
-        file.set_len(length)?;
-    }
-    Ok(())
 }

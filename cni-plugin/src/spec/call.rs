@@ -195,8 +195,8 @@ mod tests {
 
     fn call(verb: &str, changes: &[(&str, &str)]) -> Result<Call, CniError> {
         let env = |name: &str| {
-            let all = FULL.iter().chain(changes);
-            let (_, value) = all.filter(|(key, _)| *key == name).next_back()?;
+            let mut all = FULL.iter().chain(changes);
+            let (_, value) = all.rfind(|(key, _)| *key == name)?;
             Some(OsString::from(value))
         };
         Call::from_env(verb, &env)

@@ -1,7 +1,6 @@
 //! `bridge` when things go wrong: an ADD that fails leaves nothing, a DEL removes whatever is left.
 
-use std::io::Write;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -24,15 +23,6 @@ fn assert_clean(host: &Host, what: &str) {
     );
     let records = std::fs::read_dir(host.path("run")).map_or(0, Iterator::count);
     assert_eq!(records, 0, "{what}");
-}
-
-fn start(call: &Call, verb: &str) -> Child {
-    let mut command = call.command(verb);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(call.conf().to_string().as_bytes()).unwrap();
-    child
 }
 
 #[test]
@@ -125,10 +115,7 @@ fn an_add_over_what_a_killed_one_has_left_succeeds() {
         for n in 0..60_u64 {
             let pod = Pod::new();
             let call = call(host, &pod);
-            let mut child = start(&call, "ADD");
-            std::thread::sleep(Duration::from_micros(n * 150));
-            child.kill().unwrap();
-            child.wait().unwrap();
+            call.kill_after("ADD", Duration::from_micros(n * 150));
             let result = call.add();
             call.after(&result).ok("CHECK");
             assert_eq!(pod.links(), ["eth0"]);
@@ -150,10 +137,7 @@ fn a_del_after_a_killed_add_removes_everything() {
         for n in 0..60_u64 {
             let pod = Pod::new();
             let call = call(host, &pod).set("ipMasq", true);
-            let mut child = start(&call, "ADD");
-            std::thread::sleep(Duration::from_micros(n * 200));
-            child.kill().unwrap();
-            child.wait().unwrap();
+            call.kill_after("ADD", Duration::from_micros(n * 200));
             call.ok("DEL");
             assert_clean(host, "after DEL");
             assert!(pod.links().is_empty());
@@ -298,7 +282,7 @@ fn thirty_pods_at_once_make_one_bridge_and_thirty_addresses() {
         let run_all = |verb: &str| -> Vec<std::process::Output> {
             let children: Vec<Child> = pods
                 .iter()
-                .map(|pod| start(&call(host, pod).set("ipMasq", true), verb))
+                .map(|pod| call(host, pod).set("ipMasq", true).start(verb))
                 .collect();
             children
                 .into_iter()

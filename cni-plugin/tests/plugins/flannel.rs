@@ -285,3 +285,19 @@ fn the_agents_masquerading_decides_about_the_plugins() {
         assert!(!sh("nft list table inet tweed-cni").contains("10.244.1.2"));
     });
 }
+
+#[test]
+fn a_plugin_killed_at_any_moment_leaves_nothing_that_del_does_not_remove() {
+    on_host(|host| {
+        write_env(host, V4);
+        for n in 0..40_u64 {
+            let pod = Pod::new();
+            let call = call(host, &pod);
+            call.kill_after("ADD", std::time::Duration::from_micros(n * 200));
+            call.ok("DEL");
+            assert!(saved(host).is_empty(), "{:?}", saved(host));
+            assert!(pod.links().is_empty() && host.veths().is_empty());
+            assert!(host.reservations("cbr0").is_empty());
+        }
+    });
+}

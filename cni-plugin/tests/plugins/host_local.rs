@@ -1,7 +1,7 @@
 //! `host-local` as a program. The choice of addresses itself is tested where it is made.
 
 use std::fs;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -239,16 +239,7 @@ fn garbage_collection_keeps_valid_attachments_and_refuses_to_guess() {
 fn a_hundred_containers_at_once_get_a_hundred_addresses() {
     on_host(|host| {
         let call = call(host, &["10.1.2.0/24", "fd00::/64"]);
-        let start = |n: usize, verb: &str| {
-            use std::io::Write;
-            let call = call.container_id(&format!("c{n}"));
-            let mut command = call.command(verb);
-            command.stdin(Stdio::piped()).stdout(Stdio::piped());
-            let mut child = command.spawn().unwrap();
-            let mut stdin = child.stdin.take().unwrap();
-            stdin.write_all(call.conf().to_string().as_bytes()).unwrap();
-            child
-        };
+        let start = |n: usize, verb: &str| call.container_id(&format!("c{n}")).start(verb);
         let adds: Vec<Child> = (0..100).map(|n| start(n, "ADD")).collect();
         let outputs = adds
             .into_iter()
@@ -274,17 +265,8 @@ fn a_plugin_killed_at_any_moment_leaves_nothing_that_del_does_not_remove() {
     on_host(|host| {
         let call = call(host, &["10.1.2.0/24", "fd00::/64"]);
         for n in 0..60_u64 {
-            use std::io::Write;
             let call = call.container_id(&format!("c{n}"));
-            let mut command = call.command("ADD");
-            command.stdin(Stdio::piped()).stdout(Stdio::null());
-            let mut child = command.spawn().unwrap();
-            let mut stdin = child.stdin.take().unwrap();
-            stdin.write_all(call.conf().to_string().as_bytes()).unwrap();
-            drop(stdin);
-            std::thread::sleep(Duration::from_micros(n * 60));
-            child.kill().unwrap();
-            child.wait().unwrap();
+            call.kill_after("ADD", Duration::from_micros(n * 60));
             for name in host.reservations("net") {
                 let text = fs::read_to_string(host.path("data/net").join(&name)).unwrap();
                 assert_eq!(

@@ -87,8 +87,7 @@ fn both_give_the_same_result_but_for_names_and_hardware_addresses() {
 #[test]
 fn one_folder_of_reservations_serves_both_at_once() {
     on_host(|host| {
-        use std::io::Write;
-        use std::process::{Child, Stdio};
+        use std::process::Child;
         let pod = Pod::new();
         let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": "ipvlan", "ipam": host.ipam(&["10.1.2.0/24"])});
         let call = |n: usize| {
@@ -106,14 +105,7 @@ fn one_folder_of_reservations_serves_both_at_once() {
                 .map(|n| {
                     // The verb of each container, by the plugin that did not do the one before.
                     let program = call(n + swap).container_id(&format!("c{n}"));
-                    let mut command = program.command(verb);
-                    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-                    let mut child = command.spawn().unwrap();
-                    let mut stdin = child.stdin.take().unwrap();
-                    stdin
-                        .write_all(program.conf().to_string().as_bytes())
-                        .unwrap();
-                    child
+                    program.start(verb)
                 })
                 .collect();
             children

@@ -4,8 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -293,6 +294,24 @@ impl Call {
     /// The configuration.
     pub(crate) fn conf(&self) -> &Value {
         &self.conf
+    }
+
+    /// Starts a verb and does not wait for it.
+    pub(crate) fn start(&self, verb: &str) -> Child {
+        let mut command = self.command(verb);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(self.conf.to_string().as_bytes()).unwrap();
+        child
+    }
+
+    /// Starts a verb and kills it.
+    pub(crate) fn kill_after(&self, verb: &str, time: Duration) {
+        let mut child = self.start(verb);
+        std::thread::sleep(time);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     /// Runs a verb.

@@ -128,12 +128,7 @@ fn what_is_wrong_is_found_in_order_and_before_anything_is_done() {
                 "does not allow CHECK",
             ),
             (call.clone(), "GC", 1, "config version does not allow GC"),
-            (
-                call.clone(),
-                "STATUS",
-                1,
-                "config version does not allow STATUS",
-            ),
+            (call, "STATUS", 1, "config version does not allow STATUS"),
         ] {
             let (is, error) = call.fails(verb);
             assert!(error.contains(text), "{verb}: {error}");

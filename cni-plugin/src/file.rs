@@ -1,0 +1,118 @@
+//! Small files that other processes read: written whole or not at all, removed if they are there.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::identity::hash;
+use crate::spec::{CniError, Context};
+
+/// Puts a text in place of what is at `path`, by way of `unfinished` in the same folder, readable by its owner alone.
+///
+/// # Errors
+/// The file is then as it was.
+pub(crate) fn write_whole(path: &Path, unfinished: &Path, text: &str) -> io::Result<()> {
+    write(path, unfinished, text, |_| Ok(()))
+}
+
+/// The same, and on the disk before it has its name.
+///
+/// # Errors
+/// As [`write_whole`].
+pub(crate) fn write_durably(path: &Path, unfinished: &Path, text: &str) -> io::Result<()> {
+    write(path, unfinished, text, File::sync_all)
+}
+
+fn write(
+    path: &Path,
+    unfinished: &Path,
+    text: &str,
+    sync: fn(&File) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(unfinished)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| sync(&file))
+        .and_then(|()| fs::rename(unfinished, path))
+        .inspect_err(|_| {
+            let _ = fs::remove_file(unfinished);
+        })
+}
+
+/// Replaces the text of a file without emptying it first: ext4 writes a file that was emptied to the disk when it is
+/// closed (4 ms seen on Linux 6.18). A reader without lock may see a mixture.
+///
+/// # Errors
+/// When the file can't be written.
+pub(crate) fn overwrite(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    let length = text.len() as u64;
+    if file.metadata()?.len() > length {
+        file.set_len(length)?;
+    }
+    Ok(())
+}
+
+/// Where the text of a file is until it is whole: in the same folder, the same for each attempt.
+pub(crate) fn unfinished(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{:016x}.unfinished", hash(&[&name])))
+}
+
+/// Removes a file that may be gone, and what a killed process may have left of it.
+///
+/// # Errors
+/// When it is there and can't be removed.
+pub(crate) fn forget(path: &Path) -> Result<(), CniError> {
+    remove(&unfinished(path)).and_then(|()| remove(path))
+}
+
+/// Removes a file that may be gone.
+///
+/// # Errors
+/// When it is there and can't be removed.
+pub(crate) fn remove(path: &Path) -> Result<(), CniError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shorter_text_leaves_nothing_of_a_longer_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        for text in ["10.244.1.100", "10.244.1.2", ""] {
+            overwrite(&path, text).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_file_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("inside"), "").unwrap();
+        assert!(write_durably(&path, &dir.path().join(".new"), "text").is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        remove(&dir.path().join("none")).unwrap();
+    }
+}
