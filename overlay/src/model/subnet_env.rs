@@ -32,7 +32,7 @@ pub struct PreviousSubnets {
     pub subnets: Dual<IpNet>,
 }
 
-/// Why the text is not a usable `subnet.env`. Displayed, it continues the file's name or the words "in <file>".
+/// Why the text is not a usable `subnet.env`. Displayed, it continues the file's name or the words "in" and its path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubnetEnvError {
     /// Keys without which no pod can be built; those of one family suffice.
