@@ -25,7 +25,7 @@ pub fn print<T: Serialize + ?Sized>(
 /// Prints a text; nothing at all if it is empty.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn line(text: &str) -> anyhow::Result<()> {
     let text = text.trim_end();
     if text.is_empty() {
