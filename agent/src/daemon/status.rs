@@ -132,7 +132,7 @@ impl Status {
     /// Files the standing of the own lease.
     pub fn set_lease(&mut self, standing: Standing, now: Instant) {
         self.unsure_since = match standing {
-            Standing::Unsure(_) | Standing::Saved => self.unsure_since.or(Some(now)),
+            Standing::Unsure(_) => self.unsure_since.or(Some(now)),
             _ => None,
         };
         self.lease = standing;
@@ -193,10 +193,10 @@ impl Status {
             Standing::Unsure(reason) if self.unsure_since.is_some_and(overdue) => {
                 reasons.push(format!("store out of reach: {reason}"));
             }
-            Standing::Saved if self.unsure_since.is_some_and(overdue) => {
+            Standing::Saved => {
                 reasons.push("the store has not confirmed the saved lease".to_owned());
             }
-            Standing::Unsure(_) | Standing::Saved | Standing::Held => {}
+            Standing::Unsure(_) | Standing::Held => {}
         }
         if !self.in_sync && !matches!(self.lease, Standing::Saved) {
             reasons.push("no full list of leases yet".to_owned());
