@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,7 +15,7 @@ use tweed_overlay::model::{Dual, Family};
 
 use crate::http;
 use crate::launch::{Launch, NETWORK, NETWORK_V6};
-use crate::topology::{Host, Lab, UPLINK};
+use crate::topology::{Host, Lab};
 use crate::wait::{eventually, timed};
 
 /// A running (or ended) agent.
@@ -53,10 +53,7 @@ impl<'lab> Agent<'lab> {
         command
             .arg("run")
             .args(launch.store_args())
-            .arg(format!("--iface={UPLINK}"))
-            .arg(format!("--subnet-file={}", launch.subnet_file().display()))
-            .arg(format!("--state-dir=/var/lib/tweed{}", launch.suffix()))
-            .arg(format!("--socket={}", launch.socket()))
+            .args(launch.host_args())
             .arg(format!("--healthz-port={}", launch.port()))
             .args(&launch.extra)
             .env("RUST_LOG", "debug")
@@ -162,26 +159,27 @@ impl<'lab> Agent<'lab> {
         Ok(value.parse()?)
     }
 
-    /// Runs one of the operator commands on the agent's host, with its store and socket.
+    /// Runs one of the commands that speak to a running agent or look at the kernel: `status`, `plan`, `cleanup`.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn command(&self, words: &[&str]) -> Result<std::process::Output> {
+    pub fn command(&self, words: &[&str]) -> Result<Output> {
         let mut command = Command::new(&self.tweedd);
         command
             .args(words)
             .args(self.launch.store_args())
-            .arg(format!("--iface={UPLINK}"))
-            .arg(format!("--socket={}", self.launch.socket()))
-            .arg(format!(
-                "--state-dir=/var/lib/tweed{}",
-                self.launch.suffix()
-            ))
-            .arg(format!(
-                "--subnet-file={}",
-                self.launch.subnet_file().display()
-            ));
+            .args(self.launch.host_args());
         self.host.place().output(&mut command, "")
+    }
+
+    /// Runs one of the commands that speak to the store only: `leases`, `config`.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn store_command(&self, words: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.tweedd);
+        command.args(words).args(self.launch.store_args());
+        self.host.place().cmd_with(&mut command, "")
     }
 
     /// `tweedd status --output json`, whatever its exit code.

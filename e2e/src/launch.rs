@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tweed_overlay::model::Family;
 
 use crate::etcd::{Etcd, PREFIX};
-use crate::topology::Lab;
+use crate::topology::{Lab, UPLINK};
 
 /// The IPv4 pod network of the lab.
 pub const NETWORK: &str = "10.244.0.0/16";
@@ -130,8 +130,14 @@ impl Launch {
         PathBuf::from(format!("/run/flannel/subnet{}.env", self.suffix()))
     }
 
-    /// Its socket.
-    pub(crate) fn socket(&self) -> String {
-        format!("/run/tweed/tweedd{}.sock", self.suffix())
+    /// Flags that say where things are on the host.
+    pub(crate) fn host_args(&self) -> Vec<String> {
+        let suffix = self.suffix();
+        vec![
+            format!("--iface={UPLINK}"),
+            format!("--subnet-file={}", self.subnet_file().display()),
+            format!("--state-dir=/var/lib/tweed{suffix}"),
+            format!("--socket=/run/tweed/tweedd{suffix}.sock"),
+        ]
     }
 }
