@@ -9,12 +9,15 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::panic;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::wait::timed;
 
@@ -53,6 +56,9 @@ const OWN: CloneFlags = CloneFlags::CLONE_NEWNET
 
 /// How long the kernel may take to end a host.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// After this a program is taken to hang.
+const HANGS: Duration = Duration::from_secs(60);
 
 /// A host's namespaces.
 #[derive(Debug)]
@@ -253,8 +259,8 @@ impl Place<'_> {
     /// Like [`Place::cmd_with`], but a failing program is an answer too.
     ///
     /// # Errors
-    /// When it cannot be started.
-    pub fn output(&self, command: &mut Command, input: &str) -> Result<std::process::Output> {
+    /// When it cannot be started, or hangs: then it is ended.
+    pub fn output(&self, command: &mut Command, input: &str) -> Result<Output> {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -264,7 +270,23 @@ impl Place<'_> {
             // A program that never reads its input closes the pipe; its own status tells the story.
             let _ = stdin.write_all(input.as_bytes());
         }
-        Ok(child.wait_with_output()?)
+        let pid = Pid::from_raw(i32::try_from(child.id()).context("a pid fits")?);
+        let (done, finished) = mpsc::channel();
+        thread::scope(|scope| {
+            let watcher = scope.spawn(move || {
+                let hangs = finished.recv_timeout(HANGS) == Err(RecvTimeoutError::Timeout);
+                if hangs {
+                    // Not waited for yet, so the number is still this child's.
+                    let _ = kill(pid, Signal::SIGKILL);
+                }
+                hangs
+            });
+            let output = child.wait_with_output();
+            drop(done);
+            let hung: bool = watcher.join().unwrap_or_default();
+            ensure!(!hung, "{command:?} on {} hangs", self.name());
+            Ok(output?)
+        })
     }
 
     fn join(&self) -> Result<()> {

@@ -22,7 +22,8 @@ use crate::topology::Host;
 pub fn snapshot(host: &Host) -> Result<BTreeSet<String>> {
     let mut lines = BTreeSet::new();
     for (label, command) in [
-        ("link", "ip -o -d link show"),
+        ("link", "ip -o link show"),
+        ("vxlan", "ip -o -d link show type vxlan"),
         ("addr", "ip -o addr show"),
         ("route4", "ip -4 -d route show table all"),
         ("route6", "ip -6 -d route show table all"),
@@ -34,7 +35,9 @@ pub fn snapshot(host: &Host) -> Result<BTreeSet<String>> {
                 // Learnt by a bridge from traffic; comes and goes.
                 continue;
             }
-            lines.insert(format!("{label} {}", line.trim()));
+            // The search for duplicates ends by itself.
+            let line = line.trim().replace(" tentative", "");
+            lines.insert(format!("{label} {line}"));
         }
     }
     // Sets print their elements over several lines, in an order that says nothing.

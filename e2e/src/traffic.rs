@@ -143,7 +143,7 @@ pub fn udp_source(client: Place<'_>, server: Place<'_>, addr: IpAddr) -> Result<
 #[derive(Debug)]
 pub struct Stream {
     stop: Arc<AtomicBool>,
-    sender: JoinHandle<Result<Loss>>,
+    sender: Option<JoinHandle<Result<Loss>>>,
 }
 
 /// What a [`Stream`] has seen.
@@ -178,16 +178,25 @@ impl Stream {
         })?;
         let ended = Arc::clone(&stop);
         let sender = thread::spawn(move || probe(&client, &ended));
-        Ok(Self { stop, sender })
+        Ok(Self {
+            stop,
+            sender: Some(sender),
+        })
     }
 
     /// Stops sending, waits for stragglers, and says what got lost.
     ///
     /// # Errors
     /// When the probes could not be sent at all.
-    pub fn stop(self) -> Result<Loss> {
+    pub fn stop(mut self) -> Result<Loss> {
         self.stop.store(true, Ordering::Relaxed);
-        join(self.sender)
+        join(self.sender.take().context("a stream is stopped once")?)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 

@@ -36,10 +36,11 @@ fn an_empty_store_waits_for_the_operator() -> Result<()> {
 fn most_peers_at_once_go_only_after_a_second_list_that_says_the_same() -> Result<()> {
     Topology::hosts(1).play(|lab| {
         let (etcd, agent) = crowd(lab)?;
-        // All but the own lease and that of the first peer.
-        for number in 1..PEERS {
-            etcd.delete(&format!("{PREFIX}/subnets/{}", peer(lab, number)?.key()))?;
-        }
+        // All but the own lease and that of the first peer, at once.
+        let key = |number| -> Result<String> {
+            Ok(format!("{PREFIX}/subnets/{}", peer(lab, number)?.key()))
+        };
+        etcd.ctl(&["del", "--", &key(1)?, &key(PEERS)?])?;
         eventually("the peers go", || count(lab, 1))?;
         agent.logged(&["second full list"])?;
         Ok(())

@@ -302,7 +302,7 @@ fn without_numbers(snapshot: &BTreeSet<String>) -> BTreeSet<String> {
     snapshot
         .iter()
         .map(|line| match line.split_once(' ') {
-            Some(("link" | "addr", rest)) => rest
+            Some(("link" | "vxlan" | "addr", rest)) => rest
                 .split_once(": ")
                 .map_or(rest, |(_, rest)| rest)
                 .to_owned(),
