@@ -71,9 +71,9 @@ impl Peer {
     pub fn is_programmed(&self, host: &Host) -> Result<()> {
         let vtep = Vtep::of(host, Family::of_net(&self.subnet))?;
         let (dev, gateway) = (&vtep.dev, self.subnet.network());
-        let route = host.sh(&format!("ip route show {} dev {dev}", self.subnet))?;
+        let route = observe::routes(host, &self.subnet)?;
         anyhow::ensure!(
-            route.contains(&format!("via {gateway} ")) && route.contains("onlink"),
+            route.contains(&format!("via {gateway} dev {dev} ")) && route.contains("onlink"),
             "route to {}: {route:?}",
             self.subnet
         );

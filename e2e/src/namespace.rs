@@ -271,7 +271,7 @@ impl Place<'_> {
             let _ = stdin.write_all(input.as_bytes());
         }
         let pid = Pid::from_raw(i32::try_from(child.id()).context("a pid fits")?);
-        let (done, finished) = mpsc::channel();
+        let (done, finished) = mpsc::channel::<()>();
         thread::scope(|scope| {
             let watcher = scope.spawn(move || {
                 let hangs = finished.recv_timeout(HANGS) == Err(RecvTimeoutError::Timeout);

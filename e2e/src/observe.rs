@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::topology::Host;
@@ -133,6 +134,18 @@ fn is_transient(line: &str) -> bool {
         "INCOMPLETE",
     ];
     states.iter().any(|state| line.ends_with(state)) || line.starts_with("# new generation")
+}
+
+/// The routes to exactly this destination.
+///
+/// # Errors
+/// When `ip` fails.
+pub fn routes(host: &Host, dst: &IpNet) -> Result<String> {
+    let family = match dst {
+        IpNet::V4(_) => "-4",
+        IpNet::V6(_) => "-6",
+    };
+    host.sh(&format!("ip {family} route show exact {dst}"))
 }
 
 /// One link as `ip -j -d` shows it.

@@ -220,7 +220,7 @@ fn routes_of_host_gw_survive_an_uplink_that_goes_down_and_up() -> Result<()> {
                         let subnet = agent.subnet(family)?;
                         let via = lab.hosts[index].addrs;
                         let via = via.get(family).context("both families")?;
-                        let route = host.sh(&format!("ip route show {subnet}"))?;
+                        let route = observe::routes(host, &subnet)?;
                         ensure!(route.contains(&format!("via {via} dev eth0")), "{route:?}");
                     }
                 }

@@ -67,7 +67,7 @@ fn restarts_unnoticed(end: impl Fn(&mut Agent<'_>) -> Result<()>) -> Result<()> 
         );
         for stream in streams {
             let loss = stream.stop()?;
-            ensure!(loss.sent > 50 && loss.lost == 0, "{loss:?}");
+            ensure!(loss.sent > 20 && loss.lost == 0, "{loss:?}");
         }
         Ok(())
     })

@@ -6,9 +6,11 @@
 //! ```
 
 use anyhow::{Result, ensure};
+use ipnet::IpNet;
 use serde_json::json;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::launch::config;
+use tweed_e2e::observe;
 use tweed_e2e::topology::{Host, Topology};
 use tweed_e2e::traffic;
 use tweed_overlay::model::Family;
@@ -24,16 +26,12 @@ fn direct_routing_uses_plain_routes_to_neighbours_and_the_tunnel_behind_a_router
             let far = cluster.agents[2].subnet(family)?;
             let via = lab.hosts[1].addrs;
             let via = via.get(family).expect("both families");
-            has(
-                &lab.hosts[0],
-                &near.to_string(),
-                &format!("via {via} dev eth0"),
-            )?;
+            has(&lab.hosts[0], &near, &format!("via {via} dev eth0"))?;
             let tunnel = match family {
                 Family::V4 => "dev flannel.1",
                 Family::V6 => "dev flannel-v6.1",
             };
-            has(&lab.hosts[0], &far.to_string(), tunnel)?;
+            has(&lab.hosts[0], &far, tunnel)?;
             let macs = lab.hosts[0].sh("bridge fdb show")?;
             let neighbour = cluster.peer(1, family)?.mac;
             ensure!(!macs.contains(&neighbour), "FDB has a neighbour: {macs}");
@@ -56,7 +54,7 @@ fn host_gw_routes_over_neighbours_with_the_full_mtu() -> Result<()> {
             traffic::ping_size(cluster.pods[0].place(), to, 1500)?;
             let via = lab.hosts[1].addrs;
             let via = via.get(family).expect("both families");
-            let subnet = cluster.agents[1].subnet(family)?.to_string();
+            let subnet = cluster.agents[1].subnet(family)?;
             has(&lab.hosts[0], &subnet, &format!("via {via} dev eth0"))?;
         }
         Ok(())
@@ -85,8 +83,8 @@ fn alloc_leases_a_subnet_and_programs_nothing() -> Result<()> {
     })
 }
 
-fn has(host: &Host, subnet: &str, words: &str) -> Result<()> {
-    let route = host.sh(&format!("ip route show {subnet}"))?;
+fn has(host: &Host, subnet: &IpNet, words: &str) -> Result<()> {
+    let route = observe::routes(host, subnet)?;
     ensure!(
         route.lines().count() == 1 && route.contains(words),
         "route to {subnet} on {}: {route:?}, not {words:?}",
