@@ -29,8 +29,8 @@ fn containers_of_two_dockerd_hosts_reach_each_other_though_docker_drops_forwarde
             host.sh(&format!("{tweedd} docker-opts -d /run/docker_opts.env"))?;
             let options = options(&fs::read_to_string(host.path("/run/docker_opts.env"))?)?;
             dockers.push(Docker::start(host, &options)?);
-            let policy = host.sh("iptables -S FORWARD")?;
-            ensure!(policy.contains("-P FORWARD DROP"), "{policy}");
+            // Docker does so itself where it is the first to switch forwarding on.
+            host.sh("iptables -P FORWARD DROP")?;
         }
         let first = dockers[0].container()?;
         let second = dockers[1].container()?;

@@ -19,6 +19,9 @@ use tweed_overlay::model::Family;
 /// A repair takes less.
 const LIMIT: Duration = Duration::from_secs(1);
 
+/// The kernel tells of the device underneath too when a VXLAN device comes or goes.
+const UNDERLAY: &str = ": eth0@";
+
 struct Fault {
     command: String,
     concerns: Vec<String>,
@@ -50,7 +53,7 @@ struct Victim<'a> {
 fn a_deleted_device_is_back_with_its_mac_and_all_entries() -> Result<()> {
     each_family(|victim| {
         let dev = &victim.vtep.dev;
-        vec![Fault::new(format!("ip link del {dev}"), &[dev])]
+        vec![Fault::new(format!("ip link del {dev}"), &[dev, UNDERLAY])]
     })
 }
 
@@ -73,10 +76,13 @@ fn a_device_that_was_set_down_or_changed_is_right_again() -> Result<()> {
 fn a_device_replaced_by_another_of_its_name_is_right_again() -> Result<()> {
     each_family(|victim| {
         let dev = &victim.vtep.dev;
+        // The agent would be faster than the second command.
         let replace = format!(
-            "ip link del {dev}; ip link add {dev} type vxlan id 77 dstport 4790 dev eth0; ip link set {dev} up"
+            "kill -STOP $(pgrep -x tweedd); ip link del {dev}; \
+             ip link add {dev} type vxlan id 77 dstport 4790 dev eth0; ip link set {dev} up; \
+             kill -CONT $(pgrep -x tweedd)"
         );
-        vec![Fault::new(replace, &[dev])]
+        vec![Fault::new(replace, &[dev, UNDERLAY])]
     })
 }
 
@@ -95,7 +101,9 @@ fn routes_to_peers_that_were_deleted_changed_or_flushed_are_right_again() -> Res
                 &[&subnet],
             ),
             Fault::new(
-                format!("ip -4 route flush dev {dev}; ip -6 route flush dev {dev}"),
+                format!(
+                    "ip -4 route flush dev {dev} proto 84; ip -6 route flush dev {dev} proto 84"
+                ),
                 &[dev],
             ),
         ]
@@ -177,9 +185,9 @@ fn subnet_env_is_back_with_its_content() -> Result<()> {
 fn entries_of_peers_that_never_were_are_swept() -> Result<()> {
     each_family(|victim| {
         let dev = &victim.vtep.dev;
-        let (subnet, base) = match victim.vtep.family {
-            Family::V4 => ("10.244.254.0/24", "10.244.254.0"),
-            Family::V6 => ("fd00:10:244:fe::/64", "fd00:10:244:fe::"),
+        let (subnet, base, public) = match victim.vtep.family {
+            Family::V4 => ("10.244.254.0/24", "10.244.254.0", "198.18.0.99"),
+            Family::V6 => ("fd00:10:244:fe::/64", "fd00:10:244:fe::", "fd12:c612::99"),
         };
         vec![
             Fault::new(
@@ -192,7 +200,7 @@ fn entries_of_peers_that_never_were_are_swept() -> Result<()> {
             ),
             Fault::new(
                 format!(
-                    "bridge fdb append 02:00:00:00:00:55 dev {dev} dst 198.18.0.99 self permanent"
+                    "bridge fdb append 02:00:00:00:00:55 dev {dev} dst {public} self permanent"
                 ),
                 &["02:00:00:00:00:55"],
             ),

@@ -64,7 +64,7 @@ fn wrong_entries_are_refused_and_named_in_status_and_metrics() -> Result<()> {
         let (_, metrics) = cluster.agents[0].get("/metrics")?;
         let counted = metrics
             .lines()
-            .filter(|line| line.starts_with("tweed_peers_refused") && !line.ends_with(" 0"))
+            .filter(|line| line.starts_with("tweed_refused_leases") && !line.ends_with(" 0"))
             .count();
         ensure!(counted > 0, "no refused peer in\n{metrics}");
         cluster.talks(Family::V4)

@@ -11,6 +11,7 @@ use tweed_e2e::flannel::Node;
 use tweed_e2e::observe;
 use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::traffic::{self, Stream};
+use tweed_e2e::wait::eventually;
 use tweed_overlay::model::Family;
 
 #[test]
@@ -18,8 +19,9 @@ fn hosts_of_a_segment_and_behind_the_router_reach_each_other() -> Result<()> {
     Topology::on_segments(&[0, 0, 1]).outside().play(|lab| {
         for from in &lab.hosts {
             for to in lab.hosts.iter().chain(&lab.outside) {
-                traffic::ping(from.place(), to.v4())?;
-                traffic::ping(from.place(), to.v6())?;
+                for addr in to.addrs.values() {
+                    eventually("they answer", || traffic::ping(from.place(), *addr))?;
+                }
             }
         }
         let hop = lab.hosts[0].sh("ip route get 198.18.1.3")?;

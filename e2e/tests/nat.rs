@@ -5,7 +5,9 @@
 //! ```
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 use tweed_e2e::cluster::Cluster;
+use tweed_e2e::cni::Runtime;
 use tweed_e2e::launch::{vxlan, vxlan_dual};
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic;
@@ -41,16 +43,33 @@ fn with_ip_masq_pods_leave_with_their_hosts_address_and_meet_each_other_with_the
 }
 
 #[test]
-fn without_ip_masq_pods_keep_their_address_everywhere() -> Result<()> {
+fn without_ip_masq_the_plugin_masquerades_instead() -> Result<()> {
+    Topology::hosts(1).outside().play(|lab| {
+        let cluster = Cluster::on_etcd(lab, &vxlan_dual())?;
+        let (pod, outside) = (&cluster.pods[0], lab.outside()?);
+        for (family, target) in outside.addrs.iter() {
+            let seen = traffic::tcp(pod.place(), outside.place(), *target, 1000)?.client;
+            ensure!(
+                Some(&seen) == lab.hosts[0].addrs.get(family),
+                "outside saw {seen}"
+            );
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn with_masquerading_off_on_both_sides_pods_keep_their_address_everywhere() -> Result<()> {
     Topology::hosts(1).outside().play(|lab| {
         let cluster = Cluster::on_etcd(lab, &vxlan())?;
-        let (pod, outside) = (&cluster.pods[0], lab.outside()?);
+        let (host, outside) = (&lab.hosts[0], lab.outside()?);
+        let plugin =
+            json!({ "type": "tweed", "delegate": { "ipMasq": false, "isDefaultGateway": true } });
+        let pod = Runtime::single(plugin).pod(host)?;
         // The way back, which no masquerade provides.
         let subnet = cluster.agents[0].subnet(Family::V4)?;
-        let via = lab.hosts[0].v4();
-        lab.switch
-            .place()
-            .sh(&format!("ip route add {subnet} via {via}"))?;
+        let router = lab.switch.place();
+        router.sh(&format!("ip route add {subnet} via {}", host.v4()))?;
         let seen = traffic::tcp(pod.place(), outside.place(), outside.v4(), 1000)?.client;
         ensure!(seen == pod.v4()?, "outside saw {seen}");
         Ok(())

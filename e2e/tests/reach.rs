@@ -13,10 +13,13 @@ use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic;
 use tweed_overlay::model::Family;
 
-/// An outer header in IPv4, in bytes.
-const OVERHEAD_V4: u32 = 50;
-/// An outer header in IPv6, in bytes.
-const OVERHEAD_V6: u32 = 70;
+/// What VXLAN adds to a pod's packet, in bytes.
+fn overhead_of(family: Family) -> u32 {
+    match family {
+        Family::V4 => 50,
+        Family::V6 => 70,
+    }
+}
 
 #[test]
 fn pods_on_three_hosts_reach_each_other_over_a_lease_from_etcd() -> Result<()> {
@@ -60,20 +63,21 @@ fn both_families_work_over_a_folder_as_the_store() -> Result<()> {
 
 #[test]
 fn packets_of_the_full_pod_mtu_pass_and_larger_ones_are_refused_at_the_pod() -> Result<()> {
-    for (config, uplink, overhead) in [
-        (vxlan(), 1500, OVERHEAD_V4),
-        (vxlan(), 9000, OVERHEAD_V4),
-        (vxlan_dual(), 1500, OVERHEAD_V6),
+    for (config, uplink, widest) in [
+        (vxlan(), 1500, Family::V4),
+        (vxlan(), 9000, Family::V4),
+        (vxlan_dual(), 1500, Family::V6),
     ] {
         Topology::hosts(2).mtu(uplink).play(|lab| {
             let cluster = Cluster::on_etcd(lab, &config)?;
-            let mtu = uplink - overhead;
+            let mtu = uplink - overhead_of(widest);
             let env = cluster.agents[0].subnet_env()?;
             ensure!(env.mtu == mtu, "{}", env.text);
             for (family, _) in env.subnets.iter() {
                 let device = fault::Vtep::of(&lab.hosts[0], family)?.dev;
                 let found = fault::mtu(&lab.hosts[0], &device)?;
-                ensure!(found == u64::from(mtu), "{device} has MTU {found}");
+                let own = uplink - overhead_of(family);
+                ensure!(found == u64::from(own), "{device} has MTU {found}");
                 let (from, to) = (&cluster.pods[0], &cluster.pods[1]);
                 cluster.talks(family)?;
                 traffic::ping_size(from.place(), to.addr(family)?, mtu)?;
@@ -92,7 +96,7 @@ fn packets_of_the_full_pod_mtu_pass_and_larger_ones_are_refused_at_the_pod() -> 
 #[test]
 fn tcp_carries_megabytes_unchanged_in_both_families() -> Result<()> {
     Topology::hosts(2).play(|lab| {
-        let cluster = Cluster::on_etcd(lab, &vxlan_dual())?;
+        let cluster = Cluster::on_etcd_with(lab, &vxlan_dual(), |launch| launch.arg("--ip-masq"))?;
         let [client, server] = &cluster.pods[..] else {
             anyhow::bail!("two pods");
         };

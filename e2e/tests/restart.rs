@@ -9,6 +9,7 @@ use tweed_e2e::launch::vxlan_dual;
 use tweed_e2e::observe;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic::Stream;
+use tweed_e2e::wait::eventually;
 use tweed_overlay::model::Family;
 
 #[test]
@@ -113,11 +114,11 @@ fn a_host_comes_up_without_its_store_from_what_it_had_saved() -> Result<()> {
         host.sh("rm -rf /run/flannel /run/tweed")?;
         cluster.agents[0] = Agent::start(lab, host, &cluster.launch)?;
         cluster.talks(Family::V4)?;
-        let (status, reason) = cluster.agents[0].get("/readyz")?;
-        ensure!(
-            status == 503,
-            "not in sync, yet /readyz answers {status} {reason}"
-        );
+        eventually("readiness turns red", || {
+            let (status, reason) = cluster.agents[0].get("/readyz")?;
+            ensure!(status == 503, "/readyz answers {status} {reason}");
+            Ok(())
+        })?;
         cluster.etcd()?.resume()?;
         cluster.agents[0].ready()?;
         cluster.talks(Family::V4)
