@@ -142,3 +142,6 @@ fn refused(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), s
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -244,3 +244,6 @@ impl SharedStatus {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

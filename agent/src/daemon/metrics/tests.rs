@@ -1,0 +1,66 @@
+use tweed_overlay::reconcile::Outcome;
+
+use super::*;
+use crate::daemon::status::RefusedLease;
+
+fn render(status: SharedStatus) -> String {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry(status)).expect("encoded");
+    text
+}
+
+#[test]
+fn every_metric_has_a_help_line_and_the_prefix() {
+    let text = render(SharedStatus::default());
+    for line in text.lines().filter(|line| *line != "# EOF") {
+        assert!(
+            line.starts_with("# HELP tweed_")
+                || line.starts_with("# TYPE tweed_")
+                || line.starts_with("tweed_"),
+            "{line}"
+        );
+    }
+    let helps = text
+        .lines()
+        .filter(|line| line.starts_with("# HELP"))
+        .count();
+    let types = text
+        .lines()
+        .filter(|line| line.starts_with("# TYPE"))
+        .count();
+    assert_eq!(helps, types);
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn the_metrics_say_what_the_status_says() {
+    let status = SharedStatus::default();
+    status.update(|status| {
+        status.peers = 7;
+        status.add_outcome(&Outcome {
+            full: true,
+            done: vec!["put route".to_owned()],
+            ..Outcome::default()
+        });
+        let refused = |lease: &str| RefusedLease {
+            lease: lease.to_owned(),
+            reason: "why".to_owned(),
+            kind: "overlaps_own".to_owned(),
+        };
+        status.refused = vec![refused("10.0.1.0-24"), refused("10.0.2.0-24")];
+    });
+    let text = render(status);
+    for line in [
+        "tweed_ready 0",
+        "tweed_peers 7",
+        "tweed_kernel_programmed 1",
+        "tweed_full_passes_total 1",
+        "tweed_kernel_changes_total 1",
+        "tweed_refused_leases{reason=\"overlaps_own\"} 2",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "{line} is not in\n{text}"
+        );
+    }
+}
