@@ -32,6 +32,11 @@ pub fn rewrite(words: &[String], commands: &[String]) -> Rewritten {
                 .collect(),
             ignored: Vec::new(),
         },
+        // A mistyped command must not start the daemon: clap names the one that was meant.
+        Some((first, _)) if !first.starts_with('-') => Rewritten {
+            words: words.to_vec(),
+            ignored: Vec::new(),
+        },
         _ => daemon(words),
     }
 }

@@ -33,6 +33,7 @@ fn a_wrong_command_line_is_exit_code_64_with_the_reason_on_standard_error() {
         (&["--kube-subnet-mgr"], "there are: etcd"),
         (&["--state-dir=/x", "version"], "the command comes first"),
         (&["leases"], "Usage: tweedd leases"),
+        (&["stauts"], "'status'"),
         (&["leases", "list", "--store=kube"], "there are: etcd, file"),
         (&["version", "--output=xml"], "possible values: text, json"),
     ] {

@@ -9,6 +9,7 @@ mod saved;
 mod session;
 pub mod status;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
@@ -17,6 +18,8 @@ use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tweed_overlay::firewall::Masquerade;
+use tweed_overlay::firewall::record::RECORDS_DIR;
+use tweed_overlay::kernel::firewall::Restorer;
 use tweed_overlay::kernel::{Event, Linux, Monitor};
 use tweed_overlay::plan::Choices;
 use tweed_overlay::reconcile::worker::{Report, Wake, Worker};
@@ -36,6 +39,8 @@ pub struct Daemon {
     kernel: Sender<Wake>,
     reports: mpsc::UnboundedReceiver<Report>,
     uplink_changed: Arc<Notify>,
+    /// Looks after the plugins' nftables table.
+    restorer: Restorer,
 }
 
 /// Runs the daemon on a store until a signal asks it to stop. The kernel stays as it is then.
@@ -61,6 +66,7 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
         kernel: threads.worker.waker(),
         reports: threads.reports,
         uplink_changed: threads.uplink_changed,
+        restorer: Restorer::open(Path::new(RECORDS_DIR)).context("open a netlink socket")?,
     };
     tokio::select! {
         () = sessions(&store, &mut daemon) => {}
@@ -152,6 +158,22 @@ impl Daemon {
     fn wake(&self, wake: Wake) {
         // The thread ends only with the daemon.
         let _ = self.kernel.send(wake);
+    }
+
+    /// Puts back what the plugins had in their nftables table, if another program has flushed it.
+    fn restore_plugins_table(&mut self) {
+        match self.restorer.look() {
+            Ok(0) => {}
+            Ok(attachments) => {
+                tracing::warn!(
+                    attachments,
+                    "another program flushed the plugins' nftables table; restored"
+                );
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the plugins' nftables table can't be looked after now")
+            }
+        }
     }
 
     /// Waits before another attempt; logs a reason once as long as it stays the same.

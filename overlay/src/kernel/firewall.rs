@@ -3,12 +3,14 @@
 mod attachment;
 mod foreign;
 mod read;
+mod restore;
 
 use std::collections::BTreeMap;
 use std::io;
 
 pub use attachment::{masquerade, masqueraded, owners, remove_owner};
 pub use foreign::{apply_foreign, legacy_tables, observe_foreign};
+pub use restore::Restorer;
 
 use self::read::{INET, attribute};
 use super::KernelError;

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
+use tweed_overlay::firewall::record::{Record, file_name};
 use tweed_overlay::firewall::{Owner, cni_base, diff};
-use tweed_overlay::kernel::firewall::{self, masquerade, masqueraded, owners, remove_owner};
+use tweed_overlay::kernel::firewall::{
+    self, Restorer, masquerade, masqueraded, owners, remove_owner,
+};
 use tweed_overlay::netlink::Netfilter;
 
 use crate::lab::{Neighbour, addr, isolated, nft, sh, source_seen};
@@ -225,5 +228,71 @@ fn containers_lose_their_address_outside_their_own_network_only() {
         let from = pod.socket("10.22.0.5:0");
         let beyond = outside.socket("192.0.2.2:7001");
         assert_eq!(source_seen(&from, &beyond), addr("10.22.0.5"));
+    });
+}
+
+/// Two attachments with their records in a folder.
+fn recorded(socket: &mut Netfilter) -> (tempfile::TempDir, [Owner; 2]) {
+    let folder = tempfile::tempdir().unwrap();
+    let owners = ["a", "b"].map(|id| Owner::new("cbr0", id, "eth0"));
+    for (id, owner, addr) in [
+        ("a", &owners[0], "10.22.0.5/16"),
+        ("b", &owners[1], "10.22.0.6/16"),
+    ] {
+        let record = Record {
+            network: "cbr0".into(),
+            container_id: id.into(),
+            ifname: "eth0".into(),
+            masquerade: nets(&[addr]),
+        };
+        std::fs::write(folder.path().join(file_name(owner)), record.render()).unwrap();
+        masquerade(socket, owner, &record.masquerade).unwrap();
+    }
+    std::fs::write(folder.path().join("garbage.json"), "{").unwrap();
+    (folder, owners)
+}
+
+#[test]
+fn the_agent_puts_back_at_once_what_a_flush_took_from_the_plugins() {
+    isolated(|| {
+        let mut socket = Netfilter::open().unwrap();
+        let (folder, all) = recorded(&mut socket);
+        let mut restorer = Restorer::open(folder.path()).unwrap();
+        assert_eq!(restorer.look().unwrap(), 0);
+        for damage in [
+            "nft flush ruleset",
+            "nft delete table inet tweed-cni",
+            "nft flush table inet tweed-cni",
+        ] {
+            sh(damage);
+            assert_eq!(restorer.look().unwrap(), 2, "{damage}");
+            assert_eq!(owners(&mut socket).unwrap(), all.clone().into(), "{damage}");
+            let have = firewall::observe(&mut socket, "tweed-cni").unwrap();
+            assert!(
+                have.is_some_and(|have| have.chains == cni_base().state().chains),
+                "{damage}"
+            );
+            assert_eq!(restorer.look().unwrap(), 0, "{damage}");
+        }
+    });
+}
+
+#[test]
+fn an_attachment_that_is_just_being_removed_is_not_put_back() {
+    isolated(|| {
+        let mut socket = Netfilter::open().unwrap();
+        let (folder, [gone, stays]) = recorded(&mut socket);
+        let mut restorer = Restorer::open(folder.path()).unwrap();
+        remove_owner(&mut socket, &gone).unwrap();
+        assert_eq!(
+            restorer.look().unwrap(),
+            0,
+            "its record may go the next moment"
+        );
+        std::fs::remove_file(folder.path().join(file_name(&gone))).unwrap();
+        assert_eq!(restorer.look().unwrap(), 0);
+        remove_owner(&mut socket, &stays).unwrap();
+        assert_eq!((restorer.look().unwrap(), restorer.look().unwrap()), (0, 1));
+        assert_eq!(owners(&mut socket).unwrap(), BTreeSet::from([stays]));
     });
 }

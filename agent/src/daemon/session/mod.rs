@@ -68,6 +68,7 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
                     return reason;
                 }
                 running.tick(&snapshot.borrow().clone(), daemon);
+                daemon.restore_plugins_table();
             }
         }
     }

@@ -96,7 +96,7 @@ fn request(family: NetfilterProtoFamily, inner: NfTablesMessage) -> NetfilterMes
     NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), inner)
 }
 
-fn generation(socket: &mut Netfilter) -> Result<u32, NetlinkError> {
+pub(super) fn generation(socket: &mut Netfilter) -> Result<u32, NetlinkError> {
     const WHAT: &str = "read the packet filter's generation";
     let inner = NfTablesMessage::GetGen(GenMessage {
         attributes: Vec::new(),
