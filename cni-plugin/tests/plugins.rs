@@ -12,4 +12,6 @@ mod plugins {
     mod interop;
     mod loopback;
     mod skel;
+    #[cfg(bridge_vlan)]
+    mod vlan;
 }

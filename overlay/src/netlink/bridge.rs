@@ -3,7 +3,7 @@
 use std::fmt;
 
 use netlink_packet_route::link::{
-    AfSpecBridge, BridgeVlanInfoFlags, LinkAttribute, LinkExtentMask, LinkMessage,
+    AfSpecBridge, BridgeVlanInfoFlags, InfoKind, LinkAttribute, LinkExtentMask, LinkMessage,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use rtnetlink::{LinkBridge, LinkBridgePort, LinkBridgeVlan, LinkMessageBuilder};
@@ -72,7 +72,8 @@ impl Netlink {
     /// # Errors
     /// The kernel's refusal.
     pub fn set_vlan_filtering(&mut self, dev: Dev<'_>, on: bool) -> Result<(), NetlinkError> {
-        let message = LinkBridge::new(dev.name)
+        // Without the name: Linux 6.1 takes it for a new one, and refuses to rename what is up.
+        let message = LinkMessageBuilder::<LinkBridge>::new_with_info_kind(InfoKind::Bridge)
             .index(dev.index)
             .vlan_filtering(on)
             .build();
