@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::*;
@@ -166,10 +167,10 @@ fn pods_get_50_bytes_less_and_70_with_ipv6() {
         Ok(1430)
     );
     assert_eq!(
-        parse(r#"{"Type":"vxlan","MTU":9000}"#)
+        parse(r#"{"Type":"vxlan","MTU":1400}"#)
             .unwrap()
             .mtu(1500, &v4),
-        Ok(8950)
+        Ok(1350)
     );
     assert_eq!(
         parse(r#"{"Type":"host-gw"}"#).unwrap().mtu(1500, &v4),
@@ -289,6 +290,28 @@ fn a_peer_with_bad_data_is_refused_and_the_others_stay() {
     none.attrs.data = Dual::default();
     let (_, admission) = program(r#"{"Type":"vxlan"}"#, vec![good, none.clone()]);
     assert!(matches!(admission.refused[&none.key], Refusal::BadData(_)));
+}
+
+#[test]
+fn a_lease_that_a_node_left_behind_does_not_keep_others_from_its_new_one() {
+    let old = peer(2, "192.168.0.2", "aa:bb:cc:00:00:02", 1);
+    let mut new = peer(3, "192.168.0.2", "aa:bb:cc:00:00:02", 2);
+    new.attrs.public = old.attrs.public;
+    let (state, admission) = program(r#"{"Type":"vxlan"}"#, vec![old, new]);
+    assert_eq!(admission.refused, BTreeMap::new());
+    assert_eq!((state.routes.len(), state.neighs.len()), (4, 4));
+    assert_eq!(state.fdb.len(), 2, "one node, one entry a family");
+}
+
+#[test]
+fn an_mtu_above_the_uplinks_is_cut_to_it() {
+    let v4 = Dual {
+        v4: Some(()),
+        v6: None,
+    };
+    let jumbo = r#"{"Type":"vxlan","MTU":9000}"#;
+    assert_eq!(parse(jumbo).unwrap().mtu(1500, &v4), Ok(1450));
+    assert_eq!(program(jumbo, vec![]).0.links["flannel.1"].mtu, 1450);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! onlink route. Names, addresses and announced data are flannel's, so that both can share a network.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -32,7 +33,7 @@ pub struct Vxlan {
     pub vni: u32,
     /// UDP port.
     pub port: u16,
-    /// MTU of the underlay in bytes, where it isn't the uplink's.
+    /// MTU of the underlay in bytes, where it is less than the uplink's.
     pub mtu: Option<u32>,
     /// Group based policy extension.
     pub gbp: bool,
@@ -87,7 +88,9 @@ impl Vxlan {
             Family::V4 => OVERHEAD_V4,
             Family::V6 => OVERHEAD_V6,
         };
-        self.mtu.unwrap_or(uplink_mtu).saturating_sub(overhead)
+        // The kernel refuses a device that is larger than what carries it.
+        let underlay = self.mtu.map_or(uplink_mtu, |mtu| mtu.min(uplink_mtu));
+        underlay.saturating_sub(overhead)
     }
 
     pub(super) fn link_name(&self, family: Family) -> String {
@@ -125,23 +128,31 @@ impl Vxlan {
     }
 
     /// The MACs of all peers that are reached through the tunnel. Peers whose data can't be used, and the younger of two
-    /// that announce one MAC, are refused.
+    /// that announce one MAC, are refused. Two leases with one MAC and one public address are one node: what it held
+    /// under an earlier configuration must not keep others from what it holds now.
     fn resolve_all(&self, node: &LocalNode, admission: &mut Admission) -> Macs {
         let mut macs = Macs::new();
-        let mut owners: BTreeMap<(Family, Mac), SubnetKey> = BTreeMap::new();
+        let mut owners: BTreeMap<(Family, Mac), (SubnetKey, IpAddr)> = BTreeMap::new();
         let mut refused = Vec::new();
         let mut by_age: Vec<_> = admission.peers.iter().collect();
         by_age.sort_by_key(|(key, peer)| (peer.created, **key));
         for (key, peer) in by_age {
             let resolved = peer.sides.try_map(|_, side| self.resolve(node, side));
             let resolved = resolved.map(|found| found.filter_map(|_, mac| *mac));
+            let public = |family| peer.sides.get(family).map(|side| side.public);
             let clash = |found: &Dual<Mac>| {
                 let mut pairs = found.iter();
-                pairs.find_map(|(family, mac)| Some((*mac, *owners.get(&(family, *mac))?)))
+                pairs.find_map(|(family, mac)| {
+                    let (older, theirs) = owners.get(&(family, *mac))?;
+                    (public(family) != Some(*theirs)).then_some((*mac, *older))
+                })
             };
             match resolved.map(|found| (clash(&found), found)) {
                 Ok((None, found)) => {
-                    owners.extend(found.iter().map(|(family, mac)| ((family, *mac), *key)));
+                    for (family, mac) in found.iter() {
+                        let owner = public(family).map(|public| (*key, public));
+                        owners.extend(owner.map(|owner| ((family, *mac), owner)));
+                    }
                     macs.insert(*key, found);
                 }
                 Ok((Some((mac, older)), _)) => {
