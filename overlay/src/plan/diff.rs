@@ -35,17 +35,6 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.puts.is_empty() && self.deletes.is_empty()
     }
-
-    /// How many routes to peers it deletes.
-    pub fn lost_routes(&self) -> usize {
-        let routes = self.deletes.iter().filter_map(|op| match op {
-            Op::DelRoute(_, route) => Some(&route.next_hop),
-            _ => None,
-        });
-        routes
-            .filter(|next_hop| **next_hop != NextHop::Blackhole)
-            .count()
-    }
 }
 
 /// What must change for `have` to become what is wanted.

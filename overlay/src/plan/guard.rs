@@ -1,10 +1,12 @@
 //! Refuses, for a while, a plan that would empty the node: a store that lost its data must not take the network with it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::desired::Desired;
 use super::diff::Plan;
-use super::state::{KernelState, NextHop};
+use super::op::Op;
+use super::state::{KernelState, NextHop, RouteKey};
 
 /// A plan that deletes fewer routes than this is never held back.
 const FEW: usize = 4;
@@ -19,7 +21,7 @@ pub enum Held {
         /// Peers there are.
         of: usize,
     },
-    /// Until the operator confirms: the store holds no peer at all.
+    /// Until the operator confirms: the store is empty, or none of its leases can be used here.
     ForOperator {
         /// Peers that would go.
         losing: usize,
@@ -35,7 +37,7 @@ impl fmt::Display for Held {
             ),
             Self::ForOperator { losing } => write!(
                 f,
-                "the store holds no peers, all {losing} would go; check the store, then confirm with `tweedd plan --confirm`"
+                "no lease in the store makes a peer, all {losing} would go; check the store, then confirm with `tweedd plan --confirm`"
             ),
         }
     }
@@ -51,70 +53,83 @@ pub enum Verdict {
 }
 
 /// Remembers what it held back, and on which list that stood.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Guard {
-    held_at: Option<u64>,
+    held: Option<Suspicion>,
     confirmed: bool,
 }
 
+/// What a list said that was not believed at once.
+#[derive(Clone, Debug)]
+struct Suspicion {
+    listing: u64,
+    losing: BTreeSet<RouteKey>,
+}
+
 impl Guard {
-    /// The operator has said that an empty store is right. Holds for the next plan that deletes.
+    /// The operator has said that what is held back may go. Holds for the next plan, whatever that is, so that it can't
+    /// be used up by another loss long after.
     pub fn confirm(&mut self) {
         self.confirmed = true;
     }
 
     /// Judges a plan against what is there.
     pub fn check(&mut self, plan: &Plan, want: &Desired, have: &KernelState) -> Verdict {
+        let confirmed = std::mem::take(&mut self.confirmed);
         let losing = lost(plan, have);
         let routes = have
             .routes
             .values()
             .filter(|route| route.next_hop != NextHop::Blackhole);
         let of = routes.count();
-        if losing < FEW || losing * 2 <= of {
-            self.held_at = None;
+        let few = losing.len() < FEW || losing.len() * 2 <= of;
+        let second = self.held.as_ref().is_some_and(|held| {
+            want.peers > 0 && want.listings > held.listing && losing.is_subset(&held.losing)
+        });
+        if few || confirmed || second {
+            self.held = None;
             return Verdict::Pass;
         }
-        if self.confirmed {
-            *self = Self::default();
-            return Verdict::Pass;
-        }
-        if want.peers == 0 {
-            self.held_at = Some(want.listings);
-            return Verdict::Hold(Held::ForOperator { losing });
-        }
-        match self.held_at {
-            Some(listing) if want.listings > listing => {
-                self.held_at = None;
-                Verdict::Pass
-            }
-            Some(_) => Verdict::Hold(Held::ForSecondList { losing, of }),
-            None => {
-                self.held_at = Some(want.listings);
-                Verdict::Hold(Held::ForSecondList { losing, of })
-            }
-        }
+        let losing = match &self.held {
+            Some(held) if want.listings <= held.listing => losing.len(),
+            _ => self.suspect(want.listings, losing),
+        };
+        Verdict::Hold(match want.peers {
+            0 => Held::ForOperator { losing },
+            _ => Held::ForSecondList { losing, of },
+        })
+    }
+
+    fn suspect(&mut self, listing: u64, losing: BTreeSet<RouteKey>) -> usize {
+        let count = losing.len();
+        self.held = Some(Suspicion { listing, losing });
+        count
     }
 }
 
 /// Peers' routes that the plan deletes, those included that go with a deleted link.
-fn lost(plan: &Plan, have: &KernelState) -> usize {
-    let gone_links = plan.deletes.iter().filter_map(|op| match op {
-        super::Op::DelLink(name) => Some(name.as_str()),
-        _ => None,
+fn lost(plan: &Plan, have: &KernelState) -> BTreeSet<RouteKey> {
+    let mut gone_links = BTreeSet::new();
+    let mut lost = BTreeSet::new();
+    for op in &plan.deletes {
+        match op {
+            Op::DelLink(name) => {
+                gone_links.insert(name.as_str());
+            }
+            Op::DelRoute(key, route) if route.next_hop != NextHop::Blackhole => {
+                lost.insert(*key);
+            }
+            _ => {}
+        }
+    }
+    let with_links = have.routes.iter().filter(|(_, route)| {
+        matches!(&route.next_hop, NextHop::Via { dev, .. } if gone_links.contains(dev.as_str()))
     });
-    let gone_links: Vec<&str> = gone_links.collect();
-    let put: Vec<_> = plan
-        .puts
-        .iter()
-        .filter_map(|op| match op {
-            super::Op::PutRoute(key, _) => Some(*key),
-            _ => None,
-        })
-        .collect();
-    let with_links = have.routes.iter().filter(|(key, route)| {
-        matches!(&route.next_hop, NextHop::Via { dev, .. } if gone_links.contains(&dev.as_str()))
-            && !put.contains(key)
-    });
-    plan.lost_routes() + with_links.count()
+    lost.extend(with_links.map(|(key, _)| *key));
+    for op in &plan.puts {
+        if let Op::PutRoute(key, _) = op {
+            lost.remove(key);
+        }
+    }
+    lost
 }

@@ -278,6 +278,32 @@ fn an_empty_store_waits_for_the_operator_whatever_the_lists_say() {
 }
 
 #[test]
+fn a_second_list_that_loses_others_is_a_first_one() {
+    let mut guard = Guard::default();
+    let mut want = wanted("flannel.1", 4);
+    assert!(matches!(verdict(&mut guard, &want, 10), Verdict::Hold(_)));
+    want = wanted("flannel.1", 2);
+    want.listings += 1;
+    assert!(matches!(verdict(&mut guard, &want, 10), Verdict::Hold(_)));
+    want.listings += 1;
+    assert_eq!(verdict(&mut guard, &want, 10), Verdict::Pass);
+}
+
+#[test]
+fn a_confirmation_is_for_what_is_held_now_and_not_for_a_loss_to_come() {
+    let mut guard = Guard::default();
+    guard.confirm();
+    assert_eq!(
+        verdict(&mut guard, &wanted("flannel.1", 10), 10),
+        Verdict::Pass
+    );
+    assert!(matches!(
+        verdict(&mut guard, &wanted("flannel.1", 0), 10),
+        Verdict::Hold(_)
+    ));
+}
+
+#[test]
 fn losing_a_device_with_all_its_routes_counts_as_losing_the_peers() {
     let mut guard = Guard::default();
     let want = Desired {
