@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::thread;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -22,10 +24,13 @@ pub struct FakeKernel {
     pub faults: BTreeSet<usize>,
     /// Operations asked for so far.
     pub asked: usize,
+    /// How long a look at everything takes.
+    pub slow: Duration,
 }
 
 impl Kernel for FakeKernel {
     fn observe(&mut self, _: &Scope) -> Result<KernelState, KernelError> {
+        thread::sleep(self.slow);
         Ok(self.state.clone())
     }
 

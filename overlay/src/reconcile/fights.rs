@@ -29,6 +29,13 @@ impl Fights {
         fights
     }
 
+    /// Whether each of these has been reported within the window. Of nothing there is nothing to know.
+    pub(super) fn known(&mut self, objects: &BTreeSet<String>, now: Instant) -> bool {
+        self.forget_before(now);
+        let reported = |object| self.reported.contains_key(object);
+        !objects.is_empty() && objects.iter().all(reported)
+    }
+
     fn forget_before(&mut self, now: Instant) {
         let recent = |time: &Instant| now.duration_since(*time) < WINDOW;
         for times in self.repairs.values_mut() {

@@ -23,6 +23,18 @@ pub struct Failure {
     pub error: String,
 }
 
+impl Failure {
+    fn of(op: &Op, error: &KernelError) -> Self {
+        let op = op.to_string();
+        // An error that names the operation itself has nothing to add to it but the reason.
+        let error = match error.what == op {
+            true => error.source.to_string(),
+            false => error.to_string(),
+        };
+        Self { op, error }
+    }
+}
+
 /// What a pass did.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
@@ -38,6 +50,10 @@ pub struct Outcome {
     pub held: Option<Held>,
     /// Objects that another program keeps changing, found in this pass.
     pub fights: Vec<String>,
+    /// Every change of this pass is one more round of a fight that was reported before: nothing new to tell.
+    pub old_fights_only: bool,
+    /// An interface could not be made or put right, or the kernel could not be read: pods can't be reached.
+    pub blocked: bool,
     /// How long it took.
     pub took: Duration,
     /// Number of peers in the desired state.
@@ -133,6 +149,7 @@ impl<K: Kernel> Reconciler<K> {
         };
         if repairing {
             let objects: BTreeSet<String> = plan.ops().map(Op::object).collect();
+            outcome.old_fights_only = self.fights.known(&objects, now);
             outcome.fights = self.fights.repaired(objects, now);
         }
         outcome.took = now.elapsed();
@@ -158,12 +175,10 @@ impl<K: Kernel> Reconciler<K> {
                 }
                 Err(error) => {
                     if breaks_link(op) {
+                        outcome.blocked = true;
                         broken.extend(op.link().map(str::to_owned));
                     }
-                    outcome.failed.push(Failure {
-                        op: op.to_string(),
-                        error: error.to_string(),
-                    });
+                    outcome.failed.push(Failure::of(op, &error));
                 }
             }
         }

@@ -17,11 +17,18 @@ const SETTLE: Duration = Duration::from_millis(250);
 const GATHER: Duration = Duration::from_millis(20);
 /// The longest that a due full pass is put off.
 const LATEST: Duration = Duration::from_millis(500);
+/// A full pass is followed by a rest of this many times its length: while another program keeps changing what is ours,
+/// a large cluster costs a quarter of a processor and not all of it.
+const REST: u32 = 3;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// Takes what a pass would do, or why that can't be known; `None` before there is a desired state.
 pub type AnswerPreview = Box<dyn FnOnce(Option<Result<Plan, String>>) + Send>;
+
+fn is_empty(preview: &Result<Plan, String>) -> bool {
+    preview.as_ref().is_ok_and(Plan::is_empty)
+}
 
 /// What wakes the thread.
 pub enum Wake {
@@ -108,6 +115,8 @@ struct State<K, J, R> {
     /// When the next full pass is due, and the moment since which one has been wanted.
     due: Instant,
     wanted_since: Option<Instant>,
+    /// No kernel event makes a full pass begin before this.
+    rested: Instant,
     retries: u32,
     period: Duration,
     jitter: J,
@@ -116,12 +125,13 @@ struct State<K, J, R> {
 
 impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
     fn new(reconciler: Reconciler<K>, period: Duration, jitter: J, report: R) -> Self {
-        let due = Instant::now() + period;
+        let now = Instant::now();
         Self {
             reconciler,
             desired: None,
-            due,
+            due: now + period,
             wanted_since: None,
+            rested: now,
             retries: 0,
             period,
             jitter,
@@ -169,6 +179,10 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
                         .preview(desired)
                         .map_err(|error| error.to_string())
                 });
+                // What a look has found is no news to the monitor any more: its notification may just have been dismissed.
+                if preview.as_ref().is_some_and(|plan| !is_empty(plan)) {
+                    self.want_full(now, GATHER);
+                }
                 answer(preview);
             }
             Wake::Stop => {}
@@ -177,7 +191,8 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
 
     fn want_full(&mut self, now: Instant, delay: Duration) {
         let since = *self.wanted_since.get_or_insert(now);
-        self.due = self.due.min((now + delay).min(since + LATEST));
+        let ready = (now + delay).max(self.rested);
+        self.due = self.due.min(ready.min(since + LATEST));
     }
 
     fn full(&mut self, now: Instant) {
@@ -191,6 +206,7 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
             .full(&desired, now)
             .unwrap_or_else(|error| Outcome {
                 full: true,
+                blocked: true,
                 failed: vec![Failure {
                     op: "observe".to_owned(),
                     error: error.to_string(),
@@ -199,6 +215,7 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
                 took: now.elapsed(),
                 ..Outcome::default()
             });
+        self.rested = Instant::now() + (now.elapsed() * REST).min(LATEST);
         self.finish(desired, outcome, now, self.period);
     }
 
