@@ -110,4 +110,3 @@ fn a_bridge_that_does_not_look_at_vlans_is_not_used_for_them() {
         assert!(sh("ip -d link show cni0").contains("vlan_filtering 1"));
     });
 }
-
