@@ -31,9 +31,9 @@ pub fn dispatch(invocation: Invocation) -> anyhow::Result<ExitCode> {
         Command::Status { output, flags } => status::status(&quiet(&flags)?, output.output),
         Command::Plan {
             confirm: true,
+            output,
             flags,
-            ..
-        } => plan::confirm(&quiet(&flags)?),
+        } => plan::confirm(&quiet(&flags)?, output.output),
         Command::Plan { output, flags, .. } => plan::plan(&quiet(&flags)?, output.output),
         Command::Cleanup { args, flags } => cleanup::cleanup(&quiet(&flags)?, &args),
         Command::Leases(command) => done(on_leases(command)),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::{print, run};
 use crate::cli::Output;
 use crate::client::Agent;
-use crate::daemon::http::Preview;
+use crate::daemon::http::{Confirmed, Preview};
 use crate::daemon::offline;
 use crate::options::Options;
 
@@ -36,12 +36,16 @@ pub fn plan(options: &Options, output: Output) -> Result<ExitCode> {
 /// `tweedd plan --confirm`: an empty store is right, the peers may go.
 ///
 /// # Errors
-/// When no agent runs here.
-pub fn confirm(options: &Options) -> Result<ExitCode> {
+/// When no agent runs here, or it holds nothing back.
+pub fn confirm(options: &Options, output: Output) -> Result<ExitCode> {
     let socket = &options.host.socket;
     let agent = Agent::connect(socket)?;
     let agent = agent.with_context(|| format!("no agent listens on {}", socket.display()))?;
-    agent.ask("POST", "/v1/confirm")?;
+    let answer: Confirmed = serde_json::from_str(&agent.ask("POST", "/v1/confirm")?)
+        .context("read the agent's answer")?;
+    print::print(output, &answer, || {
+        format!("confirmed: {}", answer.confirmed)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

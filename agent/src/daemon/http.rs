@@ -1,8 +1,10 @@
 //! The daemon's two servers: health and metrics over TCP for anybody who may reach the port, and over a unix socket for
 //! root the status, the preview of a pass and the operator's confirmation.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -30,6 +32,13 @@ pub struct Preview {
     pub puts: Vec<String>,
     /// What would be deleted.
     pub deletes: Vec<String>,
+}
+
+/// The answer to a confirmation: what was held back until then.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Confirmed {
+    /// What was held back, and why.
+    pub confirmed: String,
 }
 
 impl Preview {
@@ -114,14 +123,30 @@ fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    // We hold the lock of this network: a socket that is there was left by a process that is not.
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_left_over(path)?;
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
+}
+
+/// Removes a socket that a process left that is no more. Anything else that stands there is not ours to remove.
+fn remove_left_over(path: &Path) -> std::io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        found if !found?.file_type().is_socket() => {
+            let what = "there is a file of that name that is no socket; remove it, or give another name by --socket";
+            return Err(std::io::Error::new(ErrorKind::AlreadyExists, what));
+        }
+        _ => {}
+    }
+    // We hold the lock of this network; but an agent of another network may have been given the same socket.
+    match UnixStream::connect(path) {
+        Ok(_) => Err(std::io::Error::new(
+            ErrorKind::AddrInUse,
+            "another program listens on it; give each agent its own by --socket",
+        )),
+        Err(_) => std::fs::remove_file(path),
+    }
 }
 
 async fn ready(State(server): State<Server>) -> (StatusCode, String) {
@@ -162,9 +187,38 @@ async fn preview(State(server): State<Server>) -> Response {
     }
 }
 
-async fn confirm(State(server): State<Server>) -> StatusCode {
+async fn confirm(State(server): State<Server>) -> Response {
+    let Some(confirmed) = server.status.read().kernel.held else {
+        return (StatusCode::CONFLICT, "no deletions are held back").into_response();
+    };
     match server.kernel.send(Wake::Confirm) {
-        Ok(()) => StatusCode::NO_CONTENT,
-        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Ok(()) => {
+            tracing::info!(held = confirmed, "the operator has confirmed the deletions");
+            Json(Confirmed { confirmed }).into_response()
+        }
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_socket_that_nobody_listens_on_is_replaced() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("run/tweed.sock");
+        let listener = bind_unix(&path).expect("nothing is there");
+        let taken = bind_unix(&path).expect_err("somebody listens");
+        assert!(taken.to_string().contains("--socket"), "{taken}");
+        drop(listener);
+        bind_unix(&path).expect("its owner is gone");
+
+        let file = dir.path().join("notes.txt");
+        std::fs::write(&file, "precious").expect("written");
+        let refused = bind_unix(&file).expect_err("a file");
+        assert!(refused.to_string().contains("no socket"), "{refused}");
+        let text = std::fs::read_to_string(&file).expect("it is still there");
+        assert_eq!(text, "precious");
     }
 }

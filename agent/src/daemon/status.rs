@@ -104,6 +104,9 @@ pub struct Status {
     pub public: Dual<IpAddr>,
     /// The uplink, and why it was chosen.
     pub uplink: Option<String>,
+    /// Why it can't be used now, though the daemon goes on with what it had.
+    #[serde(default)]
+    pub no_uplink: Option<String>,
     /// The backend.
     pub backend: Option<String>,
     /// MTU of the pods' interfaces in bytes.
@@ -201,6 +204,7 @@ impl Status {
         if !self.in_sync && !matches!(self.lease, Standing::Saved) {
             reasons.push("no full list of leases yet".to_owned());
         }
+        reasons.extend(self.no_uplink.clone());
         reasons.extend(
             self.kernel
                 .failed

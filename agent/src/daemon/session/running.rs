@@ -38,6 +38,8 @@ pub(super) struct Running<'a> {
     bad_config: Option<(String, String)>,
     /// Why there is no uplink now, where there is none.
     no_uplink: Option<String>,
+    /// Whether the sysctls read as wanted when they were last looked at.
+    sysctls_held: bool,
     /// What the last pass could not do: said once, not at each retry.
     failures: Vec<Failure>,
 }
@@ -58,6 +60,7 @@ impl<'a> Running<'a> {
             status.backend = Some(config.backend_type.clone());
             status.mtu = Some(session.mtu);
             status.subnet_file = None;
+            status.no_uplink = None;
             status.kernel.programmed = false;
         });
         saved::save_lease(&daemon.state, &session.lease, &session.config_text);
@@ -75,6 +78,7 @@ impl<'a> Running<'a> {
             saved_at: None,
             bad_config: None,
             no_uplink: None,
+            sysctls_held: true,
             failures: Vec::new(),
         }
     }
@@ -160,11 +164,7 @@ impl<'a> Running<'a> {
             self.relist.notify_one();
         }
         // Whatever could be programmed is: a peer that can't be must not keep pods from starting.
-        let links_stand = !outcome
-            .failed
-            .iter()
-            .any(|failure| failure.op.contains("link "));
-        if ours && links_stand && !self.programmed {
+        if ours && !outcome.blocked && !self.programmed {
             self.programmed = true;
             self.write_subnet_file(daemon);
             daemon.notify_ready();
@@ -179,12 +179,18 @@ impl<'a> Running<'a> {
         if self.programmed {
             self.write_subnet_file(daemon);
         }
-        if let Some(desired) = &self.desired
-            && !outputs::sysctls_hold(desired.state.sysctls.iter())
-        {
+        self.look_at_sysctls(daemon);
+        self.save_peers(daemon);
+    }
+
+    /// Has a change of sysctls repaired, once: what can't be set is tried again with the pass that failed.
+    fn look_at_sysctls(&mut self, daemon: &Daemon) {
+        let Some(desired) = &self.desired else { return };
+        let hold = outputs::sysctls_hold(desired.state.sysctls.iter());
+        if self.sysctls_held && !hold {
             daemon.wake(Wake::Dirty);
         }
-        self.save_peers(daemon);
+        self.sysctls_held = hold;
     }
 
     /// Saves the peers if they changed, and not so often that a busy cluster wears out the disk.
@@ -248,22 +254,19 @@ impl<'a> Running<'a> {
 
     /// Why a changed uplink ends the session. One that is gone doesn't: there is nothing better to go on with.
     pub(super) fn changed_uplink(&mut self, daemon: &Daemon) -> Option<String> {
-        match uplink::choose(&daemon.options.uplink, &self.session.config.pools) {
-            Ok(choice) => {
-                self.no_uplink = None;
-                let node = &self.session.node;
-                let same = choice.uplink == node.uplink && choice.public == node.public;
-                (!same).then(|| format!("the uplink changed: {}", choice.reason))
+        let choice = uplink::choose(&daemon.options.uplink, &self.session.config.pools);
+        let missing = choice.as_ref().err().map(|error| format!("{error:#}"));
+        if missing != self.no_uplink {
+            if let Some(reason) = &missing {
+                tracing::warn!(reason, "the uplink can't be used now");
             }
-            Err(error) => {
-                let reason = format!("{error:#}");
-                if self.no_uplink.as_ref() != Some(&reason) {
-                    tracing::warn!(reason, "no uplink now");
-                }
-                self.no_uplink = Some(reason);
-                None
-            }
+            self.no_uplink.clone_from(&missing);
+            daemon.status.update(|status| status.no_uplink = missing);
         }
+        let choice = choice.ok()?;
+        let node = &self.session.node;
+        let same = choice.uplink == node.uplink && choice.public == node.public;
+        (!same).then(|| format!("the uplink changed: {}", choice.reason))
     }
 
     /// While there is no uplink every tick looks for one: what makes the next one fit may be no event of the last.
@@ -294,15 +297,18 @@ fn log_outcome(outcome: &Outcome, known: &[Failure]) {
     if let Some(held) = outcome.held {
         tracing::warn!(%held, "deletions held back");
     }
-    if !outcome.done.is_empty() {
-        let first = outcome.done.first().map(String::as_str).unwrap_or_default();
-        tracing::info!(
-            changes = outcome.done.len(),
-            first,
-            peers = outcome.peers,
-            full = outcome.full,
-            milliseconds = outcome.took.as_secs_f64() * 1000.0,
-            "kernel programmed"
-        );
+    let Some(first) = outcome.done.first() else {
+        return;
+    };
+    let (changes, took) = (outcome.done.len(), milliseconds(outcome.took));
+    if outcome.old_fights_only {
+        tracing::debug!(changes, first, took, "repaired once more");
+    } else {
+        let (peers, full) = (outcome.peers, outcome.full);
+        tracing::info!(changes, first, peers, full, took, "kernel programmed");
     }
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }

@@ -56,6 +56,13 @@ fn whatever_is_missing_is_named() {
 }
 
 #[test]
+fn a_node_whose_uplink_went_is_not_ready() {
+    let mut status = ready();
+    status.no_uplink = Some("no uplink: there is no interface eth0".to_owned());
+    assert_eq!(reasons(&status), "no uplink: there is no interface eth0");
+}
+
+#[test]
 fn what_the_kernel_refuses_turns_it_red_until_a_clean_pass() {
     let mut status = ready();
     let failure = Failure {
