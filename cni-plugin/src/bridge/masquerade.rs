@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use tweed_overlay::firewall::Owner;
 use tweed_overlay::firewall::record::{Record, file_name};
-use tweed_overlay::kernel::firewall::{masquerade, masqueraded, owners, remove_owner};
+use tweed_overlay::kernel::firewall::{
+    masquerade, masqueraded, owners, remove_migrated, remove_owner,
+};
 use tweed_overlay::netlink::Netfilter;
 
 use super::config::{state_dir, wants_masquerade};
@@ -40,14 +42,27 @@ pub(super) fn add(
     masquerade(&mut socket, &owner, &record.masquerade).context(|| "failed to set up masquerading")
 }
 
-/// Removes what an attachment has in the table, if it may have something there.
+/// Removes the masquerading of an attachment, if it may have any, be it that Go's plugin has set it up.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub(super) fn remove(conf: &NetConf, owner: &Owner) -> Result<(), CniError> {
+pub(super) fn remove(
+    conf: &NetConf,
+    attachment: &Attachment,
+    owner: &Owner,
+) -> Result<(), CniError> {
     let path = state_dir(conf).join(file_name(owner));
-    if wants_masquerade(conf) || path.exists() {
-        remove_owner(&mut open()?, owner).context(|| "failed to remove masquerading")?;
+    let recorded = path.exists();
+    let what = || "failed to remove masquerading";
+    if recorded || wants_masquerade(conf) {
+        remove_owner(&mut open()?, owner).context(what)?;
+    }
+    if !recorded && wants_masquerade(conf) {
+        let Attachment {
+            container_id,
+            ifname,
+        } = attachment;
+        remove_migrated(&mut open()?, &conf.name, container_id, ifname).context(what)?;
     }
     file::forget(&path)
 }

@@ -148,9 +148,10 @@ impl Job<'_> {
         if !self.config.ip_masq || addrs.is_empty() {
             return Ok(());
         }
-        undo.push(|_| masquerade::remove(self.conf, &self.owner));
+        let attachment = &self.call.attachment;
+        undo.push(|_| masquerade::remove(self.conf, attachment, &self.owner));
         let (dir, network) = (&self.config.state_dir, &self.conf.name);
-        masquerade::add(dir, network, &self.call.attachment, addrs)
+        masquerade::add(dir, network, attachment, addrs)
     }
 
     fn vlan_gateway(

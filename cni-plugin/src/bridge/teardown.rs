@@ -19,7 +19,7 @@ pub(super) fn del(call: &Call, conf: &NetConf) -> Result<(), CniError> {
     let link = remove_link(call, &owner);
     let link_is_gone = link.is_ok();
     let mut errors: Vec<CniError> = link.err().into_iter().collect();
-    errors.extend(masquerade::remove(conf, &owner).err());
+    errors.extend(masquerade::remove(conf, &call.attachment, &owner).err());
     // Somebody who still has the address must not see it given to another.
     if link_is_gone {
         errors.extend(release(call, conf).err());

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::lab::{Call, Host, Pod, on_host};
+use super::lab::{Call, Host, Pod, on_host, sh};
 
 const GO_VERSIONS: [&str; 6] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"];
 const SUBNETS: [&str; 2] = ["10.1.2.0/24", "2001:db8::/64"];
@@ -191,4 +191,56 @@ fn a_second_plugin_in_a_chain_accepts_our_result() {
             call.after(&result).ok("DEL");
         }
     });
+}
+
+#[test]
+fn masquerading_that_gos_plugin_has_set_up_goes_with_our_del() {
+    on_host(|host| {
+        let (pod, other) = (Pod::new(), Pod::new());
+        let conf = |pod: &Pod| bridge(host, "1.0.0", pod).set("ipMasq", true);
+        conf(&other).of_go().add();
+        let before = sh("iptables-nft-save -t nat; ip6tables-nft-save -t nat");
+        conf(&pod).of_go().add();
+        let with = sh("iptables-nft-save -t nat");
+        assert!(
+            with.contains(&format!("id: \\\"{}\\\"", pod.name())),
+            "{with}"
+        );
+        conf(&pod).ok("DEL");
+        let rules = |text: &str| -> Vec<String> {
+            let lines = text.lines().filter(|line| line.starts_with("-A"));
+            lines.map(str::to_owned).collect()
+        };
+        let after = sh("iptables-nft-save -t nat; ip6tables-nft-save -t nat");
+        assert_eq!(rules(&after), rules(&before), "the other container's stay");
+        assert_eq!(
+            after.matches(":CNI-").count(),
+            before.matches(":CNI-").count()
+        );
+
+        // Newer releases have a table of their own.
+        let id = hex_digest(&format!("eth0:{}", other.name()));
+        let comment = format!("{}-{id}, net: net, if: eth0", hex_digest("net"));
+        sh("nft add table inet cni_plugins_masquerade");
+        sh("nft add chain inet cni_plugins_masquerade masq_checks");
+        for comment in [comment.as_str(), "somebody else's"] {
+            sh(&format!(
+                "nft 'add rule inet cni_plugins_masquerade masq_checks ip saddr 10.1.2.9 counter comment \"{comment}\"'"
+            ));
+        }
+        conf(&other).ok("DEL");
+        let table = sh("nft list table inet cni_plugins_masquerade");
+        assert!(
+            !table.contains(&comment) && table.contains("somebody else's"),
+            "{table}"
+        );
+        assert!(!sh("iptables-nft-save -t nat").contains("CNI-"));
+    });
+}
+
+/// The first 16 digits of the SHA-512 of a text.
+fn hex_digest(text: &str) -> String {
+    sh(&format!("printf %s '{text}' | sha512sum | cut -c1-16"))
+        .trim()
+        .to_owned()
 }

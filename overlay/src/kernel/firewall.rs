@@ -2,6 +2,7 @@
 
 mod attachment;
 mod foreign;
+mod migrated;
 mod read;
 mod restore;
 
@@ -10,6 +11,7 @@ use std::io;
 
 pub use attachment::{masquerade, masqueraded, owners, remove_owner};
 pub use foreign::{apply_foreign, legacy_tables, observe_foreign};
+pub use migrated::remove_migrated;
 pub use restore::Restorer;
 
 use self::read::{INET, attribute};

@@ -171,6 +171,20 @@ pub(crate) fn del_rule(
     )
 }
 
+/// Deletes a chain, which no rule may jump to any more.
+pub(crate) fn del_chain(family: NetfilterProtoFamily, (table, chain): (&str, &str)) -> Message {
+    nft(
+        family,
+        0,
+        NfTablesMessage::DeleteChain(ChainMessage {
+            attributes: vec![
+                ChainAttribute::Table(table.to_owned()),
+                ChainAttribute::Name(chain.to_owned()),
+            ],
+        }),
+    )
+}
+
 /// Deletes all rules of a chain.
 pub(crate) fn flush_chain(table: &str, chain: &str) -> Message {
     inet(

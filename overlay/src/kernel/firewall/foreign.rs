@@ -98,7 +98,7 @@ fn ours(owner: &str, rules: &[RuleReading]) -> Vec<OurRule> {
 }
 
 /// The text of iptables' `-m comment`: an expression `match` named `comment`, whose data is the text in 256 bytes.
-fn comment_match(rule: &RuleReading) -> Option<String> {
+pub(super) fn comment_match(rule: &RuleReading) -> Option<String> {
     const NAME: u16 = 1;
     const INFO: u16 = 3;
     let data = rule.expression("match")?;
@@ -174,7 +174,7 @@ fn changes(
     messages
 }
 
-fn proto(family: Family) -> NetfilterProtoFamily {
+pub(super) fn proto(family: Family) -> NetfilterProtoFamily {
     match family {
         Family::V4 => NetfilterProtoFamily::IPv4,
         Family::V6 => NetfilterProtoFamily::IPv6,
