@@ -9,6 +9,7 @@ mod golden;
 mod guard;
 mod healing;
 mod hostile;
+mod identity;
 mod lab;
 mod nat;
 mod neighbours;

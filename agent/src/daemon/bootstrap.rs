@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tweed_overlay::backend::Backend;
 use tweed_overlay::model::{
-    ClusterSnapshot, Dual, Family, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig,
+    Dual, Family, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig,
 };
 use tweed_overlay::netlink::Netlink;
 use tweed_overlay::store::{LeaseStore, Request, StoreError};
@@ -70,12 +70,7 @@ async fn attempt<S: LeaseStore>(
         .backend
         .mtu(choice.uplink.mtu, &network.config.pools);
     let mtu = mtu.map_err(|error| error.to_string())?;
-    let seen = if network.saved {
-        None
-    } else {
-        Some(store.list().await.map_err(|e| e.to_string())?)
-    };
-    let identity = identity(daemon, &network.backend, &choice.public, seen.as_ref());
+    let identity = identity(daemon, &network.backend);
     saved::save_identity(&daemon.state, &identity);
     let request = Request {
         pools: network.config.pools.clone(),
@@ -194,22 +189,15 @@ fn previous(daemon: &Daemon, saved: Option<&SavedLease>) -> Vec<Dual<ipnet::IpNe
     previous
 }
 
-/// The VTEP MACs: saved ones; else those of the devices that are there (as flannel leaves them); else what the store
-/// knows of this node; else random ones.
-fn identity(
-    daemon: &Daemon,
-    backend: &Backend,
-    public: &Dual<std::net::IpAddr>,
-    seen: Option<&ClusterSnapshot>,
-) -> Identity {
+/// The VTEP MACs: saved ones; else those of the devices that are there (as flannel leaves them); else random ones. Not
+/// those that the store has for our public address: knowing them is how a node shows that a lease is its own, and
+/// another host with the same address (behind one NAT, say) could read them there as well.
+fn identity(daemon: &Daemon, backend: &Backend) -> Identity {
     if let Some(identity) = saved::identity(&daemon.state) {
         return identity;
     }
     let mac = |family: Family| {
-        let device = device_mac(backend, family);
-        let stored = || seen.and_then(|seen| stored_mac(backend, public, seen, family));
-        device
-            .or_else(stored)
+        device_mac(backend, family)
             .unwrap_or_else(|| Mac::local(std::array::from_fn(|_| fastrand::u8(..))))
     };
     Identity {
@@ -222,16 +210,4 @@ fn device_mac(backend: &Backend, family: Family) -> Option<Mac> {
     let name = backend.link_name(family)?;
     let link = Netlink::open().ok()?.link(&name).ok()??;
     link.mac.filter(Mac::is_unicast)
-}
-
-fn stored_mac(
-    backend: &Backend,
-    public: &Dual<std::net::IpAddr>,
-    seen: &ClusterSnapshot,
-    family: Family,
-) -> Option<Mac> {
-    let mut own = seen.leases.values().filter(|lease| {
-        lease.attrs.backend_type == backend.wire_type() && lease.attrs.public == *public
-    });
-    backend.announced_mac(own.next()?.attrs.data.get(family)?)
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 pub use vxlan::Vxlan;
 
 use crate::model::json::Object;
-use crate::model::{Admission, ConfigError, Dual, Family, Identity, LocalNode, Mac, NetworkConfig};
+use crate::model::{Admission, ConfigError, Dual, Family, Identity, LocalNode, NetworkConfig};
 use crate::plan::KernelState;
 
 /// How packets get to the other nodes.
@@ -108,14 +108,6 @@ impl Backend {
     pub fn link_name(&self, family: Family) -> Option<String> {
         match self {
             Self::Vxlan(vxlan) => Some(vxlan.link_name(family)),
-            Self::HostGw | Self::Alloc => None,
-        }
-    }
-
-    /// The MAC in data that [`Backend::announce`] made.
-    pub fn announced_mac(&self, data: &Value) -> Option<Mac> {
-        match self {
-            Self::Vxlan(_) => vxlan::read_mac(Some(data)).ok(),
             Self::HostGw | Self::Alloc => None,
         }
     }

@@ -2,7 +2,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use etcd_client::{EventType, WatchOptions};
 use futures::future::join_all;
+use tokio::time::timeout;
 use tweed_overlay::model::lease::Term;
 use tweed_overlay::model::subnet::keys_overlap;
 use tweed_overlay::model::{Dual, Lease, Pool, SubnetKey, wire};
@@ -235,6 +237,39 @@ async fn a_node_that_goes_dual_stack_keeps_its_ipv4_subnet() {
     assert!(after.key.0.v6.is_some());
     let leases = server.store().list().await.unwrap().leases;
     assert_eq!(leases.keys().collect::<Vec<_>>(), [&after.key]);
+}
+
+#[tokio::test]
+async fn watchers_see_a_replaced_lease_go_before_its_successor_comes() {
+    // The other way round, a flanneld that holds both for a moment compares an IPv6 subnet with none, and ends.
+    let server = Server::start().await;
+    for (n, [first, second]) in [(1, [v4(), dual()]), (2, [dual(), v4()])] {
+        let before = server.store().acquire(&request(first, n)).await.unwrap();
+        let folder = format!("{PREFIX}/subnets/");
+        let options = WatchOptions::new().with_prefix();
+        let mut events = server
+            .client()
+            .await
+            .watch(folder.clone(), Some(options))
+            .await
+            .unwrap();
+        let mut wish = request(second, n);
+        wish.previous = vec![before.key.0];
+        let after = server.store().acquire(&wish).await.unwrap();
+        let mut seen = Vec::new();
+        while seen.len() < 2 {
+            let response = timeout(SOON, events.message()).await.unwrap().unwrap();
+            for event in response.unwrap().events() {
+                let key = event.kv().unwrap().key_str().unwrap();
+                seen.push((event.event_type(), key.replace(&folder, "")));
+            }
+        }
+        let wanted = [
+            (EventType::Delete, before.key.to_string()),
+            (EventType::Put, after.key.to_string()),
+        ];
+        assert_eq!(seen, wanted);
+    }
 }
 
 #[tokio::test]
