@@ -13,6 +13,7 @@ mod identity;
 mod lab;
 mod nat;
 mod neighbours;
+mod operator;
 mod outage;
 mod reach;
 mod restart;

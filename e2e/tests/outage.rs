@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tweed_e2e::agent::{Agent, peer_routes};
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::etcd::{Etcd, PREFIX};
@@ -182,25 +182,45 @@ fn a_reservation_is_taken_up_and_keeps_having_no_end() -> Result<()> {
 }
 
 #[test]
-fn twenty_agents_at_once_share_twenty_subnets_without_a_duplicate() -> Result<()> {
-    const AGENTS: usize = 20;
+fn twenty_agents_at_once_share_twenty_subnets_of_etcd_without_a_duplicate() -> Result<()> {
     Topology::hosts(AGENTS).play(|lab| {
         let etcd = Etcd::start(lab)?;
-        let mut config = vxlan();
-        config["SubnetMin"] = json!("10.244.1.0");
-        config["SubnetMax"] = json!("10.244.20.0");
-        etcd.put_config(&config)?;
-        let agents = Agent::everywhere(lab, &Launch::etcd())?;
-        let mut subnets = agents
-            .iter()
-            .map(|agent| agent.subnet(Family::V4))
-            .collect::<Result<Vec<_>>>()?;
-        subnets.sort();
-        subnets.dedup();
-        ensure!(subnets.len() == AGENTS, "{} subnets", subnets.len());
+        etcd.put_config(&tight())?;
+        share(lab, &Launch::etcd())?;
         ensure!(etcd.leases(PREFIX)?.len() == AGENTS, "leases");
         Ok(())
     })
+}
+
+#[test]
+fn twenty_agents_at_once_share_twenty_subnets_of_a_folder_without_a_duplicate() -> Result<()> {
+    Topology::hosts(AGENTS).play(|lab| {
+        let launch = Launch::file(lab);
+        launch.set_config(lab, &tight())?;
+        share(lab, &launch)
+    })
+}
+
+const AGENTS: usize = 20;
+
+/// A configuration with exactly as many subnets as agents.
+fn tight() -> Value {
+    let mut config = vxlan();
+    config["SubnetMin"] = json!("10.244.1.0");
+    config["SubnetMax"] = json!("10.244.20.0");
+    config
+}
+
+fn share(lab: &Lab, launch: &Launch) -> Result<()> {
+    let agents = Agent::everywhere(lab, launch)?;
+    let mut subnets = agents
+        .iter()
+        .map(|agent| agent.subnet(Family::V4))
+        .collect::<Result<Vec<_>>>()?;
+    subnets.sort();
+    subnets.dedup();
+    ensure!(subnets.len() == AGENTS, "{} subnets", subnets.len());
+    Ok(())
 }
 
 /// A node that exists in the store only.
