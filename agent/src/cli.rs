@@ -266,14 +266,6 @@ pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         .collect::<Result<Vec<_>, _>>()?;
     let commands = command_names();
     let line = flannel_args::rewrite(&words, &commands);
-    if let Some(word) = words
-        .first()
-        .filter(|word| line.ignored.first() == Some(*word))
-    {
-        // flanneld would start; a mistyped command must not.
-        let text = format!("there is no command {word:?}; `tweedd help` lists them");
-        return Err(Cli::command().error(ErrorKind::InvalidSubcommand, text));
-    }
     if let Some(command) = line.ignored.first().filter(|word| commands.contains(word)) {
         let text = format!(
             "the command comes first, its flags after it: tweedd {command} {}",

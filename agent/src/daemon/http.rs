@@ -131,13 +131,13 @@ fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
 
 /// Removes a socket that a process left that is no more. Anything else that stands there is not ours to remove.
 fn remove_left_over(path: &Path) -> std::io::Result<()> {
-    match std::fs::symlink_metadata(path) {
+    let found = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        found if !found?.file_type().is_socket() => {
-            let what = "there is a file of that name that is no socket; remove it, or give another name by --socket";
-            return Err(std::io::Error::new(ErrorKind::AlreadyExists, what));
-        }
-        _ => {}
+        found => found?,
+    };
+    if !found.file_type().is_socket() {
+        let what = "there is a file of that name that is no socket; remove it, or give another name by --socket";
+        return Err(std::io::Error::new(ErrorKind::AlreadyExists, what));
     }
     // We hold the lock of this network; but an agent of another network may have been given the same socket.
     match UnixStream::connect(path) {

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::*;
+use crate::model::Mac;
 use crate::model::lease::Term;
 use crate::model::{ClusterSnapshot, Lease, LeaseAttrs, Refusal, SubnetKey, Uplink, admit};
 use crate::plan::{LinkKind, NextHop, RouteKey};
