@@ -223,7 +223,7 @@ fn masquerading_that_gos_plugin_has_set_up_goes_with_our_del() {
         let comment = format!("{}-{id}, net: net, if: eth0", hex_digest("net"));
         sh("nft add table inet cni_plugins_masquerade");
         sh("nft add chain inet cni_plugins_masquerade masq_checks");
-        for comment in [comment.as_str(), "somebody else's"] {
+        for comment in [comment.as_str(), "of another program"] {
             sh(&format!(
                 "nft 'add rule inet cni_plugins_masquerade masq_checks ip saddr 10.1.2.9 counter comment \"{comment}\"'"
             ));
@@ -231,7 +231,7 @@ fn masquerading_that_gos_plugin_has_set_up_goes_with_our_del() {
         conf(&other).ok("DEL");
         let table = sh("nft list table inet cni_plugins_masquerade");
         assert!(
-            !table.contains(&comment) && table.contains("somebody else's"),
+            !table.contains(&comment) && table.contains("of another program"),
             "{table}"
         );
         assert!(!sh("iptables-nft-save -t nat").contains("CNI-"));
