@@ -208,15 +208,24 @@ impl Place<'_> {
         })
     }
 
+    /// Like [`Place::run`], for code that starts processes: they are the place's. It must not start threads.
+    ///
+    /// # Errors
+    /// When the place cannot be joined, or those of the code.
+    pub fn run_processes<T: Send>(&self, code: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        self.run(|| {
+            // Concerns children only; from here on the kernel refuses this thread new threads.
+            setns(&self.host.pid, CloneFlags::CLONE_NEWPID).context("join process namespace")?;
+            code()
+        })
+    }
+
     /// Starts a process in the place.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn spawn(&self, command: &mut Command) -> Result<Child> {
-        on_own_thread(|| {
-            self.join()?;
-            // Concerns children only. The thread must not start threads from here on, and doesn't.
-            setns(&self.host.pid, CloneFlags::CLONE_NEWPID).context("join process namespace")?;
+        self.run_processes(|| {
             command
                 .spawn()
                 .with_context(|| format!("start {command:?} on {}", self.name()))

@@ -75,7 +75,7 @@ fn side(program: String, plugin: bool) -> Side {
 fn measure(host: &Host, side: &Side, netns: &str, round: usize) -> Result<(Duration, Duration)> {
     let netns = format!("/run/netns/{netns}");
     // One thread joins the host for both calls, so that the joining is not measured.
-    host.place().run(|| {
+    host.place().run_processes(|| {
         let call = |verb: &str| {
             if side.plugin {
                 plugin(&side.program, verb, &netns)

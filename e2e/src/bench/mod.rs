@@ -36,7 +36,7 @@ impl Row {
             ours: report::duration(ours),
             other: format!("{} {}", other.0, report::duration(other.1)),
             ratio: format!("{ratio:.2}"),
-            goal: format!("≤ {most}"),
+            goal: format!("≤ {}", (most * 100.0).round() / 100.0),
             met: ratio <= most,
         }
     }

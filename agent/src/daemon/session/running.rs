@@ -94,6 +94,17 @@ impl<'a> Running<'a> {
             choices,
             snapshot,
         );
+        let before = self.desired.clone();
+        let desired = match &before {
+            Some(before) if **before == desired => Arc::clone(before),
+            _ => {
+                let desired = Arc::new(desired);
+                self.desired = Some(Arc::clone(&desired));
+                daemon.wake(Wake::Desired(Arc::clone(&desired)));
+                desired
+            }
+        };
+        // The kernel thread is at work from here on; what follows may take its time.
         daemon.status.update(|status| {
             status.in_sync = snapshot.in_sync;
             status.peers = desired.peers;
@@ -103,26 +114,21 @@ impl<'a> Running<'a> {
             let config = config.map(|(_, reason)| ("config".to_owned(), reason.clone()));
             status.broken.extend(config);
         });
-        self.log_refusals(&desired, snapshot);
+        self.log_refusals(&desired, before.as_deref(), snapshot);
         self.unsaved |= snapshot.in_sync && *snapshot != self.snapshot;
         self.snapshot = Arc::clone(snapshot);
         self.save_peers(daemon);
-        if self.desired.as_deref() == Some(&desired) {
-            return;
-        }
-        let desired = Arc::new(desired);
-        self.desired = Some(Arc::clone(&desired));
-        daemon.wake(Wake::Desired(desired));
     }
 
-    fn log_refusals(&self, desired: &Desired, snapshot: &ClusterSnapshot) {
+    fn log_refusals(
+        &self,
+        desired: &Desired,
+        before: Option<&Desired>,
+        snapshot: &ClusterSnapshot,
+    ) {
         for (key, reason) in &desired.refused {
-            if self
-                .desired
-                .as_ref()
-                .and_then(|before| before.refused.get(key))
-                != Some(reason)
-            {
+            let known = before.and_then(|before| before.refused.get(key));
+            if known != Some(reason) {
                 tracing::warn!(lease = %key, %reason, "lease refused as a peer");
             }
         }
