@@ -15,6 +15,7 @@ pub mod etcd;
 pub mod fault;
 pub mod flannel;
 pub mod http;
+pub mod kube;
 pub mod launch;
 pub mod namespace;
 pub mod observe;

@@ -1,0 +1,11 @@
+//! Scenarios on a real Kubernetes. Clusters are dear, so the scenarios of one share it and run one after another; this
+//! program has its own order of them instead of the test harness's.
+
+mod control;
+mod harness;
+
+fn main() -> std::process::ExitCode {
+    let mut report = harness::Report::from_args();
+    control::play(&mut report);
+    report.finish()
+}
