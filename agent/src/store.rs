@@ -100,6 +100,10 @@ impl LeaseStore for Store {
         each!(self, store => store.release(key).await)
     }
 
+    fn redial(&self) {
+        each!(self, store => store.redial());
+    }
+
     async fn list(&self) -> Result<ClusterSnapshot, StoreError> {
         each!(self, store => store.list().await)
     }

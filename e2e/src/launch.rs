@@ -45,6 +45,8 @@ pub fn vxlan_dual() -> Value {
 pub struct Launch {
     store: Vec<String>,
     pub(crate) extra: Vec<String>,
+    /// Whether the uplink is left to the agent.
+    any_uplink: bool,
     /// Distinguishes several agents on one host: their files, socket and port.
     instance: u16,
 }
@@ -76,6 +78,7 @@ impl Launch {
         Self {
             store,
             extra: Vec::new(),
+            any_uplink: false,
             instance: 0,
         }
     }
@@ -84,6 +87,13 @@ impl Launch {
     #[must_use]
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.extra.push(arg.into());
+        self
+    }
+
+    /// Does not name the uplink: the agent finds it, or an added argument says which.
+    #[must_use]
+    pub fn any_uplink(mut self) -> Self {
+        self.any_uplink = true;
         self
     }
 
@@ -133,11 +143,12 @@ impl Launch {
     /// Flags that say where things are on the host.
     pub(crate) fn host_args(&self) -> Vec<String> {
         let suffix = self.suffix();
-        vec![
-            format!("--iface={UPLINK}"),
+        let iface = (!self.any_uplink).then(|| format!("--iface={UPLINK}"));
+        let paths = [
             format!("--subnet-file={}", self.subnet_file().display()),
             format!("--state-dir=/var/lib/tweed{suffix}"),
             format!("--socket=/run/tweed/tweedd{suffix}.sock"),
-        ]
+        ];
+        iface.into_iter().chain(paths).collect()
     }
 }

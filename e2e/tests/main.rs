@@ -3,6 +3,7 @@
 mod adoption;
 mod alone;
 mod cleanup;
+mod config_change;
 mod docker;
 mod go_plugins;
 mod golden;
@@ -18,3 +19,4 @@ mod outage;
 mod reach;
 mod restart;
 mod routing;
+mod uplink;

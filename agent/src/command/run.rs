@@ -32,5 +32,9 @@ pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    runtime.context("start the runtime")?.block_on(future)
+    let runtime = runtime.context("start the runtime")?;
+    let result = runtime.block_on(future);
+    // Name resolution blocks a thread of its own for as long as its servers are silent; nobody waits for its answer.
+    runtime.shutdown_background();
+    result
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tweed_overlay::backend::Backend;
 use tweed_overlay::model::{
     Dual, Family, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig,
@@ -47,14 +48,22 @@ struct Network {
 }
 
 /// Prepares a session. Returns only when there is one.
-pub async fn session<S: LeaseStore>(store: &S, daemon: &Daemon) -> Session {
+pub async fn session<S: LeaseStore>(store: &S, daemon: &mut Daemon) -> Session {
     let saved = saved::lease(&daemon.state);
+    daemon.former.extend(networks(saved.as_ref()));
     loop {
         match attempt(store, daemon, saved.as_ref()).await {
             Ok(session) => return session,
             Err(reason) => daemon.wait(&reason, RETRY).await,
         }
     }
+}
+
+/// The pod networks of the last session, of this process or an earlier one.
+fn networks(saved: Option<&SavedLease>) -> Vec<IpNet> {
+    let config = saved.and_then(|saved| NetworkConfig::parse(&saved.config).ok());
+    let pools = config.map(|(config, _)| config.pools).unwrap_or_default();
+    pools.values().map(|pool| pool.network).collect()
 }
 
 async fn attempt<S: LeaseStore>(
@@ -80,6 +89,7 @@ async fn attempt<S: LeaseStore>(
             data: network.backend.announce(&identity, &network.config.pools),
         },
         previous: previous(daemon, saved),
+        held: saved.map(|saved| (saved.key, saved.created)),
         ttl: daemon.options.lease_ttl,
     };
     let (lease, confirmed) = lease(store, &network, &request, saved).await?;
@@ -110,7 +120,7 @@ async fn attempt<S: LeaseStore>(
 async fn network<S: LeaseStore>(store: &S, saved: Option<&SavedLease>) -> Result<Network, String> {
     match store.config().await {
         Ok(text) => read_network(text, false),
-        Err(error @ StoreError::Unavailable(_)) => match saved {
+        Err(error @ (StoreError::Unavailable(_) | StoreError::Refused(_))) => match saved {
             Some(saved) => {
                 tracing::warn!(%error, "the store is out of reach, starting from the saved state");
                 read_network(saved.config.clone(), true)
@@ -150,7 +160,7 @@ async fn lease<S: LeaseStore>(
     }
     match store.acquire(request).await {
         Ok(lease) => Ok((lease, true)),
-        Err(error @ StoreError::Unavailable(_)) => match fallback {
+        Err(error @ (StoreError::Unavailable(_) | StoreError::Refused(_))) => match fallback {
             Some(lease) => {
                 tracing::warn!(%error, lease = %lease.key, "going on with the saved lease");
                 Ok((lease, false))
@@ -178,7 +188,7 @@ fn saved_lease(saved: &SavedLease, request: &Request) -> Option<Lease> {
 }
 
 /// Subnets to ask for: the saved lease, then what `subnet.env` says.
-fn previous(daemon: &Daemon, saved: Option<&SavedLease>) -> Vec<Dual<ipnet::IpNet>> {
+fn previous(daemon: &Daemon, saved: Option<&SavedLease>) -> Vec<Dual<IpNet>> {
     let mut previous: Vec<_> = saved.map(|saved| saved.key.0).into_iter().collect();
     if let Ok(text) = std::fs::read_to_string(&daemon.options.host.subnet_file) {
         let env = tweed_overlay::model::subnet_env::PreviousSubnets::parse(&text);

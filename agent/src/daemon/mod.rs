@@ -9,13 +9,15 @@ mod saved;
 mod session;
 pub mod status;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use ipnet::IpNet;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tweed_overlay::firewall::Masquerade;
 use tweed_overlay::firewall::record::RECORDS_DIR;
@@ -28,6 +30,7 @@ use tweed_overlay::store::LeaseStore;
 use crate::options::Options;
 use crate::state_dir::StateDir;
 use http::Server;
+use session::outcome::log_outcome;
 use status::SharedStatus;
 
 /// What the parts of the loop share.
@@ -39,6 +42,8 @@ pub struct Daemon {
     kernel: Sender<Wake>,
     reports: mpsc::UnboundedReceiver<Report>,
     uplink_changed: Arc<Notify>,
+    /// Networks of earlier configurations whose routes may still be there.
+    former: BTreeSet<IpNet>,
     /// Looks after the plugins' nftables table.
     restorer: Restorer,
 }
@@ -50,6 +55,7 @@ pub struct Daemon {
 pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
     let mut stop = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let hang_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     let status = SharedStatus::default();
     status.update(|status| describe(status, &options));
     let threads = Threads::start(&options)?;
@@ -58,6 +64,7 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
     if let Some(addr) = options.http {
         tokio::spawn(server.listen(addr).await?);
     }
+    let look_again = threads.worker.waker();
     let mut daemon = Daemon {
         choices: choices(&options),
         state: StateDir::open(&options.host.state_dir)?,
@@ -66,10 +73,12 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
         kernel: threads.worker.waker(),
         reports: threads.reports,
         uplink_changed: threads.uplink_changed,
+        former: BTreeSet::new(),
         restorer: Restorer::open(Path::new(RECORDS_DIR)).context("open a netlink socket")?,
     };
     tokio::select! {
         () = sessions(&store, &mut daemon) => {}
+        () = hang_ups(hang_up, look_again) => {}
         _ = stop.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -79,6 +88,15 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
     threads.monitor.stop();
     threads.worker.stop();
     Ok(())
+}
+
+/// There is nothing to reload: options are the command line's, everything else is watched. Whoever sends the signal wants
+/// the agent to look again, and not to end. Never returns.
+async fn hang_ups(mut signals: Signal, kernel: Sender<Wake>) {
+    while signals.recv().await.is_some() {
+        tracing::info!("SIGHUP: comparing everything with the kernel");
+        let _ = kernel.send(Wake::Dirty);
+    }
 }
 
 /// One session after the other. Never returns.
@@ -110,6 +128,7 @@ pub fn choices(options: &Options) -> Choices {
         forward_accept: firewall.forward_rules,
         allow_list: firewall.peer_allow_list,
         blackhole: options.blackhole_route,
+        former: BTreeSet::new(),
     }
 }
 
@@ -177,7 +196,7 @@ impl Daemon {
     }
 
     /// Waits before another attempt; logs a reason once as long as it stays the same.
-    async fn wait(&self, reason: &str, time: Duration) {
+    async fn wait(&mut self, reason: &str, time: Duration) {
         let new = self.status.update(|status| {
             let new = status.waiting.as_deref() != Some(reason);
             status.waiting = Some(reason.to_owned());
@@ -186,7 +205,18 @@ impl Daemon {
         if new {
             tracing::warn!(reason, "waiting");
         }
-        tokio::time::sleep(time.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
+        let over = tokio::time::sleep(time.mul_f64(0.8 + 0.4 * fastrand::f64()));
+        tokio::pin!(over);
+        loop {
+            // The kernel thread repairs what it was last told to, and its reports must not pile up meanwhile.
+            tokio::select! {
+                () = &mut over => return,
+                Some(report) = self.reports.recv() => {
+                    log_outcome(&report.outcome, &report.outcome.failed);
+                    self.status.update(|status| status.add_outcome(&report.outcome));
+                }
+            }
+        }
     }
 
     fn notify_ready(&self) {

@@ -3,10 +3,14 @@
 use std::net::IpAddr;
 
 use anyhow::Context;
+use tweed_overlay::kernel::sysctl;
 use tweed_overlay::model::Family;
 use tweed_overlay::netlink::{Netlink, RouteFilter, RouteInfo, RouteKind, TABLE_MAIN};
 
 use super::select::{DefaultRoute, Facts, Interface, InterfaceAddr, Reach};
+
+/// `RTPROT_RA`. A daemon that reads advertisements itself uses it too, with `accept_ra` off.
+const BY_ADVERTISEMENT: u8 = 9;
 
 /// Reads what the choice depends on.
 ///
@@ -77,8 +81,19 @@ fn note(facts: &mut Facts, family: Family, route: &RouteInfo) {
             family,
             metric: route.metric,
             interface: route.oif.filter(|_| !route.multipath),
+            learned: route.protocol == BY_ADVERTISEMENT && accepts_advertisements(facts, route),
         });
     } else if let (Some(index), None, false) = (route.oif, route.gateway, route.multipath) {
         facts.onlink.push((index, route.dst));
     }
+}
+
+/// Whether the kernel itself learns routes on the route's interface: `accept_ra` is 1, or 2 if forwarding is no obstacle.
+fn accepts_advertisements(facts: &Facts, route: &RouteInfo) -> bool {
+    let mut interfaces = facts.interfaces.iter();
+    let interface = interfaces.find(|interface| Some(interface.index) == route.oif);
+    interface.is_some_and(|interface| {
+        let key = format!("net/ipv6/conf/{}/accept_ra", interface.name);
+        matches!(sysctl::read(&key), Ok(Some(value)) if value == "1" || value == "2")
+    })
 }

@@ -57,6 +57,8 @@ pub struct DefaultRoute {
     pub metric: u32,
     /// Index of its interface; none if it has several next hops.
     pub interface: Option<u32>,
+    /// The kernel learned it from a router advertisement, and may go on learning.
+    pub learned: bool,
 }
 
 /// A route look-up's answer.
@@ -334,6 +336,7 @@ impl<'a> Search<'a> {
             .collect();
         onlink.sort();
         onlink.dedup();
+        let learned = |route: &DefaultRoute| route.learned && route.interface == Some(*index);
         Choice {
             public: addrs.map(|family, addr| *self.options.public.get(family).unwrap_or(addr)),
             uplink: Uplink {
@@ -342,6 +345,7 @@ impl<'a> Search<'a> {
                 mtu: *mtu,
                 addrs,
                 onlink,
+                learned_default: self.facts.defaults.iter().any(learned),
             },
             reason: hit.reason,
             passed_over,

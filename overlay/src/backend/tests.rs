@@ -35,6 +35,7 @@ fn dual_node() -> LocalNode {
             mtu: 1500,
             addrs,
             onlink,
+            learned_default: false,
         },
         public: addrs,
         identity: Identity {

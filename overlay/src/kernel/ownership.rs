@@ -30,7 +30,8 @@ pub fn owns_route(
     key: &RouteKey,
     route: &Route,
 ) -> bool {
-    let marked = route.protocol == ROUTE_PROTOCOL && within(&scope.networks, &key.dst);
+    let known = within(&scope.networks, &key.dst) || within(&scope.former, &key.dst);
+    let marked = route.protocol == ROUTE_PROTOCOL && known;
     match &route.next_hop {
         NextHop::Blackhole => marked || scope.own_subnets.contains(&key.dst),
         NextHop::Via { dev, gateway, .. } => {
@@ -45,8 +46,8 @@ pub fn owns_route(
     }
 }
 
-fn within(networks: &[IpNet], dst: &IpNet) -> bool {
-    networks.iter().any(|network| network.contains(dst))
+fn within<'a>(networks: impl IntoIterator<Item = &'a IpNet>, dst: &IpNet) -> bool {
+    networks.into_iter().any(|network| network.contains(dst))
 }
 
 /// A prefix that a node could lease.
@@ -75,6 +76,7 @@ mod tests {
             subnet_lens: BTreeMap::from([(Family::V4, 24)]),
             node_addrs: BTreeSet::from(["192.168.0.2".parse().unwrap()]),
             own_subnets: vec![net("10.244.1.0/24")],
+            former: BTreeSet::from([net("10.98.0.0/16")]),
             ..Scope::default()
         }
     }
@@ -136,6 +138,14 @@ mod tests {
         assert!(owns("10.244.2.0/25", via("eth1", None), 84));
         assert!(!owns("10.99.2.0/24", via("eth0", Some("192.168.0.2")), 84));
         assert!(owns("10.244.3.0/24", NextHop::Blackhole, 84));
+    }
+
+    #[test]
+    fn within_a_former_network_only_marked_routes_are_ours() {
+        let node = Some("192.168.0.2");
+        assert!(owns("10.98.2.0/24", via("eth0", node), 84));
+        assert!(!owns("10.98.2.0/24", via("eth0", node), 3));
+        assert!(owns("10.98.1.0/24", NextHop::Blackhole, 84));
     }
 
     #[test]

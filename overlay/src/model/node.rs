@@ -20,6 +20,8 @@ pub struct Uplink {
     pub addrs: Dual<IpAddr>,
     /// Prefixes reachable on the link without a gateway. They decide direct routing.
     pub onlink: Vec<IpNet>,
+    /// Its IPv6 default route was learned by the kernel from a router advertisement.
+    pub learned_default: bool,
 }
 
 impl Uplink {

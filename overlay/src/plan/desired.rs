@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::state::{KernelState, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope};
 use crate::backend::Backend;
 use crate::firewall::{
@@ -25,6 +27,8 @@ pub struct Choices {
     pub allow_list: bool,
     /// Blackhole route for the own subnet, so that packets to pods that don't exist die here.
     pub blackhole: bool,
+    /// Pod networks of earlier configurations whose routes have yet to be swept.
+    pub former: BTreeSet<IpNet>,
 }
 
 impl Choices {
@@ -82,7 +86,7 @@ pub fn desired(
 ) -> Desired {
     let mut admission = admit::admit(&config.pools, node, backend.wire_type(), snapshot);
     let mut state = backend.program(node, &choices.alias(), &mut admission);
-    add_sysctls(&mut state, &config.pools);
+    add_sysctls(&mut state, node, &config.pools);
     if choices.blackhole {
         add_blackholes(&mut state, node);
     }
@@ -100,7 +104,14 @@ pub fn desired(
     }
 }
 
-fn add_sysctls<T>(state: &mut KernelState, families: &Dual<T>) {
+/// With forwarding on, the kernel forgets default routes learned by router advertisement, and learns no new ones, unless
+/// the interface accepts them even so (seen on Linux 6.18). The plan sets that first.
+fn add_sysctls<T>(state: &mut KernelState, node: &LocalNode, families: &Dual<T>) {
+    let uplink = &node.uplink;
+    if uplink.learned_default && families.get(Family::V6).is_some() {
+        let key = format!("net/ipv6/conf/{}/accept_ra", uplink.name);
+        state.sysctls.insert(key, "2".to_owned());
+    }
     for (family, _) in families.iter() {
         let key = match family {
             Family::V4 => "net/ipv4/ip_forward",
@@ -193,6 +204,7 @@ fn scope(
         alias: choices.alias(),
         uplink: node.uplink.name.clone(),
         networks: config.pools.values().map(|pool| pool.network).collect(),
+        former: choices.former.clone(),
         subnet_lens: config
             .pools
             .iter()

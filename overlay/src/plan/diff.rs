@@ -116,9 +116,12 @@ fn leads_over(next_hop: &NextHop, link: &str) -> bool {
 
 fn put(want: &Desired, have: &KernelState, ops: &mut Vec<Op>) {
     let state = &want.state;
-    for (key, value) in &state.sysctls {
-        if have.sysctls.get(key) != Some(value) {
-            ops.push(Op::SetSysctl(key.clone(), value.clone()));
+    // Forwarding last: it costs the routes of an interface that does not yet accept advertisements in spite of it.
+    for forwarding in [false, true] {
+        for (key, value) in &state.sysctls {
+            if is_forwarding(key) == forwarding && have.sysctls.get(key) != Some(value) {
+                ops.push(Op::SetSysctl(key.clone(), value.clone()));
+            }
         }
     }
     for (name, net) in state.addrs.difference(&have.addrs) {
@@ -140,6 +143,10 @@ fn put(want: &Desired, have: &KernelState, ops: &mut Vec<Op>) {
             ops.push(Op::PutRoute(*key, route.clone()));
         }
     }
+}
+
+fn is_forwarding(sysctl: &str) -> bool {
+    sysctl.ends_with("/forwarding") || sysctl.ends_with("/ip_forward")
 }
 
 fn firewall_changes(want: &Desired, have: &KernelState, ops: &mut Vec<Op>) {

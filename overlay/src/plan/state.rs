@@ -139,6 +139,8 @@ pub struct Scope {
     pub uplink: String,
     /// Pod networks: routes on the uplink are looked at only inside them.
     pub networks: Vec<IpNet>,
+    /// Networks of earlier configurations: inside them, routes with our protocol number are leftovers.
+    pub former: BTreeSet<IpNet>,
     /// Lengths of node subnets, per family: a route of another protocol on the uplink is adopted only with this length.
     pub subnet_lens: BTreeMap<Family, u8>,
     /// Addresses of the nodes: and only with one of these as its gateway.

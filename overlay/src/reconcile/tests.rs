@@ -95,6 +95,7 @@ fn want(cluster: &Cluster, listings: u64) -> Arc<Desired> {
                 "198.18.0.0/24".parse().unwrap(),
                 "fd00:a::/64".parse().unwrap(),
             ],
+            learned_default: false,
         },
         public: addrs,
         identity: Identity {
@@ -112,6 +113,7 @@ fn want(cluster: &Cluster, listings: u64) -> Arc<Desired> {
         forward_accept: true,
         allow_list: true,
         blackhole: false,
+        former: BTreeSet::new(),
     };
     let leases = cluster
         .peers

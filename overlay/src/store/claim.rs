@@ -6,7 +6,8 @@
 //!
 //! * **Own**: same address and same data; or, where the backend announces no data, same address and a subnet that
 //!   this node remembers. A reservation for the address that nobody has filled with data is own too.
-//! * **Suspect**: only the address or only the data agrees. That is this node after it lost its state or changed its
+//! * **Suspect**: only the address or only the data agrees; or neither does, but it is the very entry that this node
+//!   held last, by its order of creation (a backend without data, and another address since). That is this node after it lost its state or changed its
 //!   address; or a second node behind the same NAT; or a cloned machine. A store takes such a lease over only if its
 //!   holder doesn't answer. The question is an edit of the entry that changes nothing of its meaning: whoever keeps the
 //!   lease puts its own text back.
@@ -69,6 +70,7 @@ fn claim(lease: &Lease, request: &Request) -> Claim {
         (true, true) => Claim::Own,
         (true, false) if unclaimed || (no_data && remembered) => Claim::Own,
         (true, false) | (false, true) => Claim::Suspect,
+        (false, false) if request.held == Some((lease.key, lease.created)) => Claim::Suspect,
         (false, false) => Claim::Foreign,
     }
 }

@@ -59,6 +59,8 @@ pub struct Request {
     /// Subnets held before, best first (state folder, then `subnet.env`). The store adds what it finds under the own
     /// public address. A subnet that is no longer within the pools, or is held by somebody else, is passed over.
     pub previous: Vec<Dual<IpNet>>,
+    /// The lease that this node held last, with its order of creation.
+    pub held: Option<(SubnetKey, u64)>,
     /// How long the lease lasts without renewal, where the store has such a thing.
     pub ttl: Duration,
 }
@@ -115,6 +117,10 @@ pub trait LeaseStore {
     /// # Errors
     /// [`StoreError::NotFound`] if there is none.
     fn release(&self, key: &SubnetKey) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// The way to the store has changed (another uplink, another address): connections from before are dead and would
+    /// only be found so by waiting. The next request makes new ones.
+    fn redial(&self) {}
 
     /// One full, linearizable list.
     fn list(&self) -> impl Future<Output = Result<ClusterSnapshot, StoreError>>;

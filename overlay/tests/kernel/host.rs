@@ -48,6 +48,7 @@ pub(crate) fn scope() -> Scope {
         alias: ALIAS.to_owned(),
         uplink: "eth0".to_owned(),
         networks: vec![net("10.244.0.0/16"), net("fd00:10:244::/48")],
+        former: BTreeSet::new(),
         subnet_lens: BTreeMap::from([(Family::V4, 24), (Family::V6, 64)]),
         node_addrs: BTreeSet::from([ip("192.168.0.2"), ip("fd00:a::2")]),
         own_subnets: vec![net("10.244.1.0/24")],

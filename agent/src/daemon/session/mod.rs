@@ -1,6 +1,7 @@
 //! One session: follows the store, keeps the lease, hands each wanted state to the kernel thread, and files what comes
 //! back. It ends when something it stands on changes; the kernel stays programmed all the while.
 
+pub(super) mod outcome;
 mod running;
 
 use std::sync::Arc;
@@ -60,11 +61,13 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
             Some(report) = daemon.reports.recv() => running.take_report(&report, daemon),
             () = daemon.uplink_changed.notified() => {
                 if let Some(reason) = running.changed_uplink(daemon) {
+                    store.redial();
                     return reason;
                 }
             }
             _ = tick.tick() => {
                 if let Some(reason) = running.found_uplink(daemon) {
+                    store.redial();
                     return reason;
                 }
                 running.tick(&snapshot.borrow().clone(), daemon);

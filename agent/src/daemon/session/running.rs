@@ -1,18 +1,21 @@
 //! The moving parts of a session: what each piece of news means for the kernel, the files and the status.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tokio::sync::Notify;
 use tweed_overlay::backend::Backend;
 use tweed_overlay::model::{ClusterSnapshot, NetworkConfig};
-use tweed_overlay::plan::{Desired, desired};
+use tweed_overlay::plan::{Choices, Desired, desired};
+use tweed_overlay::reconcile::Failure;
 use tweed_overlay::reconcile::worker::{Report, Wake};
-use tweed_overlay::reconcile::{Failure, Outcome};
 use tweed_overlay::store::Holding;
 
 use crate::daemon::bootstrap::Session;
 use crate::daemon::outputs::{self, SubnetFile, join};
+use crate::daemon::session::outcome::log_outcome;
 use crate::daemon::status::Standing;
 use crate::daemon::{Daemon, saved};
 use crate::uplink;
@@ -21,6 +24,9 @@ use crate::uplink;
 const SAVE: Duration = Duration::from_secs(5);
 /// How long a session waits for its first list before it goes on with the saved peers.
 const FIRST_LIST: Duration = Duration::from_secs(2);
+
+/// How often the way to the address of `--iface-can-reach` is looked up.
+const REACH: Duration = Duration::from_secs(3);
 
 /// The moving parts of a session.
 pub(super) struct Running<'a> {
@@ -34,10 +40,14 @@ pub(super) struct Running<'a> {
     programmed: bool,
     unsaved: bool,
     saved_at: Option<Instant>,
-    /// A configuration in the store that is not used, and why.
-    bad_config: Option<(String, String)>,
+    /// What stands in the store as configuration, if that is not used, and why.
+    bad_config: Option<(Option<String>, String)>,
+    /// Networks of earlier configurations, until their routes are swept.
+    former: BTreeSet<IpNet>,
     /// Why there is no uplink now, where there is none.
     no_uplink: Option<String>,
+    /// When the uplink was last looked at without an event.
+    uplink_read: Instant,
     /// Whether the sysctls read as wanted when they were last looked at.
     sysctls_held: bool,
     /// What the last pass could not do: said once, not at each retry.
@@ -66,6 +76,8 @@ impl<'a> Running<'a> {
         saved::save_lease(&daemon.state, &session.lease, &session.config_text);
         let path = &daemon.options.host.subnet_file;
         let ip_masq = daemon.options.firewall.ip_masq;
+        let mut former = daemon.former.clone();
+        former.retain(|network| config.pools.values().all(|pool| pool.network != *network));
         Self {
             session,
             started: Instant::now(),
@@ -77,7 +89,9 @@ impl<'a> Running<'a> {
             unsaved: false,
             saved_at: None,
             bad_config: None,
+            former,
             no_uplink: None,
+            uplink_read: Instant::now(),
             sysctls_held: true,
             failures: Vec::new(),
         }
@@ -86,12 +100,15 @@ impl<'a> Running<'a> {
     /// Hands the state wanted for a snapshot to the kernel thread.
     pub(super) fn take_snapshot(&mut self, snapshot: &Arc<ClusterSnapshot>, daemon: &Daemon) {
         let session = self.session;
-        let choices = &daemon.choices;
+        let choices = Choices {
+            former: self.former.clone(),
+            ..daemon.choices.clone()
+        };
         let desired = desired(
             &session.config,
             &session.backend,
             &session.node,
-            choices,
+            &choices,
             snapshot,
         );
         let before = self.desired.clone();
@@ -157,7 +174,7 @@ impl<'a> Running<'a> {
             .update(|status| status.set_lease(standing, Instant::now()));
     }
 
-    pub(super) fn take_report(&mut self, report: &Report, daemon: &Daemon) {
+    pub(super) fn take_report(&mut self, report: &Report, daemon: &mut Daemon) {
         let ours = self
             .desired
             .as_ref()
@@ -174,6 +191,13 @@ impl<'a> Running<'a> {
             self.programmed = true;
             self.write_subnet_file(daemon);
             daemon.notify_ready();
+        }
+        let swept = ours && outcome.full && outcome.is_clean() && report.desired.prune;
+        if swept && !self.former.is_empty() {
+            // From now on another agent may have them.
+            self.former.clear();
+            daemon.former.clear();
+            self.take_snapshot(&Arc::clone(&self.snapshot), daemon);
         }
     }
 
@@ -232,12 +256,20 @@ impl<'a> Running<'a> {
 
     /// Why a changed configuration ends the session; a broken one doesn't.
     pub(super) fn changed_config(&mut self, snapshot: &ClusterSnapshot) -> Option<String> {
-        let text = snapshot.config.as_ref()?;
-        let known = self.bad_config.as_ref().is_some_and(|(bad, _)| bad == text);
-        if known {
+        let found = &snapshot.config;
+        let known = self
+            .bad_config
+            .as_ref()
+            .is_some_and(|(bad, _)| bad == found);
+        if known || !snapshot.in_sync {
             return None;
         }
         self.bad_config = None;
+        let Some(text) = found else {
+            let reason = "it is gone from the store; put it back with: tweedd config set";
+            self.refuse_config(None, reason.to_owned());
+            return None;
+        };
         if *text == self.session.config_text {
             return None;
         }
@@ -251,17 +283,25 @@ impl<'a> Running<'a> {
             }
             Ok(_) => Some("the network configuration changed".to_owned()),
             Err(error) => {
-                tracing::error!(%error, "the changed network configuration is refused, going on with the old one");
-                self.bad_config = Some((text.clone(), error.to_string()));
+                self.refuse_config(Some(text.clone()), error.to_string());
                 None
             }
         }
+    }
+
+    fn refuse_config(&mut self, found: Option<String>, reason: String) {
+        tracing::error!(
+            reason,
+            "the changed network configuration is refused, going on with the old one"
+        );
+        self.bad_config = Some((found, reason));
     }
 
     /// Why a changed uplink ends the session. One that is gone doesn't: there is nothing better to go on with.
     pub(super) fn changed_uplink(&mut self, daemon: &Daemon) -> Option<String> {
         let choice = uplink::choose(&daemon.options.uplink, &self.session.config.pools);
         let missing = choice.as_ref().err().map(|error| format!("{error:#}"));
+        let was_missing = self.no_uplink.is_some();
         if missing != self.no_uplink {
             if let Some(reason) = &missing {
                 tracing::warn!(reason, "the uplink can't be used now");
@@ -269,52 +309,26 @@ impl<'a> Running<'a> {
             self.no_uplink.clone_from(&missing);
             daemon.status.update(|status| status.no_uplink = missing);
         }
-        let choice = choice.ok()?;
+        let mut choice = choice.ok()?;
+        if was_missing {
+            return Some("the uplink can be used again".to_owned());
+        }
         let node = &self.session.node;
+        // That it has lost its learned route changes nothing of what it is allowed to learn.
+        choice.uplink.learned_default |= node.uplink.learned_default;
         let same = choice.uplink == node.uplink && choice.public == node.public;
         (!same).then(|| format!("the uplink changed: {}", choice.reason))
     }
 
-    /// While there is no uplink every tick looks for one: what makes the next one fit may be no event of the last.
+    /// While there is no uplink every tick looks for one: what makes the next one fit may be no event of the last. Any
+    /// route can decide over what reaches an address, and the kernel does not report each.
     pub(super) fn found_uplink(&mut self, daemon: &Daemon) -> Option<String> {
-        self.no_uplink.as_ref()?;
+        let by_route = daemon.options.uplink.can_reach.is_some();
+        let due = by_route && self.uplink_read.elapsed() >= REACH;
+        if self.no_uplink.is_none() && !due {
+            return None;
+        }
+        self.uplink_read = Instant::now();
         self.changed_uplink(daemon)
     }
-}
-
-fn log_outcome(outcome: &Outcome, known: &[Failure]) {
-    for failure in outcome
-        .failed
-        .iter()
-        .filter(|failure| !known.contains(failure))
-    {
-        tracing::warn!(
-            op = failure.op,
-            error = failure.error,
-            "the kernel refused a change"
-        );
-    }
-    for object in &outcome.fights {
-        tracing::warn!(
-            object,
-            "another program keeps changing this; find and stop it"
-        );
-    }
-    if let Some(held) = outcome.held {
-        tracing::warn!(%held, "deletions held back");
-    }
-    let Some(first) = outcome.done.first() else {
-        return;
-    };
-    let (changes, took) = (outcome.done.len(), milliseconds(outcome.took));
-    if outcome.old_fights_only {
-        tracing::debug!(changes, first, took, "repaired once more");
-    } else {
-        let (peers, full) = (outcome.peers, outcome.full);
-        tracing::info!(changes, first, peers, full, took, "kernel programmed");
-    }
-}
-
-fn milliseconds(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }

@@ -30,6 +30,7 @@ fn interface(index: u32, name: &str, addrs: &[&str]) -> Interface {
 
 fn default_route(family: Family, metric: u32, index: u32) -> DefaultRoute {
     DefaultRoute {
+        learned: false,
         family,
         metric,
         interface: Some(index),

@@ -22,6 +22,7 @@ fn node() -> LocalNode {
                 v6: None,
             },
             onlink: vec![],
+            learned_default: false,
         },
         public: Dual {
             v4: Some(addr),

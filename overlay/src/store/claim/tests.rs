@@ -40,6 +40,7 @@ fn request(attrs: LeaseAttrs, previous: &[&str]) -> Request {
             .iter()
             .map(|key| key.parse::<SubnetKey>().unwrap().0)
             .collect(),
+        held: None,
         ttl: Duration::from_secs(60),
     }
 }
@@ -69,6 +70,18 @@ fn a_lease_with_own_address_and_another_mac_is_suspect_even_if_remembered() {
         claim_of(theirs, Term::Leased, mine, &["10.5.9.0-24"]),
         Claim::Suspect
     );
+}
+
+#[test]
+fn the_very_entry_that_was_held_last_is_suspect_whatever_stands_in_it_now() {
+    let (mine, theirs) = (attrs("10.0.0.1", None), attrs("10.0.0.2", None));
+    let entry = lease("10.5.9.0-24", theirs, 7, Term::Leased);
+    let claims = [(7, Claim::Suspect), (8, Claim::Foreign)];
+    for (created, expected) in claims {
+        let mut request = request(mine.clone(), &["10.5.9.0-24"]);
+        request.held = Some((entry.key, created));
+        assert_eq!(claim(&entry, &request), expected, "created {created}");
+    }
 }
 
 #[test]

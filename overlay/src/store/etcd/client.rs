@@ -168,6 +168,11 @@ impl Cluster {
         self.lock()[index] = None;
     }
 
+    /// Drops every connection.
+    pub(super) fn redial(&self) {
+        self.lock().fill(None);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Option<Client>>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -215,6 +220,9 @@ impl Cluster {
             )
         } else if causes.contains("NotValidForName") {
             "its certificate is for another name: check --etcd-endpoints".to_owned()
+        } else if causes.contains("Expired") || causes.contains("NotValidYet") {
+            "its certificate is not valid at this time: renew it, or set this host's clock"
+                .to_owned()
         } else if causes.contains("CertificateRequired") || causes.contains("BadCertificate") {
             "it refused our client certificate, or wants one: check --etcd-certfile and --etcd-keyfile".to_owned()
         } else {

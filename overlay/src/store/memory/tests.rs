@@ -25,6 +25,7 @@ fn request(n: u8, mac: &str) -> Request {
             },
         },
         previous: Vec::new(),
+        held: None,
         ttl: Duration::from_secs(60),
     }
 }

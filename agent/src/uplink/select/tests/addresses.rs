@@ -82,6 +82,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
         });
     let route = (any::<bool>(), 0..3_u32, prop::option::of(1..6_u32)).prop_map(
         |(v4, metric, interface)| DefaultRoute {
+            learned: false,
             family: if v4 { Family::V4 } else { Family::V6 },
             metric,
             interface,

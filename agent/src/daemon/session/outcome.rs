@@ -1,0 +1,43 @@
+//! What a pass did, for the log.
+
+use std::time::Duration;
+
+use tweed_overlay::reconcile::{Failure, Outcome};
+
+/// Logs a pass. What could not be done is said once, not at each retry: `known` is what failed before.
+pub(in crate::daemon) fn log_outcome(outcome: &Outcome, known: &[Failure]) {
+    for failure in outcome
+        .failed
+        .iter()
+        .filter(|failure| !known.contains(failure))
+    {
+        tracing::warn!(
+            op = failure.op,
+            error = failure.error,
+            "the kernel refused a change"
+        );
+    }
+    for object in &outcome.fights {
+        tracing::warn!(
+            object,
+            "another program keeps changing this; find and stop it"
+        );
+    }
+    if let Some(held) = outcome.held {
+        tracing::warn!(%held, "deletions held back");
+    }
+    let Some(first) = outcome.done.first() else {
+        return;
+    };
+    let (changes, took) = (outcome.done.len(), milliseconds(outcome.took));
+    if outcome.old_fights_only {
+        tracing::debug!(changes, first, took, "repaired once more");
+    } else {
+        let (peers, full) = (outcome.peers, outcome.full);
+        tracing::info!(changes, first, peers, full, took, "kernel programmed");
+    }
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
