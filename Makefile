@@ -42,6 +42,11 @@ build: ## Static release binaries: tweedd and the tweed CNI plugin
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target $(HOST) -p tweed-cni
 	@ls -l $(BIN_DIR)/tweedd $(BIN_DIR)/tweed
 
+.PHONY: image
+image: build ## The container image, target/tweed-image.tar, as the manifests name it
+	@.ci/setup image
+	@.ci/image $(BIN_DIR)
+
 .PHONY: bench
 bench: build ## Side by side with hand-made VXLAN, bare netlink and the Go plugins; prints Markdown (root)
 	@.ci/setup bench
