@@ -3,9 +3,14 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::KernelError;
+
+const ROOT: &str = "/proc/sys";
+/// Where a container that isn't privileged finds what is mounted read-only in its own `/proc`: the host's
+/// `/proc/sys/net` goes to `net` in here. Runtimes refuse mounts into `/proc` itself.
+const HOST_ROOT: &str = "/host/proc/sys";
 
 /// The value of a switch, by its path below `/proc/sys`; `None` if there is no such switch (the interface is gone, or
 /// the kernel has no IPv6). Several values of one switch are parted by tabs.
@@ -13,7 +18,7 @@ use super::KernelError;
 /// # Errors
 /// When it can't be read though it is there.
 pub fn read(key: &str) -> Result<Option<String>, KernelError> {
-    match fs::read_to_string(path(key)) {
+    match fs::read_to_string(Path::new(ROOT).join(key)) {
         Ok(text) => Ok(Some(text.trim_end().to_owned())),
         Err(error) if is_absent(&error) => Ok(None),
         Err(source) => Err(KernelError {
@@ -36,12 +41,21 @@ pub fn write(key: &str, value: &str) -> Result<bool, KernelError> {
     if read(key).is_ok_and(|there| there.as_deref() == Some(value)) {
         return Ok(false);
     }
-    fs::write(path(key), value).map_err(failed)?;
+    write_below([ROOT, HOST_ROOT].map(Path::new), key, value).map_err(failed)?;
     Ok(true)
 }
 
-fn path(key: &str) -> PathBuf {
-    PathBuf::from("/proc/sys").join(key)
+/// Writes below the first folder, or below the second where the first is mounted read-only.
+fn write_below([root, second]: [&Path; 2], key: &str, value: &str) -> io::Result<()> {
+    let read_only = match fs::write(root.join(key), value) {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => error,
+        written => return written,
+    };
+    match fs::write(second.join(key), value) {
+        // There is no second one, and the first one's error tells what to do.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(read_only),
+        written => written,
+    }
 }
 
 fn is_absent(error: &io::Error) -> bool {
@@ -53,7 +67,7 @@ fn explain(error: &io::Error) -> io::Error {
     let fix = match error.kind() {
         io::ErrorKind::NotFound => "no such switch: the interface is gone, or IPv6 is off",
         io::ErrorKind::ReadOnlyFilesystem => {
-            "/proc/sys is mounted read-only: set it on the host, or run privileged"
+            "/proc/sys is mounted read-only: mount the host's /proc/sys/net at /host/proc/sys/net, or set it on the host"
         }
         io::ErrorKind::PermissionDenied => "permission denied: root is needed",
         io::ErrorKind::InvalidInput => "the kernel refuses the value",
@@ -64,8 +78,46 @@ fn explain(error: &io::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+
     use super::*;
     use crate::netns::isolated;
+
+    fn bind(from: &Path, to: &Path, flags: MsFlags) {
+        mount(
+            Some(from),
+            to,
+            None::<&Path>,
+            MsFlags::MS_BIND | flags,
+            None::<&Path>,
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn where_proc_is_read_only_the_hosts_switches_are_written() {
+        isolated(|| {
+            unshare(CloneFlags::CLONE_NEWNS).unwrap();
+            let (root, nowhere) = (Path::new("/"), None::<&Path>);
+            let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
+            mount(nowhere, root, nowhere, private, nowhere).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let (own, host) = (Path::new(ROOT), dir.path().join("sys"));
+            fs::create_dir_all(host.join("net")).unwrap();
+            bind(&own.join("net"), &host.join("net"), MsFlags::empty());
+            bind(own, own, MsFlags::empty());
+            bind(own, own, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
+
+            let key = "net/ipv4/ip_forward";
+            let refused = write(key, "1").unwrap_err().to_string();
+            assert!(refused.contains("/host/proc/sys/net"), "{refused}");
+            write_below([own, &host], key, "1").unwrap();
+            assert_eq!(read(key).unwrap().as_deref(), Some("1"));
+            let refused = write_below([own, &host], key, "maybe").unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+        });
+    }
 
     #[test]
     fn a_switch_is_written_only_if_it_differs() {
