@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::cni;
 use crate::flags::{Flags, StoreFlags};
 use crate::flannel_args;
 
@@ -92,6 +93,9 @@ pub struct CleanupArgs {
     /// Remove the state folder too: the node forgets its lease and its MAC addresses
     #[arg(long)]
     pub purge: bool,
+    /// Then wait to be told to stop: for a pod of a DaemonSet, which would be started again and again
+    #[arg(long)]
+    pub stay: bool,
     /// How to print
     #[command(flatten)]
     pub output: OutputArgs,
@@ -192,13 +196,13 @@ pub struct InstallCniArgs {
     #[arg(long)]
     pub plugin: Option<PathBuf>,
     /// Folder for plugins
-    #[arg(long, default_value = "/opt/cni/bin")]
+    #[arg(long, default_value = cni::BIN_DIR)]
     pub bin_dir: PathBuf,
     /// Folder for network configurations
-    #[arg(long, default_value = "/etc/cni/net.d")]
+    #[arg(long, default_value = cni::CONF_DIR)]
     pub conf_dir: PathBuf,
     /// File name of the network configuration list
-    #[arg(long, default_value = "10-flannel.conflist")]
+    #[arg(long, default_value = cni::CONF_NAME)]
     pub conf_name: String,
     /// The network configuration list to install, as a file; default: a built-in one that is flannel's, with portmap
     /// where that plugin is there
@@ -211,7 +215,7 @@ pub struct InstallCniArgs {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "flannel,bridge,host-local,loopback"
+        default_values = cni::LINKS
     )]
     pub links: Vec<String>,
     /// Replace files of the same name that are not ours

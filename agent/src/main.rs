@@ -7,6 +7,7 @@
 
 mod cli;
 mod client;
+mod cni;
 mod command;
 mod daemon;
 mod files;

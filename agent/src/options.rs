@@ -13,9 +13,11 @@ use crate::instance::Instance;
 use crate::settings::{Settings, UsageError};
 use crate::telemetry::LogOptions;
 
+mod cni;
 mod store;
 mod uplink;
 
+pub use cni::CniOptions;
 pub use store::{EtcdOptions, StoreOptions};
 pub use uplink::UplinkOptions;
 
@@ -38,6 +40,8 @@ pub struct Options {
     pub http: Option<SocketAddr>,
     /// Names and files on this host.
     pub host: HostOptions,
+    /// What to place for the container runtime, if anything.
+    pub cni: Option<CniOptions>,
     /// Start although a flanneld works on the same network.
     pub allow_flanneld: bool,
     /// What is logged, and how.
@@ -121,6 +125,7 @@ impl Options {
             resync: resync(settings, &mut notes)?,
             http: http(settings)?,
             host: HostOptions::read(settings, &store)?,
+            cni: cni::read(settings, &mut notes)?,
             allow_flanneld: settings.switch(&flags::ALLOW_FLANNELD)?,
             log: LogOptions::read(settings)?,
             store,

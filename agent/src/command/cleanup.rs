@@ -1,5 +1,6 @@
 //! `tweedd cleanup`: takes back what the agent put on this host: devices, routes, entries, the nftables table and
 //! `subnet.env`. The lease stays in the store and the state folder on disk, so that the node can come back as it was.
+//! With `--install-cni`, which the agent had, what was placed for the container runtime goes too.
 //!
 //! It is a pass like any other, with nothing as the wanted state.
 
@@ -23,6 +24,10 @@ use crate::options::Options;
 
 use super::{print, run};
 
+mod plugins;
+
+use plugins::Folders;
+
 /// What was removed, or would be.
 #[derive(Debug, Default, Serialize)]
 struct Report {
@@ -45,6 +50,9 @@ pub fn cleanup(options: &Options, args: &CleanupArgs) -> anyhow::Result<ExitCode
         eprintln!("tweedd: {warning}");
     }
     print::print(args.output.output, &report, || words(&report))?;
+    if args.stay && report.failed.is_empty() {
+        run::block_on(daemon::told_to_stop())?;
+    }
     Ok(match report.failed.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -64,6 +72,9 @@ fn clean(options: &Options, args: &CleanupArgs) -> anyhow::Result<Report> {
         let plan = reconciler.preview(&want)?;
         report.changes = plan.ops().map(Op::to_string).collect();
         report.files = files.into_iter().filter(|path| path.exists()).collect();
+        if let Some(cni) = &options.cni {
+            plugins::clean(cni, &Folders::of_host(), true, &mut report)?;
+        }
         return Ok(report);
     }
     let _lock = alone(options)?;
@@ -74,6 +85,9 @@ fn clean(options: &Options, args: &CleanupArgs) -> anyhow::Result<Report> {
         if remove(&path)? {
             report.files.push(path);
         }
+    }
+    if let Some(cni) = &options.cni {
+        plugins::clean(cni, &Folders::of_host(), false, &mut report)?;
     }
     Ok(report)
 }

@@ -99,6 +99,11 @@ impl fmt::Display for Words<'_> {
         if let Some(file) = &status.subnet_file {
             row(f, "CNI", file)?;
         }
+        if let Some(cni) = &status.cni {
+            for line in cni.list.iter().chain(&cni.warnings) {
+                row(f, "", line)?;
+            }
+        }
         for lease in &status.refused {
             row(f, "refused", format!("{}: {}", lease.lease, lease.reason))?;
         }

@@ -1,6 +1,7 @@
 //! The daemon: a thread that owns the kernel, a thread that listens to it, and one loop for everything else.
 
 mod bootstrap;
+mod cni;
 pub mod http;
 mod metrics;
 pub mod offline;
@@ -13,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
@@ -29,6 +30,7 @@ use tweed_overlay::store::LeaseStore;
 
 use crate::options::Options;
 use crate::state_dir::StateDir;
+use cni::CniFiles;
 use http::Server;
 use session::outcome::log_outcome;
 use status::SharedStatus;
@@ -46,6 +48,8 @@ pub struct Daemon {
     former: BTreeSet<IpNet>,
     /// Looks after the plugins' nftables table.
     restorer: Restorer,
+    /// Looks after the files for the container runtime, where that was asked for.
+    cni: Option<CniFiles>,
 }
 
 /// Runs the daemon on a store until a signal asks it to stop. The kernel stays as it is then.
@@ -53,8 +57,7 @@ pub struct Daemon {
 /// # Errors
 /// When it can't start; once it runs, it waits and retries instead.
 pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
-    let mut stop = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let stop = stop_signal()?;
     let hang_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     let status = SharedStatus::default();
     status.update(|status| describe(status, &options));
@@ -68,6 +71,7 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
     let mut daemon = Daemon {
         choices: choices(&options),
         state: StateDir::open(&options.host.state_dir)?,
+        cni: options.cni.clone().map(CniFiles::new),
         options,
         status,
         kernel: threads.worker.waker(),
@@ -76,15 +80,18 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
         former: BTreeSet::new(),
         restorer: Restorer::open(Path::new(RECORDS_DIR)).context("open a netlink socket")?,
     };
+    daemon.look_after_cni(false);
     tokio::select! {
         () = sessions(&store, &mut daemon) => {}
         () = hang_ups(hang_up, look_again) => {}
-        _ = stop.recv() => {}
-        _ = interrupt.recv() => {}
+        () = stop => {}
     }
     tracing::info!("stopping; the kernel stays programmed");
     // Without systemd there is nobody to notify.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    if let Some(cni) = &daemon.cni {
+        cni.stop();
+    }
     threads.monitor.stop();
     threads.worker.stop();
     Ok(())
@@ -97,6 +104,27 @@ async fn hang_ups(mut signals: Signal, kernel: Sender<Wake>) {
         tracing::info!("SIGHUP: comparing everything with the kernel");
         let _ = kernel.send(Wake::Dirty);
     }
+}
+
+/// Waits until a signal asks this process to stop.
+///
+/// # Errors
+/// When signals can't be listened for.
+pub async fn told_to_stop() -> Result<()> {
+    stop_signal()?.await;
+    Ok(())
+}
+
+/// From this call on the signals no longer end the process, but the future.
+fn stop_signal() -> Result<impl Future<Output = ()>> {
+    let mut stop = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = stop.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// One session after the other. Never returns.
@@ -192,6 +220,15 @@ impl Daemon {
             Err(error) => {
                 tracing::debug!(%error, "the plugins' nftables table can't be looked after now")
             }
+        }
+    }
+
+    /// Places the files for the container runtime; the list only when a pod could start now.
+    fn look_after_cni(&mut self, pods_can_start: bool) {
+        let Some(cni) = &mut self.cni else { return };
+        let subnet_file = self.options.host.subnet_file.exists();
+        if let Some(news) = cni.look(pods_can_start, subnet_file, Instant::now()) {
+            self.status.update(|status| status.cni = Some(news));
         }
     }
 

@@ -81,6 +81,17 @@ pub struct KernelStatus {
     pub last_full_seconds: f64,
 }
 
+/// What was placed for the container runtime.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CniStatus {
+    /// The network configuration list, once it is there.
+    pub list: Option<String>,
+    /// Why plugin or list is not in place.
+    pub error: Option<String>,
+    /// What keeps pods from our network though plugin and list are in place, and what to do about it.
+    pub warnings: Vec<String>,
+}
+
 /// Everything.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
@@ -123,6 +134,9 @@ pub struct Status {
     pub subnet_file: Option<String>,
     /// Why it can't be written.
     pub subnet_file_error: Option<String>,
+    /// What was placed for the container runtime, where that was asked for.
+    #[serde(default)]
+    pub cni: Option<CniStatus>,
     /// Whether everything is as it should be.
     pub ready: bool,
     /// Why not.
@@ -223,6 +237,15 @@ impl Status {
                 reasons.push("the subnet file is not written yet".to_owned());
             }
             None => {}
+        }
+        match &self.cni {
+            Some(CniStatus {
+                error: Some(error), ..
+            }) => reasons.push(format!("CNI: {error}")),
+            Some(CniStatus { list: None, .. }) if reasons.is_empty() => {
+                reasons.push("the CNI network configuration list is not placed yet".to_owned());
+            }
+            _ => {}
         }
         reasons
     }

@@ -30,6 +30,7 @@ fn args(dry_run: bool, purge: bool) -> CleanupArgs {
     CleanupArgs {
         dry_run,
         purge,
+        stay: false,
         output: OutputArgs::default(),
     }
 }
@@ -217,4 +218,82 @@ fn the_command_takes_the_flags_of_the_agent() {
     };
     assert!(args.dry_run && !args.purge);
     assert_eq!(flags.0["etcd-prefix"], ["/x"]);
+}
+
+/// A host whose agent has placed a list and a plugin, with a pod attached to the bridge.
+fn with_plugins() -> (TempDir, Options) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let values = [
+        ("store", "file".to_owned()),
+        ("store-dir", path("store")),
+        ("state-dir", path("state")),
+        ("run-dir", path("run")),
+        ("subnet-file", path("subnet.env")),
+        ("install-cni", "true".to_owned()),
+        ("cni-bin-dir", path("bin")),
+        ("cni-conf-dir", path("net.d")),
+    ];
+    let flags = Flags(values.map(|(name, value)| (name, vec![value])).into());
+    let options = Options::read(&Settings::new(&flags, &|_| None)).expect("options");
+    let list = r#"{"name":"cbr0","plugins":[{"type":"tweed"}]}"#;
+    let (bin, conf) = (dir.path().join("bin"), dir.path().join("net.d"));
+    let mut folder = crate::cni::Folder::open(&bin, crate::cni::Replace::Ours).expect("opened");
+    folder.file("tweed", b"plugin", 0o755).expect("placed");
+    folder.link("bridge").expect("linked");
+    std::fs::write(bin.join("portmap"), "somebody's").expect("written");
+    let mut folder = crate::cni::Folder::open(&conf, crate::cni::Replace::Ours).expect("opened");
+    let name = crate::cni::CONF_NAME;
+    folder.file(name, list.as_bytes(), 0o644).expect("placed");
+    ip("link add cni0 type bridge");
+    ip("link add veth1 master cni0 type veth peer name pod");
+    (dir, options)
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("readable").flatten();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_was_placed_for_the_runtime_goes_and_the_bridge_when_its_last_pod_has_gone() {
+    isolated(|| {
+        let (dir, options) = with_plugins();
+        let cni = options.cni.as_ref().expect("asked for");
+        let path = |name: &str| dir.path().join(name);
+        let folders = Folders {
+            records: path("records"),
+            data: path("data"),
+        };
+        let clean = |dry_run| {
+            let mut report = Report::default();
+            plugins::clean(cni, &folders, dry_run, &mut report).expect("cleaned");
+            report
+        };
+        std::fs::create_dir_all(path("data/networks/cbr0")).expect("made");
+        std::fs::create_dir_all(path("data/networks/others")).expect("made");
+        std::fs::create_dir_all(path("data/flannel")).expect("made");
+        assert_eq!(clean(true).files.len(), 5, "{:?}", clean(true).files);
+        assert_eq!(names(&path("bin")).len(), 4);
+
+        let report = clean(false);
+        assert_eq!(names(&path("net.d")), [""; 0]);
+        assert_eq!(names(&path("bin")), ["portmap"]);
+        let [warning] = &report.warnings[..] else {
+            panic!("{:?}", report.warnings);
+        };
+        assert!(warning.contains("1 pods are attached to cni0"), "{warning}");
+        assert!(ip("link show cni0").contains("cni0"));
+        assert_eq!(names(&path("data")), ["flannel", "networks"]);
+
+        ip("link del veth1");
+        assert_eq!(clean(false).changes, ["delete link cni0"]);
+        assert!(!ip("link show").contains("cni0"));
+        assert_eq!(names(&path("data")), ["networks"]);
+        assert_eq!(names(&path("data/networks")), ["others"]);
+    });
 }

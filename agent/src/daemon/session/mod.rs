@@ -58,7 +58,10 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
                 let standing = standings.borrow_and_update().clone();
                 running.take_standing(&standing, daemon);
             }
-            Some(report) = daemon.reports.recv() => running.take_report(&report, daemon),
+            Some(report) = daemon.reports.recv() => {
+                running.take_report(&report, daemon);
+                daemon.look_after_cni(running.pods_can_start());
+            }
             () = daemon.uplink_changed.notified() => {
                 if let Some(reason) = running.changed_uplink(daemon) {
                     store.redial();
@@ -72,6 +75,7 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
                 }
                 running.tick(&snapshot.borrow().clone(), daemon);
                 daemon.restore_plugins_table();
+                daemon.look_after_cni(running.pods_can_start());
             }
         }
     }

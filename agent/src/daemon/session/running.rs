@@ -38,6 +38,7 @@ pub(super) struct Running<'a> {
     snapshot: Arc<ClusterSnapshot>,
     /// The kernel has been programmed in this session: the subnet file may be written.
     programmed: bool,
+    subnet_file_stands: bool,
     unsaved: bool,
     saved_at: Option<Instant>,
     /// What stands in the store as configuration, if that is not used, and why.
@@ -86,6 +87,7 @@ impl<'a> Running<'a> {
             desired: None,
             snapshot: Arc::default(),
             programmed: false,
+            subnet_file_stands: false,
             unsaved: false,
             saved_at: None,
             bad_config: None,
@@ -213,6 +215,11 @@ impl<'a> Running<'a> {
         self.save_peers(daemon);
     }
 
+    /// Whether a pod that starts now gets a network that works.
+    pub(super) fn pods_can_start(&self) -> bool {
+        self.programmed && self.subnet_file_stands
+    }
+
     /// Has a change of sysctls repaired, once: what can't be set is tried again with the pass that failed.
     fn look_at_sysctls(&mut self, daemon: &Daemon) {
         let Some(desired) = &self.desired else { return };
@@ -232,7 +239,7 @@ impl<'a> Running<'a> {
         }
     }
 
-    fn write_subnet_file(&self, daemon: &Daemon) {
+    fn write_subnet_file(&mut self, daemon: &Daemon) {
         let path = self.subnet_file.path().display().to_string();
         let (file, error) = match self.subnet_file.ensure() {
             Ok(written) => {
@@ -243,6 +250,7 @@ impl<'a> Running<'a> {
             }
             Err(error) => (None, Some(format!("{error:#}"))),
         };
+        self.subnet_file_stands = error.is_none();
         let news = daemon.status.update(|status| {
             status.subnet_file = file;
             let news = error.is_some() && status.subnet_file_error != error;

@@ -2,7 +2,7 @@
 //! folder, so that a container that mounts it knows too. Runtimes pass over it: it has none of their extensions.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -21,13 +21,18 @@ impl Record {
     /// The record of a folder. One that is missing or can't be understood knows nothing, so that every file counts as
     /// somebody else's.
     pub(super) fn load(dir: &Path) -> Self {
-        let text = std::fs::read(dir.join(FILE)).unwrap_or_default();
+        let text = std::fs::read(Self::file(dir)).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
     pub(super) fn is_ours(&self, name: &str, content: &[u8]) -> bool {
         let sums = self.0.get(name).map(Vec::as_slice).unwrap_or_default();
         sums.contains(&checksum(content))
+    }
+
+    /// The names of all files that were installed.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     /// Remembers a content that is about to be written, and the one before it.
@@ -41,7 +46,12 @@ impl Record {
 
     pub(super) fn save(&self, dir: &Path) -> anyhow::Result<()> {
         let text = serde_json::to_vec_pretty(self).context("encode the record")?;
-        files::replace(&dir.join(FILE), &text, 0o644)
+        files::replace(&Self::file(dir), &text, 0o644)
+    }
+
+    /// Where the record of a folder is.
+    pub(super) fn file(dir: &Path) -> PathBuf {
+        dir.join(FILE)
     }
 }
 

@@ -1,0 +1,57 @@
+//! The options of what is placed for the container runtime.
+
+use std::path::PathBuf;
+
+use super::{Note, path};
+use crate::cni;
+use crate::flags;
+use crate::settings::{Settings, UsageError};
+
+/// What to place for the container runtime, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CniOptions {
+    /// Folder for plugins.
+    pub bin_dir: PathBuf,
+    /// Folder for network configurations.
+    pub conf_dir: PathBuf,
+    /// File name of the list.
+    pub conf_name: String,
+    /// The list; the built-in one where there is none.
+    pub conf: Option<PathBuf>,
+    /// Take the list away at the end.
+    pub withdraw: bool,
+}
+
+/// Reads them; `None` where nothing is to be placed.
+///
+/// # Errors
+/// If a value can't be used.
+pub(super) fn read(
+    settings: &Settings<'_>,
+    notes: &mut Vec<Note>,
+) -> Result<Option<CniOptions>, UsageError> {
+    let options = CniOptions {
+        bin_dir: path(settings, &flags::CNI_BIN_DIR),
+        conf_dir: path(settings, &flags::CNI_CONF_DIR),
+        conf_name: settings.required(
+            &flags::CNI_CONF_NAME,
+            "a file name that ends in .conflist",
+            |text| {
+                let fits = text.ends_with(".conflist") && cni::file_name(text).is_ok();
+                fits.then(|| text.to_owned())
+            },
+        )?,
+        conf: settings.text(&flags::CNI_CONF).map(|(_, text)| text.into()),
+        withdraw: settings.switch(&flags::CNI_WITHDRAW)?,
+    };
+    if settings.switch(&flags::INSTALL_CNI)? {
+        return Ok(Some(options));
+    }
+    let others = flags::CNI_GROUP.flags.iter();
+    let given = others.filter(|flag| flag.name != flags::INSTALL_CNI.name);
+    notes.extend(given.filter_map(|flag| {
+        let source = settings.given(flag)?;
+        Some(Note::new(source, "has no effect without --install-cni"))
+    }));
+    Ok(None)
+}
