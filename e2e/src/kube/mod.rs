@@ -6,11 +6,13 @@
 
 pub mod binaries;
 pub mod cgroup;
+pub mod cluster;
 pub mod control;
 pub mod dns;
 pub mod image;
 pub mod node;
 pub mod pki;
 
+pub use cluster::KubeCluster;
 pub use control::{ApiServer, Controllers};
 pub use node::{Node, NodeOptions};

@@ -53,7 +53,7 @@ impl Report {
                 true
             }
             Err(error) => {
-                println!("test {name} ... FAILED ({taken:.1?})\n{error:?}\n");
+                println!("test {name} ... FAILED ({taken:.1?})\n{error:#}\n");
                 self.failed.push(name.to_owned());
                 false
             }
