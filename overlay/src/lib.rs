@@ -11,6 +11,7 @@ pub mod model;
 pub mod netlink;
 pub mod netns;
 pub mod plan;
+pub mod random;
 pub mod reconcile;
 #[cfg(feature = "store")]
 pub mod store;

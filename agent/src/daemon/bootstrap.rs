@@ -9,6 +9,7 @@ use tweed_overlay::model::{
     Dual, Family, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig,
 };
 use tweed_overlay::netlink::Netlink;
+use tweed_overlay::random;
 use tweed_overlay::store::{LeaseStore, Request, StoreError};
 
 use super::{Daemon, saved};
@@ -206,10 +207,11 @@ fn identity(daemon: &Daemon, backend: &Backend) -> Identity {
     if let Some(identity) = saved::identity(&daemon.state) {
         return identity;
     }
-    let mac = |family: Family| {
-        device_mac(backend, family)
-            .unwrap_or_else(|| Mac::local(std::array::from_fn(|_| fastrand::u8(..))))
+    let drawn = || {
+        let [a, b, c, d, e, f, ..] = random::bits().to_le_bytes();
+        Mac::local([a, b, c, d, e, f])
     };
+    let mac = |family: Family| device_mac(backend, family).unwrap_or_else(drawn);
     Identity {
         vtep_mac: mac(Family::V4),
         vtep_mac_v6: mac(Family::V6),

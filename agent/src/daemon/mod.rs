@@ -25,6 +25,7 @@ use tweed_overlay::firewall::record::RECORDS_DIR;
 use tweed_overlay::kernel::firewall::Restorer;
 use tweed_overlay::kernel::{Event, Linux, Monitor};
 use tweed_overlay::plan::Choices;
+use tweed_overlay::random;
 use tweed_overlay::reconcile::worker::{Report, Wake, Worker};
 use tweed_overlay::store::LeaseStore;
 
@@ -177,7 +178,7 @@ impl Threads {
         let (report, reports) = mpsc::unbounded_channel();
         // The receiver lives as long as the daemon.
         let report = move |done| drop(report.send(done));
-        let worker = Worker::start(kernel, wakes, options.resync, fastrand::f64, report);
+        let worker = Worker::start(kernel, wakes, options.resync, random::fraction, report);
         let worker = worker.context("start the kernel thread")?;
         Ok(Self {
             worker,
@@ -242,7 +243,7 @@ impl Daemon {
         if new {
             tracing::warn!(reason, "waiting");
         }
-        let over = tokio::time::sleep(time.mul_f64(0.8 + 0.4 * fastrand::f64()));
+        let over = tokio::time::sleep(time.mul_f64(0.8 + 0.4 * random::fraction()));
         tokio::pin!(over);
         loop {
             // The kernel thread repairs what it was last told to, and its reports must not pile up meanwhile.

@@ -146,7 +146,14 @@ fn endpoints(
     certificates: bool,
     notes: &mut Vec<Note>,
 ) -> Result<(Vec<String>, bool), UsageError> {
-    let expected = "a list of endpoints such as https://10.0.0.1:2379,https://10.0.0.2:2379, without user or password";
+    let expected = "a list of endpoints such as https://10.0.0.1:2379,https://10.0.0.2:2379";
+    if let Some((source, text)) = settings.text(&flags::ETCD_ENDPOINTS)
+        && text.contains('@')
+    {
+        return Err(UsageError(format!(
+            "{source}: an endpoint has no user and password in it (not shown here); they go into --etcd-username and --etcd-password-file"
+        )));
+    }
     let given = settings.required(&flags::ETCD_ENDPOINTS, expected, |text| {
         let list: Vec<String> = text
             .split(',')

@@ -151,17 +151,24 @@ fn the_first_endpoints_scheme_holds_for_all() {
 
 #[test]
 fn endpoints_that_are_none_are_refused() {
-    for value in [
-        ",",
-        "ftp://a:1",
-        "http://",
-        "http://user:pw@a:1",
-        "http://a:1/path",
-        "",
-    ] {
+    for value in [",", "ftp://a:1", "http://", "http://a:1/path", ""] {
         let text = refused(&format!("--etcd-endpoints={value}"));
         assert!(text.starts_with("--etcd-endpoints: "), "{text}");
         assert!(text.contains("such as https://10.0.0.1:2379"), "{text}");
+    }
+}
+
+#[test]
+fn a_password_in_an_endpoint_is_refused_without_being_shown() {
+    for value in [
+        "http://user:s3cret@a:1",
+        "user:s3cret@a:1",
+        "http://a:1,https://u:s3cret@b:2,c:3",
+        "http://u:s3cret,s3cret@b:2",
+    ] {
+        let text = refused(&format!("--etcd-endpoints={value}"));
+        assert!(text.contains("--etcd-password-file"), "{text}");
+        assert!(!text.contains("s3cret"), "{text}");
     }
 }
 

@@ -2,6 +2,7 @@
 //! Same configuration, same layout on disk and same lock as Go's plugin; a whole verb is one transaction.
 
 mod allocate;
+mod boot;
 mod config;
 mod index;
 mod range;

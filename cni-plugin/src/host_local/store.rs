@@ -10,8 +10,9 @@ use std::fs::{self, File};
 use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::boot;
 use super::index::Index;
 use crate::file;
 use crate::lock;
@@ -100,11 +101,29 @@ impl Store {
     }
 
     fn lock(dir: &Path) -> Result<Self, CniError> {
-        Ok(Self {
+        let store = Self {
             _lock: lock::exclusive(&dir.join("lock"), LOCK_DEADLINE)?,
             dir: dir.to_owned(),
             index: Index::of(dir),
-        })
+        };
+        if let Some(boot) = boot::start_of_a_new_one(dir) {
+            store.release_older(boot)?;
+        }
+        boot::take_note(dir);
+        Ok(store)
+    }
+
+    /// Releases what was reserved before `boot`. A file whose age can't be told stays.
+    fn release_older(&self, boot: SystemTime) -> Result<(), CniError> {
+        let is_old = |addr: &IpAddr| {
+            let file = fs::metadata(self.dir.join(addr.to_string()));
+            file.and_then(|file| file.modified())
+                .is_ok_and(|written| written < boot)
+        };
+        for addr in self.reserved()?.into_iter().filter(is_old) {
+            self.remove(addr)?;
+        }
+        self.scan(&self.reserved()?).map(|_| ())
     }
 
     /// The addresses that have a file, by names alone.

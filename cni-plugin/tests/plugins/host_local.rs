@@ -344,3 +344,45 @@ fn keys_are_read_whatever_their_case() {
         assert_eq!(host.reservations("net"), ["10.1.2.50"]);
     });
 }
+
+#[test]
+fn reservations_of_an_earlier_boot_are_released_by_the_first_call_in_this_one() {
+    on_host(|host| {
+        let call = call(host, &["10.1.2.0/29"]);
+        let before: Vec<Call> = (0..5)
+            .map(|n| call.container_id(&format!("c{n}")))
+            .collect();
+        before.iter().for_each(|call| drop(call.add()));
+        let dir = host.path("data/net");
+        let aged = |name: &str| {
+            let file = fs::File::options().write(true).open(dir.join(name));
+            let old = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_500_000_000);
+            file.unwrap().set_modified(old).unwrap();
+        };
+        // All but one are from before the boot, as far as their age tells.
+        for name in host.reservations("net").iter().skip(1) {
+            aged(name);
+        }
+        assert_eq!(call.fails("ADD").0, 102, "it is still the same boot");
+
+        // Only Go's plugin was here: who knows whether the clock was right.
+        fs::remove_file(dir.join(".boot-id")).unwrap();
+        assert_eq!(
+            call.fails("ADD").0,
+            102,
+            "nothing says that there was a boot"
+        );
+
+        fs::write(dir.join(".boot-id"), "another boot\n").unwrap();
+        assert_eq!(address(&call.add()), "10.1.2.3/29");
+        assert_eq!(host.reservations("net"), ["10.1.2.2", "10.1.2.3"]);
+        // The container that a runtime starts again under its old name is welcome.
+        assert_eq!(address(&before[4].add()), "10.1.2.4/29");
+        // From now on this is the present boot, and age is no reason any more.
+        aged("10.1.2.3");
+        call.container_id("next").add();
+        assert!(host.reservations("net").contains(&"10.1.2.3".to_owned()));
+        before[0].of_go().ok("DEL");
+        assert!(!host.reservations("net").contains(&"10.1.2.2".to_owned()));
+    });
+}

@@ -141,7 +141,7 @@ impl Netlink {
             set_table(&mut request, table);
         }
         let what = format_args!("list {} routes", filter.family);
-        let mut routes =
+        let dump =
             self.dump(
                 Object::Route,
                 what,
@@ -150,7 +150,12 @@ impl Netlink {
                     Message::NewRoute(message) => route_info(&message),
                     _ => None,
                 },
-            )?;
+            );
+        let mut routes = match dump {
+            // A table comes into being with its first route: before that, Linux 6.18 says that there is no such table.
+            Err(error) if error.errno == libc::ENOENT => Vec::new(),
+            other => other?,
+        };
         // Kernels without strict checking don't filter, and one without IPv6 answers with the routes of IPv4.
         routes.retain(|route| {
             Family::of_net(&route.dst) == filter.family

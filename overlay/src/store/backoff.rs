@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::random;
+
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 /// Failures (or fights with another program) that follow each other more quickly than this belong together.
@@ -31,7 +33,7 @@ impl Backoff {
 
 /// Between half of a duration and all of it.
 pub(crate) fn jittered(longest: Duration) -> Duration {
-    longest.mul_f64(0.5 + fastrand::f64() / 2.0)
+    longest.mul_f64(0.5 + random::fraction() / 2.0)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::claim::{self, Choice, Survey};
 use super::standing::{Fight, Finding, find, say, say_lost};
 use super::{Holding, LeaseStore, Request, StoreError};
 use crate::model::{ClusterSnapshot, Dual, Lease, SubnetKey, lease::Term};
+use crate::random;
 
 /// One node's way to a network in memory. A clone is the same node; [`Memory::node`] makes another one. Leases have no
 /// end; a suspect one counts as abandoned unless it is being kept.
@@ -186,7 +187,7 @@ impl LeaseStore for Memory {
                 .iter()
                 .map(|(key, _)| (*key, content.kept.contains_key(key)))
                 .collect();
-            let choice = claim::choose(&survey, &lives, request, fastrand::u64(..));
+            let choice = claim::choose(&survey, &lives, request, random::bits());
             let choice = choice.map_err(|error| StoreError::Exhausted(error.to_string()))?;
             let (Choice::Reuse(key) | Choice::New(key) | Choice::Ask(key)) = choice;
             let stored = content.leases.get(&key);

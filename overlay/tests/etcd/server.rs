@@ -8,6 +8,7 @@ use std::time::Duration;
 use etcd_client::{Client, ConnectOptions};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
+use tweed_overlay::random;
 use tweed_overlay::store::etcd::{Etcd, Options};
 
 pub(crate) const PREFIX: &str = "/coreos.com/network";
@@ -155,7 +156,7 @@ impl Drop for Server {
 /// could take it while the server is down.
 pub(crate) fn free_port() -> u16 {
     loop {
-        let port = fastrand::u16(10_000..32_000);
+        let port = 10_000 + u16::try_from(random::bits() % 22_000).expect("below 22,000");
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }

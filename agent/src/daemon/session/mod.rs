@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tweed_overlay::random;
 use tweed_overlay::store::{Holding, LeaseStore, StoreError};
 
 use super::bootstrap::Session;
@@ -111,7 +112,7 @@ async fn keep<S: LeaseStore>(
             Err(error) => {
                 let reason = error.to_string();
                 standing.send_if_modified(|now| set(now, Holding::Unsure { reason }));
-                tokio::time::sleep(CONFIRM.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
+                tokio::time::sleep(CONFIRM.mul_f64(0.8 + 0.4 * random::fraction())).await;
             }
         }
     }

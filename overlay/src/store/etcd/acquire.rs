@@ -11,6 +11,7 @@ use super::{Etcd, Tenure, client};
 use crate::model::lease::Term;
 use crate::model::subnet::{self, Exhausted};
 use crate::model::{Lease, SubnetKey, wire};
+use crate::random;
 use crate::store::backoff::jittered;
 use crate::store::claim::{self, Claim, Survey};
 use crate::store::{Request, StoreError};
@@ -106,7 +107,7 @@ impl Taker<'_> {
     /// Asks the holder of an entry whether it lives. Answers the revision of the question if nobody did.
     async fn abandoned(&self, entry: &Entry) -> Result<Option<i64>, StoreError> {
         let name = self.store.keys.subnet(&entry.lease.key);
-        let question = claim::question(&entry.lease.attrs, fastrand::u64(..));
+        let question = claim::question(&entry.lease.attrs, random::bits());
         let untouched = vec![Compare::mod_revision(
             name.clone(),
             CompareOp::Equal,
@@ -176,7 +177,7 @@ impl Taker<'_> {
         survey: &Survey,
     ) -> Result<Option<(Lease, Tenure)>, StoreError> {
         let pools = &self.request.pools;
-        let random = fastrand::u64(..);
+        let random = random::bits();
         let chosen = subnet::choose(pools, &survey.taken, &survey.previous, random)
             .map_err(|error: Exhausted| StoreError::Exhausted(error.to_string()))?;
         let key = SubnetKey(chosen);

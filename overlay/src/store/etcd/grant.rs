@@ -16,6 +16,7 @@ use super::client;
 use super::listing::{Entry, Listing, gets};
 use crate::model::subnet::keys_overlap;
 use crate::model::{Dual, SubnetKey};
+use crate::random;
 use crate::store::StoreError;
 
 /// How an attempt to create a key ended.
@@ -151,7 +152,9 @@ impl Etcd {
     /// A new etcd lease. Its number is chosen here, so that a request whose answer got lost can be repeated without
     /// leaving a second one behind for a day.
     pub(super) async fn new_etcd_lease(&self, ttl: Duration) -> Result<i64, StoreError> {
-        let id = fastrand::i64(1..=i64::MAX);
+        let id = i64::try_from(random::bits() >> 1)
+            .unwrap_or(i64::MAX)
+            .max(1);
         let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX).max(1);
         let options = LeaseGrantOptions::new().with_id(id);
         let grant = |mut client: Client| {

@@ -29,6 +29,7 @@ use super::claim::{self, ANSWER_TIME, Choice, Survey};
 use super::standing::{Fight, Finding, find, say, say_lost};
 use super::{Holding, LeaseStore, Request, StoreError};
 use crate::model::{ClusterSnapshot, Dual, Lease, SubnetKey, lease::Term, wire};
+use crate::random;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -199,7 +200,7 @@ fn attempt(
         .iter()
         .map(|(key, asked)| (*key, lives(key, asked)))
         .collect();
-    let choice = claim::choose(&survey, &lives, request, fastrand::u64(..));
+    let choice = claim::choose(&survey, &lives, request, random::bits());
     let key = match choice.map_err(|error| StoreError::Exhausted(error.to_string()))? {
         Choice::Reuse(key) | Choice::New(key) => key,
         Choice::Ask(key) => {
@@ -208,7 +209,7 @@ fn attempt(
                 .get(&key)
                 .map(|lease| lease.attrs.clone())
                 .unwrap_or_default();
-            let question = claim::question(&attrs, fastrand::u64(..));
+            let question = claim::question(&attrs, random::bits());
             locked.write(&key, &question)?;
             return Ok(Attempt::Asked(key, question));
         }
