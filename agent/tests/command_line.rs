@@ -208,3 +208,87 @@ fn a_waiting_daemon_ends_at_once_on_sigterm_and_never_showed_its_password() {
     }
     assert!(!dir.path().join("subnet.env").exists());
 }
+
+/// Every command, down to the last, with the words that it needs to be asked for JSON.
+const COMMANDS: [&str; 10] = [
+    "status",
+    "plan",
+    "cleanup --dry-run",
+    "leases list",
+    "leases release 10.5.1.0/24",
+    "config get",
+    "config set",
+    "config check",
+    "install-cni",
+    "docker-opts",
+];
+
+/// In a host of its own, with a folder as the store: no test may look at or change the machine it runs on.
+#[test]
+fn every_command_answers_in_json_when_asked() {
+    tweed_overlay::netns::isolated(|| {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+        let text = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;
+        std::fs::write(path("conf"), text).expect("written");
+        std::fs::write(path("plugin"), "x").expect("written");
+        std::fs::create_dir_all(path("store/subnets")).expect("made");
+        std::fs::write(path("store/config"), text).expect("written");
+        let lease = r#"{"PublicIP":"192.0.2.7","PublicIPv6":null,"BackendType":"alloc"}"#;
+        std::fs::write(path("store/subnets/10.5.1.0-24.json"), lease).expect("written");
+        let store = [
+            "--store=file".to_owned(),
+            format!("--store-dir={}", path("store")),
+        ];
+        let host = ["state", "run"].map(|name| format!("--{name}-dir={}", path(name)));
+        let cni = ["bin", "conf"].map(|name| format!("--{name}-dir={}", path("cni")));
+        // Of an agent that never was, the first two have nothing to tell.
+        for command in &COMMANDS[2..] {
+            let mut words: Vec<String> = command.split(' ').map(str::to_owned).collect();
+            match words[0].as_str() {
+                "install-cni" => words.extend(
+                    cni.iter()
+                        .cloned()
+                        .chain([format!("--plugin={}", path("plugin"))]),
+                ),
+                "docker-opts" => {
+                    words.extend(["-f".to_owned(), path("none"), "-d".to_owned(), path("opts")])
+                }
+                "leases" | "config" => words.extend(store.iter().cloned()),
+                _ => words.extend(store.iter().chain(&host).cloned()),
+            }
+            if *command == "config set" {
+                words.push(path("conf"));
+            }
+            words.push("--output=json".to_owned());
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let output = tweedd(&words, &[]);
+            let parsed = serde_json::from_slice::<serde_json::Value>(&output.stdout);
+            assert!(
+                parsed.is_ok(),
+                "{command}: {:?}\n{}",
+                parsed,
+                stderr(&output)
+            );
+        }
+        let version = tweedd(&["version", "-o", "json"], &[]);
+        serde_json::from_slice::<serde_json::Value>(&version.stdout).expect("JSON");
+    });
+}
+
+#[test]
+fn each_shell_gets_a_completion_script_with_all_commands() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = tweedd(&["completions", shell], &[]);
+        assert!(output.status.success(), "{shell}: {}", stderr(&output));
+        let script = stdout(&output);
+        let names = COMMANDS.iter().filter_map(|line| line.split(' ').next());
+        for name in names.chain(["run", "version", "completions"]) {
+            assert!(script.contains(name), "{shell}: no {name}");
+        }
+    }
+    let script = stdout(&tweedd(&["completions", "bash"], &[]));
+    let mut bash = Command::new("bash");
+    let check = bash.args(["-n", "-c", &script]).status().expect("bash");
+    assert!(check.success(), "bash does not read it");
+}

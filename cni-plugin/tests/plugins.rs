@@ -5,7 +5,9 @@ mod plugins {
     mod lab;
 
     mod bridge;
+    mod bridge_container;
     mod bridge_faults;
+    mod bridge_masquerade;
     mod delegate;
     mod flannel;
     mod host_local;

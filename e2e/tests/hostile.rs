@@ -11,7 +11,7 @@ use tweed_e2e::wait::eventually;
 use tweed_overlay::model::Family;
 
 #[test]
-fn wrong_entries_are_refused_and_named_in_status_and_metrics() -> Result<()> {
+fn wrong_entries_are_refused_and_named_in_log_status_and_metrics() -> Result<()> {
     Topology::hosts(2).play(|lab| {
         let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
         let host = &lab.hosts[0];
@@ -49,13 +49,24 @@ fn wrong_entries_are_refused_and_named_in_status_and_metrics() -> Result<()> {
                 .put(&format!("{PREFIX}/subnets/{key}"), &value.to_string())?;
         }
         eventually("every wrong entry is named", || {
-            let status = cluster.agents[0].status()?.to_string();
+            let agent = &cluster.agents[0];
+            let status = agent.status()?.to_string();
+            let (_, metrics) = agent.get("/metrics")?;
+            let log = agent.log()?;
+            let warned = log.lines().filter(|line| line.contains(" WARN "));
+            let warned = warned.collect::<Vec<_>>().join("\n");
+            let named: Vec<_> = metrics
+                .lines()
+                .filter(|line| line.starts_with("tweed_bad_entry{"))
+                .collect();
             for (key, _) in &bad {
-                let subnet = key.replace('-', "/");
-                ensure!(
-                    status.contains(*key) || status.contains(&subnet),
-                    "{key} is not in {status}"
-                );
+                for (place, text) in [
+                    ("status", &status),
+                    ("metrics", &named.join("\n")),
+                    ("log", &warned),
+                ] {
+                    ensure!(text.contains(*key), "{key} is not in {place}: {text}");
+                }
             }
             Ok(())
         })?;

@@ -75,3 +75,29 @@ fn a_word_that_is_no_utf_8_is_refused() {
     let error = read(["tweedd".into(), word]).expect_err("refused");
     assert!(error.to_string().contains("UTF-8"), "{error}");
 }
+
+/// The commands below one, named by their path.
+fn leaves(command: &clap::Command, path: &str) -> Vec<(String, bool)> {
+    let name = format!("{path} {}", command.get_name()).trim().to_owned();
+    let mut below = command
+        .get_subcommands()
+        .filter(|sub| sub.get_name() != "help")
+        .peekable();
+    if below.peek().is_none() {
+        let has = command.get_arguments().any(|arg| arg.get_id() == "output");
+        return vec![(name, has)];
+    }
+    below.flat_map(|sub| leaves(sub, &name)).collect()
+}
+
+#[test]
+fn every_command_with_a_result_has_an_output_format() {
+    let mut command = Cli::command();
+    command.build();
+    let without: Vec<String> = leaves(&command, "")
+        .into_iter()
+        .filter(|(_, has)| !has)
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(without, ["tweedd run", "tweedd completions"]);
+}

@@ -11,6 +11,9 @@ use prometheus_client::registry::Registry;
 
 use super::status::{SharedStatus, Standing, Status};
 
+/// So many bad entries have a line of their own.
+const NAMED: usize = 100;
+
 /// A registry that renders the status.
 pub fn registry(status: SharedStatus) -> Registry {
     let mut registry = Registry::with_prefix("tweed");
@@ -31,7 +34,8 @@ impl Collector for FromStatus {
         let status = self.0.read();
         gauges(&mut encoder, &status)?;
         counters(&mut encoder, &status)?;
-        refused(&mut encoder, &status)
+        refused(&mut encoder, &status)?;
+        named(&mut encoder, &status)
     }
 }
 
@@ -139,6 +143,22 @@ fn refused(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), s
     for (kind, count) in by_kind {
         let labels = [("reason", kind)];
         ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+/// Each entry by name, so that an alert says whom to ask. Whoever can write to the store could invent any number of
+/// them: beyond [`NAMED`] only the counts grow.
+fn named(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), std::fmt::Error> {
+    let refused = status.refused.iter();
+    let refused = refused.map(|lease| [("lease", lease.lease.as_str()), ("reason", &lease.kind)]);
+    let broken = status.broken.keys();
+    let broken = broken.map(|key| [("lease", key.as_str()), ("reason", "unreadable")]);
+    let one = ConstGauge::new(1_i64);
+    let help = "1 for each entry of the store that is no peer, by name; the first hundred";
+    let mut metric = encoder.encode_descriptor("bad_entry", help, None, one.metric_type())?;
+    for labels in refused.chain(broken).take(NAMED) {
+        one.encode(metric.encode_family(&labels)?)?;
     }
     Ok(())
 }

@@ -9,3 +9,4 @@ mod reach;
 mod relay;
 mod scene;
 mod server;
+mod stampede;

@@ -366,3 +366,17 @@ fn an_error_names_the_operation_and_repeats_the_kernels_words() {
         assert!(netlink.del_route(&blackhole).unwrap_err().is_not_found());
     });
 }
+
+#[test]
+fn a_table_that_never_had_a_route_is_empty() {
+    isolated(|| {
+        let mut netlink = Netlink::open().unwrap();
+        for family in Family::BOTH {
+            let table = Some(4711);
+            assert_eq!(
+                netlink.routes(&RouteFilter { family, table }).unwrap(),
+                Vec::new()
+            );
+        }
+    });
+}

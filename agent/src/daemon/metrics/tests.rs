@@ -48,6 +48,8 @@ fn the_metrics_say_what_the_status_says() {
             kind: "overlaps_own".to_owned(),
         };
         status.refused = vec![refused("10.0.1.0-24"), refused("10.0.2.0-24")];
+        let key = r#"/coreos.com/network/subnets/"x""#.to_owned();
+        status.broken.insert(key, "why".to_owned());
     });
     let text = render(status);
     for line in [
@@ -57,10 +59,25 @@ fn the_metrics_say_what_the_status_says() {
         "tweed_full_passes_total 1",
         "tweed_kernel_changes_total 1",
         "tweed_refused_leases{reason=\"overlaps_own\"} 2",
+        "tweed_bad_entry{lease=\"10.0.2.0-24\",reason=\"overlaps_own\"} 1",
+        r#"tweed_bad_entry{lease="/coreos.com/network/subnets/\"x\"",reason="unreadable"} 1"#,
     ] {
         assert!(
             text.lines().any(|found| found == line),
             "{line} is not in\n{text}"
         );
     }
+}
+
+#[test]
+fn a_flood_of_bad_entries_is_counted_whole_and_named_in_part() {
+    let status = SharedStatus::default();
+    status.update(|status| {
+        for n in 0..1000 {
+            status.broken.insert(format!("key{n}"), "why".to_owned());
+        }
+    });
+    let text = render(status);
+    assert!(text.contains("tweed_broken_entries 1000\n"), "{text}");
+    assert_eq!(text.matches("tweed_bad_entry{").count(), NAMED);
 }
