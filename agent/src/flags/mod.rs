@@ -2,9 +2,11 @@
 //! the check of the documentation. What a flag means is decided in `options`.
 
 mod args;
+mod cni;
 mod table;
 
 pub use args::{Flags, StoreFlags};
+pub use cni::*;
 pub use table::*;
 
 /// What a flag takes.

@@ -1,8 +1,7 @@
 //! The flags one by one. Names and defaults of flannel's are flannel's (v0.28), spelling included.
 
 use super::Takes::{Many, One, Switch};
-use super::{Flag, Group};
-use crate::cni;
+use super::{CNI_GROUP, Flag, Group};
 
 const KUBE: &str = "the Kubernetes store does not exist yet; there are: etcd, file";
 
@@ -271,44 +270,6 @@ pub static ALLOW_FLANNELD: Flag = Flag::new(
 .default("false")
 .ours();
 
-pub static INSTALL_CNI: Flag = Flag::new(
-    "install-cni",
-    Switch,
-    "Place the CNI plugin beside this program on the host at start, and the network configuration list once the network works; both are kept there",
-)
-.default("false")
-.ours();
-pub static CNI_BIN_DIR: Flag = Flag::new("cni-bin-dir", One("DIR"), "Folder for plugins")
-    .default(cni::BIN_DIR)
-    .ours();
-pub static CNI_CONF_DIR: Flag = Flag::new(
-    "cni-conf-dir",
-    One("DIR"),
-    "Folder for network configurations",
-)
-.default(cni::CONF_DIR)
-.ours();
-pub static CNI_CONF_NAME: Flag = Flag::new(
-    "cni-conf-name",
-    One("NAME"),
-    "File name of the network configuration list; runtimes use the first file in the order of names",
-)
-.default(cni::CONF_NAME)
-.ours();
-pub static CNI_CONF: Flag = Flag::new(
-    "cni-conf",
-    One("FILE"),
-    "The list to place, read again when it changes; default: a built-in one that is flannel's",
-)
-.ours();
-pub static CNI_WITHDRAW: Flag = Flag::new(
-    "cni-withdraw",
-    Switch,
-    "Take the list away when the agent is told to stop, so that the runtime starts no pods meanwhile",
-)
-.default("false")
-.ours();
-
 /// Where leases come from.
 pub static STORE_GROUP: Group = Group {
     heading: "Store",
@@ -338,18 +299,6 @@ pub static HOST_GROUP: Group = Group {
         &SOCKET,
         &INSTANCE,
         &ALLOW_FLANNELD,
-    ],
-};
-/// What the container runtime needs of us.
-pub static CNI_GROUP: Group = Group {
-    heading: "CNI",
-    flags: &[
-        &INSTALL_CNI,
-        &CNI_CONF,
-        &CNI_CONF_NAME,
-        &CNI_CONF_DIR,
-        &CNI_BIN_DIR,
-        &CNI_WITHDRAW,
     ],
 };
 /// What is logged, and how.
