@@ -14,6 +14,8 @@ mod identity;
 mod lock;
 mod loopback;
 mod plugin;
+mod portmap;
+mod records;
 mod sandbox;
 mod skel;
 mod spec;

@@ -4,6 +4,7 @@ use crate::bridge::Bridge;
 use crate::flannel::Flannel;
 use crate::host_local::HostLocal;
 use crate::loopback::Loopback;
+use crate::portmap::PortMap;
 use crate::spec::{Call, CniError, CniResult, NetConf};
 
 /// The verbs of a plugin. Environment, version and names are valid when they are called, and the container's
@@ -41,12 +42,13 @@ pub(crate) trait Plugin {
 }
 
 /// The plugins of this binary, by the names they answer to.
-pub(crate) const PLUGINS: [(&str, &'static dyn Plugin); 5] = [
+pub(crate) const PLUGINS: [(&str, &'static dyn Plugin); 6] = [
     ("tweed", &Flannel),
     ("flannel", &Flannel),
     ("bridge", &Bridge),
     ("host-local", &HostLocal),
     ("loopback", &Loopback),
+    ("portmap", &PortMap),
 ];
 
 /// The plugin of a name.

@@ -13,7 +13,10 @@ mod plugins {
     mod host_local;
     mod interop;
     mod loopback;
+    mod portmap;
+    mod portmap_faults;
     mod skel;
+    mod traffic;
     #[cfg(bridge_vlan)]
     mod vlan;
 }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::Value;
-use tweed_overlay::firewall::record::RECORDS_DIR;
 use tweed_overlay::model::Mac;
 
+use crate::records::state_dir;
 use crate::spec::args::Args;
 use crate::spec::{CniError, Dns, Kind, NetConf, json};
 
@@ -153,14 +153,6 @@ impl Config {
             state_dir: state_dir(conf),
         })
     }
-}
-
-/// The folder of records in a configuration that may otherwise be broken.
-pub(super) fn state_dir(conf: &NetConf) -> PathBuf {
-    let dir = json::get(&conf.raw, "stateDir").and_then(Value::as_str);
-    dir.filter(|dir| !dir.is_empty())
-        .unwrap_or(RECORDS_DIR)
-        .into()
 }
 
 /// Whether a configuration that may otherwise be broken asks for masquerading.

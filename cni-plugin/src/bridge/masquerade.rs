@@ -3,8 +3,6 @@
 //! The record also keeps DEL quick: without one, and without `ipMasq` in the configuration, the packet filter need not
 //! be asked at all.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -13,10 +11,10 @@ use tweed_overlay::firewall::record::{Record, file_name};
 use tweed_overlay::kernel::firewall::{
     masquerade, masqueraded, owners, remove_migrated, remove_owner,
 };
-use tweed_overlay::netlink::Netfilter;
 
-use super::config::{state_dir, wants_masquerade};
+use super::config::wants_masquerade;
 use crate::file;
+use crate::records::{self, packet_filter, state_dir};
 use crate::spec::{Attachment, CniError, Context, NetConf};
 
 /// Masquerades what an attachment's addresses send outside their own networks.
@@ -37,8 +35,8 @@ pub(super) fn add(
     };
     let owner = record.owner();
     let path = dir.join(file_name(&owner));
-    write(dir, &path, &record).context(|| format!("write {}", path.display()))?;
-    let mut socket = open()?;
+    records::write(&path, &record.render())?;
+    let mut socket = packet_filter()?;
     masquerade(&mut socket, &owner, &record.masquerade).context(|| "failed to set up masquerading")
 }
 
@@ -55,14 +53,14 @@ pub(super) fn remove(
     let recorded = path.exists();
     let what = || "failed to remove masquerading";
     if recorded || wants_masquerade(conf) {
-        remove_owner(&mut open()?, owner).context(what)?;
+        remove_owner(&mut packet_filter()?, owner).context(what)?;
     }
     if !recorded && wants_masquerade(conf) {
         let Attachment {
             container_id,
             ifname,
         } = attachment;
-        remove_migrated(&mut open()?, &conf.name, container_id, ifname).context(what)?;
+        remove_migrated(&mut packet_filter()?, &conf.name, container_id, ifname).context(what)?;
     }
     file::forget(&path)
 }
@@ -73,11 +71,11 @@ pub(super) fn remove(
 /// When the kernel refuses.
 pub(super) fn retain(conf: &NetConf, valid: &[Owner]) -> Result<(), CniError> {
     let dir = state_dir(conf);
-    let records: Vec<(PathBuf, Record)> = records(&dir);
+    let records: Vec<(PathBuf, Record)> = records::all(&dir, Record::parse);
     if !wants_masquerade(conf) && records.is_empty() {
         return Ok(());
     }
-    let mut socket = open()?;
+    let mut socket = packet_filter()?;
     let stale = |owner: &Owner| owner.is_in(&conf.name) && !valid.contains(owner);
     for owner in owners(&mut socket)?.iter().filter(|owner| stale(owner)) {
         remove_owner(&mut socket, owner)?;
@@ -91,30 +89,10 @@ pub(super) fn retain(conf: &NetConf, valid: &[Owner]) -> Result<(), CniError> {
 /// # Errors
 /// When one is not.
 pub(super) fn check(owner: &Owner, addrs: &[IpNet]) -> Result<(), CniError> {
-    let there = masqueraded(&mut open()?, owner)?;
+    let there = masqueraded(&mut packet_filter()?, owner)?;
     match addrs.iter().find(|addr| !there.contains(*addr)) {
         None => Ok(()),
         Some(addr) => Err(CniError::drift(format!("{addr} is not masqueraded"))
             .details("another program has flushed the ruleset; tweedd restores it, or a new ADD")),
     }
-}
-
-fn open() -> Result<Netfilter, CniError> {
-    Netfilter::open().context(|| "open a socket to the packet filter (is nf_tables there?)")
-}
-
-fn write(dir: &Path, path: &Path, record: &Record) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
-    file::write_whole(path, &file::unfinished(path), &record.render())
-}
-
-fn records(dir: &Path) -> Vec<(PathBuf, Record)> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            let path = entry.path();
-            let record = Record::parse(&fs::read_to_string(&path).ok()?)?;
-            Some((path, record))
-        })
-        .collect()
 }

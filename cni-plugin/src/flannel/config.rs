@@ -92,6 +92,15 @@ impl Config {
         Ok(json::sorted(&Value::Object(delegate)))
     }
 
+    /// The same configuration as `portmap` reads it. Its records lie beside those of the delegate.
+    pub(super) fn host_ports(&self) -> NetConf {
+        let mut conf = self.network.clone();
+        if let Some(dir) = json::get(&self.delegate, "stateDir") {
+            set_default(&mut conf.raw, "stateDir", || dir.clone());
+        }
+        conf
+    }
+
     fn delegate_ipam(&self, env: Option<&SubnetEnv>) -> Result<Value, CniError> {
         let mut ipam = self.ipam.clone();
         set_default(&mut ipam, "type", || "host-local".into());

@@ -1,5 +1,6 @@
 //! `flannel` and `tweed`: turn what the agent says in `subnet.env` into the configuration of another plugin, usually
-//! `bridge` with `host-local`, and pass every verb on to it.
+//! `bridge` with `host-local`, and pass every verb on to it. Host ports, where the runtime hands some over, are made as
+//! `portmap` makes them.
 
 mod config;
 mod state;
@@ -15,6 +16,7 @@ use tweed_overlay::model::subnet_env::SubnetEnv;
 use crate::delegate::Delegate;
 use crate::file;
 use crate::plugin::Plugin;
+use crate::portmap;
 use crate::spec::error::reason;
 use crate::spec::{Call, CniError, CniResult, Context, Kind, NetConf, Verb, json};
 
@@ -29,17 +31,26 @@ impl Plugin for Flannel {
         let delegate = Delegate::of_conf(value.clone())?;
         // Before the delegate runs: if we are killed, DEL must know what it did.
         let saved = StateDir::new(&config.data_dir).save(&call.attachment, &value)?;
-        delegate.add(call).map_err(|error| {
-            let error = error.context("failed to delegate add");
-            match file::remove(&saved) {
-                Ok(()) => error,
-                Err(undo) => error.details(format!("and {undo}")),
-            }
+        let result = delegate
+            .add(call)
+            .context(|| "failed to delegate add")
+            .and_then(|result| {
+                let published = portmap::attach(call, &config.host_ports(), &result);
+                published.map_err(|error| match delegate.call(call, Verb::Del) {
+                    Ok(()) => error,
+                    Err(undo) => error.details(format!("and DEL failed: {undo}")),
+                })?;
+                Ok(result)
+            });
+        result.map_err(|error| match file::remove(&saved) {
+            Ok(()) => error,
+            Err(undo) => error.details(format!("and {undo}")),
         })
     }
 
     fn del(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {
         let config = Config::parse(conf)?;
+        let ports = portmap::detach(call, &config.host_ports());
         let saved = StateDir::new(&config.data_dir).load(&call.attachment);
         let remembered = saved.as_ref().and_then(|saved| saved.conf.clone());
         let value = remembered.map_or_else(|| derive(&config), Ok)?;
@@ -48,7 +59,8 @@ impl Plugin for Flannel {
             .call(call, Verb::Del)
             .context(|| "failed to delegate delete")?;
         let path = saved.as_ref().map(|saved| saved.path.as_path());
-        StateDir::new(&config.data_dir).forget(&call.attachment, path)
+        StateDir::new(&config.data_dir).forget(&call.attachment, path)?;
+        ports
     }
 
     fn check(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {
@@ -61,7 +73,8 @@ impl Plugin for Flannel {
         let delegate = Delegate::of_conf(with_prev_result(value, conf))?;
         delegate
             .call(call, Verb::Check)
-            .context(|| "failed to delegate check")
+            .context(|| "failed to delegate check")?;
+        portmap::verify(call, &config.host_ports())
     }
 
     fn gc(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {
@@ -76,6 +89,7 @@ impl Plugin for Flannel {
         Delegate::of_conf(value)?
             .call(call, Verb::Gc)
             .context(|| "failed to delegate garbage collection")?;
+        portmap::retain(&config.host_ports(), &valid)?;
         StateDir::new(&config.data_dir).retain(&conf.name, &valid)
     }
 

@@ -65,6 +65,7 @@ impl Host {
             "bridge",
             "host-local",
             "loopback",
+            "portmap",
             "tweed-1.2",
         ] {
             symlink(env!("CARGO_BIN_EXE_tweed"), bin.join(name)).unwrap();

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::fingerprint::fnv1a;
+use super::hostport;
 use super::policy::{multicast, to};
 use super::render::Element;
 use super::ruleset::{
@@ -55,10 +56,8 @@ pub fn cni_base() -> Ruleset {
         sets.insert(masquerade_set(family).to_owned(), addresses);
         sets.insert(own_network_set(family).to_owned(), pairs);
     }
-    let rules = Family::BOTH
-        .into_iter()
-        .flat_map(masquerade_rules)
-        .collect();
+    let mut rules = vec![hostport::masquerade_marked()];
+    rules.extend(Family::BOTH.into_iter().flat_map(masquerade_rules));
     let hook = Some(Hook {
         kind: ChainKind::Nat,
         point: HookPoint::Postrouting,
@@ -67,6 +66,7 @@ pub fn cni_base() -> Ruleset {
     });
     let chain = Chain { hook, rules };
     ruleset.chains.insert("postrouting".to_owned(), chain);
+    hostport::add_base(&mut ruleset);
     ruleset
 }
 

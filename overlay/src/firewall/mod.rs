@@ -4,6 +4,7 @@
 mod cni;
 mod diff;
 mod fingerprint;
+pub mod hostport;
 pub mod policy;
 pub mod record;
 pub(crate) mod render;
@@ -19,10 +20,11 @@ use ipnet::IpNet;
 pub use cni::{CNI_TABLE, Owner, cni_base, masquerade_elements, masquerade_set, own_network_set};
 pub use diff::diff;
 pub use fingerprint::rule_fingerprint;
+pub use hostport::{Claim, PortMapping, PortMasquerade, Publication};
 pub use policy::{
     AllowList, INPUT_CHAIN, Masquerade, PolicyInput, PolicyNetwork, agent_ruleset, peer_set,
 };
-pub use record::Record;
+pub use record::{PortRecord, Record};
 pub use render::{Element, Message, change_messages};
 pub use ruleset::Ruleset;
 

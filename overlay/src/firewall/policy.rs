@@ -233,7 +233,7 @@ fn allow_list_rules(networks: &Dual<PolicyNetwork>, allow: &AllowList) -> Vec<Ru
     networks.iter().map(drop_strangers).collect()
 }
 
-fn rule(matches: Vec<Match>, verdict: Verdict, comment: &str) -> Rule {
+pub(super) fn rule(matches: Vec<Match>, verdict: Verdict, comment: &str) -> Rule {
     Rule {
         matches,
         counter: false,

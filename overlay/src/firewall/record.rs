@@ -4,8 +4,8 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::Owner;
 use super::fingerprint::fnv1a;
+use super::{Owner, Publication};
 
 /// The folder of records, one file each, unless the plugin is configured otherwise.
 pub const RECORDS_DIR: &str = "/run/tweed/cni";
@@ -40,6 +40,46 @@ impl Record {
     pub fn render(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
+}
+
+/// The host ports of an attachment: a file of its own, since another plugin writes it, sooner and later than the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortRecord {
+    /// Name of the network.
+    pub network: String,
+    /// The container.
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    /// The interface in it.
+    pub ifname: String,
+    /// Where the container's network namespace was. Once it is gone, its ports are free.
+    pub netns: String,
+    /// What leads to it.
+    #[serde(rename = "hostPorts")]
+    pub publication: Publication,
+}
+
+impl PortRecord {
+    /// Whose elements these are.
+    pub fn owner(&self) -> Owner {
+        Owner::new(&self.network, &self.container_id, &self.ifname)
+    }
+
+    /// Reads a file's text. `None` when it is no record of this kind.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The file's text.
+    pub fn render(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// The name of an owner's file of host ports.
+pub fn port_file_name(owner: &Owner) -> String {
+    format!("{:016x}.ports.json", fnv1a(owner.to_string().as_bytes()))
 }
 
 /// The name of an owner's file: always short enough, whatever the names of network and container.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::fingerprint::rule_fingerprint;
 use super::{ChainState, SetState, TableState};
@@ -209,6 +210,13 @@ pub enum Match {
         /// The set's name.
         set: String,
     },
+    /// Source, destination, transport protocol and destination port together are in a set.
+    FlowInSet {
+        /// The family of the addresses in the set's key.
+        family: Family,
+        /// The set's name.
+        set: String,
+    },
     /// `mark & mask == value`.
     Mark {
         /// The wanted bits.
@@ -253,7 +261,8 @@ pub enum Match {
 }
 
 /// A transport protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum L4Proto {
     /// TCP.
     Tcp,
@@ -272,6 +281,12 @@ impl L4Proto {
             Self::Sctp => 132,
         }
     }
+
+    /// The protocol of a number.
+    pub fn of_number(number: u8) -> Option<Self> {
+        let all = [Self::Tcp, Self::Udp, Self::Sctp];
+        all.into_iter().find(|proto| proto.number() == number)
+    }
 }
 
 /// What happens to a packet that matches.
@@ -287,6 +302,8 @@ pub enum Verdict {
     Jump(String),
     /// To another chain, not back.
     Goto(String),
+    /// These bits of the packet's mark are set; the next rule follows.
+    Mark(u32),
     /// The source becomes an address of the outgoing interface.
     Masquerade {
         /// Choose the source port at random, which avoids most clashes between parallel connections.

@@ -220,6 +220,13 @@ impl fmt::Display for Match {
                 let (ip, not) = (ip(*family), unequal(*not));
                 write!(f, "{ip} saddr . {ip} daddr {not}@{set}")
             }
+            Self::FlowInSet { family, set } => {
+                let ip = ip(*family);
+                write!(
+                    f,
+                    "{ip} saddr . {ip} daddr . meta l4proto . th dport @{set}"
+                )
+            }
             Self::Mark { value, mask } => write!(f, "meta mark & {mask:#010x} == {value:#010x}"),
             Self::L4Proto(proto) => write!(f, "meta l4proto {proto}"),
             Self::DestPort { proto, port } => write!(f, "{proto} dport {port}"),
@@ -274,6 +281,7 @@ impl fmt::Display for Verdict {
             Self::Return => f.write_str("return"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::Goto(chain) => write!(f, "goto {chain}"),
+            Self::Mark(bits) => write!(f, "meta mark set meta mark | {bits:#010x}"),
             Self::Masquerade { fully_random } => f.write_str(if *fully_random {
                 "masquerade fully-random"
             } else {

@@ -1,7 +1,9 @@
 //! The packet filter: reads tables back, and makes changes to them, each in one transaction.
 
 mod attachment;
+mod conntrack;
 mod foreign;
+mod hostport;
 mod migrated;
 mod read;
 mod restore;
@@ -10,8 +12,10 @@ use std::collections::BTreeMap;
 use std::io;
 
 pub use attachment::{masquerade, masqueraded, owners, remove_owner};
+pub use conntrack::{forget_flows_past, forget_flows_to};
 pub use foreign::{apply_foreign, legacy_tables, observe_foreign};
-pub use migrated::remove_migrated;
+pub use hostport::{Missing, PublishError, publish, published, publishers, unpublish};
+pub use migrated::{remove_migrated, remove_migrated_ports};
 pub use restore::Restorer;
 
 use self::read::{INET, attribute};

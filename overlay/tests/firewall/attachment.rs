@@ -111,7 +111,7 @@ fn damage_to_the_rules_is_mended_by_the_next_attachment_and_keeps_the_others() {
             let rules = sh("nft list chain inet tweed-cni postrouting");
             assert_eq!(
                 rules.matches(" masquerade ").count(),
-                2,
+                3,
                 "{damage}: {rules}"
             );
         }

@@ -217,6 +217,8 @@ fn sets(
         [addr, net.network().octets(), addr, net.broadcast().octets()].concat()
     };
     let mut seen = std::collections::BTreeSet::new();
+    let mut seen_flow = std::collections::BTreeSet::new();
+    let distinct_flow = |&&(addr, _, _): &&(u32, u32, u8)| seen_flow.insert(addr);
     let distinct = |&&(addr, _, _): &&(u32, u32, u8)| seen.insert(addr);
     let target = |&(proto, port, addr, to): &(u8, u16, u32, u16)| {
         let [high, low] = port.to_be_bytes();
@@ -225,6 +227,22 @@ fn sets(
         let value = [addr.to_be_bytes(), [a, b, 0, 0]].concat();
         (key, value)
     };
+    // From a network to any address, a protocol and a range of ports; distinct by its first address.
+    let flow_key = |addrs: [[u8; 4]; 2], proto: u8, port: u16| {
+        let [high, low] = port.to_be_bytes();
+        [addrs.concat(), vec![proto, 0, 0, 0, high, low, 0, 0]].concat()
+    };
+    let flows = pairs.iter().filter(distinct_flow).map(|&(addr, _, len)| {
+        let (from, proto) = (addr.to_be_bytes(), 6 + len % 2 * 11);
+        let port = 1000 + u16::from(len);
+        [
+            flow_key([from, [0; 4]], proto, port),
+            flow_key([from, [255; 4]], proto, 2 * port),
+        ]
+        .concat()
+    });
+    let flows = flows.collect();
+    let flow = |addr| vec![addr, addr, DataType::InetProto, DataType::InetService];
     // One value a key.
     let targets: std::collections::BTreeMap<_, _> = targets.iter().map(target).collect();
     let to_v4 = vec![DataType::Ipv4Addr, DataType::InetService];
@@ -263,6 +281,21 @@ fn sets(
             Set {
                 elements: targets.into_iter().map(|(k, v)| [k, v].concat()).collect(),
                 ..map(ports.clone(), &to_v4)
+            },
+        ),
+        (
+            "flows4",
+            Set {
+                interval: true,
+                elements: flows,
+                ..map(flow(DataType::Ipv4Addr), &[])
+            },
+        ),
+        (
+            "flows6",
+            Set {
+                interval: true,
+                ..map(flow(DataType::Ipv6Addr), &[])
             },
         ),
         ("ports6", map(ports.clone(), &to_v6)),
@@ -349,6 +382,10 @@ fn condition(family: Family, proto: L4Proto) -> impl Strategy<Value = Match> {
             not,
             set: of_family("pairs", family)
         }),
+        Just(Match::FlowInSet {
+            family,
+            set: of_family("flows", family)
+        }),
         (any::<u32>(), 1..u32::MAX).prop_map(|(value, mask)| Match::Mark {
             value: value & mask,
             mask
@@ -369,6 +406,7 @@ fn verdict(family: Family, place: Place) -> BoxedStrategy<Verdict> {
         Just(Verdict::Return),
         Just(Verdict::Jump("sub".to_owned())),
         Just(Verdict::Goto("sub".to_owned())),
+        (1..u32::MAX).prop_map(Verdict::Mark),
     ];
     match place {
         Place::Filter => plain.boxed(),

@@ -89,9 +89,18 @@ impl Writer {
                 self.load_addr(*family, Side::Destination, second);
                 self.lookup(set, *not);
             }
+            Match::FlowInSet { family, set } => {
+                let second = usize::from(family.bits()) / 32;
+                self.need_family(*family);
+                self.load_addr(*family, Side::Source, 0);
+                self.load_addr(*family, Side::Destination, second);
+                self.meta(MetaKey::L4Proto, 2 * second);
+                self.transport(2, 2, 2 * second + 1);
+                self.lookup(set, false);
+            }
             Match::Mark { value, mask } => {
                 self.meta(MetaKey::Mark, 0);
-                self.mask(&mask.to_ne_bytes());
+                self.mask(&mask.to_ne_bytes(), &[0; 4]);
                 self.compare(false, &value.to_ne_bytes());
             }
             Match::L4Proto(proto) => self.need_proto(*proto),
@@ -116,7 +125,8 @@ impl Writer {
         self.need_family(family);
         self.load_addr(family, side, 0);
         if net.prefix_len() < net.max_prefix_len() {
-            self.mask(&addr_bytes(net.netmask()));
+            let mask = addr_bytes(net.netmask());
+            self.mask(&mask, &vec![0; mask.len()]);
         }
         self.compare(not, &addr_bytes(net.network()));
     }
@@ -170,14 +180,14 @@ impl Writer {
         ]));
     }
 
-    /// Masks the first register.
-    fn mask(&mut self, mask: &[u8]) {
+    /// Keeps these bits of the first register, then flips those.
+    fn mask(&mut self, mask: &[u8], flip: &[u8]) {
         self.push(Expressions::Bitwise(vec![
             Bitwise::SourceRegister(register(0)),
             Bitwise::DestinationRegister(register(0)),
             Bitwise::Length(u32::try_from(mask.len()).expect("a mask is a few bytes long")),
             Bitwise::Mask(DataAttribute::Value(mask.to_vec())),
-            Bitwise::Xor(DataAttribute::Value(vec![0; mask.len()])),
+            Bitwise::Xor(DataAttribute::Value(flip.to_vec())),
         ]));
     }
 
@@ -239,7 +249,7 @@ impl Writer {
             "ct",
             vec![number(DREG, register(0).into()), number(KEY, STATUS)],
         );
-        self.mask(&IPS_DST_NAT.to_ne_bytes());
+        self.mask(&IPS_DST_NAT.to_ne_bytes(), &[0; 4]);
         self.compare(true, &0u32.to_ne_bytes());
     }
 
@@ -265,6 +275,7 @@ impl Writer {
             Verdict::Return => self.code(KernelVerdict::Return, None),
             Verdict::Jump(chain) => self.code(KernelVerdict::Jump, Some(chain)),
             Verdict::Goto(chain) => self.code(KernelVerdict::Goto, Some(chain)),
+            Verdict::Mark(bits) => self.set_mark(*bits),
             Verdict::Masquerade { fully_random } => self.masquerade(*fully_random),
             Verdict::Dnat(to) => self.dnat(*to),
             Verdict::DnatMap { family, key, map } => self.dnat_map(*family, *key, map),
@@ -277,6 +288,15 @@ impl Writer {
         self.push(Expressions::Immediate(vec![
             Immediate::DestinationRegister(Register::Verdict),
             Immediate::Data(DataAttribute::Verdict(verdict)),
+        ]));
+    }
+
+    fn set_mark(&mut self, bits: u32) {
+        self.meta(MetaKey::Mark, 0);
+        self.mask(&(!bits).to_ne_bytes(), &bits.to_ne_bytes());
+        self.push(Expressions::Meta(vec![
+            Meta::Key(MetaKey::Mark),
+            Meta::SourceRegister(register(0)),
         ]));
     }
 

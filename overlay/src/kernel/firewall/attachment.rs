@@ -33,9 +33,8 @@ pub fn masquerade(
     let base = cni_base();
     persist(socket, |socket| {
         let (generation, there) = read::table(socket, CNI_TABLE)?;
-        let mut messages = mend(&base, there.as_ref());
+        let (mut messages, sets) = prepare(&base, there);
         let mut replaces = !messages.is_empty();
-        let sets = there.map(|there| there.sets).unwrap_or_default();
         for addr in addrs {
             for (set, element) in masquerade_elements(owner, *addr) {
                 let put = put(&sets, set, element);
@@ -55,13 +54,22 @@ pub fn masquerade(
 /// # Errors
 /// When the kernel refuses, or other programs change the packet filter without pause.
 pub fn remove_owner(socket: &mut Netfilter, owner: &Owner) -> Result<(), KernelError> {
+    remove_from(socket, owner, |_| true)
+}
+
+/// Removes what this owner has in some of the sets.
+pub(super) fn remove_from(
+    socket: &mut Netfilter,
+    owner: &Owner,
+    which: impl Fn(&str) -> bool,
+) -> Result<(), KernelError> {
     let comment = Some(owner.to_string());
     persist(socket, |socket| {
         let (_, Some(there)) = read::table(socket, CNI_TABLE)? else {
             return Ok(None);
         };
         let mut messages = Vec::new();
-        for (name, set) in there.sets {
+        for (name, set) in there.sets.into_iter().filter(|(name, _)| which(name)) {
             let theirs: Vec<Element> = set
                 .elements
                 .into_iter()
@@ -139,9 +147,16 @@ fn own_network(family: Family, pair: &Element) -> Option<IpNet> {
     IpNet::new(addr, u8::try_from(prefix).ok()?).ok()
 }
 
+/// What puts the constant part of the table right, and the sets with the elements that it then has.
+pub(super) fn prepare(base: &Ruleset, there: Option<TableReading>) -> (Vec<Message>, Sets) {
+    let messages = mend(base, there.as_ref());
+    let kept = there.filter(|there| !clashes(base, there));
+    (messages, kept.map(|there| there.sets).unwrap_or_default())
+}
+
 /// What puts the constant part of the table right without touching elements. Chains and sets that it doesn't know are
 /// left alone: a newer plugin may use them.
-fn mend(base: &Ruleset, there: Option<&TableReading>) -> Vec<Message> {
+pub(super) fn mend(base: &Ruleset, there: Option<&TableReading>) -> Vec<Message> {
     let Some(there) = there else {
         // It may be there and dormant, which keeps all rules from working.
         return change_messages(&Change::Replace(base.clone()));

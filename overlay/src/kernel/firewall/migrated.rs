@@ -1,6 +1,6 @@
-//! What Go's `bridge` plugin has made for a container that ours now removes: masquerading through iptables (its rules in
-//! `nat POSTROUTING`, each of which jumps to a chain of the container's own) or in a table of its own. Both carry the
-//! owner in a comment. iptables-nft's tables are nftables tables; those of legacy iptables are not touched.
+//! What Go's `bridge` and `portmap` plugins have made for a container that ours now removes: masquerading and host ports
+//! through iptables (rules that jump to a chain of the container's own) or in tables of their own. Both carry the owner
+//! in a comment. iptables-nft's tables are nftables tables; those of legacy iptables are not touched.
 
 use netlink_packet_netfilter::NetfilterProtoFamily;
 use sha2::{Digest, Sha512};
@@ -19,6 +19,12 @@ const POSTROUTING: &str = "POSTROUTING";
 /// The plugin's own table and the chain with a rule for each address, since its release 1.6.
 const TABLE: &str = "cni_plugins_masquerade";
 const CHECKS: &str = "masq_checks";
+
+/// The chain of iptables from which `portmap` jumps to each container's.
+const PORTS: &str = "CNI-HOSTPORT-DNAT";
+/// Its own table, and the chains with rules of containers.
+const PORTS_TABLE: &str = "cni_hostport";
+const PORTS_CHAINS: [&str; 3] = ["hostports", "hostip_hostports", "masquerading"];
 
 /// Removes Go's masquerading of one interface of a container. (Through iptables it knows no interfaces: there all of
 /// the container's rules go, as they do when that plugin removes them.)
@@ -45,7 +51,44 @@ pub fn remove_migrated(
     Ok(())
 }
 
-/// The rules that jump to the container's chain, then the chain.
+/// Removes the host ports that Go's `portmap` has made for a container: all of them, since it knows no interfaces.
+///
+/// # Errors
+/// As [`remove_migrated`].
+pub fn remove_migrated_ports(
+    socket: &mut Netfilter,
+    network: &str,
+    container: &str,
+) -> Result<(), KernelError> {
+    let chain = format!("CNI-DN-{}", hex(&format!("{network}{container}"), 21));
+    let comment = format!("dnat name: {network:?} id: {container:?}");
+    for family in Family::BOTH.map(proto) {
+        persist(socket, |socket| {
+            let jumps = (PORTS, comment.as_str());
+            container_chain(socket, family, jumps, &chain)
+        })?;
+        persist(socket, |socket| ports_table(socket, family, container))?;
+    }
+    Ok(())
+}
+
+/// In the plugin's own table each of a container's rules has the container as comment.
+fn ports_table(
+    socket: &mut Netfilter,
+    family: NetfilterProtoFamily,
+    container: &str,
+) -> Result<Option<Step>, NetlinkError> {
+    let mut messages = Vec::new();
+    for chain in PORTS_CHAINS {
+        let rules = list(socket, family, PORTS_TABLE, chain)?;
+        let theirs = rules
+            .iter()
+            .filter(|rule| comment_of(rule).as_deref() == Some(container));
+        messages.extend(theirs.map(|rule| del_rule(family, (PORTS_TABLE, chain), rule.handle)));
+    }
+    Ok((!messages.is_empty()).then_some((messages, None)))
+}
+
 fn iptables(
     socket: &mut Netfilter,
     family: NetfilterProtoFamily,
@@ -53,19 +96,29 @@ fn iptables(
     container: &str,
 ) -> Result<Option<Step>, NetlinkError> {
     let comment = format!("name: {network:?} id: {container:?}");
-    let rules = list(socket, family, NAT, POSTROUTING)?;
+    let chain = format!("CNI-{}", hex(&format!("{network}{container}"), 24));
+    container_chain(socket, family, (POSTROUTING, &comment), &chain)
+}
+
+/// The rules of a chain that jump to the container's own, known by their comment, then the container's chain.
+fn container_chain(
+    socket: &mut Netfilter,
+    family: NetfilterProtoFamily,
+    (from, comment): (&str, &str),
+    chain: &str,
+) -> Result<Option<Step>, NetlinkError> {
+    let rules = list(socket, family, NAT, from)?;
     let jumps = rules
         .iter()
-        .filter(|rule| comment_of(rule).as_deref() == Some(comment.as_str()));
+        .filter(|rule| comment_of(rule).as_deref() == Some(comment));
     let mut messages: Vec<_> = jumps
-        .map(|rule| del_rule(family, (NAT, POSTROUTING), rule.handle))
+        .map(|rule| del_rule(family, (NAT, from), rule.handle))
         .collect();
-    let chain = format!("CNI-{}", hex(&format!("{network}{container}"), 24));
-    let inside = list(socket, family, NAT, &chain)?;
+    let inside = list(socket, family, NAT, chain)?;
     if !inside.is_empty() {
         let rules = inside.iter().map(|rule| rule.handle);
-        messages.extend(rules.map(|handle| del_rule(family, (NAT, &chain), handle)));
-        messages.push(del_chain(family, (NAT, &chain)));
+        messages.extend(rules.map(|handle| del_rule(family, (NAT, chain), handle)));
+        messages.push(del_chain(family, (NAT, chain)));
     }
     Ok((!messages.is_empty()).then_some((messages, None)))
 }
@@ -117,5 +170,6 @@ mod tests {
     fn names_are_those_of_the_reference() {
         // The vector that the reference's own tests have for this name.
         assert_eq!(hex("test1234", 24), "2bbe0c48b91a7d1b8a6753a8");
+        assert_eq!(hex("testicee6giejonei6so", 21), "67e92b96e692a494b6b85");
     }
 }

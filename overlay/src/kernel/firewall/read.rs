@@ -153,7 +153,7 @@ fn dump<V>(
 }
 
 /// Dumps, and passes each message's attributes on as bytes.
-fn dump_raw(
+pub(super) fn dump_raw(
     socket: &mut Netfilter,
     what: &str,
     message: NetfilterMessage,

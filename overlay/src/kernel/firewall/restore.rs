@@ -6,8 +6,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{masquerade, observe, owners, read};
-use crate::firewall::{CNI_TABLE, Owner, Record, cni_base};
+use super::attachment::mend;
+use super::hostport::{PublishError, publish};
+use super::masquerade;
+use super::read::{self, TableReading};
+use crate::firewall::{
+    CNI_TABLE, Element, Owner, PortRecord, Record, cni_base, masquerade_elements,
+};
 use crate::kernel::KernelError;
 use crate::netlink::Netfilter;
 
@@ -18,9 +23,15 @@ pub struct Restorer {
     folder: PathBuf,
     /// The packet filter's generation at which all was well.
     settled: Option<u32>,
-    /// Owners that were missing at the last look. A plugin that is removing them has just not got to its record yet,
-    /// so only who is missing twice is put back.
-    missing: BTreeSet<Owner>,
+    /// Files whose elements were missing at the last look. A plugin that is removing them has just not got to its record
+    /// yet, so only what is missing twice is put back.
+    missing: BTreeSet<PathBuf>,
+}
+
+/// What a file says.
+enum Content {
+    Masquerade(Record),
+    Ports(PortRecord),
 }
 
 impl Restorer {
@@ -38,7 +49,7 @@ impl Restorer {
     }
 
     /// Looks, unless nothing has changed since the last look; puts back what is missing. Returns how many attachments
-    /// that were. To be called a few times a second.
+    /// that were, those with host ports counted for these too. To be called a few times a second.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -47,29 +58,85 @@ impl Restorer {
         if self.settled == Some(generation) {
             return Ok(0);
         }
-        let records = records(&self.folder);
-        let there = owners(&mut self.socket)?;
-        let table = observe(&mut self.socket, CNI_TABLE)?;
-        let stands = table.is_some_and(|table| table.chains == cni_base().state().chains);
-        let lacking = |record: &&Record| !stands || !there.contains(&record.owner());
-        let lacking: Vec<&Record> = records.iter().filter(lacking).collect();
+        let mut lacking = records(&self.folder);
+        let (_, table) = read::table(&mut self.socket, CNI_TABLE)?;
+        let stands = mend(&cni_base(), table.as_ref()).is_empty();
+        if let Some(table) = table.filter(|_| stands) {
+            let there = elements(&table);
+            let is_there = |(set, element): &(&str, Element)| there.contains(&(set, element));
+            lacking.retain(|(_, content)| !content.elements().iter().all(is_there));
+        }
         let mut restored = 0;
-        for record in &lacking {
-            let owner = record.owner();
-            if !stands || self.missing.contains(&owner) {
-                masquerade(&mut self.socket, &owner, &record.masquerade)?;
-                restored += 1;
+        for (path, content) in &lacking {
+            if !stands || self.missing.contains(path) {
+                restored += usize::from(content.restore(&mut self.socket)?);
             }
         }
-        self.missing = lacking.iter().map(|record| record.owner()).collect();
         // Whoever changes the packet filter from here on, we ourselves included, is looked at again.
         self.settled = lacking.is_empty().then_some(generation);
+        self.missing = lacking.into_iter().map(|(path, _)| path).collect();
         Ok(restored)
     }
 }
 
-fn records(folder: &Path) -> Vec<Record> {
+impl Content {
+    fn parse(text: &str) -> Option<Self> {
+        let masquerade = Record::parse(text).map(Self::Masquerade);
+        masquerade.or_else(|| PortRecord::parse(text).map(Self::Ports))
+    }
+
+    fn owner(&self) -> Owner {
+        match self {
+            Self::Masquerade(record) => record.owner(),
+            Self::Ports(record) => record.owner(),
+        }
+    }
+
+    fn elements(&self) -> Vec<(&'static str, Element)> {
+        let owner = self.owner();
+        match self {
+            Self::Masquerade(record) => {
+                let addrs = record.masquerade.iter();
+                addrs
+                    .flat_map(|addr| masquerade_elements(&owner, *addr))
+                    .collect()
+            }
+            // Contradictions have never been in the table.
+            Self::Ports(record) => record.publication.elements(&owner).unwrap_or_default(),
+        }
+    }
+
+    /// Whether it could be put back: another container may have been given the port meanwhile.
+    fn restore(&self, socket: &mut Netfilter) -> Result<bool, KernelError> {
+        let owner = self.owner();
+        match self {
+            Self::Masquerade(record) => masquerade(socket, &owner, &record.masquerade)?,
+            Self::Ports(record) => match publish(socket, &owner, &record.publication, |_| false) {
+                Ok(()) => {}
+                Err(PublishError::Kernel(error)) => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%owner, %error, "host ports not restored");
+                    return Ok(false);
+                }
+            },
+        }
+        Ok(true)
+    }
+}
+
+fn elements(table: &TableReading) -> BTreeSet<(&str, &Element)> {
+    let sets = table.sets.iter();
+    sets.flat_map(|(name, set)| set.elements.iter().map(move |e| (name.as_str(), e)))
+        .collect()
+}
+
+fn records(folder: &Path) -> Vec<(PathBuf, Content)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let texts = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
-    texts.filter_map(|text| Record::parse(&text)).collect()
+    entries
+        .filter_map(|entry| {
+            let path = entry.path();
+            let content = Content::parse(&fs::read_to_string(&path).ok()?)?;
+            Some((path, content))
+        })
+        .collect()
 }

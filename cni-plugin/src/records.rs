@@ -1,0 +1,51 @@
+//! The records of what an attachment has in the packet filter: from them the agent puts it back when another program has
+//! flushed it, and DEL knows without asking the kernel whether there is anything to remove.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tweed_overlay::firewall::record::RECORDS_DIR;
+use tweed_overlay::netlink::Netfilter;
+
+use crate::file;
+use crate::spec::{CniError, Context, NetConf, json};
+
+/// The folder of records, in a configuration that may otherwise be broken.
+pub(crate) fn state_dir(conf: &NetConf) -> PathBuf {
+    let dir = json::get(&conf.raw, "stateDir").and_then(Value::as_str);
+    dir.filter(|dir| !dir.is_empty())
+        .unwrap_or(RECORDS_DIR)
+        .into()
+}
+
+/// Writes a record, whole or not at all, and makes its folder.
+///
+/// # Errors
+/// When either can't be written.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), CniError> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder)
+        .and_then(|()| file::write_whole(path, &file::unfinished(path), text))
+        .context(|| format!("write {}", path.display()))
+}
+
+/// All records of one kind, with their files.
+pub(crate) fn all<T>(dir: &Path, parse: impl Fn(&str) -> Option<T>) -> Vec<(PathBuf, T)> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let path = entry.path();
+            let record = parse(&fs::read_to_string(&path).ok()?)?;
+            Some((path, record))
+        })
+        .collect()
+}
+
+/// A client of the packet filter.
+///
+/// # Errors
+/// When the kernel has none.
+pub(crate) fn packet_filter() -> Result<Netfilter, CniError> {
+    Netfilter::open().context(|| "open a socket to the packet filter (is nf_tables there?)")
+}
