@@ -17,7 +17,7 @@ pub use folder::{Folder, Outcome, Placed, Replace};
 /// The plugin's file name.
 pub const PLUGIN: &str = "tweed";
 /// The other names it answers to.
-pub const LINKS: [&str; 4] = ["flannel", "bridge", "host-local", "loopback"];
+pub const LINKS: [&str; 5] = ["flannel", "bridge", "host-local", "loopback", "portmap"];
 /// Folder for plugins.
 pub const BIN_DIR: &str = "/opt/cni/bin";
 /// Folder for network configurations.

@@ -86,6 +86,7 @@ fn all(outcome: Outcome) -> Vec<(String, Outcome)> {
         "bridge",
         "host-local",
         "loopback",
+        "portmap",
         "10-flannel.conflist",
     ];
     names.map(|name| (name.to_owned(), outcome)).into()
@@ -106,7 +107,7 @@ fn an_empty_host_gets_plugin_links_and_list_in_that_order() {
             & 0o777,
         0o755
     );
-    for link in ["flannel", "bridge", "host-local", "loopback"] {
+    for link in ["flannel", "bridge", "host-local", "loopback", "portmap"] {
         assert_eq!(
             fs::read_link(host.bin(link)).expect("a link"),
             Path::new("tweed")
@@ -311,6 +312,7 @@ fn nothing_temporary_is_left_and_runtimes_see_one_list() {
             "flannel",
             "host-local",
             "loopback",
+            "portmap",
             "tweed"
         ]
     );
