@@ -11,6 +11,9 @@ use crate::go_values;
 use crate::options::Options;
 use crate::settings::{Settings, UsageError};
 
+/// How our log targets begin; those of libraries begin otherwise.
+const OUR_MODULES: [&str; 2] = ["tweedd", "tweed_overlay"];
+
 /// What is logged, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogOptions {
@@ -41,17 +44,30 @@ impl LogOptions {
             |text| directives(text).then(|| text.to_owned()),
         )?;
         let verbosity = settings.required(&flags::V, "an integer", go_values::integer)?;
-        let filter = match (settings.given(&flags::LOG_LEVEL), verbosity) {
+        let level = match (settings.given(&flags::LOG_LEVEL), verbosity) {
             (None, 6..) => "trace".to_owned(),
             (None, 1..) => "debug".to_owned(),
             _ => level,
         };
+        let filter = of_our_modules(level);
         let format = settings.required(&flags::LOG_FORMAT, "text or json", |text| match text {
             "text" => Some(LogFormat::Text),
             "json" => Some(LogFormat::Json),
             _ => None,
         })?;
         Ok(Self { filter, format })
+    }
+}
+
+/// Below info, a level by itself speaks of our own modules. The HTTP/2 library alone logs each frame at debug, which
+/// would bury what an operator who came with flannel's `-v=4` wants to see.
+fn of_our_modules(level: String) -> String {
+    match level.parse::<LevelFilter>() {
+        Ok(fine) if fine > LevelFilter::INFO => {
+            let ours = OUR_MODULES.map(|module| format!("{module}={fine}"));
+            format!("info,{}", ours.join(","))
+        }
+        _ => level,
     }
 }
 

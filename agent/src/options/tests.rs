@@ -384,13 +384,18 @@ fn each_network_has_its_own_names_on_the_host() {
 fn klogs_verbosity_becomes_a_level_and_ours_wins() {
     let filter = |line| read(line).log.filter;
     assert_eq!(filter(""), "info");
-    assert_eq!(filter("-v=2"), "debug");
-    assert_eq!(filter("-v 10"), "trace");
+    assert_eq!(filter("-v=2"), "info,tweedd=debug,tweed_overlay=debug");
+    assert_eq!(filter("-v 10"), "info,tweedd=trace,tweed_overlay=trace");
     assert_eq!(filter("-v=-1"), "info");
     assert_eq!(
         filter("-v=10 --log-level=warn,tweed_overlay=debug"),
         "warn,tweed_overlay=debug"
     );
+    assert_eq!(
+        filter("--log-level=debug"),
+        "info,tweedd=debug,tweed_overlay=debug"
+    );
+    assert_eq!(filter("--log-level=warn"), "warn");
     assert_eq!(read("--log-format=json").log.format, LogFormat::Json);
     assert!(refused("--log-level=loud").contains("error, warn, info"));
     assert!(refused("--log-format=xml").contains("text or json"));
