@@ -235,7 +235,7 @@ pub static HEALTHZ_PORT: Flag = Flag::new(
 pub static LOG_LEVEL: Flag = Flag::new(
     "log-level",
     One("LEVEL"),
-    "error, warn, info, debug or trace; or directives such as info,tweed_overlay::store=debug",
+    "error, warn, info, debug or trace (debug and trace without the libraries'); or directives such as info,tweed_overlay::store=debug,h2=debug",
 )
 .default("info")
 .ours();

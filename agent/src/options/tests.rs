@@ -6,6 +6,8 @@ use super::*;
 use crate::cli::{self, Command};
 use crate::telemetry::LogFormat;
 
+mod unit_file;
+
 fn read_with(line: &str, variables: &[(&str, &str)]) -> Result<Options, UsageError> {
     let words = ["tweedd"].into_iter().chain(line.split_whitespace());
     let invocation = cli::read(words.map(Into::into)).expect("a command line");
