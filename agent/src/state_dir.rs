@@ -70,6 +70,13 @@ impl StateDir {
         })
     }
 
+    /// The folder as it is, which may not be there or not be writable: loading finds nothing then, and saving fails.
+    pub fn at(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+        }
+    }
+
     /// The own lease, if one was saved.
     ///
     /// # Errors

@@ -56,6 +56,7 @@ impl<'lab> Agent<'lab> {
             .args(launch.host_args())
             .arg(format!("--healthz-port={}", launch.port()))
             .args(&launch.extra)
+            .envs(launch.env.iter().cloned())
             .arg("--log-level=info,tweedd=debug,tweed_overlay=debug")
             .stdout(log.try_clone()?)
             .stderr(log);

@@ -47,6 +47,7 @@ pub struct Launch {
     pub(crate) extra: Vec<String>,
     /// Whether the uplink is left to the agent.
     any_uplink: bool,
+    pub(crate) env: Vec<(String, String)>,
     /// Distinguishes several agents on one host: their files, socket and port.
     instance: u16,
 }
@@ -79,6 +80,7 @@ impl Launch {
             store,
             extra: Vec::new(),
             any_uplink: false,
+            env: Vec::new(),
             instance: 0,
         }
     }
@@ -94,6 +96,22 @@ impl Launch {
     #[must_use]
     pub fn any_uplink(mut self) -> Self {
         self.any_uplink = true;
+        self
+    }
+
+    /// Reaches etcd here instead.
+    #[must_use]
+    pub fn endpoint(mut self, url: &str) -> Self {
+        self.store
+            .retain(|arg| !arg.starts_with("--etcd-endpoints="));
+        self.store.push(format!("--etcd-endpoints={url}"));
+        self
+    }
+
+    /// Sets a variable of the agent's environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
         self
     }
 

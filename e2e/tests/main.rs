@@ -1,6 +1,7 @@
 //! The scenarios. One program, so that they link once and run side by side; one file for each scenario.
 
 mod adoption;
+mod adverse;
 mod advertised;
 mod alone;
 mod cleanup;

@@ -77,7 +77,9 @@ impl Server {
     /// When the address can't be bound.
     pub async fn listen(self, addr: SocketAddr) -> Result<impl Future<Output = ()>> {
         let listener = TcpListener::bind(addr).await;
-        let listener = listener.with_context(|| format!("listen for health checks on {addr}"))?;
+        let listener = listener.with_context(|| {
+            format!("listen for health checks on {addr} (--healthz-ip, --healthz-port)")
+        })?;
         let router = self.public();
         Ok(async move { report(axum::serve(listener, router).await) })
     }
@@ -87,8 +89,12 @@ impl Server {
     /// # Errors
     /// When the socket can't be made.
     pub fn listen_unix(self, path: &Path) -> Result<impl Future<Output = ()> + use<>> {
-        let listener =
-            bind_unix(path).with_context(|| format!("make socket {}", path.display()))?;
+        let listener = bind_unix(path).with_context(|| {
+            format!(
+                "make socket {} (--socket, at most 107 bytes)",
+                path.display()
+            )
+        })?;
         let router = self.clone().public().merge(self.private());
         Ok(async move { report(axum::serve(listener, router).await) })
     }

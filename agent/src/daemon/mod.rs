@@ -71,7 +71,7 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
     let look_again = threads.worker.waker();
     let mut daemon = Daemon {
         choices: choices(&options),
-        state: StateDir::open(&options.host.state_dir)?,
+        state: state_dir(&options.host.state_dir),
         cni: options.cni.clone().map(CniFiles::new),
         options,
         status,
@@ -136,6 +136,17 @@ async fn sessions<S: LeaseStore>(store: &S, daemon: &mut Daemon) {
         tracing::warn!(reason, "session ends, another one begins");
         daemon.status.update(|status| status.waiting = Some(reason));
     }
+}
+
+/// A host whose disk is full or read-only still needs its network.
+fn state_dir(dir: &Path) -> StateDir {
+    StateDir::open(dir).unwrap_or_else(|error| {
+        tracing::error!(
+            error = format!("{error:#}"),
+            "state folder: nothing will be saved; name another one with --state-dir"
+        );
+        StateDir::at(dir)
+    })
 }
 
 fn describe(status: &mut status::Status, options: &Options) {

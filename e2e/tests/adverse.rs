@@ -1,0 +1,338 @@
+//! A host in a bad state: no room on the disk, broken files, taken ports, a slow or silent store, signals at a bad time.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use tweed_e2e::agent::Agent;
+use tweed_e2e::cluster::Cluster;
+use tweed_e2e::etcd::{Etcd, PREFIX};
+use tweed_e2e::launch::{Launch, vxlan, vxlan_dual};
+use tweed_e2e::relay::{Relay, SILENT};
+use tweed_e2e::topology::{Host, Topology};
+use tweed_e2e::traffic::Stream;
+use tweed_e2e::wait::{eventually, timed};
+use tweed_overlay::model::Family;
+
+/// The state folders of all instances, and that of the first one.
+const STATES: &str = "/var/lib/tweed";
+const STATE: &str = "/var/lib/tweed/tweed";
+fn mount(host: &Host, options: &str) -> Result<()> {
+    host.sh(&format!("mount -t tmpfs -o {options} small {STATES}"))
+        .map(drop)
+}
+
+fn words_at_the_end(agent: &mut Agent<'_>, code: i32, words: &[&str]) -> Result<()> {
+    let (status, _) = agent.ended(Duration::from_secs(5))?;
+    ensure!(status.code() == Some(code), "ended with {status}");
+    agent.logged(words).map(drop)
+}
+
+#[test]
+fn without_room_or_right_to_save_its_state_the_agent_works_and_says_so() -> Result<()> {
+    for (options, word) in [
+        ("size=4k,mode=700", "No space left"),
+        ("ro", "Read-only file system"),
+    ] {
+        Topology::hosts(2).play(|lab| {
+            let host = &lab.hosts[0];
+            mount(host, options)?;
+            if options != "ro" {
+                // The one page there is.
+                fs::write(host.path(STATES).join("filler"), [0; 4096])?;
+            }
+            let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
+            cluster.agents[0].logged(&["ERROR", "state folder", word])?;
+            cluster.talks(Family::V4)?;
+            let subnet = cluster.agents[0].subnet(Family::V4)?;
+            let mac = cluster.peer(0, Family::V4)?.mac;
+            // subnet.env and the device remember what the folder can't.
+            cluster.agents[0].kill()?;
+            let mut agent = Agent::start(lab, host, &cluster.launch)?;
+            agent.ready()?;
+            ensure!(agent.subnet(Family::V4)? == subnet, "another subnet");
+            cluster.agents[0] = agent;
+            ensure!(cluster.peer(0, Family::V4)?.mac == mac, "another MAC");
+            cluster.talks(Family::V4)
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn truncated_and_garbled_state_is_set_aside_and_costs_neither_subnet_nor_traffic() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
+        let host = &lab.hosts[0];
+        let subnet = cluster.agents[0].subnet(Family::V4)?;
+        let stream = Stream::start(&cluster.pods[0], &cluster.pods[1], Family::V4)?;
+        let garbage: [&[u8]; 4] = [b"", b"{\"key\": ", b"\x00\xff\xfe garbage", b"[[[[[[[[{}"];
+        for content in garbage {
+            cluster.agents[0].kill()?;
+            for name in ["lease.json", "identity.json", "peers.json"] {
+                fs::write(host.path(STATE).join(name), content)?;
+            }
+            let mut agent = Agent::start(lab, host, &cluster.launch)?;
+            agent.ready()?;
+            ensure!(
+                agent.subnet(Family::V4)? == subnet,
+                "another subnet after {content:?}"
+            );
+            cluster.agents[0] = agent;
+        }
+        cluster.agents[0].logged(&["WARN", "kept aside", "lease.json"])?;
+        let loss = stream.stop()?;
+        ensure!(loss.lost == 0, "{loss:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn kill_9_at_any_moment_of_programming_leaves_nothing_that_the_next_start_does_not_mend()
+-> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &vxlan_dual())?;
+        let host = &lab.hosts[0];
+        for delay in [5, 15, 25, 35, 45, 60, 80] {
+            cluster.agents[0].kill()?;
+            host.sh("ip link del flannel.1")?;
+            host.sh("nft flush ruleset")?;
+            let mut agent = Agent::start(lab, host, &cluster.launch)?;
+            thread::sleep(Duration::from_millis(delay));
+            agent.kill()?;
+            let mut agent = Agent::start(lab, host, &cluster.launch)?;
+            agent.ready()?;
+            cluster.agents[0] = agent;
+            cluster.peer(1, Family::V4)?.is_programmed(host)?;
+            cluster.peer(1, Family::V6)?.is_programmed(host)?;
+            let left = fs::read_dir(host.path(STATE))?.flatten();
+            let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+            ensure!(left.len() <= 4, "files pile up: {left:?}");
+        }
+        cluster.talks(Family::V4)?;
+        cluster.talks(Family::V6)
+    })
+}
+
+#[test]
+fn what_makes_a_start_impossible_ends_it_with_the_reason_and_the_flag() -> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let host = &lab.hosts[0];
+        let taken = host
+            .place()
+            .run(|| Ok(TcpListener::bind(("0.0.0.0", 10_507))?))?;
+        let launch = Launch::etcd().instance(7);
+        let mut agent = Agent::start(lab, host, &launch)?;
+        words_at_the_end(&mut agent, 1, &["10507", "--healthz-port", "in use"])?;
+        drop(taken);
+        let long = format!("--socket=/run/{}/tweedd.sock", "x".repeat(120));
+        let mut agent = Agent::start(lab, host, &Launch::etcd().instance(8).arg(long))?;
+        words_at_the_end(&mut agent, 1, &["--socket", "107"])
+    })
+}
+
+#[test]
+fn signals_end_the_agent_at_once_while_the_store_or_its_name_server_is_silent() -> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let etcd = Etcd::start(lab)?;
+        etcd.put_config(&vxlan())?;
+        let host = &lab.hosts[0];
+        let relay = Relay::start(lab, SILENT)?;
+        // A name server that nobody is: the look-up alone takes ten seconds.
+        fs::write(host.path("/etc/resolv.conf"), "nameserver 198.18.0.77\n")?;
+        let nameless = Launch::etcd().endpoint("http://etcd.example.org:2379");
+        for launch in [Relay::launch()?, nameless] {
+            for signal in [Signal::SIGTERM, Signal::SIGINT] {
+                let mut agent = Agent::start(lab, host, &launch)?;
+                thread::sleep(Duration::from_millis(700));
+                ensure!(
+                    agent.get("/healthz")?.0 == 200,
+                    "not healthy while it waits"
+                );
+                agent.signal(signal)?;
+                let (status, taken) = agent.ended(Duration::from_secs(9))?;
+                ensure!(status.code() == Some(0), "{signal}: {status}");
+                ensure!(taken < Duration::from_secs(1), "{signal} took {taken:?}");
+            }
+        }
+        // And in the middle of a session.
+        relay.set(0);
+        let mut agent = Agent::start(lab, host, &Relay::launch()?)?;
+        agent.ready()?;
+        relay.set(SILENT);
+        thread::sleep(Duration::from_millis(300));
+        let (status, taken) = agent.terminate()?;
+        ensure!(
+            status.code() == Some(0) && taken < Duration::from_secs(1),
+            "{status} {taken:?}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn sighup_makes_the_agent_look_again_and_does_not_end_it() -> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
+        let agent = &mut cluster.agents[0];
+        let before = agent.metric("tweed_full_passes_total")?;
+        agent.signal(Signal::SIGHUP)?;
+        agent.logged(&["SIGHUP"])?;
+        eventually("a full pass", || {
+            ensure!(
+                agent.metric("tweed_full_passes_total")? > before,
+                "none yet"
+            );
+            Ok(())
+        })?;
+        agent.ready().map(drop)
+    })
+}
+
+#[test]
+fn an_etcd_that_takes_two_seconds_for_every_answer_is_slow_and_nothing_else() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let etcd = Etcd::start(lab)?;
+        etcd.put_config(&vxlan())?;
+        let relay = Relay::start(lab, 1000)?;
+        let launch = Relay::launch()?;
+        let mut agents = Vec::new();
+        for host in &lab.hosts {
+            agents.push(Agent::start(lab, host, &launch)?);
+        }
+        for agent in &mut agents {
+            let name = agent.host().name().to_owned();
+            timed(&format!("{name} is ready"), Duration::from_secs(60), || {
+                let (status, text) = agent.get("/readyz")?;
+                ensure!(status == 200, "{text}");
+                Ok(())
+            })?;
+        }
+        for agent in &agents {
+            agent.sees(1)?;
+        }
+        ensure!(
+            etcd.leases(PREFIX)?.len() == 2,
+            "{:?}",
+            etcd.leases(PREFIX)?
+        );
+        // Then it answers nothing at all for a while.
+        relay.set(SILENT);
+        thread::sleep(Duration::from_secs(3));
+        relay.set(0);
+        agents
+            .iter_mut()
+            .try_for_each(|agent| agent.ready().map(drop))
+    })
+}
+
+#[test]
+fn twenty_agents_survive_etcd_killed_and_restarted_again_and_again() -> Result<()> {
+    Topology::hosts(20).play(|lab| {
+        let mut etcd = Etcd::start(lab)?;
+        etcd.put_config(&vxlan())?;
+        let mut agents = Agent::everywhere(lab, &Launch::etcd())?;
+        let before = etcd.leases(PREFIX)?;
+        for _ in 0..3 {
+            etcd.stop()?;
+            thread::sleep(Duration::from_millis(400));
+            etcd.resume()?;
+        }
+        let back = Instant::now();
+        for agent in &mut agents {
+            let lease = || -> Result<()> {
+                let status = agent.status()?;
+                ensure!(status["lease"]["state"] == "held", "{}", status["lease"]);
+                Ok(())
+            };
+            timed("the lease is held again", Duration::from_secs(15), lease)?;
+        }
+        for agent in &mut agents {
+            agent.ready()?;
+            agent.sees(19)?;
+        }
+        ensure!(
+            back.elapsed() < Duration::from_secs(20),
+            "it took {:?}",
+            back.elapsed()
+        );
+        ensure!(etcd.leases(PREFIX)? == before, "leases changed");
+        Ok(())
+    })
+}
+
+#[test]
+fn systemd_hears_ready_only_when_programmed_and_stopping_at_the_end() -> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let host = &lab.hosts[0];
+        let path = lab.folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path)?;
+        socket.set_read_timeout(Some(Duration::from_millis(700)))?;
+        let mut buffer = [0; 256];
+        let etcd = Etcd::start(lab)?;
+        let launch = Launch::etcd().env("NOTIFY_SOCKET", path.to_str().context("a path")?);
+        let mut agent = Agent::start(lab, host, &launch)?;
+        ensure!(
+            socket.recv(&mut buffer).is_err(),
+            "it speaks before there is a configuration"
+        );
+        etcd.put_config(&vxlan())?;
+        let mut next = || -> Result<String> {
+            let count = socket.recv(&mut buffer)?;
+            Ok(String::from_utf8_lossy(&buffer[..count]).into_owned())
+        };
+        let ready = eventually("READY", &mut next)?;
+        ensure!(ready.contains("READY=1"), "{ready}");
+        ensure!(agent.subnet_env().is_ok(), "ready without subnet.env");
+        agent.terminate()?;
+        let stopping = next()?;
+        ensure!(stopping.contains("STOPPING=1"), "{stopping}");
+        Ok(())
+    })
+}
+
+#[test]
+fn the_unit_is_one_that_systemd_accepts_without_a_warning() -> Result<()> {
+    let root = tempfile::tempdir()?;
+    let units = root.path().join("etc/systemd/system");
+    fs::create_dir_all(&units)?;
+    fs::create_dir_all(root.path().join("usr/local/bin"))?;
+    let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/systemd");
+    fs::copy(
+        format!("{manifests}/tweedd.service"),
+        units.join("tweedd.service"),
+    )?;
+    let program = root.path().join("usr/local/bin/tweedd");
+    fs::write(&program, "#!/bin/sh\n")?;
+    fs::set_permissions(
+        &program,
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )?;
+    let vendor = ["/usr/lib/systemd/system", "/lib/systemd/system"];
+    let vendor = vendor.into_iter().find(|path| fs::metadata(path).is_ok());
+    let target = root.path().join("usr/lib/systemd");
+    fs::create_dir_all(&target)?;
+    let vendor = vendor.context("install systemd: its units are looked at too")?;
+    let copied = Command::new("cp")
+        .args(["-r", vendor])
+        .arg(target.join("system"))
+        .status()?;
+    ensure!(copied.success(), "cp: {copied}");
+    let output = Command::new("systemd-analyze")
+        .arg(format!("--root={}", root.path().display()))
+        .args(["--man=no", "verify", "tweedd.service"])
+        .output()
+        .context("run systemd-analyze (Debian package systemd)")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let ours: Vec<_> = said
+        .lines()
+        .filter(|line| line.contains("tweedd"))
+        .collect();
+    ensure!(output.status.success() && ours.is_empty(), "{said}");
+    Ok(())
+}
