@@ -10,7 +10,7 @@ use tweed_overlay::store::{LeaseStore, StoreError};
 
 use super::relay::Relay;
 use super::scene::*;
-use super::server::{PREFIX, Server, free_port, make_certificates};
+use super::server::{PREFIX, Server, free_port, make_certificates, make_certificates_for};
 
 struct Tls {
     folder: TempDir,
@@ -21,6 +21,10 @@ impl Tls {
     async fn start(client_certificates: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         make_certificates(folder.path());
+        Self::start_in(folder, client_certificates).await
+    }
+
+    async fn start_in(folder: TempDir, client_certificates: bool) -> Self {
         let file = |name: &str| folder.path().join(name).display().to_string();
         let mut flags = vec![
             "--cert-file".into(),
@@ -97,6 +101,22 @@ async fn an_unknown_authority_is_named_as_the_reason() {
     assert!(error.to_string().contains("--etcd-cafile"), "{error}");
     assert!(error.to_string().contains(&tls.server.url()), "{error}");
     assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn certificates_that_have_expired_are_told_apart_and_named() {
+    for (days, words) in [
+        ([-1, 2], "its certificate is not valid at this time"),
+        ([2, -1], "client certificate"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        make_certificates_for(folder.path(), days);
+        let tls = Tls::start_in(folder, true).await;
+        let store = Etcd::new(tls.options(true, true)).unwrap();
+        let text = store.list().await.unwrap_err().to_string();
+        assert!(text.contains(words), "{text}");
+        assert!(text.contains(&tls.server.url()), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -166,6 +166,11 @@ pub(crate) fn free_port() -> u16 {
 /// An authority, a server certificate for 127.0.0.1 and a client certificate, made by openssl: `ca.pem`, `server.pem`,
 /// `server.key`, `client.pem`, `client.key`.
 pub(crate) fn make_certificates(folder: &Path) {
+    make_certificates_for(folder, [2, 2]);
+}
+
+/// Certificates of server and client that are good for so many days from now; -1: they have expired.
+pub(crate) fn make_certificates_for(folder: &Path, days: [i8; 2]) {
     let openssl = |args: &str| {
         let output = Command::new("openssl")
             .args(args.split(' '))
@@ -182,14 +187,15 @@ pub(crate) fn make_certificates(folder: &Path) {
     openssl(&format!(
         "req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=authority -addext basicConstraints=critical,CA:TRUE"
     ));
-    for (name, usage) in [("server", "serverAuth"), ("client", "clientAuth")] {
+    let kinds = [("server", "serverAuth"), ("client", "clientAuth")];
+    for ((name, usage), days) in kinds.into_iter().zip(days) {
         let extensions = format!("subjectAltName=IP:127.0.0.1\nextendedKeyUsage={usage}\n");
         std::fs::write(folder.join(format!("{name}.ext")), extensions).unwrap();
         openssl(&format!(
             "req -new {key} -keyout {name}.key -out {name}.csr -subj /CN={name}"
         ));
         openssl(&format!(
-            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile {name}.ext -out {name}.pem"
+            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days {days} -extfile {name}.ext -out {name}.pem"
         ));
     }
 }

@@ -220,6 +220,9 @@ impl Cluster {
             )
         } else if causes.contains("NotValidForName") {
             "its certificate is for another name: check --etcd-endpoints".to_owned()
+        } else if causes.contains("alert: CertificateExpired") {
+            "it says that our client certificate has expired: renew that of --etcd-certfile"
+                .to_owned()
         } else if causes.contains("Expired") || causes.contains("NotValidYet") {
             "its certificate is not valid at this time: renew it, or set this host's clock"
                 .to_owned()
@@ -239,10 +242,12 @@ impl Cluster {
         let closed = ["closed", "reset", "broken pipe", "canceled"]
             .iter()
             .any(|text| causes.contains(text));
-        if closed && endpoint.starts_with("https://") && self.options.cert_file.is_none() {
-            " (if it wants a client certificate, set --etcd-certfile and --etcd-keyfile)"
-        } else {
-            ""
+        match self.options.cert_file {
+            _ if !closed || !endpoint.starts_with("https://") => "",
+            None => " (if it wants a client certificate, set --etcd-certfile and --etcd-keyfile)",
+            Some(_) => {
+                " (if it listens, it may have refused our client certificate: see whether that of --etcd-certfile has expired)"
+            }
         }
     }
 }
