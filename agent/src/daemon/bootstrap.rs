@@ -90,7 +90,9 @@ async fn attempt<S: LeaseStore>(
             data: network.backend.announce(&identity, &network.config.pools),
         },
         previous: previous(daemon, saved),
-        held: saved.map(|saved| (saved.key, saved.created)),
+        held: saved
+            .map(|saved| (saved.key, saved.created))
+            .filter(|(key, _)| daemon.given_up != Some(*key)),
         ttl: daemon.options.lease_ttl,
     };
     let (lease, confirmed) = lease(store, &network, &request, saved).await?;

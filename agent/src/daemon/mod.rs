@@ -24,6 +24,7 @@ use tweed_overlay::firewall::Masquerade;
 use tweed_overlay::firewall::record::RECORDS_DIR;
 use tweed_overlay::kernel::firewall::Restorer;
 use tweed_overlay::kernel::{Event, Linux, Monitor};
+use tweed_overlay::model::SubnetKey;
 use tweed_overlay::plan::Choices;
 use tweed_overlay::random;
 use tweed_overlay::reconcile::worker::{Report, Wake, Worker};
@@ -47,6 +48,8 @@ pub struct Daemon {
     uplink_changed: Arc<Notify>,
     /// Networks of earlier configurations whose routes may still be there.
     former: BTreeSet<IpNet>,
+    /// The lease that the last session lost for good: what stands under its key is somebody else's.
+    given_up: Option<SubnetKey>,
     /// Looks after the plugins' nftables table.
     restorer: Restorer,
     /// Looks after the files for the container runtime, where that was asked for.
@@ -79,6 +82,7 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
         reports: threads.reports,
         uplink_changed: threads.uplink_changed,
         former: BTreeSet::new(),
+        given_up: None,
         restorer: Restorer::open(Path::new(RECORDS_DIR)).context("open a netlink socket")?,
     };
     daemon.look_after_cni(false);

@@ -47,7 +47,10 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
     loop {
         tokio::select! {
             () = &mut follow => return "the store ended its watch".to_owned(),
-            reason = &mut keep => return reason,
+            reason = &mut keep => {
+                daemon.given_up = Some(session.lease.key);
+                return reason;
+            }
             Ok(()) = snapshot.changed() => {
                 let snapshot = snapshot.borrow_and_update().clone();
                 if let Some(reason) = running.changed_config(&snapshot) {
