@@ -92,6 +92,7 @@ impl Flanneld {
 fn network(store: &StoreOptions) -> String {
     match store {
         StoreOptions::Etcd(etcd) => format!("etcd {}", etcd.keys().config()),
+        StoreOptions::Kube(_) => "Kubernetes".to_owned(),
         StoreOptions::File { dir } => format!("folder {}", dir.display()),
     }
 }
@@ -127,12 +128,9 @@ fn read(pid: u32, process: &Path) -> Flanneld {
     let settings = Settings::new(&cli.flags, &environment);
     Flanneld {
         pid,
-        network: match settings.switch(&flags::KUBE_SUBNET_MGR) {
-            Ok(true) => Some("Kubernetes".to_owned()),
-            _ => StoreOptions::read(&settings)
-                .ok()
-                .map(|store| network(&store)),
-        },
+        network: StoreOptions::read(&settings)
+            .ok()
+            .map(|store| network(&store)),
         subnet_file: settings
             .text(&flags::SUBNET_FILE)
             .map(|(_, path)| path.into()),

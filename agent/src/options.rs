@@ -14,6 +14,7 @@ use crate::settings::{Settings, UsageError};
 use crate::telemetry::LogOptions;
 
 mod cni;
+mod kube;
 mod store;
 mod uplink;
 
@@ -167,7 +168,6 @@ fn inert(settings: &Settings<'_>) -> Result<Vec<Note>, UsageError> {
         "a number of minutes from 1 to 1439",
         |text| go_values::integer(text).filter(|minutes| (1..=1439).contains(minutes)),
     )?;
-    settings.switch(&flags::SET_NODE_NETWORK_UNAVAILABLE)?;
     let mut notes: Vec<Note> = flags::all()
         .filter_map(|flag| {
             let source = settings.given(flag)?;

@@ -3,6 +3,7 @@
 
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use anyhow::Context;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tweed_overlay::model::lease::Term;
-use tweed_overlay::model::{Identity, Lease, SubnetKey, wire};
+use tweed_overlay::model::{Dual, Identity, Lease, SubnetKey, wire};
 
 use crate::files;
 
@@ -28,6 +29,9 @@ pub struct SavedLease {
     pub term: Term,
     /// The network configuration under which it was taken, as it stands in the store.
     pub config: String,
+    /// Addresses that an operator wants announced, as far as the store told.
+    #[serde(default)]
+    pub wishes: Dual<IpAddr>,
 }
 
 /// A peer's lease as it was last seen.
@@ -167,13 +171,14 @@ fn set_aside(path: &Path, error: &serde_json::Error) {
 
 impl SavedLease {
     /// A lease and the configuration under which it was taken, to be saved.
-    pub fn new(lease: &Lease, config: &str) -> Self {
+    pub fn new(lease: &Lease, config: &str, wishes: Dual<IpAddr>) -> Self {
         Self {
             key: lease.key,
             value: wire::format_attrs(&lease.attrs),
             created: lease.created,
             term: lease.term,
             config: config.to_owned(),
+            wishes,
         }
     }
 }

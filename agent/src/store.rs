@@ -4,11 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Context;
+use ipnet::IpNet;
 use tokio::sync::{Notify, watch};
-use tweed_overlay::model::{ClusterSnapshot, Dual, Lease, SubnetKey};
+
+use tweed_overlay::model::{ClusterSnapshot, Lease, Pool, SubnetKey};
 use tweed_overlay::store::etcd::{self, Etcd};
 use tweed_overlay::store::file::{self, FileStore};
-use tweed_overlay::store::{Holding, LeaseStore, Request, StoreError};
+use tweed_overlay::store::kube::KubeStore;
+use tweed_overlay::store::{Ended, Health, Holding, LeaseStore, OwnRecord, Request, StoreError};
 
 use crate::options::{EtcdOptions, StoreOptions};
 
@@ -17,12 +20,14 @@ use crate::options::{EtcdOptions, StoreOptions};
 pub enum Store {
     /// An etcd cluster.
     Etcd(Box<Etcd>),
+    /// The Kubernetes API.
+    Kube(Box<KubeStore>),
     /// A folder.
     File(FileStore),
 }
 
 impl Store {
-    /// Opens the store. etcd is connected to when it is first needed.
+    /// Opens the store. etcd and Kubernetes are connected to when it is first needed.
     ///
     /// # Errors
     /// If certificates can't be read, or the folder can't be used.
@@ -31,6 +36,7 @@ impl Store {
             StoreOptions::Etcd(etcd) => Ok(Self::Etcd(Box::new(
                 Etcd::new(etcd.connection()).context("etcd")?,
             ))),
+            StoreOptions::Kube(kube) => Ok(Self::Kube(Box::new(KubeStore::new(kube.clone())))),
             StoreOptions::File { dir } => Ok(Self::File(FileStore::new(file::Options::new(dir)))),
         }
     }
@@ -60,6 +66,7 @@ impl fmt::Display for StoreOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Etcd(etcd) => write!(f, "etcd {} {}", etcd.endpoints.join(","), etcd.prefix),
+            Self::Kube(kube) => write!(f, "Kubernetes {}", kube.prefix),
             Self::File { dir } => write!(f, "folder {}", dir.display()),
         }
     }
@@ -70,6 +77,7 @@ macro_rules! each {
     ($self:ident, $store:ident => $call:expr) => {
         match $self {
             Self::Etcd($store) => $call,
+            Self::Kube($store) => $call,
             Self::File($store) => $call,
         }
     };
@@ -88,11 +96,7 @@ impl LeaseStore for Store {
         each!(self, store => store.acquire(request).await)
     }
 
-    async fn keep(
-        &self,
-        lease: &Lease,
-        standing: watch::Sender<Holding>,
-    ) -> Dual<std::net::IpAddr> {
+    async fn keep(&self, lease: &Lease, standing: watch::Sender<Holding>) -> Ended {
         each!(self, store => store.keep(lease, standing).await)
     }
 
@@ -110,5 +114,17 @@ impl LeaseStore for Store {
 
     async fn follow(&self, out: watch::Sender<Arc<ClusterSnapshot>>, relist: Arc<Notify>) {
         each!(self, store => store.follow(out, relist).await);
+    }
+
+    async fn own(&self) -> Result<OwnRecord, StoreError> {
+        each!(self, store => store.own().await)
+    }
+
+    fn fits(&self, pool: &Pool, subnet: &IpNet) -> bool {
+        each!(self, store => store.fits(pool, subnet))
+    }
+
+    async fn attend(&self, health: watch::Receiver<Health>) {
+        each!(self, store => store.attend(health).await);
     }
 }

@@ -30,11 +30,17 @@ fn a_wrong_command_line_is_exit_code_64_with_the_reason_on_standard_error() {
             "--ip-masq: \"maybe\" is not true or false",
         ),
         (&["run", "--iface"], "a value is required"),
-        (&["--kube-subnet-mgr"], "there are: etcd"),
+        (
+            &["--kube-subnet-mgr", "--store=file"],
+            "name two stores",
+        ),
         (&["--state-dir=/x", "version"], "the command comes first"),
         (&["leases"], "Usage: tweedd leases"),
         (&["stauts"], "'status'"),
-        (&["leases", "list", "--store=kube"], "there are: etcd, file"),
+        (
+            &["leases", "list", "--store=consul"],
+            "there are: etcd, kube, file",
+        ),
         (&["version", "--output=xml"], "possible values: text, json"),
     ] {
         let output = tweedd(words, &[]);

@@ -1,6 +1,7 @@
 //! From nothing to a session: network configuration, uplink, identity, lease. Each step waits, with its reason in log
 //! and status, until it succeeds. Without the store, a node that has been here before starts from its saved state.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -10,9 +11,10 @@ use tweed_overlay::model::{
 };
 use tweed_overlay::netlink::Netlink;
 use tweed_overlay::random;
-use tweed_overlay::store::{LeaseStore, Request, StoreError};
+use tweed_overlay::store::{LeaseStore, OwnRecord, Request, StoreError};
 
 use super::{Daemon, saved};
+use crate::options::UplinkOptions;
 use crate::state_dir::SavedLease;
 use crate::uplink;
 
@@ -37,6 +39,10 @@ pub struct Session {
     pub confirmed: bool,
     /// MTU of the pods' interfaces in bytes.
     pub mtu: u32,
+    /// Addresses that an operator wants announced, as the store told.
+    pub wishes: Dual<IpAddr>,
+    /// How the uplink is chosen, with these wishes.
+    pub uplink_options: UplinkOptions,
 }
 
 /// A configuration, read.
@@ -73,14 +79,19 @@ async fn attempt<S: LeaseStore>(
     saved: Option<&SavedLease>,
 ) -> Result<Session, String> {
     let network = network(store, saved).await?;
-    let choice = uplink::choose(&daemon.options.uplink, &network.config.pools)
+    let own = own(store, saved).await?;
+    let mut uplink_options = daemon.options.uplink.clone();
+    for (family, wish) in own.wishes.iter() {
+        uplink_options.public.set(family, Some(*wish));
+    }
+    let choice = uplink::choose(&uplink_options, &network.config.pools)
         .map_err(|error| format!("uplink: {error:#}"))?;
     uplink::announce(&choice);
     let mtu = network
         .backend
         .mtu(choice.uplink.mtu, &network.config.pools);
     let mtu = mtu.map_err(|error| error.to_string())?;
-    let identity = identity(daemon, &network.backend);
+    let identity = identity(daemon, &network.backend, own.announced.as_ref());
     saved::save_identity(&daemon.state, &identity);
     let request = Request {
         pools: network.config.pools.clone(),
@@ -117,7 +128,24 @@ async fn attempt<S: LeaseStore>(
         request,
         confirmed,
         mtu,
+        wishes: own.wishes,
+        uplink_options,
     })
+}
+
+/// What the store knows of this node by its name; without the store, what it said last.
+async fn own<S: LeaseStore>(store: &S, saved: Option<&SavedLease>) -> Result<OwnRecord, String> {
+    match store.own().await {
+        Ok(own) => Ok(own),
+        Err(error @ StoreError::Unavailable(_)) => match saved {
+            Some(saved) => Ok(OwnRecord {
+                wishes: saved.wishes,
+                announced: None,
+            }),
+            None => Err(error.to_string()),
+        },
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 async fn network<S: LeaseStore>(store: &S, saved: Option<&SavedLease>) -> Result<Network, String> {
@@ -154,7 +182,7 @@ async fn lease<S: LeaseStore>(
     request: &Request,
     saved: Option<&SavedLease>,
 ) -> Result<(Lease, bool), String> {
-    let fallback = saved.and_then(|saved| saved_lease(saved, request));
+    let fallback = saved.and_then(|saved| saved_lease(store, saved, request));
     if network.saved {
         return fallback.map(|lease| (lease, false)).ok_or_else(|| {
             "the store is out of reach, and the saved lease doesn't fit the saved configuration"
@@ -175,9 +203,9 @@ async fn lease<S: LeaseStore>(
 }
 
 /// The saved lease with what is to be announced now, if it fits the configuration.
-fn saved_lease(saved: &SavedLease, request: &Request) -> Option<Lease> {
+fn saved_lease<S: LeaseStore>(store: &S, saved: &SavedLease, request: &Request) -> Option<Lease> {
     let fits = |family: Family| match (request.pools.get(family), saved.key.0.get(family)) {
-        (Some(pool), Some(subnet)) => pool.fits(subnet),
+        (Some(pool), Some(subnet)) => store.fits(pool, subnet),
         (None, None) => true,
         _ => false,
     };
@@ -202,10 +230,11 @@ fn previous(daemon: &Daemon, saved: Option<&SavedLease>) -> Vec<Dual<IpNet>> {
     previous
 }
 
-/// The VTEP MACs: saved ones; else those of the devices that are there (as flannel leaves them); else random ones. Not
-/// those that the store has for our public address: knowing them is how a node shows that a lease is its own, and
-/// another host with the same address (behind one NAT, say) could read them there as well.
-fn identity(daemon: &Daemon, backend: &Backend) -> Identity {
+/// The VTEP MACs: saved ones; else those of the devices that are there (as flannel leaves them); else those that this
+/// node announced under its own name, where the store knows nodes by name; else random ones. Not those that a store has
+/// for our public address: knowing them is how a node shows that a lease is its own, and another host with the same
+/// address (behind one NAT, say) could read them there as well.
+fn identity(daemon: &Daemon, backend: &Backend, announced: Option<&LeaseAttrs>) -> Identity {
     if let Some(identity) = saved::identity(&daemon.state) {
         return identity;
     }
@@ -213,7 +242,11 @@ fn identity(daemon: &Daemon, backend: &Backend) -> Identity {
         let [a, b, c, d, e, f, ..] = random::bits().to_le_bytes();
         Mac::local([a, b, c, d, e, f])
     };
-    let mac = |family: Family| device_mac(backend, family).unwrap_or_else(drawn);
+    let mac = |family: Family| {
+        device_mac(backend, family)
+            .or_else(|| backend.announced_mac(announced?, family))
+            .unwrap_or_else(drawn)
+    };
     Identity {
         vtep_mac: mac(Family::V4),
         vtep_mac_v6: mac(Family::V6),

@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod cni;
+mod health;
 pub mod http;
 mod metrics;
 pub mod offline;
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tweed_overlay::firewall::Masquerade;
 use tweed_overlay::firewall::record::RECORDS_DIR;
 use tweed_overlay::kernel::firewall::Restorer;
@@ -28,7 +29,7 @@ use tweed_overlay::model::SubnetKey;
 use tweed_overlay::plan::Choices;
 use tweed_overlay::random;
 use tweed_overlay::reconcile::worker::{Report, Wake, Worker};
-use tweed_overlay::store::LeaseStore;
+use tweed_overlay::store::{Health, LeaseStore};
 
 use crate::options::Options;
 use crate::state_dir::StateDir;
@@ -86,8 +87,12 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
         restorer: Restorer::open(Path::new(RECORDS_DIR)).context("open a netlink socket")?,
     };
     daemon.look_after_cni(false);
+    let (tell, health) = watch::channel(Health::default());
+    let status = daemon.status.clone();
     tokio::select! {
         () = sessions(&store, &mut daemon) => {}
+        () = health::observe(&status, &tell) => {}
+        () = store.attend(health) => {}
         () = hang_ups(hang_up, look_again) => {}
         () = stop => {}
     }

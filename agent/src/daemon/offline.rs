@@ -53,7 +53,11 @@ pub async fn wanted(options: &Options) -> Result<Desired> {
     let identity = saved::identity(&state).context("no identity is saved")?;
     let (config, _) = NetworkConfig::parse(&lease.config)?;
     let (backend, _) = Backend::parse(&config)?;
-    let choice = uplink::choose(&options.uplink, &config.pools)?;
+    let mut wishes = options.uplink.clone();
+    for (family, wish) in lease.wishes.iter() {
+        wishes.public.set(family, Some(*wish));
+    }
+    let choice = uplink::choose(&wishes, &config.pools)?;
     let node = LocalNode {
         uplink: choice.uplink,
         public: choice.public,

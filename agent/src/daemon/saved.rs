@@ -1,7 +1,9 @@
 //! The state folder in the daemon's terms. What can't be saved is logged, and never stops the daemon.
 
+use std::net::IpAddr;
+
 use anyhow::Result;
-use tweed_overlay::model::{ClusterSnapshot, Identity, Lease, SubnetKey};
+use tweed_overlay::model::{ClusterSnapshot, Dual, Identity, Lease, SubnetKey};
 
 use crate::state_dir::{SavedLease, SavedPeer, StateDir};
 
@@ -32,8 +34,8 @@ pub(super) fn peers(state: &StateDir) -> ClusterSnapshot {
 }
 
 /// Saves the own lease and the configuration it stands on.
-pub(super) fn save_lease(state: &StateDir, lease: &Lease, config: &str) {
-    logged(state.save_lease(&SavedLease::new(lease, config)));
+pub(super) fn save_lease(state: &StateDir, lease: &Lease, config: &str, wishes: Dual<IpAddr>) {
+    logged(state.save_lease(&SavedLease::new(lease, config, wishes)));
 }
 
 /// Saves the identity.

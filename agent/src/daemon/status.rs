@@ -67,6 +67,9 @@ pub struct KernelStatus {
     pub full_passes: u64,
     /// Fast passes since start.
     pub fast_passes: u64,
+    /// Whether the last pass left the node without its devices: pods can't be reached.
+    #[serde(default)]
+    pub blocked: bool,
     /// Changes made since start.
     pub changes: u64,
     /// Changes that failed since start.
@@ -159,6 +162,7 @@ impl Status {
     pub fn add_outcome(&mut self, outcome: &Outcome) {
         let kernel = &mut self.kernel;
         kernel.programmed = outcome.is_clean();
+        kernel.blocked = outcome.blocked;
         kernel.changes += outcome.done.len() as u64;
         kernel.failures += outcome.failed.len() as u64;
         let failed = outcome
@@ -194,6 +198,28 @@ impl Status {
         status.not_ready = self.reasons(now);
         status.ready = status.not_ready.is_empty();
         status
+    }
+
+    /// Why pods on this node can't reach others at all. A peer that can't be programmed is no such reason, and neither
+    /// is a store out of reach.
+    pub fn network_down(&self) -> Option<String> {
+        let waiting = self
+            .waiting
+            .as_ref()
+            .map(|reason| format!("waiting: {reason}"));
+        let blocked = self
+            .kernel
+            .blocked
+            .then(|| match self.kernel.failed.first() {
+                Some(failed) => format!("kernel: {failed}"),
+                None => "the kernel can't be programmed".to_owned(),
+            });
+        let file = match (&self.subnet_file, &self.subnet_file_error) {
+            (_, Some(error)) => Some(format!("subnet file: {error}")),
+            (None, None) => Some("the kernel is not programmed yet".to_owned()),
+            (Some(_), None) => None,
+        };
+        waiting.or(self.no_uplink.clone()).or(blocked).or(file)
     }
 
     fn reasons(&self, now: Instant) -> Vec<String> {

@@ -3,12 +3,10 @@
 use super::Takes::{Many, One, Switch};
 use super::{CNI_GROUP, Flag, Group};
 
-const KUBE: &str = "the Kubernetes store does not exist yet; there are: etcd, file";
-
 pub static STORE: Flag = Flag::new(
     "store",
     One("KIND"),
-    "Where leases and the network configuration live: etcd, or file (a folder that all hosts share, or one host alone)",
+    "Where leases and the network configuration live: etcd, kube (the Kubernetes API), or file (a folder that all hosts share, or one host alone)",
 )
 .default("etcd")
 .ours();
@@ -22,38 +20,55 @@ pub static STORE_DIR: Flag = Flag::new(
 pub static KUBE_SUBNET_MGR: Flag = Flag::new(
     "kube-subnet-mgr",
     Switch,
-    "Take subnets from Kubernetes; refused until that store exists",
+    "Take subnets from Kubernetes: flannel's way to say --store=kube",
 )
 .default("false");
+pub static KUBE_API: Flag = Flag::new(
+    "kube-api",
+    One("URL,…"),
+    "API servers to use instead of the service's address or the kubeconfig's, tried in turn: without kube-proxy on the way. The credentials stay those of the pod or of the kubeconfig",
+)
+.ours();
 pub static KUBE_API_URL: Flag = Flag::new(
     "kube-api-url",
     One("URL"),
-    "Address of the Kubernetes API server",
-)
-.inert(KUBE);
+    "flannel's form of --kube-api, for one API server",
+);
 pub static KUBE_ANNOTATION_PREFIX: Flag = Flag::new(
     "kube-annotation-prefix",
     One("PREFIX"),
     "Prefix of the node annotations",
 )
-.default("flannel.alpha.coreos.com")
-.inert(KUBE);
-pub static KUBECONFIG_FILE: Flag =
-    Flag::new("kubeconfig-file", One("FILE"), "Path of a kubeconfig").inert(KUBE);
+.default("flannel.alpha.coreos.com");
+pub static KUBECONFIG_FILE: Flag = Flag::new(
+    "kubeconfig-file",
+    One("FILE"),
+    "Path of a kubeconfig, for agents that are no pods; without one the pod's service account is used",
+);
 pub static NET_CONFIG_PATH: Flag = Flag::new(
     "net-config-path",
     One("FILE"),
-    "Network configuration in Kubernetes mode",
+    "Network configuration with Kubernetes; read again when it changes",
 )
-.default("/etc/kube-flannel/net-conf.json")
-.inert(KUBE);
+.default("/etc/kube-flannel/net-conf.json");
 pub static SET_NODE_NETWORK_UNAVAILABLE: Flag = Flag::new(
     "set-node-network-unavailable",
     Switch,
     "Maintain the node's NetworkUnavailable condition",
 )
-.default("true")
-.inert(KUBE);
+.default("true");
+pub static NODE_NAME: Flag = Flag::new(
+    "node-name",
+    One("NAME"),
+    "Name of this node in Kubernetes; default: the variable NODE_NAME, else the node of the pod that POD_NAME and POD_NAMESPACE name",
+)
+.ours();
+pub static REMOVE_NODE_TAINTS: Flag = Flag::new(
+    "remove-node-taints",
+    One("KEY,…"),
+    "Keys of taints that are removed from the node once its network works, for clusters whose nodes join with such taints",
+)
+.ours();
 
 pub static ETCD_ENDPOINTS: Flag = Flag::new(
     "etcd-endpoints",
@@ -169,7 +184,7 @@ pub static SOCKET: Flag = Flag::new(
 pub static INSTANCE: Flag = Flag::new(
     "instance",
     One("NAME"),
-    "Name of this agent's lock, socket, state folder and nftables table; default: tweed for the default etcd prefix or folder, else tweed- and 8 hexadecimal digits of it",
+    "Name of this agent's lock, socket, state folder and nftables table; default: tweed for the default etcd prefix, annotation prefix or folder, else tweed- and 8 hexadecimal digits of it",
 )
 .ours();
 
@@ -289,6 +304,21 @@ pub static ETCD_GROUP: Group = Group {
         &ETCD_PASSWORD_FILE,
     ],
 };
+/// The Kubernetes store.
+pub static KUBE_GROUP: Group = Group {
+    heading: "Kubernetes",
+    flags: &[
+        &KUBE_SUBNET_MGR,
+        &NODE_NAME,
+        &KUBE_API,
+        &KUBE_API_URL,
+        &KUBECONFIG_FILE,
+        &KUBE_ANNOTATION_PREFIX,
+        &NET_CONFIG_PATH,
+        &SET_NODE_NETWORK_UNAVAILABLE,
+        &REMOVE_NODE_TAINTS,
+    ],
+};
 /// Files and names on this host.
 pub static HOST_GROUP: Group = Group {
     heading: "Host",
@@ -310,6 +340,7 @@ pub static LOG_GROUP: Group = Group {
 /// Every flag, in the order of the help.
 pub static GROUPS: &[&Group] = &[
     &STORE_GROUP,
+    &KUBE_GROUP,
     &ETCD_GROUP,
     &Group {
         heading: "Lease",
@@ -344,15 +375,4 @@ pub static GROUPS: &[&Group] = &[
     &HOST_GROUP,
     &CNI_GROUP,
     &LOG_GROUP,
-    &Group {
-        heading: "Kubernetes",
-        flags: &[
-            &KUBE_SUBNET_MGR,
-            &KUBE_API_URL,
-            &KUBE_ANNOTATION_PREFIX,
-            &KUBECONFIG_FILE,
-            &NET_CONFIG_PATH,
-            &SET_NODE_NETWORK_UNAVAILABLE,
-        ],
-    },
 ];

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use tweed_overlay::model::annotations::Prefix;
 use tweed_overlay::model::wire::EtcdKeys;
+use tweed_overlay::store::kube;
 
 use crate::flags;
 use crate::instance::Instance;
@@ -16,6 +18,8 @@ use super::Note;
 pub enum StoreOptions {
     /// An etcd cluster.
     Etcd(EtcdOptions),
+    /// The Kubernetes API.
+    Kube(kube::Options),
     /// A folder.
     File {
         /// The folder.
@@ -61,6 +65,9 @@ impl StoreOptions {
                 etcd.keys().config(),
                 EtcdKeys::new(flags::ETCD_PREFIX.default).config(),
             ),
+            Self::Kube(kube) => {
+                Instance::derived(&kube.prefix.to_string(), &Prefix::default().to_string())
+            }
             Self::File { dir } => Instance::derived(
                 &dir.components().collect::<PathBuf>().to_string_lossy(),
                 flags::STORE_DIR.default,
@@ -80,27 +87,44 @@ pub(super) fn read(
     settings: &Settings<'_>,
     notes: &mut Vec<Note>,
 ) -> Result<StoreOptions, UsageError> {
-    if settings.switch(&flags::KUBE_SUBNET_MGR)? {
-        let source = settings
-            .given(&flags::KUBE_SUBNET_MGR)
-            .map_or_else(String::new, |source| source.to_string());
-        return Err(UsageError(format!(
-            "{source}: the Kubernetes store does not exist yet; there are: etcd (--store etcd), file (--store file)"
-        )));
-    }
-    let kinds = "a store; there are: etcd, file";
+    let kinds = "a store; there are: etcd, kube, file";
     let kind = settings.required(&flags::STORE, kinds, |text| match text {
-        "etcd" => Some(true),
-        "file" => Some(false),
+        "etcd" => Some(Kind::Etcd),
+        "kube" => Some(Kind::Kube),
+        "file" => Some(Kind::File),
         _ => None,
     })?;
-    if kind {
-        return Ok(StoreOptions::Etcd(etcd(settings, notes)?));
+    match flannels(settings, kind)? {
+        Kind::Etcd => Ok(StoreOptions::Etcd(etcd(settings, notes)?)),
+        Kind::Kube => Ok(StoreOptions::Kube(super::kube::read(settings, notes)?)),
+        Kind::File => {
+            let dir = settings
+                .text(&flags::STORE_DIR)
+                .map_or_else(|| flags::STORE_DIR.default.to_owned(), |(_, dir)| dir);
+            Ok(StoreOptions::File { dir: dir.into() })
+        }
     }
-    let dir = settings
-        .text(&flags::STORE_DIR)
-        .map_or_else(|| flags::STORE_DIR.default.to_owned(), |(_, dir)| dir);
-    Ok(StoreOptions::File { dir: dir.into() })
+}
+
+/// What `--store` takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Etcd,
+    Kube,
+    File,
+}
+
+/// flannel has a switch for Kubernetes. It must not contradict `--store`.
+fn flannels(settings: &Settings<'_>, kind: Kind) -> Result<Kind, UsageError> {
+    if !settings.switch(&flags::KUBE_SUBNET_MGR)? {
+        return Ok(kind);
+    }
+    match (settings.given(&flags::STORE), kind) {
+        (Some(source), Kind::Etcd | Kind::File) => Err(UsageError(format!(
+            "{source} and --kube-subnet-mgr name two stores; leave one of them out"
+        ))),
+        _ => Ok(Kind::Kube),
+    }
 }
 
 fn etcd(settings: &Settings<'_>, notes: &mut Vec<Note>) -> Result<EtcdOptions, UsageError> {

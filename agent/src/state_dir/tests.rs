@@ -41,7 +41,7 @@ fn what_was_saved_is_there_after_a_restart() {
 
     let config = r#"{"Network":"10.5.0.0/16"}"#;
     state
-        .save_lease(&SavedLease::new(&lease(), config))
+        .save_lease(&SavedLease::new(&lease(), config, Dual::default()))
         .expect("saved");
     state.save_identity(&identity()).expect("saved");
     state
@@ -50,7 +50,7 @@ fn what_was_saved_is_there_after_a_restart() {
 
     let state = StateDir::open(&path).expect("opened again");
     let saved = state.lease().expect("readable").expect("there");
-    assert_eq!(saved, SavedLease::new(&lease(), config));
+    assert_eq!(saved, SavedLease::new(&lease(), config, Dual::default()));
     assert_eq!(
         (saved.key, saved.created, saved.term),
         (lease().key, 42, Term::Reserved)

@@ -10,7 +10,9 @@ use serde_json::Value;
 pub use vxlan::Vxlan;
 
 use crate::model::json::Object;
-use crate::model::{Admission, ConfigError, Dual, Family, Identity, LocalNode, NetworkConfig};
+use crate::model::{
+    Admission, ConfigError, Dual, Family, Identity, LeaseAttrs, LocalNode, Mac, NetworkConfig,
+};
 use crate::plan::KernelState;
 
 /// How packets get to the other nodes.
@@ -74,6 +76,14 @@ impl Backend {
             Self::Vxlan(vxlan) => families.map(|family, _| vxlan.announce(identity.mac(family))),
             Self::HostGw | Self::Alloc => Dual::default(),
         }
+    }
+
+    /// The MAC of a family's VTEP that this backend announced earlier, if it did.
+    pub fn announced_mac(&self, attrs: &LeaseAttrs, family: Family) -> Option<Mac> {
+        let data = attrs.data.get(family)?.as_object()?;
+        let text = Object::from(data).string("VtepMAC").ok()??;
+        let mac: Mac = text.parse().ok()?;
+        (attrs.backend_type == self.wire_type() && mac.is_unicast()).then_some(mac)
     }
 
     /// The MTU of the pods' interfaces in bytes, given the uplink's. It fits every enabled family: the underlay's IPv6

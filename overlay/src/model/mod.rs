@@ -1,6 +1,7 @@
 //! What exists: plain values without I/O. Nothing here names a file, a socket, a clock or a runtime.
 
 pub mod admit;
+pub mod annotations;
 pub mod config;
 pub mod dual;
 pub mod json;

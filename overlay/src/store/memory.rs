@@ -1,15 +1,14 @@
 //! A store in memory, for tests and for trying things out: several nodes of one process share a network.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
 use super::claim::{self, Choice, Survey};
 use super::standing::{Fight, Finding, find, say, say_lost};
-use super::{Holding, LeaseStore, Request, StoreError};
-use crate::model::{ClusterSnapshot, Dual, Lease, SubnetKey, lease::Term};
+use super::{Ended, Holding, LeaseStore, Request, StoreError};
+use crate::model::{ClusterSnapshot, Lease, SubnetKey, lease::Term};
 use crate::random;
 
 /// One node's way to a network in memory. A clone is the same node; [`Memory::node`] makes another one. Leases have no
@@ -206,7 +205,7 @@ impl LeaseStore for Memory {
         })
     }
 
-    async fn keep(&self, lease: &Lease, standing: watch::Sender<Holding>) -> Dual<IpAddr> {
+    async fn keep(&self, lease: &Lease, standing: watch::Sender<Holding>) -> Ended {
         let _kept = Kept::new(self, lease.key);
         let mut seen = self.shared.changes.subscribe();
         let mut online = self.online.subscribe();
@@ -229,7 +228,7 @@ impl LeaseStore for Memory {
                     }
                     if let Finding::Taken(by) = self.secure(lease) {
                         say(&standing, Holding::Taken { by });
-                        return by;
+                        return Ended::Taken(by);
                     }
                     say(&standing, Holding::Held);
                 }

@@ -15,6 +15,8 @@ mod claim;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 pub mod file;
+#[cfg(feature = "kube")]
+pub mod kube;
 pub mod memory;
 mod standing;
 
@@ -38,6 +40,9 @@ pub enum StoreError {
         /// Transactions tried.
         attempts: u32,
     },
+    /// The store assigns subnets itself, and has none for this node yet that can be used.
+    #[error("{0}")]
+    Unassigned(String),
     /// The entry isn't there.
     #[error("no lease {0} in the store")]
     NotFound(String),
@@ -87,6 +92,39 @@ pub enum Holding {
     },
 }
 
+/// Why a lease can't be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Somebody else holds (part of) it. Names the other holder's public addresses.
+    Taken(Dual<IpAddr>),
+    /// What it rests on has changed, such as the subnet that the store assigns. Says what.
+    Changed(String),
+}
+
+/// What a store knows of this node by its name, before a lease is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnRecord {
+    /// Addresses that an operator wants announced, and the uplink selected by.
+    pub wishes: Dual<IpAddr>,
+    /// What this node announced last.
+    pub announced: Option<LeaseAttrs>,
+}
+
+/// Whether pods on this node can reach others, for a store that tells the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// Not known yet.
+    #[default]
+    Unknown,
+    /// The kernel is programmed.
+    Up,
+    /// It hasn't been for a while.
+    Down {
+        /// Why.
+        reason: String,
+    },
+}
+
 /// A place where nodes lease subnets and see each other's leases.
 ///
 /// Implementations own their connections and background tasks, end them when dropped, and never block the runtime.
@@ -105,12 +143,8 @@ pub trait LeaseStore {
 
     /// Keeps a lease that [`LeaseStore::acquire`] returned, until the future is dropped or the lease is
     /// [`Holding::Taken`]: renews it, restores its key and attributes if somebody removes or edits them, and reports
-    /// each change of its standing. Returns only with `Taken`.
-    fn keep(
-        &self,
-        lease: &Lease,
-        standing: watch::Sender<Holding>,
-    ) -> impl Future<Output = Dual<IpAddr>>;
+    /// each change of its standing. Returns only when another lease must be acquired.
+    fn keep(&self, lease: &Lease, standing: watch::Sender<Holding>) -> impl Future<Output = Ended>;
 
     /// Gives a lease up, whoever holds it (`tweedd leases release`).
     ///
@@ -133,4 +167,22 @@ pub trait LeaseStore {
         out: watch::Sender<Arc<ClusterSnapshot>>,
         relist: Arc<tokio::sync::Notify>,
     ) -> impl Future<Output = ()>;
+
+    /// What the store knows of this node before it holds a lease; nothing, where nodes have no names.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    fn own(&self) -> impl Future<Output = Result<OwnRecord, StoreError>> {
+        std::future::ready(Ok(OwnRecord::default()))
+    }
+
+    /// Whether a subnet is one that this store could lease from a pool.
+    fn fits(&self, pool: &Pool, subnet: &IpNet) -> bool {
+        pool.fits(subnet)
+    }
+
+    /// Tells the cluster how the node's network is, where the store has a place for that. Never returns.
+    fn attend(&self, _health: watch::Receiver<Health>) -> impl Future<Output = ()> {
+        std::future::pending()
+    }
 }

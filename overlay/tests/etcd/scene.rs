@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tweed_overlay::model::{ClusterSnapshot, Dual, Lease, LeaseAttrs, Pool, SubnetKey, subnet};
 use tweed_overlay::store::etcd::Etcd;
-use tweed_overlay::store::{Holding, LeaseStore, Request};
+use tweed_overlay::store::{Ended, Holding, LeaseStore, Request};
 
 use super::server::PREFIX;
 
@@ -108,7 +108,7 @@ pub(crate) async fn etcd_lease_of(client: &mut Client, key: &SubnetKey) -> i64 {
 /// A lease that is being kept, in a task of its own.
 pub(crate) struct Kept {
     pub(crate) standing: watch::Receiver<Holding>,
-    task: JoinHandle<Dual<IpAddr>>,
+    task: JoinHandle<Ended>,
 }
 
 impl Kept {
@@ -136,7 +136,10 @@ impl Kept {
 
     /// The other holder, once the lease is taken.
     pub(crate) async fn taken_by(self) -> Dual<IpAddr> {
-        timeout(SOON, self.task).await.expect("taken").unwrap()
+        match timeout(SOON, self.task).await.expect("taken").unwrap() {
+            Ended::Taken(by) => by,
+            Ended::Changed(reason) => panic!("{reason}"),
+        }
     }
 
     /// The process dies.

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 use tweed_overlay::model::subnet::keys_overlap;
 use tweed_overlay::model::wire;
-use tweed_overlay::store::{Holding, LeaseStore};
+use tweed_overlay::store::{Ended, Holding, LeaseStore};
 
 use super::scene::*;
 
@@ -54,7 +54,7 @@ fn another_holder_takes_the_lease_away() {
         .unwrap();
         assert_eq!(
             timeout(SOON, kept.task).await.unwrap().unwrap(),
-            other.public
+            Ended::Taken(other.public)
         );
         assert_eq!(*kept.standing.borrow(), Holding::Taken { by: other.public });
     });

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tweed_overlay::model::{ClusterSnapshot, Dual, Lease, LeaseAttrs, Pool, SubnetKey, subnet};
 use tweed_overlay::store::file::{FileStore, Options};
-use tweed_overlay::store::{Holding, LeaseStore, Request};
+use tweed_overlay::store::{Ended, Holding, LeaseStore, Request};
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
@@ -61,7 +61,7 @@ pub(crate) fn file_of(folder: &Path, key: &SubnetKey) -> PathBuf {
 
 pub(crate) struct Kept {
     pub(crate) standing: watch::Receiver<Holding>,
-    pub(crate) task: JoinHandle<Dual<IpAddr>>,
+    pub(crate) task: JoinHandle<Ended>,
 }
 
 pub(crate) fn keep(folder: &Path, lease: &Lease) -> Kept {

@@ -63,7 +63,7 @@ impl Stopped {
         let state = StateDir::open(&self.options.host.state_dir).expect("a state folder");
         let lease = lease("10.5.1.0-24", "192.0.2.1", "02:00:00:00:00:01");
         state
-            .save_lease(&SavedLease::new(&lease, CONFIG))
+            .save_lease(&SavedLease::new(&lease, CONFIG, Dual::default()))
             .expect("saved");
         let identity = Identity {
             vtep_mac: Mac([2, 0, 0, 0, 0, 1]),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tweed_overlay::random;
-use tweed_overlay::store::{Holding, LeaseStore, StoreError};
+use tweed_overlay::store::{Ended, Holding, LeaseStore, StoreError};
 
 use super::bootstrap::Session;
 use super::outputs::join;
@@ -120,8 +120,10 @@ async fn keep<S: LeaseStore>(
         }
     }
     standing.send_if_modified(|now| set(now, Holding::Held));
-    let by = store.keep(&lease, standing).await;
-    format!("lease {} was taken by {}", lease.key, join(&by))
+    match store.keep(&lease, standing).await {
+        Ended::Taken(by) => format!("lease {} was taken by {}", lease.key, join(&by)),
+        Ended::Changed(reason) => reason,
+    }
 }
 
 fn set(now: &mut Holding, to: Holding) -> bool {

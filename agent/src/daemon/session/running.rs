@@ -74,7 +74,12 @@ impl<'a> Running<'a> {
             status.no_uplink = None;
             status.kernel.programmed = false;
         });
-        saved::save_lease(&daemon.state, &session.lease, &session.config_text);
+        saved::save_lease(
+            &daemon.state,
+            &session.lease,
+            &session.config_text,
+            session.wishes,
+        );
         let path = &daemon.options.host.subnet_file;
         let ip_masq = daemon.options.firewall.ip_masq;
         let mut former = daemon.former.clone();
@@ -126,6 +131,10 @@ impl<'a> Running<'a> {
         // The kernel thread is at work from here on; what follows may take its time.
         daemon.status.update(|status| {
             status.in_sync = snapshot.in_sync;
+            // What is announced may differ from the own address by the operator's wish.
+            if let Some(own) = snapshot.leases.get(&session.lease.key) {
+                status.public = own.attrs.public;
+            }
             status.peers = desired.peers;
             status.set_refused(&desired.refused);
             status.broken.clone_from(&snapshot.broken);
@@ -307,7 +316,7 @@ impl<'a> Running<'a> {
 
     /// Why a changed uplink ends the session. One that is gone doesn't: there is nothing better to go on with.
     pub(super) fn changed_uplink(&mut self, daemon: &Daemon) -> Option<String> {
-        let choice = uplink::choose(&daemon.options.uplink, &self.session.config.pools);
+        let choice = uplink::choose(&self.session.uplink_options, &self.session.config.pools);
         let missing = choice.as_ref().err().map(|error| format!("{error:#}"));
         let was_missing = self.no_uplink.is_some();
         if missing != self.no_uplink {

@@ -21,9 +21,9 @@ use tokio::sync::{Notify, watch as channel};
 
 use self::client::Cluster;
 pub use self::options::Options;
-use super::{Holding, LeaseStore, Request, StoreError};
+use super::{Ended, Holding, LeaseStore, Request, StoreError};
 use crate::model::wire::EtcdKeys;
-use crate::model::{ClusterSnapshot, Dual, Lease, SubnetKey};
+use crate::model::{ClusterSnapshot, Lease, SubnetKey};
 
 /// One network in etcd.
 pub struct Etcd {
@@ -117,12 +117,8 @@ impl LeaseStore for Etcd {
         acquire::acquire(self, request).await
     }
 
-    async fn keep(
-        &self,
-        lease: &Lease,
-        standing: channel::Sender<Holding>,
-    ) -> Dual<std::net::IpAddr> {
-        keep::keep(self, lease, &standing).await
+    async fn keep(&self, lease: &Lease, standing: channel::Sender<Holding>) -> Ended {
+        Ended::Taken(keep::keep(self, lease, &standing).await)
     }
 
     async fn release(&self, key: &SubnetKey) -> Result<(), StoreError> {

@@ -27,7 +27,7 @@ use self::changes::Changes;
 use self::folder::{Content, Folder};
 use super::claim::{self, ANSWER_TIME, Choice, Survey};
 use super::standing::{Fight, Finding, find, say, say_lost};
-use super::{Holding, LeaseStore, Request, StoreError};
+use super::{Ended, Holding, LeaseStore, Request, StoreError};
 use crate::model::{ClusterSnapshot, Dual, Lease, SubnetKey, lease::Term, wire};
 use crate::random;
 
@@ -270,7 +270,7 @@ impl LeaseStore for FileStore {
         }
     }
 
-    async fn keep(&self, lease: &Lease, standing: watch::Sender<Holding>) -> Dual<IpAddr> {
+    async fn keep(&self, lease: &Lease, standing: watch::Sender<Holding>) -> Ended {
         let mut changes = Changes::new(&self.folder, self.reread);
         let mut fight = Fight::default();
         loop {
@@ -279,7 +279,7 @@ impl LeaseStore for FileStore {
                 Ok(None) => say(&standing, Holding::Held),
                 Ok(Some(by)) => {
                     say(&standing, Holding::Taken { by });
-                    return by;
+                    return Ended::Taken(by);
                 }
                 Err(error) => say(
                     &standing,

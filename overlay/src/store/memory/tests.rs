@@ -1,9 +1,10 @@
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::*;
-use crate::model::{LeaseAttrs, Pool};
+use crate::model::{Dual, LeaseAttrs, Pool};
 
 fn request(n: u8, mac: &str) -> Request {
     Request {
@@ -32,7 +33,7 @@ fn request(n: u8, mac: &str) -> Request {
 
 struct Kept {
     standing: watch::Receiver<Holding>,
-    task: tokio::task::JoinHandle<Dual<IpAddr>>,
+    task: tokio::task::JoinHandle<Ended>,
 }
 
 impl Kept {
@@ -95,7 +96,7 @@ async fn a_kept_lease_is_restored_and_given_up_to_another_holder() {
         attrs: other.clone(),
         ..lease
     });
-    assert_eq!(kept.task.await.unwrap(), other.public);
+    assert_eq!(kept.task.await.unwrap(), Ended::Taken(other.public));
 }
 
 #[tokio::test]

@@ -1,0 +1,80 @@
+//! Whether the node's network works, as the cluster is told: up as soon as it does, down only after a while without.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tweed_overlay::store::Health;
+
+use super::status::SharedStatus;
+
+/// How long the network may be down before the cluster is told: longer than a restart or a new session takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Keeps the health up to date. Never returns.
+pub(super) async fn observe(status: &SharedStatus, tell: &watch::Sender<Health>) {
+    let mut clock = Clock::default();
+    loop {
+        let down = status.read().network_down();
+        let health = clock.look(down, Instant::now());
+        tell.send_if_modified(|told| {
+            let news = worth_telling(told, &health);
+            if news {
+                *told = health.clone();
+            }
+            news
+        });
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Another reason for the same is no news.
+fn worth_telling(told: &Health, health: &Health) -> bool {
+    std::mem::discriminant(told) != std::mem::discriminant(health)
+}
+
+/// Remembers since when the network is down.
+#[derive(Default)]
+struct Clock {
+    health: Health,
+    down_since: Option<Instant>,
+}
+
+impl Clock {
+    fn look(&mut self, down: Option<String>, now: Instant) -> Health {
+        let Some(reason) = down else {
+            self.down_since = None;
+            self.health = Health::Up;
+            return Health::Up;
+        };
+        let since = *self.down_since.get_or_insert(now);
+        if now.duration_since(since) >= PATIENCE {
+            self.health = Health::Down { reason };
+        }
+        self.health.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn down_is_told_after_a_while_and_up_at_once() {
+        let mut clock = Clock::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let why = || Some("why".to_owned());
+        assert_eq!(clock.look(why(), at(0)), Health::Unknown);
+        assert_eq!(clock.look(None, at(5)), Health::Up);
+        assert_eq!(clock.look(why(), at(10)), Health::Up);
+        assert_eq!(clock.look(None, at(65)), Health::Up);
+        // The time begins anew.
+        assert_eq!(clock.look(why(), at(75)), Health::Up);
+        let down = Health::Down {
+            reason: "why".to_owned(),
+        };
+        assert_eq!(clock.look(why(), at(135)), down);
+        assert_eq!(clock.look(None, at(136)), Health::Up);
+    }
+}

@@ -1,0 +1,193 @@
+//! Clients of the API servers. One is used at a time; when it doesn't answer, the next one is tried.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tokio::sync::{OnceCell, watch};
+use tokio::time::timeout;
+
+use super::options::Options;
+use crate::store::StoreError;
+
+const CONNECT: Duration = Duration::from_secs(5);
+/// For one request that isn't a watch.
+const REQUEST: Duration = Duration::from_secs(15);
+/// A watch that hears nothing for longer is dead: the server sends a bookmark about every minute.
+const SILENCE: Duration = Duration::from_secs(100);
+
+/// Access to one cluster.
+pub(super) struct Servers {
+    options: Options,
+    clients: Mutex<Arc<OnceCell<Vec<Client>>>>,
+    current: AtomicUsize,
+    /// Counts how often new connections were asked for.
+    dialled: watch::Sender<u64>,
+}
+
+impl Servers {
+    pub(super) fn new(options: Options) -> Self {
+        Self {
+            options,
+            clients: Mutex::default(),
+            current: AtomicUsize::new(0),
+            dialled: watch::Sender::new(0),
+        }
+    }
+
+    /// The client in use. Credentials are read when it is first asked for.
+    pub(super) async fn client(&self) -> Result<Client, StoreError> {
+        let cell = self.cell();
+        let clients = cell.get_or_try_init(|| connect(&self.options)).await?;
+        let current = self.current.load(Ordering::Relaxed) % clients.len();
+        Ok(clients[current].clone())
+    }
+
+    /// Has the next server used, if there is another one. Whether there is.
+    pub(super) fn failed(&self) -> bool {
+        let others = self.cell().get().is_some_and(|clients| clients.len() > 1);
+        if others {
+            self.current.fetch_add(1, Ordering::Relaxed);
+        }
+        others
+    }
+
+    /// Leaves all connections: the way to the servers has changed.
+    pub(super) fn redial(&self) {
+        *self.clients.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+        self.dialled.send_modify(|count| *count += 1);
+    }
+
+    /// Changes when new connections are to be made.
+    pub(super) fn dialled(&self) -> watch::Receiver<u64> {
+        self.dialled.subscribe()
+    }
+
+    fn cell(&self) -> Arc<OnceCell<Vec<Client>>> {
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&clients)
+    }
+
+    /// Makes one request, with a time limit.
+    pub(super) async fn call<T>(
+        &self,
+        what: &str,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Failure> {
+        match timeout(REQUEST, request).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                let failure = Failure::of(what, &error);
+                if failure.code == 0 {
+                    self.failed();
+                }
+                Err(failure)
+            }
+            Err(_) => {
+                self.failed();
+                Err(Failure {
+                    code: 0,
+                    text: format!("{what}: the API server didn't answer within {REQUEST:?}"),
+                })
+            }
+        }
+    }
+}
+
+/// Why a request failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// The HTTP status; 0 if there was no answer.
+    pub(super) code: u16,
+    /// What was tried, and what came of it.
+    pub(super) text: String,
+}
+
+impl Failure {
+    pub(super) fn of(what: &str, error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self {
+                code: status.code,
+                text: format!("{what}: the API server says: {}", status.message),
+            },
+            other => Self {
+                code: 0,
+                text: format!("{what}: {}", chain(other)),
+            },
+        }
+    }
+}
+
+impl From<Failure> for StoreError {
+    /// Refused credentials count as unavailable too: what is known stays in force until somebody repairs them.
+    fn from(failure: Failure) -> Self {
+        Self::Unavailable(failure.text)
+    }
+}
+
+/// An error with its causes; hyper's own text alone says little.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+async fn connect(options: &Options) -> Result<Vec<Client>, StoreError> {
+    let config = config(options).await?;
+    let mut configs = Vec::new();
+    for server in &options.servers {
+        let url = server.parse().map_err(|error| {
+            StoreError::Refused(format!("API server {server:?} is not a URL: {error}"))
+        })?;
+        let mut config = config.clone();
+        config.cluster_url = url;
+        configs.push(config);
+    }
+    if configs.is_empty() {
+        configs.push(config);
+    }
+    let clients = configs.into_iter().map(|mut config| {
+        config.connect_timeout = Some(CONNECT);
+        config.read_timeout = Some(SILENCE);
+        config.reset_reader_on_write = true;
+        Client::try_from(config)
+            .map_err(|error| StoreError::Refused(format!("API server: {}", chain(&error))))
+    });
+    clients.collect()
+}
+
+async fn config(options: &Options) -> Result<Config, StoreError> {
+    if let Some(file) = &options.kubeconfig {
+        let refused = |error: &dyn std::error::Error| {
+            StoreError::Refused(format!("kubeconfig {}: {}", file.display(), chain(error)))
+        };
+        let text = Kubeconfig::read_from(file).map_err(|error| refused(&error))?;
+        let config = Config::from_custom_kubeconfig(text, &KubeConfigOptions::default()).await;
+        return config.map_err(|error| refused(&error));
+    }
+    let Some(first) = options.servers.first() else {
+        return Config::incluster().map_err(|error| {
+            StoreError::Refused(format!(
+                "this is no pod with a service account ({}): give --kubeconfig-file",
+                chain(&error)
+            ))
+        });
+    };
+    // With an address of its own, all that a pod's surroundings have to give is the credentials.
+    match (Config::incluster_dns(), first.parse()) {
+        (Ok(config), _) => Ok(config),
+        (Err(_), Ok(url)) => Ok(Config::new(url)),
+        (Err(_), Err(error)) => Err(StoreError::Refused(format!(
+            "API server {first:?} is not a URL: {error}"
+        ))),
+    }
+}
