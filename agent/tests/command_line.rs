@@ -30,10 +30,7 @@ fn a_wrong_command_line_is_exit_code_64_with_the_reason_on_standard_error() {
             "--ip-masq: \"maybe\" is not true or false",
         ),
         (&["run", "--iface"], "a value is required"),
-        (
-            &["--kube-subnet-mgr", "--store=file"],
-            "name two stores",
-        ),
+        (&["--kube-subnet-mgr", "--store=file"], "name two stores"),
         (&["--state-dir=/x", "version"], "the command comes first"),
         (&["leases"], "Usage: tweedd leases"),
         (&["stauts"], "'status'"),
