@@ -65,7 +65,7 @@ fn status_tells_lease_peers_and_the_end_of_the_agent() -> Result<()> {
         ensure!(agent.metric("tweed_peers")? == 1.0, "one peer");
         agent.terminate()?;
         expect(&agent.command(&["status"])?, 0, "no agent runs")?;
-        let text = expect(&agent.command(&["status", "--output=json"])?, 0, &key)?;
+        let text = expect(&agent.command(&["status", "--output=json"])?, 0, "drift")?;
         serde_json::from_str::<Value>(&text)?;
         lab.hosts[0].sh("ip link set flannel.1 down")?;
         expect(&agent.command(&["status"])?, DRIFT, "tweedd plan")?;

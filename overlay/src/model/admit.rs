@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
+use super::lease::Term;
 use super::{ClusterSnapshot, Dual, Family, Lease, LocalNode, Pool, SubnetKey};
 
 /// What one family of a peer is made of.
@@ -137,7 +138,8 @@ impl Admission {
     }
 }
 
-/// Sorts the leases of a snapshot into peers and refused ones. The own lease (by its key) is neither.
+/// Sorts the leases of a snapshot into peers and refused ones. The own lease (by its key) is neither, nor is a
+/// reservation that no node has taken up.
 pub fn admit(
     pools: &Dual<Pool>,
     node: &LocalNode,
@@ -155,6 +157,9 @@ pub fn admit(
                 taken.insert(&peer, lease.key);
                 admission.peers.insert(lease.key, peer);
             }
+            // An operator has set it aside for a node that is still to come: neither peer nor fault.
+            Err(Refusal::OtherBackend { theirs, .. })
+                if theirs.is_empty() && lease.term == Term::Reserved => {}
             Err(reason) => {
                 admission.refused.insert(lease.key, reason);
             }

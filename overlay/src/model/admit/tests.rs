@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Identity, LeaseAttrs, Mac, NetworkConfig, Uplink, lease::Term};
+use crate::model::{Identity, LeaseAttrs, Mac, NetworkConfig, Uplink};
 
 fn pools() -> Dual<Pool> {
     let text = r#"{"Network":"10.244.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:10:244::/48"}"#;
@@ -129,6 +129,29 @@ fn a_lease_of_another_backend_is_passed_over() {
     let mut other = lease("10.244.2.0/24", "198.18.0.2", 2);
     other.attrs.backend_type = "wireguard".into();
     assert_eq!(only_refusal(other).label(), "other_backend");
+}
+
+#[test]
+fn a_reservation_that_waits_for_its_node_is_neither_peer_nor_fault() {
+    let mut waiting = lease("10.244.2.0/24", "198.18.0.2", 2);
+    waiting.attrs.backend_type = String::new();
+    waiting.term = Term::Reserved;
+    let of = |lease: Lease| {
+        let leases = [(lease.key, lease)].into();
+        let snapshot = ClusterSnapshot {
+            leases,
+            ..ClusterSnapshot::default()
+        };
+        admit(&pools(), &node(), "vxlan", &snapshot)
+    };
+    let admission = of(waiting.clone());
+    assert!(admission.peers.is_empty() && admission.refused.is_empty());
+    // One in the wrong place is a fault all the same, and so is a node that says nothing of its backend.
+    let mut outside = waiting.clone();
+    outside.key.0.v4 = Some("192.168.7.0/24".parse().unwrap());
+    assert_eq!(of(outside).refused.len(), 1);
+    waiting.term = Term::Leased;
+    assert_eq!(of(waiting).refused.len(), 1);
 }
 
 #[test]
