@@ -108,6 +108,14 @@ fn a_host_comes_up_without_its_store_from_what_it_had_saved() -> Result<()> {
         let mut cluster = Cluster::on_etcd(lab, &vxlan_dual())?;
         cluster.talks(Family::V4)?;
         let host = &lab.hosts[0];
+        // Peers are saved at most every five seconds.
+        let peer = cluster.agents[1].subnet(Family::V4)?.to_string();
+        let key = peer.replace('/', "-");
+        eventually("the peer is saved", || {
+            host.sh(&format!(
+                "grep -rq --include=peers.json {key} /var/lib/tweed"
+            ))
+        })?;
         cluster.agents[0].kill()?;
         cluster.etcd()?.stop()?;
         host.sh("ip link del flannel.1")?;
