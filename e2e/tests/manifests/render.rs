@@ -1,0 +1,203 @@
+//! The ways to the same objects, and that a real API server takes each of them.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tweed_e2e::kube::ApiServer;
+use tweed_e2e::topology::Topology;
+
+use super::{chart, helm, kustomize, manifests, one_file, output};
+
+#[test]
+fn the_one_file_is_what_kubectl_makes_of_the_base() -> Result<()> {
+    ensure!(
+        one_file()? == kustomize("base")?,
+        "manifests/kube-tweed.yaml is out of date: kubectl kustomize manifests/kustomize/base > manifests/kube-tweed.yaml"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_chart_passes_helms_own_check_and_its_schema_refuses_what_cannot_work() -> Result<()> {
+    output(
+        helm()?
+            .args(["lint", "--strict"])
+            .arg(manifests().join("chart")),
+    )?;
+    for (values, place) in [
+        (vec!["podCidr="], "/podCidr"),
+        (vec!["podCidr=10.244.0.0"], "/podCidr"),
+        (vec!["store=consul"], "/store"),
+        (vec!["store=etcd"], "/etcd/endpoints"),
+        (vec!["health.port=0"], "/health/port"),
+        (vec!["cni.confName=../10-x.conflist"], "/cni/confName"),
+        (vec!["ipmasq=false"], "ipmasq"),
+        (vec!["annotationPrefix=org"], "/annotationPrefix"),
+    ] {
+        let refusal = chart(&values)
+            .err()
+            .with_context(|| format!("{values:?} is accepted"))?;
+        ensure!(refusal.to_string().contains(place), "{values:?}: {refusal}");
+    }
+    Ok(())
+}
+
+#[test]
+fn values_of_the_chart_reach_the_agent() -> Result<()> {
+    for (values, expected) in [
+        (
+            vec!["podCidrv6=fd00:10:244::/56"],
+            vec![
+                r#""EnableIPv6": true"#,
+                r#""IPv6Network": "fd00:10:244::/56""#,
+            ],
+        ),
+        (
+            vec!["podCidr=", "podCidrv6=fd00:10:244::/56"],
+            vec![r#""EnableIPv4": false"#],
+        ),
+        (
+            vec!["backend.Type=wireguard", "backend.PSK=secret"],
+            vec![r#""Type": "wireguard""#, r#""PSK": "secret""#],
+        ),
+        (
+            vec!["annotationPrefix=example.org/9"],
+            vec![
+                "--kube-annotation-prefix=example.org/9",
+                r#""example.org/9-" + name"#,
+            ],
+        ),
+        (
+            vec!["apiServer.host=192.0.2.1"],
+            vec!["KUBERNETES_SERVICE_HOST", "\"192.0.2.1\""],
+        ),
+        (
+            vec![
+                "store=etcd",
+                "etcd.endpoints={https://a:2379,https://b:2379}",
+                "etcd.secret=s",
+            ],
+            vec![
+                "--etcd-endpoints=https://a:2379,https://b:2379",
+                "--etcd-cafile=",
+                "secretName: s",
+            ],
+        ),
+        (vec!["cni.withdraw=true"], vec!["- --cni-withdraw"]),
+    ] {
+        let text = chart(&values)?;
+        for words in expected {
+            ensure!(text.contains(words), "{values:?} gives no {words}: {text}");
+        }
+    }
+    let without = chart(&["admissionPolicy.enabled=false"])?;
+    ensure!(!without.contains("ValidatingAdmissionPolicy"), "{without}");
+    let etcd = chart(&["store=etcd", "etcd.endpoints={https://a:2379}"])?;
+    ensure!(
+        !etcd.contains("ClusterRole"),
+        "etcd needs no rights in Kubernetes: {etcd}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_real_api_server_takes_the_file_the_overlays_and_the_chart_and_chart_and_file_agree()
+-> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let api = ApiServer::start(lab)?;
+        let accepted = |name: &str, objects: &str| -> Result<BTreeMap<String, Value>> {
+            let words = [
+                "apply",
+                "--server-side",
+                "--dry-run=server",
+                "--output=json",
+                "-f",
+                "-",
+            ];
+            let answer = api.kubectl_with(api.kubeconfig(), &words, objects);
+            index(&answer.with_context(|| name.to_owned())?)
+        };
+        for namespace in ["kube-tweed", "kube-tweed-cleanup"] {
+            api.kubectl(&["create", "namespace", namespace])?;
+        }
+        let file = accepted("kube-tweed.yaml", &one_file()?)?;
+        let cleanup = std::fs::read_to_string(manifests().join("cleanup.yaml"))?;
+        accepted("cleanup.yaml", &cleanup)?;
+        accepted("overlay host-gw", &kustomize("overlays/host-gw")?)?;
+        let etcd = accepted("overlay etcd", &kustomize("overlays/etcd")?)?;
+        ensure!(
+            etcd.keys().all(|name| !name.contains("Role")),
+            "{:?}",
+            etcd.keys()
+        );
+        accepted(
+            "chart with etcd",
+            &chart(&[
+                "store=etcd",
+                "etcd.endpoints={https://a:2379}",
+                "etcd.secret=s",
+            ])?,
+        )?;
+
+        let mut chart = accepted("chart", &chart(&[])?)?;
+        for (name, mut object) in file {
+            if name == "Namespace/kube-tweed" {
+                continue;
+            }
+            let mut other = chart
+                .remove(&name)
+                .with_context(|| format!("the chart has no {name}"))?;
+            for object in [&mut object, &mut other] {
+                essence(object)?;
+            }
+            ensure!(object == other, "{name} differs:\n{object:#}\n{other:#}");
+        }
+        ensure!(chart.is_empty(), "only the chart has {:?}", chart.keys());
+        Ok(())
+    })
+}
+
+/// Objects by kind and name. kubectl prints one document after another, or a list.
+fn index(text: &str) -> Result<BTreeMap<String, Value>> {
+    let mut objects = BTreeMap::new();
+    for document in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+        let document = document?;
+        let items = match document["items"].as_array() {
+            Some(items) => items.clone(),
+            None => vec![document],
+        };
+        for object in items {
+            let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let name = format!(
+                "{}/{}",
+                word(&object["kind"]),
+                word(&object["metadata"]["name"])
+            );
+            objects.insert(name, object);
+        }
+    }
+    Ok(objects)
+}
+
+/// Leaves what was asked for: neither the server's notes nor Helm's labels, and JSON within text as JSON.
+fn essence(object: &mut Value) -> Result<()> {
+    let metadata = object["metadata"].as_object_mut().context("no metadata")?;
+    metadata.retain(|key, _| ["name", "namespace"].contains(&key.as_str()));
+    if let Some(template) = object.pointer_mut("/spec/template/metadata") {
+        template
+            .as_object_mut()
+            .context("no object")?
+            .remove("annotations");
+    }
+    if object["kind"] == "ConfigMap" {
+        for text in object["data"]
+            .as_object_mut()
+            .context("no data")?
+            .values_mut()
+        {
+            *text = serde_json::from_str(text.as_str().context("no text")?)?;
+        }
+    }
+    Ok(())
+}
