@@ -6,7 +6,7 @@ use tweed_e2e::kube::ApiServer;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::wait::eventually;
 
-use super::one_file;
+use super::{chart, one_file};
 
 const PREFIX: &str = "flannel.alpha.coreos.com";
 
@@ -181,6 +181,24 @@ fn an_agents_token_changes_its_own_nodes_annotations_and_condition_and_nothing_e
         let patch = annotation(&public_ip, "192.0.2.7").to_string();
         api.kubectl(&["annotate", "node", "node2", "example.org/owner=other", "--overwrite"])?;
         api.kubectl(&["patch", "node", "node2", "--subresource=status", &format!("--patch={patch}")])?;
+
+        // Told to by the chart's values, it takes taints away: those that were named, and nothing else of the spec.
+        let tainted = json!({ "spec": { "taints": [
+            { "key": "example.org/starting", "effect": "NoSchedule" },
+            { "key": "example.org/broken", "effect": "NoSchedule" },
+        ] } });
+        api.kubectl(&["patch", "node", "node1", &format!("--patch={tainted}")])?;
+        api.apply(&chart(&["removeTaints={example.org/starting}"])?)?;
+        let taint = |words: &[&str]| agent.kubectl(&[&["taint", "node", "node1"], words].concat(), "");
+        eventually("the named taint is taken away", || taint(&["example.org/starting-"]))?;
+        for words in ["example.org/broken-", "example.org/new=:NoSchedule"] {
+            let refusal = taint(&[words]).err().with_context(|| format!("{words} was done"))?;
+            expect(&format!("{refusal:#}"), "taints only")?;
+        }
+        // kubectl cordon succeeds whatever the API server says.
+        let cordon = ["patch", "node", "node1", "--patch={\"spec\":{\"unschedulable\":true}}"];
+        let refusal = agent.kubectl(&cordon, "").err().context("cordoned")?;
+        expect(&format!("{refusal:#}"), "taints only")?;
         Ok(())
     })
 }

@@ -69,8 +69,8 @@ fn values_of_the_chart_reach_the_agent() -> Result<()> {
             ],
         ),
         (
-            vec!["apiServer.host=192.0.2.1"],
-            vec!["KUBERNETES_SERVICE_HOST", "\"192.0.2.1\""],
+            vec!["apiServers={https://192.0.2.1:6443,https://192.0.2.2:6443}"],
+            vec!["- --kube-api=https://192.0.2.1:6443,https://192.0.2.2:6443\n"],
         ),
         (
             vec![
