@@ -12,6 +12,7 @@ mod golden;
 mod guard;
 mod healing;
 mod hostile;
+mod hostport;
 mod identity;
 mod lab;
 mod nat;

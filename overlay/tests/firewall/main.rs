@@ -4,6 +4,8 @@
 mod attachment;
 mod drift;
 mod forward;
+mod hostport;
 mod lab;
+mod made_up;
 mod random;
 mod traffic;
