@@ -172,13 +172,13 @@ fn anonymous(mut result: Value) -> Value {
     result
 }
 
-/// Files of host-local and what they say, without the lock.
+/// The addresses that host-local has reserved, and what their files say.
 fn reservations(host: &Host) -> Result<Vec<(String, String)>> {
     let mut all = Vec::new();
     for entry in fs::read_dir(host.path("/var/lib/cni/networks/cbr0"))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.file_type()?.is_file() && name != "lock" && !name.starts_with("last_reserved_ip") {
+        if name.parse::<std::net::IpAddr>().is_ok() {
             all.push((name, fs::read_to_string(entry.path())?));
         }
     }
