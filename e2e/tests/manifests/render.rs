@@ -184,12 +184,6 @@ fn index(text: &str) -> Result<BTreeMap<String, Value>> {
 fn essence(object: &mut Value) -> Result<()> {
     let metadata = object["metadata"].as_object_mut().context("no metadata")?;
     metadata.retain(|key, _| ["name", "namespace"].contains(&key.as_str()));
-    if let Some(template) = object.pointer_mut("/spec/template/metadata") {
-        template
-            .as_object_mut()
-            .context("no object")?
-            .remove("annotations");
-    }
     if object["kind"] == "ConfigMap" {
         for text in object["data"]
             .as_object_mut()
