@@ -1,4 +1,4 @@
-//! The smallest HTTP client, for servers on a place's loopback. It speaks 1.0, so that no answer comes in chunks.
+//! The smallest HTTP client, mostly for servers on a place's loopback. It speaks 1.0, so that no answer comes in chunks.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -16,7 +16,15 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// # Errors
 /// When nobody answers.
 pub fn get(place: Place<'_>, port: u16, path: &str) -> Result<(u16, String)> {
-    request(place, port, "GET", path, "")
+    get_from(place, (Ipv4Addr::LOCALHOST, port).into(), path)
+}
+
+/// Status and body of a GET from a server anywhere.
+///
+/// # Errors
+/// When nobody answers.
+pub fn get_from(place: Place<'_>, server: SocketAddr, path: &str) -> Result<(u16, String)> {
+    request(place, server, "GET", path, "")
 }
 
 /// Status and body of a POST.
@@ -24,22 +32,22 @@ pub fn get(place: Place<'_>, port: u16, path: &str) -> Result<(u16, String)> {
 /// # Errors
 /// When nobody answers.
 pub fn post(place: Place<'_>, port: u16, path: &str, body: &str) -> Result<(u16, String)> {
-    request(place, port, "POST", path, body)
+    let server = (Ipv4Addr::LOCALHOST, port).into();
+    request(place, server, "POST", path, body)
 }
 
 fn request(
     place: Place<'_>,
-    port: u16,
+    server: SocketAddr,
     method: &str,
     path: &str,
     body: &str,
 ) -> Result<(u16, String)> {
-    let addr: SocketAddr = (Ipv4Addr::LOCALHOST, port).into();
-    let mut stream = place.run(|| Ok(TcpStream::connect_timeout(&addr, LIMIT)?))?;
+    let mut stream = place.run(|| Ok(TcpStream::connect_timeout(&server, LIMIT)?))?;
     stream.set_read_timeout(Some(LIMIT))?;
     write!(
         stream,
-        "{method} {path} HTTP/1.0\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.0\r\nHost: {server}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )?;
     let mut answer = String::new();

@@ -60,6 +60,12 @@ impl Report {
         }
     }
 
+    /// Counts something as failed that scenarios need.
+    pub(crate) fn fail(&mut self, name: &str, error: &anyhow::Error) {
+        println!("test {name} ... FAILED\n{error:#}\n");
+        self.failed.push(name.to_owned());
+    }
+
     /// Prints the result line.
     pub(crate) fn finish(self) -> ExitCode {
         let failed = self.failed.len();

@@ -1,0 +1,124 @@
+//! What must not cost a packet: agents that are replaced or killed, and an API server that is away.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tweed_e2e::traffic::{Loss, Stream};
+use tweed_overlay::model::Family;
+
+use crate::scene::{NAMESPACE, Scene, patiently};
+
+/// How long the API server is away.
+const AWAY: Duration = Duration::from_secs(60);
+
+/// A rolling restart of the DaemonSet, as an upgrade of the image does one.
+pub(crate) fn rollout(scene: &mut Scene<'_>) -> Result<()> {
+    let before = names(scene)?;
+    let losses = under_traffic(scene, || {
+        let all = ["--namespace", NAMESPACE, "daemonset/kube-tweed"];
+        let api = &scene.cluster.api;
+        api.kubectl(&[&["rollout", "restart"], &all[..]].concat())?;
+        patiently("the rollout ends", || {
+            api.kubectl(&[&["rollout", "status", "--timeout=10s"], &all[..]].concat())
+        })?;
+        Ok(())
+    })?;
+    let after = names(scene)?;
+    ensure!(
+        before.iter().all(|name| !after.contains(name)),
+        "not all agents were replaced: {before:?}, {after:?}"
+    );
+    lossless(&losses)
+}
+
+/// An agent is killed: kubelet starts it again.
+pub(crate) fn killed(scene: &mut Scene<'_>) -> Result<()> {
+    let losses = under_traffic(scene, || {
+        kill_agent(scene, 1)?;
+        patiently("the agent was started again", || {
+            let restarts = restarts(scene, 1)?;
+            ensure!(restarts > 0, "it was not");
+            Ok(())
+        })?;
+        scene.agents().map(drop)
+    })?;
+    lossless(&losses)
+}
+
+/// The API server is away for a minute, its history compacted, and an agent starts meanwhile.
+pub(crate) fn away(scene: &mut Scene<'_>) -> Result<()> {
+    scene.agents()?;
+    let host = &scene.lab.hosts[2];
+    let mut streams = streams(scene)?;
+    scene.cluster.api.stop()?;
+    let before = agent_pid(host)?;
+    kill_agent(scene, 2)?;
+    thread::sleep(AWAY);
+    let after = agent_pid(host).context("the agent runs without the API server")?;
+    ensure!(before != after, "it is the same process");
+    scene.cluster.api.etcd().compact()?;
+    scene.cluster.api.resume()?;
+    let losses: Vec<_> = streams.drain(..).map(Stream::stop).collect::<Result<_>>()?;
+    lossless(&losses)?;
+    scene.cluster.nodes_ready()?;
+    scene.agents()?;
+    scene.talks()
+}
+
+/// Runs something while pods of all nodes talk.
+fn under_traffic(scene: &Scene<'_>, act: impl FnOnce() -> Result<()>) -> Result<Vec<Loss>> {
+    let streams = streams(scene)?;
+    act()?;
+    streams.into_iter().map(Stream::stop).collect()
+}
+
+/// From each node to the next, in both families.
+fn streams(scene: &Scene<'_>) -> Result<Vec<Stream>> {
+    let pods = &scene.pods;
+    let mut streams = Vec::new();
+    for (index, from) in pods.iter().enumerate() {
+        for family in Family::BOTH {
+            let to = &pods[(index + 1) % pods.len()];
+            streams.push(Stream::start(from, to, family)?);
+        }
+    }
+    Ok(streams)
+}
+
+fn lossless(losses: &[Loss]) -> Result<()> {
+    let sent: u32 = losses.iter().map(|loss| loss.sent).sum();
+    let lost: u32 = losses.iter().map(|loss| loss.lost).sum();
+    println!("  {sent} probes, {lost} lost");
+    ensure!(lost == 0, "{losses:?}");
+    Ok(())
+}
+
+fn names(scene: &Scene<'_>) -> Result<Vec<String>> {
+    let agents = scene.agents()?;
+    Ok(agents
+        .iter()
+        .map(|pod| pod["metadata"]["name"].to_string())
+        .collect())
+}
+
+fn restarts(scene: &Scene<'_>, index: usize) -> Result<u64> {
+    scene.agents()?[index]["status"]["containerStatuses"][0]["restartCount"]
+        .as_u64()
+        .context("no count")
+}
+
+fn kill_agent(scene: &Scene<'_>, index: usize) -> Result<()> {
+    let host = &scene.lab.hosts[index];
+    let pid = agent_pid(host)?;
+    host.sh(&format!("kill -KILL {pid}")).map(drop)
+}
+
+/// The agent's process as its node sees it.
+fn agent_pid(host: &tweed_e2e::topology::Host) -> Result<String> {
+    let pids = host.sh("pgrep -x tweedd")?;
+    let mut pids = pids.split_whitespace();
+    let pid = pids.next().context("no agent runs")?;
+    ensure!(pids.next().is_none(), "several agents run");
+    Ok(pid.to_owned())
+}
