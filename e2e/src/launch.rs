@@ -1,6 +1,6 @@
 //! How agents are started: network configurations, the store's flags, and what a scenario adds.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -72,6 +72,15 @@ impl Launch {
         Self::with_store(vec![
             "--store=file".to_owned(),
             format!("--store-dir={}", folder.display()),
+        ])
+    }
+
+    /// Agents on Kubernetes; each needs `--node-name` too.
+    pub fn kube(kubeconfig: &Path, config: &Path) -> Self {
+        Self::with_store(vec![
+            "--kube-subnet-mgr".to_owned(),
+            format!("--kubeconfig-file={}", kubeconfig.display()),
+            format!("--net-config-path={}", config.display()),
         ])
     }
 

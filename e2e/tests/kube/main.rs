@@ -9,6 +9,8 @@ mod harness;
 mod nodes;
 mod reach;
 mod scene;
+mod store;
+mod subnets;
 
 use std::process::ExitCode;
 
@@ -64,6 +66,8 @@ const SHARED: &[Scenario] = &[
 fn main() -> ExitCode {
     let mut report = Report::from_args();
     control::play(&mut report);
+    store::play(&mut report);
+    subnets::play(&mut report);
     byhand::play(&mut report);
     shared(&mut report);
     report.finish()
