@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -212,13 +213,13 @@ fn repair(scene: &mut Scene<'_>) -> Result<()> {
     .into();
     scene.annotate("host2", &gone)?;
     restored(scene, &wanted)?;
-    scene.annotate("host2", &[format!("{}=host-gw", key("backend-type"))])?;
-    restored(scene, &wanted)?;
     scene.annotate("host2", &[format!("{}=garbage", key("backend-data"))])?;
     restored(scene, &wanted)?;
     let loss = stream.stop()?;
-    // A wrong value that can be read is believed until it is put back; one that is missing or garbled is not.
-    ensure!(loss.sent > 50 && loss.lost < 10, "{loss:?}");
+    ensure!(loss.sent > 50 && loss.lost == 0, "{loss:?}");
+    // A wrong value that can be read is believed until it is put back.
+    scene.annotate("host2", &[format!("{}=host-gw", key("backend-type"))])?;
+    restored(scene, &wanted)?;
     traffic::all_reach_each_other(&scene.pods, Family::V4)
 }
 
@@ -369,12 +370,13 @@ fn outage(scene: &mut Scene<'_>) -> Result<()> {
         ensure!(status.contains("unsure"), "{status}");
         Ok(())
     })?;
+    std::thread::sleep(Duration::from_secs(1));
+    let loss = stream.stop()?;
+    ensure!(loss.sent > 50 && loss.lost == 0, "{loss:?}");
     let host = scene.host(0);
     host.sh("ip link del flannel.1")?;
     eventually("the device is back", || host.sh("ip link show flannel.1"))?;
     traffic::all_reach_each_other(&scene.pods, Family::V4)?;
-    let loss = stream.stop()?;
-    ensure!(loss.sent > 50, "{loss:?}");
     // A restart, and a reboot as far as the kernel is concerned.
     scene.agents.remove(0).terminate()?;
     host.sh("ip link del flannel.1")?;

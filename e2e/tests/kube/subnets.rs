@@ -78,7 +78,9 @@ fn missing(lab: &Lab) -> Result<()> {
     })?;
     // With a look at the other nodes more can be said.
     event(&scene, "host1", "PodCIDRRangeExhausted", "probably used up")?;
-    // When allocation is repaired, all goes on by itself.
+    // When allocation is repaired, all goes on by itself. The controller manager refuses to start over a subnet that
+    // isn't of its range.
+    scene.api.kubectl(&["delete", "node", "host2"])?;
     scene.api.run_controllers(&Controllers::default())?;
     scene.agents[0].ready()?;
     Ok(())

@@ -32,7 +32,7 @@ use self::connect::{Failure, Servers};
 use self::events::Events;
 use self::node::NodeRecord;
 pub use self::options::{NodeName, Options};
-use self::own::OwnNode;
+use self::own::{Own, OwnNode};
 use super::backoff::jittered;
 use super::{Ended, Health, Holding, LeaseStore, OwnRecord, Request, StoreError};
 use crate::model::annotations;
@@ -60,6 +60,8 @@ pub struct KubeStore {
 struct Waiting {
     since: Instant,
     asked: Option<Instant>,
+    /// The Node's podCIDRs at the last look.
+    seen: Vec<String>,
     /// What was found out.
     found: Missing,
 }
@@ -160,8 +162,10 @@ impl KubeStore {
             let state = waiting.get_or_insert_with(|| Waiting {
                 since: now,
                 asked: None,
+                seen: Vec::new(),
                 found: missing.clone(),
             });
+            state.seen.clone_from(&node.pod_cidrs);
             let due = state.asked.is_none_or(|at| at.elapsed() >= EXPLAIN_EVERY);
             if !due && state.found.text.starts_with(&missing.text) {
                 return state.found.clone();
@@ -192,21 +196,28 @@ impl KubeStore {
         found
     }
 
-    /// Waits for news of the Node if the last look at it was in vain.
+    /// Waits for other subnets of the Node if the last look at it was in vain.
     async fn pause(&self) -> Result<(), StoreError> {
-        let since = {
+        let last = {
             let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.as_ref().map(|waiting| waiting.since)
+            waiting
+                .as_ref()
+                .map(|waiting| (waiting.since, waiting.seen.clone()))
         };
-        let Some(since) = since else { return Ok(()) };
+        let Some((since, seen)) = last else {
+            return Ok(());
+        };
         let patience = match since.elapsed() < USUAL_DELAY {
             true => USUAL_DELAY - since.elapsed(),
             false => jittered(LOOK_AGAIN),
         };
         let mut own = self.own.subscribe().await?;
-        own.mark_unchanged();
+        let news = own.wait_for(|own| match own {
+            Own::There(node) => node.pod_cidrs != seen,
+            Own::Unread | Own::Absent | Own::Unsure(..) => true,
+        });
         // Ends either way.
-        let _ = timeout(patience, own.changed()).await;
+        let _ = timeout(patience, news).await;
         Ok(())
     }
 
