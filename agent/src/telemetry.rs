@@ -14,6 +14,9 @@ use crate::settings::{Settings, UsageError};
 /// How our log targets begin; those of libraries begin otherwise.
 const OUR_MODULES: [&str; 2] = ["tweedd", "tweed_overlay"];
 
+/// Libraries that log at each attempt what they return as an error too. We log that once, with what was attempted.
+const ECHOES: [&str; 2] = ["kube_client", "kube_runtime"];
+
 /// What is logged, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogOptions {
@@ -85,9 +88,12 @@ fn directives(text: &str) -> bool {
 /// # Errors
 /// If logging was started before.
 pub fn start(log: &LogOptions) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder()
+    let mut filter = EnvFilter::builder()
         .parse(&log.filter)
         .context("log level")?;
+    for library in ECHOES.iter().filter(|name| !log.filter.contains(**name)) {
+        filter = filter.add_directive(format!("{library}=off").parse()?);
+    }
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -377,7 +377,11 @@ fn outage(scene: &mut Scene<'_>) -> Result<()> {
     host.sh("ip link del flannel.1")?;
     eventually("the device is back", || host.sh("ip link show flannel.1"))?;
     traffic::all_reach_each_other(&scene.pods, Family::V4)?;
-    // A restart, and a reboot as far as the kernel is concerned.
+    // A restart, and a reboot as far as the kernel is concerned. Peers are saved at most every five seconds.
+    for key in ["10.244.1.0-24", "10.244.2.0-24"] {
+        let search = format!("grep -rq --include=peers.json {key} /var/lib/tweed");
+        eventually("the peers are saved", || host.sh(&search))?;
+    }
     scene.agents.remove(0).terminate()?;
     host.sh("ip link del flannel.1")?;
     scene.agent(0)?;
