@@ -89,10 +89,8 @@ impl Prefix {
 
     /// Whether an annotation can be one of ours, whatever the prefix: what of a node is worth keeping.
     pub fn may_own(key: &str) -> bool {
-        let ours = |name: &&str| key.ends_with(*name);
-        WRITTEN.iter().any(|name| ours(&name))
-            || OVERWRITE.iter().any(|name| ours(&name))
-            || WISH.iter().any(|name| ours(&name))
+        let mut names = WRITTEN.iter().chain(&OVERWRITE).chain(&WISH);
+        names.any(|name| key.ends_with(name))
     }
 
     fn key(&self, name: &str) -> String {

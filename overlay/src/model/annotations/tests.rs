@@ -197,7 +197,7 @@ fn a_change_of_one_family_touches_the_other_so_that_flannel_notices() {
     let mut moved = dual();
     moved.public.v6 = Some("fd00::18".parse().unwrap());
     let wanted = render(&flannel(), &moved);
-    let mut present = before.clone();
+    let mut present = before;
     for blank in [true, false] {
         let changed = changes(&flannel(), &wanted, &present);
         let text = changed[&flannel().key("backend-data")].clone().unwrap();
