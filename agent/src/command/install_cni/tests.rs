@@ -115,8 +115,10 @@ fn an_empty_host_gets_plugin_links_and_list_in_that_order() {
     }
     let list: Value = serde_json::from_str(&text(&host.conf("10-flannel.conflist"))).expect("JSON");
     assert_eq!(list["name"], "cbr0");
-    assert_eq!(list["plugins"].as_array().map(Vec::len), Some(1));
+    // The plugin's link for host ports is there by the time the list is written.
+    assert_eq!(list["plugins"].as_array().map(Vec::len), Some(2));
     assert_eq!(list["plugins"][0]["type"], "flannel");
+    assert_eq!(list["plugins"][1]["type"], "portmap");
 }
 
 #[test]
