@@ -11,6 +11,8 @@ mod reach;
 mod scene;
 mod store;
 mod subnets;
+mod uninstall;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -37,6 +39,10 @@ const SHARED: &[Scenario] = &[
     ),
     ("pods_of_all_nodes_resolve_names", reach::names),
     (
+        "a_host_port_leads_to_its_pod_from_everywhere",
+        workload::host_ports,
+    ),
+    (
         "edited_and_removed_annotations_come_back",
         annotations::repaired,
     ),
@@ -60,6 +66,14 @@ const SHARED: &[Scenario] = &[
     (
         "an_api_server_that_is_away_for_a_minute_costs_no_packet",
         disruption::away,
+    ),
+    (
+        "a_deployment_of_a_hundred_pods_comes_and_goes",
+        workload::many,
+    ),
+    (
+        "deleting_the_manifest_and_cleaning_up_leaves_nothing",
+        uninstall::leaves_nothing,
     ),
 ];
 

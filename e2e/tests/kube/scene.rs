@@ -138,7 +138,7 @@ fn archive() -> Result<PathBuf> {
     Ok(path)
 }
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the package lies in the workspace")
