@@ -90,7 +90,11 @@ fn key(text: &str, snapshot: &ClusterSnapshot) -> anyhow::Result<SubnetKey> {
 impl Listing {
     fn of(snapshot: ClusterSnapshot) -> Self {
         Self {
-            leases: snapshot.leases.into_values().map(Row::of).collect(),
+            leases: snapshot
+                .leases
+                .values()
+                .map(|lease| Row::of(lease))
+                .collect(),
             broken: snapshot.broken,
         }
     }
@@ -122,7 +126,7 @@ impl Listing {
 }
 
 impl Row {
-    fn of(lease: Lease) -> Self {
+    fn of(lease: &Lease) -> Self {
         Self {
             key: lease.key.to_string(),
             subnets: lease.key.0.values().map(ToString::to_string).collect(),
@@ -132,9 +136,9 @@ impl Row {
                 .values()
                 .map(ToString::to_string)
                 .collect(),
-            backend: lease.attrs.backend_type,
+            backend: lease.attrs.backend_type.clone(),
             data: serde_json::json!(lease.attrs.data),
-            node: lease.node,
+            node: lease.node.clone(),
             term: lease.term,
             created: lease.created,
         }

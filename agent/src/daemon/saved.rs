@@ -21,7 +21,7 @@ pub(super) fn identity(state: &StateDir) -> Option<Identity> {
 pub(super) fn peers(state: &StateDir) -> ClusterSnapshot {
     let saved = logged(state.peers()).unwrap_or_default();
     let leases = saved.iter().filter_map(|peer| match peer.lease() {
-        Ok(lease) => Some((lease.key, lease)),
+        Ok(lease) => Some((lease.key, lease.into())),
         Err(error) => {
             tracing::warn!(peer.key, %error, "saved peer ignored");
             None
@@ -46,7 +46,7 @@ pub(super) fn save_identity(state: &StateDir, identity: &Identity) {
 /// Saves the peers.
 pub(super) fn save_peers(state: &StateDir, snapshot: &ClusterSnapshot, own: SubnetKey) {
     let others = snapshot.leases.values().filter(|lease| lease.key != own);
-    let peers: Vec<SavedPeer> = others.map(SavedPeer::new).collect();
+    let peers: Vec<SavedPeer> = others.map(|lease| SavedPeer::new(lease)).collect();
     logged(state.save_peers(&peers));
 }
 

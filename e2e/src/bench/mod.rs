@@ -5,6 +5,7 @@ pub mod cni;
 pub mod floor;
 pub mod gateway;
 pub mod path;
+pub mod plan;
 
 use std::time::Duration;
 

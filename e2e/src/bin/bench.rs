@@ -1,12 +1,12 @@
 //! `make bench`: Tweed beside what it is compared with, in one run. Prints a table in Markdown.
 //!
-//! Words choose parts: `bench cni path agent`; none means all.
+//! Words choose parts: `bench cni path plan agent`; none means all.
 
 use std::env;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use tweed_e2e::bench::{Row, agent, cni, floor, path, table};
+use tweed_e2e::bench::{Row, agent, cni, floor, path, plan, table};
 
 fn main() -> ExitCode {
     let words: Vec<_> = env::args().skip(1).collect();
@@ -25,16 +25,17 @@ fn main() -> ExitCode {
 
 fn measure(words: &[String]) -> Result<()> {
     type Part = (&'static str, fn() -> Result<Vec<Row>>);
-    const PARTS: [Part; 3] = [
+    const PARTS: [Part; 4] = [
         ("cni", cni::run),
         ("path", path::run),
+        ("plan", plan::run),
         ("agent", agent::run),
     ];
     if let Some(word) = words
         .iter()
         .find(|&word| PARTS.iter().all(|(name, _)| name != word))
     {
-        bail!("no part {word:?}; there are cni, path and agent");
+        bail!("no part {word:?}; there are cni, path, plan and agent");
     }
     let mut rows = Vec::new();
     for (name, part) in PARTS {

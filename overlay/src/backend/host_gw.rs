@@ -1,34 +1,29 @@
 //! Backend `host-gw`: each peer's subnet is routed by way of the peer. Without a tunnel there is no overhead, but every
 //! peer must be a neighbour on the uplink.
 
-use crate::model::admit::PeerSide;
-use crate::model::{Admission, LocalNode, Refusal};
+use crate::model::{Admission, LinkName, LocalNode, PeerSide, Refusal};
 use crate::plan::{KernelState, NextHop, ROUTE_PROTOCOL, Route, RouteKey};
 
 pub(super) fn program(node: &LocalNode, admission: &mut Admission) -> KernelState {
     let mut state = KernelState::default();
-    let mut refused = Vec::new();
-    for (key, peer) in &admission.peers {
+    let uplink = LinkName::from(node.uplink.name.as_str());
+    admission.sift(|peer| {
         let mut sides = peer.sides.values();
-        match sides.find(|side| !node.uplink.reaches_directly(&side.public)) {
-            Some(far) => refused.push((*key, unreachable(node, far))),
-            None => {
-                let routes = peer.sides.values().map(|side| direct_route(node, side));
-                state.routes.extend(routes);
-            }
+        if let Some(far) = sides.find(|side| !node.uplink.reaches_directly(&side.public)) {
+            return Err(unreachable(node, far));
         }
-    }
-    for (key, reason) in refused {
-        admission.refuse(key, reason);
-    }
+        let routes = peer.sides.values().map(|side| direct_route(&uplink, side));
+        state.routes.extend(routes);
+        Ok(())
+    });
     state
 }
 
 /// The route to a peer that is a neighbour on the uplink.
-pub(super) fn direct_route(node: &LocalNode, side: &PeerSide) -> (RouteKey, Route) {
+pub(super) fn direct_route(uplink: &LinkName, side: &PeerSide) -> (RouteKey, Route) {
     let next_hop = NextHop::Via {
         gateway: Some(side.public),
-        dev: node.uplink.name.clone(),
+        dev: uplink.clone(),
         onlink: false,
     };
     (

@@ -80,7 +80,10 @@ fn program(backend: &str, leases: Vec<Lease>) -> (KernelState, Admission) {
     let config = config(backend);
     let backend = parse(backend).unwrap();
     let node = dual_node();
-    let leases = leases.into_iter().map(|lease| (lease.key, lease)).collect();
+    let leases = leases
+        .into_iter()
+        .map(|lease| (lease.key, lease.into()))
+        .collect();
     let snapshot = ClusterSnapshot {
         leases,
         ..ClusterSnapshot::default()
@@ -206,8 +209,8 @@ fn a_peer_is_a_neighbour_an_fdb_entry_and_an_onlink_route_in_each_family() {
             "fd00:10:244:2::/64",
         ),
     ] {
-        assert_eq!(state.neighs[&(dev.to_owned(), ip(gateway))], mac);
-        assert_eq!(state.fdb[&(dev.to_owned(), mac)], ip(public));
+        assert_eq!(state.neighs[&(dev.into(), ip(gateway))], mac);
+        assert_eq!(state.fdb[&(dev.into(), mac)], ip(public));
         let route = &state.routes[&RouteKey::of(subnet.parse().unwrap())];
         let expected = NextHop::Via {
             gateway: Some(ip(gateway)),

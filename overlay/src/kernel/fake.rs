@@ -134,8 +134,8 @@ impl FakeKernel {
             return self.undisputed(key, gateway, dev);
         }
         let mut addrs = self.state.addrs.iter();
-        let reached = addrs.any(|(name, net)| name == dev && net.contains(gateway));
-        if reached || self.others.contains(dev) {
+        let reached = addrs.any(|(name, net)| **dev == **name && net.contains(gateway));
+        if reached || self.others.contains(&**dev) {
             Ok(())
         } else {
             Err(libc::ENETUNREACH)
@@ -152,7 +152,7 @@ impl FakeKernel {
             .filter(|(other, _)| gateway.is_ipv6() && covers(other))
             .max_by_key(|(other, _)| other.dst.prefix_len());
         match best.map(|(_, route)| &route.next_hop) {
-            Some(NextHop::Via { dev: other, .. }) if other != dev => Err(libc::EINVAL),
+            Some(NextHop::Via { dev: other, .. }) if *other != *dev => Err(libc::EINVAL),
             _ => Ok(()),
         }
     }
@@ -209,7 +209,7 @@ impl FakeKernel {
             ..wanted.clone()
         };
         if new_mac || goes_down {
-            self.state.neighs.retain(|(dev, _), _| dev != name);
+            self.state.neighs.retain(|(dev, _), _| *dev != *name);
         }
         if goes_down {
             let stays = |dev: &String, net: &IpNet| dev != name || net.addr().is_ipv4();
@@ -223,8 +223,8 @@ impl FakeKernel {
     pub fn del_link(&mut self, name: &str) {
         self.state.links.remove(name);
         self.state.addrs.retain(|(dev, _)| dev != name);
-        self.state.neighs.retain(|(dev, _), _| dev != name);
-        self.state.fdb.retain(|(dev, _), _| dev != name);
+        self.state.neighs.retain(|(dev, _), _| *dev != *name);
+        self.state.fdb.retain(|(dev, _), _| *dev != *name);
         self.state
             .sysctls
             .retain(|key, _| !key.contains(&format!("/{name}/")));
@@ -249,7 +249,7 @@ impl FakeKernel {
     }
 
     fn drop_routes(&mut self, name: &str) {
-        let on_it = |hop: &NextHop| matches!(hop, NextHop::Via { dev, .. } if dev == name);
+        let on_it = |hop: &NextHop| matches!(hop, NextHop::Via { dev, .. } if *dev == *name);
         self.state.routes.retain(|_, route| !on_it(&route.next_hop));
     }
 

@@ -204,7 +204,7 @@ mod tests {
         Route {
             next_hop: NextHop::Via {
                 gateway: None,
-                dev: dev.to_owned(),
+                dev: dev.into(),
                 onlink: true,
             },
             protocol: 84,

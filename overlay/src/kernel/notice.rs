@@ -11,6 +11,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use super::ledger::{Books, Key, uplink_mark};
 use super::monitor::Event;
 use super::{observe, ownership};
+use crate::model::LinkName;
 use crate::netlink::{
     RouteInfo, TABLE_MAIN, addr_info, fdb_info, link_info, neigh_info, route_info,
 };
@@ -140,7 +141,9 @@ fn route(books: &Books, message: &RouteMessage, new: bool) -> Option<Event> {
 }
 
 fn concerns_us(books: &Books, info: &RouteInfo, new: bool) -> bool {
-    let dev = info.oif.map(|index| books.name_of(index));
+    let dev = info
+        .oif
+        .map(|index| LinkName::from(books.name_of(index).as_str()));
     let Some((key, route)) = observe::as_route(info, dev) else {
         // Several next hops, or another type: it may have taken the place of ours.
         return new && info.tos == 0 && books.holds(Key::Route(observe::route_key(info)));

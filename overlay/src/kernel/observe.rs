@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::ledger::uplink_mark;
 use super::linux::{Devices, Linux};
 use super::{KernelError, ownership, sysctl};
-use crate::model::{Family, Mac};
+use crate::model::{Family, LinkName, Mac};
 use crate::netlink::route_messages::link::InfoKind;
 use crate::netlink::{
     FdbInfo, LinkInfo, Netlink, NetlinkError, RouteFilter, RouteInfo, RouteKind, TABLE_MAIN,
@@ -132,6 +132,7 @@ fn entries(
     state
         .addrs
         .extend(global.map(|addr| (name.clone(), addr.net)));
+    let name = LinkName::from(link.name.as_str());
     for family in Family::BOTH {
         for neigh in or_none(netlink.neighs(dev, family))? {
             if let (true, Some(mac)) = (neigh.permanent, neigh.mac) {
@@ -172,7 +173,7 @@ fn or_none<T>(list: Result<Vec<T>, NetlinkError>) -> Result<Vec<T>, NetlinkError
 /// no effect and counts as missing, so that it is put again.
 fn routes(linux: &mut Linux, scope: &Scope, state: &mut KernelState) -> Result<(), KernelError> {
     let own: BTreeSet<String> = state.links.keys().cloned().collect();
-    let mut names: BTreeMap<u32, Option<String>> = BTreeMap::new();
+    let mut names: BTreeMap<u32, Option<LinkName>> = BTreeMap::new();
     for family in Family::BOTH {
         let table = Some(TABLE_MAIN);
         let mut seen = BTreeSet::new();
@@ -186,6 +187,7 @@ fn routes(linux: &mut Linux, scope: &Scope, state: &mut KernelState) -> Result<(
                     Some(name) => name.clone(),
                     None => {
                         let name = name_of(&linux.devices, &mut linux.netlink, index)?;
+                        let name = name.map(|name| LinkName::from(name.as_str()));
                         names.entry(index).or_insert(name).clone()
                     }
                 },
@@ -210,7 +212,7 @@ pub(super) fn route_key(info: &RouteInfo) -> RouteKey {
 
 /// A route as the plan sees it; `None` for what no plan of ours contains (several next hops, types of service,
 /// prohibitions), and for a device that is gone.
-pub(super) fn as_route(info: &RouteInfo, dev: Option<String>) -> Option<(RouteKey, Route)> {
+pub(super) fn as_route(info: &RouteInfo, dev: Option<LinkName>) -> Option<(RouteKey, Route)> {
     if info.multipath || info.tos != 0 {
         return None;
     }

@@ -38,7 +38,7 @@ pub fn owns_route(
             if on_own_link(dev) {
                 return !MADE_BY_KERNEL.contains(&route.protocol);
             }
-            let adopted = *dev == scope.uplink
+            let adopted = **dev == *scope.uplink
                 && is_subnet(scope, &key.dst)
                 && gateway.is_some_and(|gateway| scope.node_addrs.contains(&gateway));
             marked || adopted
@@ -108,7 +108,7 @@ mod tests {
     fn via(dev: &str, gateway: Option<&str>) -> NextHop {
         NextHop::Via {
             gateway: gateway.map(|gateway| gateway.parse().unwrap()),
-            dev: dev.to_owned(),
+            dev: dev.into(),
             onlink: false,
         }
     }

@@ -3,35 +3,29 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
-use serde_json::Value;
 
 use super::lease::Term;
-use super::{ClusterSnapshot, Dual, Family, Lease, LocalNode, Pool, SubnetKey};
+use super::{ClusterSnapshot, Dual, Lease, LocalNode, Pool, SubnetKey};
 
 /// What one family of a peer is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerSide {
     /// The peer's subnet.
     pub subnet: IpNet,
     /// Where its packets go.
     pub public: IpAddr,
-    /// The backend's data, raw.
-    pub data: Option<Value>,
 }
 
 /// Another node, as far as its lease is sound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
+    /// Its lease: what it announces, its name, its age.
+    pub lease: Arc<Lease>,
     /// The families it can be reached with.
     pub sides: Dual<PeerSide>,
-    /// The backend it announces; empty where flannel announces none.
-    pub backend_type: String,
-    /// Its name, where the store knows one.
-    pub node: Option<String>,
-    /// Order of creation of its lease: in a conflict the older one stays.
-    pub created: u64,
 }
 
 /// Why a lease is not a peer.
@@ -124,17 +118,23 @@ impl fmt::Display for Refusal {
 /// The peers, and the leases that are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admission {
-    /// Sound leases of others.
-    pub peers: BTreeMap<SubnetKey, Peer>,
+    /// Sound leases of others, the oldest first: in a conflict that one stays.
+    pub peers: Vec<Peer>,
     /// Unsound ones.
     pub refused: BTreeMap<SubnetKey, Refusal>,
 }
 
 impl Admission {
-    /// Moves a peer to the refused: what a backend does with data it can't use.
-    pub fn refuse(&mut self, key: SubnetKey, reason: Refusal) {
-        self.peers.remove(&key);
-        self.refused.insert(key, reason);
+    /// Shows each peer to a backend, the oldest first. One that it can't use moves to the refused.
+    pub fn sift(&mut self, mut judge: impl FnMut(&Peer) -> Result<(), Refusal>) {
+        let refused = &mut self.refused;
+        self.peers.retain(|peer| match judge(peer) {
+            Ok(()) => true,
+            Err(reason) => {
+                refused.insert(peer.lease.key, reason);
+                false
+            }
+        });
     }
 }
 
@@ -147,15 +147,18 @@ pub fn admit(
     snapshot: &ClusterSnapshot,
 ) -> Admission {
     let own = SubnetKey(node.subnets);
-    let mut others: Vec<&Lease> = snapshot.leases.values().filter(|l| l.key != own).collect();
-    others.sort_by_key(|lease| (lease.created, lease.key));
+    let leases = snapshot.leases.values();
+    let mut others: Vec<&Arc<Lease>> = leases.filter(|lease| lease.key != own).collect();
+    // The sort is stable: leases of one age stay in the order of their keys.
+    others.sort_by_key(|lease| lease.created);
     let mut taken = Taken::default();
     let mut admission = Admission::default();
     for lease in others {
         match sound(pools, node, backend_type, lease, &taken) {
-            Ok(peer) => {
-                taken.insert(&peer, lease.key);
-                admission.peers.insert(lease.key, peer);
+            Ok(sides) => {
+                taken.insert(&sides, lease.key);
+                let lease = Arc::clone(lease);
+                admission.peers.push(Peer { lease, sides });
             }
             // An operator has set it aside for a node that is still to come: neither peer nor fault.
             Err(Refusal::OtherBackend { theirs, .. })
@@ -174,7 +177,7 @@ fn sound(
     backend_type: &str,
     lease: &Lease,
     taken: &Taken,
-) -> Result<Peer, Refusal> {
+) -> Result<Dual<PeerSide>, Refusal> {
     for (family, subnet) in lease.key.0.iter() {
         let Some(pool) = pools.get(family) else {
             continue;
@@ -221,19 +224,12 @@ fn sound(
         Some(PeerSide {
             subnet: *lease.key.0.get(family)?,
             public: *lease.attrs.public.get(family)?,
-            data: lease.attrs.data.get(family).cloned(),
         })
     });
     if sides.is_empty() {
         return Err(Refusal::NothingUsable);
     }
-    let backend_type = lease.attrs.backend_type.clone();
-    Ok(Peer {
-        sides,
-        backend_type,
-        node: lease.node.clone(),
-        created: lease.created,
-    })
+    Ok(sides)
 }
 
 fn is_own(node: &LocalNode, addr: &IpAddr) -> bool {
@@ -248,35 +244,20 @@ fn can_be_a_node(addr: &IpAddr) -> bool {
     !(addr.is_unspecified() || addr.is_multicast() || addr.is_loopback() || broadcast)
 }
 
-/// Subnets given out so far, disjoint, as ranges of addresses: an overlap is found with one look-up.
+/// Subnets given out so far, disjoint, by their first address: an overlap is found with one look-up.
 #[derive(Default)]
-struct Taken(BTreeMap<(Family, u128), (u128, SubnetKey)>);
+struct Taken(BTreeMap<IpAddr, (IpNet, SubnetKey)>);
 
 impl Taken {
-    fn insert(&mut self, peer: &Peer, key: SubnetKey) {
-        for (family, side) in peer.sides.iter() {
-            let (first, last) = bounds(&side.subnet);
-            self.0.insert((family, first), (last, key));
-        }
+    fn insert(&mut self, sides: &Dual<PeerSide>, key: SubnetKey) {
+        let entries = sides.values().map(|side| side.subnet);
+        self.0
+            .extend(entries.map(|subnet| (subnet.network(), (subnet, key))));
     }
 
     fn overlap(&self, subnet: &IpNet) -> Option<SubnetKey> {
-        let family = Family::of_net(subnet);
-        let (first, last) = bounds(subnet);
-        let before = self.0.range((family, 0)..=(family, last)).next_back();
-        before
-            .filter(|(_, (end, _))| *end >= first)
-            .map(|(_, (_, key))| *key)
-    }
-}
-
-fn bounds(net: &IpNet) -> (u128, u128) {
-    match net {
-        IpNet::V4(v4) => (
-            u32::from(v4.network()).into(),
-            u32::from(v4.broadcast()).into(),
-        ),
-        IpNet::V6(v6) => (v6.network().into(), v6.broadcast().into()),
+        let (_, (before, key)) = self.0.range(..=subnet.broadcast()).next_back()?;
+        (before.contains(subnet) || subnet.contains(before)).then_some(*key)
     }
 }
 

@@ -95,10 +95,8 @@ impl Object {
     }
 
     fn all(&self, key: &str) -> impl Iterator<Item = &Value> {
-        self.members
-            .iter()
-            .filter(move |(name, _)| same_key(name, key))
-            .map(|(_, value)| value)
+        let members = self.members.iter().map(|(name, value)| (name, value));
+        under(members, key)
     }
 
     fn read<T>(
@@ -107,12 +105,38 @@ impl Object {
         want: &'static str,
         read: impl Fn(&Value) -> Option<T>,
     ) -> Result<Option<T>, JsonError> {
-        let mut result = None;
-        for value in self.all(key).filter(|value| !value.is_null()) {
-            result = Some(read(value).ok_or_else(|| type_error(key, value, want))?);
-        }
-        Ok(result)
+        last(self.all(key), key, want, read)
     }
+}
+
+/// [`Object::string`] of an object within a document, in place.
+///
+/// # Errors
+/// [`JsonError::Type`] if any value under the key is something else.
+pub fn string<'a>(object: &'a Map<String, Value>, key: &str) -> Result<Option<&'a str>, JsonError> {
+    last(under(object.iter(), key), key, "a string", Value::as_str)
+}
+
+fn under<'a>(
+    members: impl Iterator<Item = (&'a String, &'a Value)>,
+    key: &str,
+) -> impl Iterator<Item = &'a Value> {
+    members
+        .filter(move |(name, _)| same_key(name, key))
+        .map(|(_, value)| value)
+}
+
+fn last<'a, T>(
+    values: impl Iterator<Item = &'a Value>,
+    key: &str,
+    want: &'static str,
+    read: impl Fn(&'a Value) -> Option<T>,
+) -> Result<Option<T>, JsonError> {
+    let mut result = None;
+    for value in values.filter(|value| !value.is_null()) {
+        result = Some(read(value).ok_or_else(|| type_error(key, value, want))?);
+    }
+    Ok(result)
 }
 
 impl From<&Map<String, Value>> for Object {
@@ -126,7 +150,7 @@ impl From<&Map<String, Value>> for Object {
 /// Whether Go takes a document's key for a field's name. Both sides of the comparison are folded as Go folds them:
 /// beside ASCII case, two letters of Unicode fold to ASCII ones.
 fn same_key(key: &str, name: &str) -> bool {
-    key.chars().map(fold).eq(name.chars().map(fold))
+    key == name || key.chars().map(fold).eq(name.chars().map(fold))
 }
 
 fn fold(letter: char) -> char {

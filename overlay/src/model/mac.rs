@@ -46,21 +46,20 @@ fn parse(text: &str) -> Option<[u8; 6]> {
         _ if text.as_bytes().get(4) == Some(&b'.') => ('.', 4),
         _ => return None,
     };
-    let mut digits = String::with_capacity(12);
+    let mut bytes = [0; 6];
+    let mut digits = 0;
     for group in text.split(separator) {
-        if group.len() != width || !group.bytes().all(|b| b.is_ascii_hexdigit()) {
+        if group.len() != width {
             return None;
         }
-        digits.push_str(group);
+        for digit in group.chars() {
+            let value = u8::try_from(digit.to_digit(16)?).ok()?;
+            let byte: &mut u8 = bytes.get_mut(digits / 2)?;
+            *byte = *byte << 4 | value;
+            digits += 1;
+        }
     }
-    if digits.len() != 12 {
-        return None;
-    }
-    let mut bytes = [0; 6];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&digits[index * 2..index * 2 + 2], 16).ok()?;
-    }
-    Some(bytes)
+    (digits == 12).then_some(bytes)
 }
 
 impl fmt::Display for Mac {

@@ -1,14 +1,15 @@
 //! All that a store knows at one moment. Consumers see whole snapshots, never events.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Lease, SubnetKey};
 
 /// The content of a lease store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterSnapshot {
-    /// Every lease that could be read, the own one included.
-    pub leases: BTreeMap<SubnetKey, Lease>,
+    /// Every lease that could be read, the own one included. Shared, so that the next snapshot copies none of them.
+    pub leases: BTreeMap<SubnetKey, Arc<Lease>>,
     /// Entries that could not be read: the store's key, and why. They harm nobody else.
     pub broken: BTreeMap<String, String>,
     /// False until the first full list has arrived, or while only saved peers are known. Nothing is deleted before.

@@ -41,9 +41,9 @@ impl Choices {
 /// Everything the kernel should hold, and what is needed to get there safely.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
-    /// Links, addresses, neighbours, FDB, routes, sysctls, and accept rules in others' chains. `firewall` stays empty.
+    /// What the kernel shows once everything is in place: what a fast pass compares the next wanted state with.
     pub state: KernelState,
-    /// Our nftables table.
+    /// Our nftables table in full, of which `state.firewall` is the short form.
     pub ruleset: Ruleset,
     /// What to look at.
     pub scope: Scope,
@@ -58,14 +58,6 @@ pub struct Desired {
 }
 
 impl Desired {
-    /// This desired state as the kernel would show it: what a fast pass compares the next one with.
-    pub fn as_observed(&self) -> KernelState {
-        KernelState {
-            firewall: (!self.ruleset.is_empty()).then(|| self.ruleset.state()),
-            ..self.state.clone()
-        }
-    }
-
     /// Nothing at all, within the same scope: what `tweedd cleanup` reconciles to.
     pub fn nothing(scope: Scope) -> Self {
         Self {
@@ -86,13 +78,15 @@ pub fn desired(
 ) -> Desired {
     let mut admission = admit::admit(&config.pools, node, backend.wire_type(), snapshot);
     let mut state = backend.program(node, &choices.alias(), &mut admission);
+    let addrs = public_addrs(&admission);
     add_sysctls(&mut state, node, &config.pools);
     if choices.blackhole {
         add_blackholes(&mut state, node);
     }
     state.foreign_forward = foreign_forward(config, choices);
-    let ruleset = agent_ruleset(&policy_input(config, backend, node, choices, &admission));
-    let scope = scope(config, backend, node, choices, &state, &admission);
+    let ruleset = agent_ruleset(&policy_input(config, backend, node, choices, &addrs));
+    state.firewall = (!ruleset.is_empty()).then(|| ruleset.state());
+    let scope = scope(config, backend, node, choices, &state, addrs);
     Desired {
         state,
         ruleset,
@@ -158,7 +152,7 @@ fn policy_input(
     backend: &Backend,
     node: &LocalNode,
     choices: &Choices,
-    admission: &Admission,
+    peers: &BTreeSet<IpAddr>,
 ) -> PolicyInput {
     let networks = config.pools.filter_map(|family, pool| {
         let subnet = *node.subnets.get(family)?;
@@ -173,7 +167,7 @@ fn policy_input(
         .map(|tunnel| AllowList {
             port: tunnel.port,
             vni: tunnel.vni,
-            peers: public_addrs(admission).collect(),
+            peers: peers.clone(),
         });
     PolicyInput {
         table: choices.table.clone(),
@@ -184,11 +178,9 @@ fn policy_input(
     }
 }
 
-fn public_addrs(admission: &Admission) -> impl Iterator<Item = IpAddr> {
-    admission
-        .peers
-        .values()
-        .flat_map(|peer| peer.sides.values().map(|side| side.public))
+fn public_addrs(admission: &Admission) -> BTreeSet<IpAddr> {
+    let sides = admission.peers.iter().flat_map(|peer| peer.sides.values());
+    sides.map(|side| side.public).collect()
 }
 
 fn scope(
@@ -197,7 +189,7 @@ fn scope(
     node: &LocalNode,
     choices: &Choices,
     state: &KernelState,
-    admission: &Admission,
+    node_addrs: BTreeSet<IpAddr>,
 ) -> Scope {
     Scope {
         link_names: backend.link_names(),
@@ -210,7 +202,7 @@ fn scope(
             .iter()
             .map(|(family, pool)| (family, pool.subnet_len))
             .collect(),
-        node_addrs: public_addrs(admission).collect(),
+        node_addrs,
         own_subnets: node.subnets.values().copied().collect(),
         table: choices.table.clone(),
         sysctls: state.sysctls.keys().cloned().collect(),

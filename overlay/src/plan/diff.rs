@@ -40,14 +40,14 @@ impl Plan {
 /// What must change for `have` to become what is wanted.
 pub fn plan(want: &Desired, have: &KernelState) -> Plan {
     let mut plan = Plan::default();
-    let mut have = have.clone();
+    let mut have = Cow::Borrowed(have);
     let links = link_changes(want, &have);
     for (name, change) in &links {
         match change {
             LinkChange::Replace(link) => {
                 plan.puts.push(Op::DelLink(name.clone()));
                 plan.puts.push(Op::AddLink(name.clone(), link.clone()));
-                forget_dependants(&mut have, name);
+                forget_dependants(have.to_mut(), name);
             }
             LinkChange::Add(link) => plan.puts.push(Op::AddLink(name.clone(), link.clone())),
             LinkChange::Set(link) => {
@@ -57,7 +57,7 @@ pub fn plan(want: &Desired, have: &KernelState) -> Plan {
                     .get(name)
                     .is_some_and(|there| there.mac != link.mac)
                 {
-                    have.neighs.retain(|(dev, _), _| dev != name);
+                    have.to_mut().neighs.retain(|(dev, _), _| *dev != **name);
                 }
                 plan.puts.push(Op::SetLink(name.clone(), link.clone()));
             }
@@ -118,8 +118,8 @@ fn put(want: &Desired, have: &KernelState, ops: &mut Vec<Op>) {
     let state = &want.state;
     // Forwarding last: it costs the routes of an interface that does not yet accept advertisements in spite of it.
     for forwarding in [false, true] {
-        for (key, value) in &state.sysctls {
-            if is_forwarding(key) == forwarding && have.sysctls.get(key) != Some(value) {
+        for (key, value) in missing(&state.sysctls, &have.sysctls) {
+            if is_forwarding(key) == forwarding {
                 ops.push(Op::SetSysctl(key.clone(), value.clone()));
             }
         }
@@ -128,21 +128,49 @@ fn put(want: &Desired, have: &KernelState, ops: &mut Vec<Op>) {
         ops.push(Op::AddAddr(name.clone(), *net));
     }
     firewall_changes(want, have, ops);
-    for (key, mac) in &state.neighs {
-        if have.neighs.get(key) != Some(mac) {
-            ops.push(Op::PutNeigh(key.clone(), *mac));
-        }
+    for (key, mac) in missing(&state.neighs, &have.neighs) {
+        ops.push(Op::PutNeigh(key.clone(), *mac));
     }
-    for (key, dst) in &state.fdb {
-        if have.fdb.get(key) != Some(dst) {
-            ops.push(Op::PutFdb(key.clone(), *dst));
-        }
+    for (key, dst) in missing(&state.fdb, &have.fdb) {
+        ops.push(Op::PutFdb(key.clone(), *dst));
     }
-    for (key, route) in &state.routes {
-        if have.routes.get(key) != Some(route) {
-            ops.push(Op::PutRoute(*key, route.clone()));
-        }
+    for (key, route) in missing(&state.routes, &have.routes) {
+        ops.push(Op::PutRoute(*key, route.clone()));
     }
+}
+
+/// What is wanted and isn't there, or is there with another value.
+fn missing<'a, K: Ord, V: PartialEq>(
+    want: &'a BTreeMap<K, V>,
+    have: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    side_by_side(want, have)
+        .filter(|(_, value, there)| *there != Some(*value))
+        .map(|(key, value, _)| (key, value))
+}
+
+/// What is there under a key that isn't wanted.
+fn surplus<'a, K: Ord, V>(
+    want: &'a BTreeMap<K, V>,
+    have: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    side_by_side(have, want)
+        .filter(|(_, _, wanted)| wanted.is_none())
+        .map(|(key, value, _)| (key, value))
+}
+
+/// Each entry of `these` with the value under the same key in `those`. Walking both in order is several times as fast as
+/// a look-up for each, and a large cluster has thousands.
+fn side_by_side<'a, K: Ord, V>(
+    these: &'a BTreeMap<K, V>,
+    those: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V, Option<&'a V>)> {
+    let mut those = those.iter().peekable();
+    these.iter().map(move |(key, value)| {
+        while those.next_if(|(other, _)| *other < key).is_some() {}
+        let other = those.next_if(|(other, _)| *other == key);
+        (key, value, other.map(|(_, value)| value))
+    })
 }
 
 fn is_forwarding(sysctl: &str) -> bool {
@@ -189,19 +217,19 @@ fn delete(
 ) {
     let goes = |name: &str| matches!(links.get(name), Some(LinkChange::Remove));
     let state = &want.state;
-    for (key, route) in &have.routes {
+    for (key, route) in surplus(&state.routes, &have.routes) {
         let dev_goes = matches!(&route.next_hop, NextHop::Via { dev, .. } if goes(dev));
-        if !state.routes.contains_key(key) && !dev_goes {
+        if !dev_goes {
             ops.push(Op::DelRoute(*key, route.clone()));
         }
     }
-    for (key, dst) in &have.fdb {
-        if !state.fdb.contains_key(key) && !goes(&key.0) {
+    for (key, dst) in surplus(&state.fdb, &have.fdb) {
+        if !goes(&key.0) {
             ops.push(Op::DelFdb(key.clone(), *dst));
         }
     }
-    for key in have.neighs.keys() {
-        if !state.neighs.contains_key(key) && !goes(&key.0) {
+    for (key, _) in surplus(&state.neighs, &have.neighs) {
+        if !goes(&key.0) {
             ops.push(Op::DelNeigh(key.clone()));
         }
     }

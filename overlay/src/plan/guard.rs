@@ -123,7 +123,7 @@ fn lost(plan: &Plan, have: &KernelState) -> BTreeSet<RouteKey> {
         }
     }
     let with_links = have.routes.iter().filter(|(_, route)| {
-        matches!(&route.next_hop, NextHop::Via { dev, .. } if gone_links.contains(dev.as_str()))
+        matches!(&route.next_hop, NextHop::Via { dev, .. } if gone_links.contains(&**dev))
     });
     lost.extend(with_links.map(|(key, _)| *key));
     for op in &plan.puts {

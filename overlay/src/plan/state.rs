@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::firewall::{ForeignForward, TableState};
-use crate::model::{Family, Mac};
+use crate::model::{Family, LinkName, Mac};
 
 /// The routing protocol number of every route that Tweed installs: how a restarted agent knows its own.
 /// Unused in iproute2's `rt_protos`; the letter T.
@@ -55,9 +55,9 @@ pub struct Link {
 }
 
 /// A neighbour (ARP, NDP) entry's key.
-pub type NeighKey = (String, IpAddr);
+pub type NeighKey = (LinkName, IpAddr);
 /// A forwarding database entry's key.
-pub type FdbKey = (String, Mac);
+pub type FdbKey = (LinkName, Mac);
 
 /// The kernel's key of a route in the main table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,7 +90,7 @@ pub enum NextHop {
         /// Gateway; none means on the link itself.
         gateway: Option<IpAddr>,
         /// Interface name.
-        dev: String,
+        dev: LinkName,
         /// The gateway counts as reachable though no address on the interface says so.
         onlink: bool,
     },

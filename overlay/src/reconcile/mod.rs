@@ -123,8 +123,8 @@ impl<K: Kernel> Reconciler<K> {
         if before.scope.alias != want.scope.alias {
             return None;
         }
-        let before = before.as_observed();
-        Some(self.pass(want, &before, false, now))
+        let before = Arc::clone(before);
+        Some(self.pass(want, &before.state, false, now))
     }
 
     fn pass(

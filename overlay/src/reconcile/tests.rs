@@ -119,7 +119,7 @@ fn want(cluster: &Cluster, listings: u64) -> Arc<Desired> {
         .peers
         .iter()
         .map(|seed| lease(seed, cluster))
-        .map(|lease| (lease.key, lease));
+        .map(|lease| (lease.key, lease.into()));
     let leases = leases.collect();
     let snapshot = ClusterSnapshot {
         leases,
@@ -141,7 +141,7 @@ fn kernel() -> FakeKernel {
 fn right(want: &Desired) -> KernelState {
     KernelState {
         foreign_forward: Default::default(),
-        ..want.as_observed()
+        ..want.state.clone()
     }
 }
 

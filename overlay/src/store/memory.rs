@@ -150,7 +150,11 @@ impl Memory {
         let mut content = self.lock();
         content.listings += u64::from(listed);
         ClusterSnapshot {
-            leases: content.leases.clone(),
+            leases: content
+                .leases
+                .iter()
+                .map(|(key, lease)| (*key, lease.clone().into()))
+                .collect(),
             broken: content.broken.clone(),
             in_sync: true,
             listings: content.listings,

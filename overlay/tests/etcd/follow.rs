@@ -18,12 +18,17 @@ async fn leases_come_change_and_go() {
     let first = store.acquire(&request(v4(), 1)).await.unwrap();
     let mut followed = Followed::new(server.store());
     let snapshot = followed.until(|snapshot| snapshot.in_sync).await;
-    assert_eq!(snapshot.leases[&first.key], first);
+    assert_eq!(*snapshot.leases[&first.key], first);
     assert_eq!(snapshot.listings, 1);
 
     let second = server.store().acquire(&request(v4(), 2)).await.unwrap();
     followed
-        .until(|snapshot| snapshot.leases.get(&second.key) == Some(&second))
+        .until(|snapshot| {
+            snapshot
+                .leases
+                .get(&second.key)
+                .is_some_and(|lease| **lease == second)
+        })
         .await;
 
     let mut client = server.client().await;
@@ -141,7 +146,7 @@ async fn saved_peers_stay_until_the_first_list() {
         ..lease.clone()
     };
     let saved = ClusterSnapshot {
-        leases: [(saved.key, saved)].into(),
+        leases: [(saved.key, saved.into())].into(),
         ..ClusterSnapshot::default()
     };
     server.stop();

@@ -25,7 +25,7 @@ async fn a_lease_is_a_file_with_flannel_s_value() {
         r#"{"PublicIP":"192.168.0.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}}"#
     );
     assert_eq!(
-        store(&missing).list().await.unwrap().leases[&lease.key],
+        *store(&missing).list().await.unwrap().leases[&lease.key],
         lease
     );
     let again = store(&missing).acquire(&request(1)).await.unwrap();
@@ -119,7 +119,12 @@ async fn followers_see_files_come_change_and_go() {
         .await;
     let first = store(&nested).acquire(&request(1)).await.unwrap();
     followed
-        .until(|snapshot| snapshot.leases.get(&first.key) == Some(&first))
+        .until(|snapshot| {
+            snapshot
+                .leases
+                .get(&first.key)
+                .is_some_and(|lease| **lease == first)
+        })
         .await;
     let second = store(&nested).acquire(&request(2)).await.unwrap();
     followed.until(|snapshot| snapshot.leases.len() == 2).await;

@@ -62,8 +62,10 @@ fn what_was_put_is_what_is_observed_in_both_families() {
             expected.addrs.insert((name.clone(), net(own)));
             expected
                 .neighs
-                .insert((name.clone(), net(dst).network()), mac(7));
-            expected.fdb.insert((name.clone(), mac(7)), ip(public));
+                .insert((name.as_str().into(), net(dst).network()), mac(7));
+            expected
+                .fdb
+                .insert((name.as_str().into(), mac(7)), ip(public));
             expected.routes.extend([overlay_route(&name, dst)]);
             expected.links.insert(name, link);
         }
@@ -97,14 +99,17 @@ fn puts_replace_what_is_there() {
             apply_all(linux, &peer_ops(&name, dst, mac(1), second));
             apply_all(linux, &peer_ops(&name, dst, mac(2), second));
             let state = observe(linux);
-            assert_eq!(state.neighs[&(name.clone(), net(dst).network())], mac(2));
-            assert_eq!(state.fdb[&(name.clone(), mac(1))], ip(second));
-            assert_eq!(state.fdb[&(name.clone(), mac(2))], ip(second));
+            assert_eq!(
+                state.neighs[&(name.as_str().into(), net(dst).network())],
+                mac(2)
+            );
+            assert_eq!(state.fdb[&(name.as_str().into(), mac(1))], ip(second));
+            assert_eq!(state.fdb[&(name.as_str().into(), mac(2))], ip(second));
             // And can be reached directly.
             let direct = Route {
                 next_hop: NextHop::Via {
                     gateway: Some(ip(first)),
-                    dev: "eth0".to_owned(),
+                    dev: "eth0".into(),
                     onlink: false,
                 },
                 protocol: 84,
@@ -195,8 +200,8 @@ fn deletes_undo_puts_and_tolerate_absence() {
             apply_all(linux, [&Op::AddAddr(name.clone(), addr)]);
             let deletes = [
                 Op::DelRoute(key, route),
-                Op::DelFdb((name.clone(), mac(1)), ip(public)),
-                Op::DelNeigh((name.clone(), net(dst).network())),
+                Op::DelFdb((name.as_str().into(), mac(1)), ip(public)),
+                Op::DelNeigh((name.as_str().into(), net(dst).network())),
                 Op::DelAddr(name.clone(), addr),
             ];
             for _ in 0..2 {

@@ -56,7 +56,7 @@ fn routes() -> impl Strategy<Value = (RouteKey, Route)> {
         let direct = |protocol| Route {
             next_hop: NextHop::Via {
                 gateway: Some(ip(&public(family, number))),
-                dev: "eth0".to_owned(),
+                dev: "eth0".into(),
                 onlink: false,
             },
             protocol,
@@ -81,22 +81,22 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => links().prop_map(|(name, link)| Op::SetLink(name, link)),
         1 => families().prop_map(|family| Op::DelLink(vtep(family).0)),
         1 => families().prop_map(|family| {
-            Op::AddAddr(vtep(family).0, net(&subnet(family, 1)).network().into())
+            Op::AddAddr(vtep(family).0.as_str().into(), net(&subnet(family, 1)).network().into())
         }),
         1 => families().prop_map(|family| {
-            Op::DelAddr(vtep(family).0, net(&subnet(family, 1)).network().into())
+            Op::DelAddr(vtep(family).0.as_str().into(), net(&subnet(family, 1)).network().into())
         }),
         2 => entry().prop_map(|(family, number, vtep_mac)| {
-            Op::PutNeigh((vtep(family).0, net(&subnet(family, number)).network()), mac(vtep_mac))
+            Op::PutNeigh((vtep(family).0.as_str().into(), net(&subnet(family, number)).network()), mac(vtep_mac))
         }),
         1 => entry().prop_map(|(family, number, _)| {
-            Op::DelNeigh((vtep(family).0, net(&subnet(family, number)).network()))
+            Op::DelNeigh((vtep(family).0.as_str().into(), net(&subnet(family, number)).network()))
         }),
         2 => (families(), entry()).prop_map(|(dev, (family, number, vtep_mac))| {
-            Op::PutFdb((vtep(dev).0, mac(vtep_mac)), ip(&public(family, number)))
+            Op::PutFdb((vtep(dev).0.as_str().into(), mac(vtep_mac)), ip(&public(family, number)))
         }),
         1 => entry().prop_map(|(family, number, vtep_mac)| {
-            Op::DelFdb((vtep(family).0, mac(vtep_mac)), ip(&public(family, number)))
+            Op::DelFdb((vtep(family).0.as_str().into(), mac(vtep_mac)), ip(&public(family, number)))
         }),
         3 => routes().prop_map(|(key, route)| Op::PutRoute(key, route)),
         2 => routes().prop_map(|(key, route)| Op::DelRoute(key, route)),

@@ -93,7 +93,7 @@ pub(crate) fn overlay_route(dev: &str, dst: &str) -> (RouteKey, Route) {
     let route = Route {
         next_hop: NextHop::Via {
             gateway: Some(dst.network()),
-            dev: dev.to_owned(),
+            dev: dev.into(),
             onlink: true,
         },
         protocol: ROUTE_PROTOCOL,
@@ -105,8 +105,8 @@ pub(crate) fn overlay_route(dev: &str, dst: &str) -> (RouteKey, Route) {
 pub(crate) fn peer_ops(dev: &str, dst: &str, vtep: Mac, public: &str) -> [Op; 3] {
     let (key, route) = overlay_route(dev, dst);
     [
-        Op::PutNeigh((dev.to_owned(), net(dst).network()), vtep),
-        Op::PutFdb((dev.to_owned(), vtep), ip(public)),
+        Op::PutNeigh((dev.into(), net(dst).network()), vtep),
+        Op::PutFdb((dev.into(), vtep), ip(public)),
         Op::PutRoute(key, route),
     ]
 }

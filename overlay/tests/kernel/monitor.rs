@@ -70,7 +70,7 @@ fn program(linux: &mut Linux) {
     let direct = Route {
         next_hop: NextHop::Via {
             gateway: Some([192, 168, 0, 2].into()),
-            dev: "eth0".to_owned(),
+            dev: "eth0".into(),
             onlink: false,
         },
         protocol: 84,
@@ -147,9 +147,9 @@ fn our_own_changes_are_not_reported() {
         apply_all(
             linux,
             &[
-                Op::DelFdb((VTEP.to_owned(), mac(1)), [192, 168, 0, 2].into()),
+                Op::DelFdb((VTEP.into(), mac(1)), [192, 168, 0, 2].into()),
                 Op::DelRoute(key, route),
-                Op::DelNeigh((VTEP.to_owned(), [10, 244, 2, 0].into())),
+                Op::DelNeigh((VTEP.into(), [10, 244, 2, 0].into())),
                 Op::DelAddr(VTEP.to_owned(), net("10.244.1.0/32")),
             ],
         );

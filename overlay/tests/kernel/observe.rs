@@ -54,7 +54,7 @@ fn what_flannel_leaves_behind_is_observed_exactly() {
         let direct = Route {
             next_hop: NextHop::Via {
                 gateway: Some(ip("192.168.0.2")),
-                dev: "eth0".to_owned(),
+                dev: "eth0".into(),
                 onlink: false,
             },
             protocol: 3,
@@ -70,12 +70,12 @@ fn what_flannel_leaves_behind_is_observed_exactly() {
                 (VTEP_V6.to_owned(), net("fd00:10:244:1::/128")),
             ]),
             neighs: BTreeMap::from([
-                ((VTEP.to_owned(), ip("10.244.2.0")), mac(1)),
-                ((VTEP_V6.to_owned(), ip("fd00:10:244:2::")), mac(2)),
+                ((VTEP.into(), ip("10.244.2.0")), mac(1)),
+                ((VTEP_V6.into(), ip("fd00:10:244:2::")), mac(2)),
             ]),
             fdb: BTreeMap::from([
-                ((VTEP.to_owned(), mac(1)), ip("192.168.0.2")),
-                ((VTEP_V6.to_owned(), mac(2)), ip("fd00:a::2")),
+                ((VTEP.into(), mac(1)), ip("192.168.0.2")),
+                ((VTEP_V6.into(), mac(2)), ip("fd00:a::2")),
             ]),
             routes: BTreeMap::from([
                 route(VTEP, "10.244.2.0/24"),
@@ -208,7 +208,7 @@ fn an_entry_that_leads_elsewhere_by_port_leads_nowhere() {
         add_vtep(linux, Family::V4);
         run("bridge fdb add 02:00:00:00:00:01 dst 192.168.0.2 port 9 dev flannel.1 self permanent");
         let state = observe(linux);
-        let key = (VTEP.to_owned(), Mac([2, 0, 0, 0, 0, 1]));
+        let key = (VTEP.into(), Mac([2, 0, 0, 0, 0, 1]));
         assert_eq!(state.fdb[&key], ip("0.0.0.0"));
     });
 }

@@ -1,6 +1,7 @@
 //! What etcd holds for one network: read whole, then carried on by events.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use etcd_client::{Event, EventType, GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnOpResponse};
 
@@ -124,7 +125,7 @@ impl Listing {
             leases: self
                 .entries
                 .into_iter()
-                .map(|(key, entry)| (key, entry.lease))
+                .map(|(key, entry)| (key, entry.lease.into()))
                 .collect(),
             broken: self.broken,
             in_sync: true,
@@ -153,7 +154,7 @@ pub(super) fn apply(snapshot: &mut ClusterSnapshot, keys: &EtcdKeys, event: &Eve
     let subnet = parsed.as_ref().ok().copied();
     let (lease, reason) = match parsed.and_then(|key| entry(key, pair)) {
         _ if !put => (None, None),
-        Ok(entry) => (Some(entry.lease), None),
+        Ok(entry) => (Some(Arc::new(entry.lease)), None),
         Err(error) => (None, Some(error.to_string())),
     };
     let old_lease = match (subnet, lease.clone()) {

@@ -160,7 +160,11 @@ impl Content {
 
     pub(super) fn into_snapshot(self, listings: u64) -> ClusterSnapshot {
         ClusterSnapshot {
-            leases: self.leases,
+            leases: self
+                .leases
+                .into_iter()
+                .map(|(key, lease)| (key, lease.into()))
+                .collect(),
             broken: self.broken,
             in_sync: true,
             listings,

@@ -113,7 +113,7 @@ async fn follow_once(
 struct Member {
     /// Distinguishes a node from a later one of the same name.
     uid: Option<String>,
-    lease: Option<Lease>,
+    lease: Option<Arc<Lease>>,
     /// What of it can't be read.
     wrong: Option<String>,
     /// Until when the lease stays though the node no longer announces it.
@@ -222,7 +222,7 @@ fn judge(
     now: Instant,
 ) -> Option<Member> {
     let (lease, wrong) = match node.lease(prefix, families) {
-        Ok(lease) => (lease, None),
+        Ok(lease) => (lease.map(Arc::new), None),
         Err(why) => (None, Some(why)),
     };
     let mut member = Member {
@@ -252,7 +252,7 @@ fn keeps_subnets(node: &NodeRecord, held: &Lease) -> bool {
 
 /// The members as a snapshot. Of two with the same subnets the older one holds them.
 fn snapshot(members: &BTreeMap<String, Member>, listings: u64) -> ClusterSnapshot {
-    let mut leases: BTreeMap<SubnetKey, Lease> = BTreeMap::new();
+    let mut leases: BTreeMap<SubnetKey, Arc<Lease>> = BTreeMap::new();
     let mut broken = BTreeMap::new();
     for (name, member) in members {
         if let Some(why) = &member.wrong {
