@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tweed_overlay::firewall::record::RECORDS_DIR;
+use tweed_overlay::kernel::firewall::owners;
 use tweed_overlay::netlink::Netfilter;
 
 use crate::file;
-use crate::spec::{CniError, Context, NetConf, json};
+use crate::spec::{CniError, Context, Kind, NetConf, json};
 
 /// The folder of records, in a configuration that may otherwise be broken.
 pub(crate) fn state_dir(conf: &NetConf) -> PathBuf {
@@ -48,4 +49,18 @@ pub(crate) fn all<T>(dir: &Path, parse: impl Fn(&str) -> Option<T>) -> Vec<(Path
 /// When the kernel has none.
 pub(crate) fn packet_filter() -> Result<Netfilter, CniError> {
     Netfilter::open().context(|| "open a socket to the packet filter (is nf_tables there?)")
+}
+
+/// STATUS of what needs the packet filter: whether it answers.
+///
+/// # Errors
+/// That no pod can be attached now, when it doesn't.
+pub(crate) fn packet_filter_answers() -> Result<(), CniError> {
+    let asked = packet_filter().and_then(|mut socket| {
+        owners(&mut socket).context(|| "ask the packet filter (needs nf_tables and CAP_NET_ADMIN)")
+    });
+    asked.map(drop).map_err(|error| CniError {
+        kind: Kind::NotAvailable,
+        ..error
+    })
 }

@@ -25,6 +25,7 @@ use tweed_overlay::netns::Netns;
 use crate::delegate::Delegate;
 use crate::identity;
 use crate::plugin::Plugin;
+use crate::records::packet_filter_answers;
 use crate::sandbox;
 use crate::spec::{Call, CniError, CniResult, Context, Interface, Kind, NetConf, Verb};
 use crate::undo::Undo;
@@ -67,7 +68,9 @@ impl Plugin for Bridge {
 
     fn status(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {
         let ipam = Delegate::of_ipam(conf)?;
-        Config::parse(conf, &call.args, ipam.is_some())?;
+        if Config::parse(conf, &call.args, ipam.is_some())?.ip_masq {
+            packet_filter_answers()?;
+        }
         ipam.map_or(Ok(()), |ipam| ipam.call(call, Verb::Status))
     }
 }

@@ -26,7 +26,7 @@ use tweed_overlay::netlink::{Netfilter, Netlink};
 use tweed_overlay::netns::Netns;
 
 use crate::plugin::Plugin;
-use crate::records::{self, packet_filter, state_dir};
+use crate::records::{self, packet_filter, packet_filter_answers, state_dir};
 use crate::spec::{Attachment, AttachmentKey, Call, CniError, CniResult, Context, Kind, NetConf};
 use crate::{file, identity};
 
@@ -56,10 +56,7 @@ impl Plugin for PortMap {
 
     fn status(&self, _: &Call, conf: &NetConf) -> Result<(), CniError> {
         Config::parse(conf)?;
-        packet_filter().map(drop).map_err(|error| CniError {
-            kind: Kind::NotAvailable,
-            ..error
-        })
+        packet_filter_answers()
     }
 }
 

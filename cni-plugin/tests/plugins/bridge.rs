@@ -1,8 +1,10 @@
 //! `bridge` with `host-local`: what it makes, in every version.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
-use super::lab::{Pod, VERSIONS, addrs, on_host, sh};
+use super::lab::{Pod, VERSIONS, addrs, answer, on_host, sh};
 
 const V4: &str = "10.1.2.0/24";
 const V6: &str = "2001:db8::/64";
@@ -337,5 +339,33 @@ fn status_and_garbage_collection_are_passed_on_and_done() {
         assert!(host.reservations("net").is_empty());
         assert!(!sh("nft list table inet tweed-cni").contains("comment \"net/"));
         call(&pods[1]).ok("STATUS");
+    });
+}
+
+#[test]
+fn status_tells_of_a_packet_filter_that_takes_no_orders_where_it_is_needed() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let status = |masquerade: bool| {
+            let mut conf = host.bridge_conf("1.1.0", &[V4]);
+            conf["ipMasq"] = json!(masquerade);
+            let call = host.call("bridge", conf, &pod);
+            let (allowed, mut refused) = (call.command("STATUS"), Command::new("setpriv"));
+            refused.arg("--bounding-set=-net_admin");
+            refused.arg(allowed.get_program()).env_clear();
+            refused.envs(
+                allowed
+                    .get_envs()
+                    .filter_map(|(key, value)| Some((key, value?))),
+            );
+            answer(refused, &call.conf().to_string())
+        };
+        let (code, text) = status(true).error();
+        assert!(
+            code == 50 && text.contains("CAP_NET_ADMIN"),
+            "{code} {text}"
+        );
+        let without = status(false);
+        assert_eq!(without.code, 0, "{without:?}");
     });
 }
