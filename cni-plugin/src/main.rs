@@ -5,6 +5,8 @@
     allow(clippy::unwrap_used, reason = "a test fails where it fails")
 )]
 
+#[cfg(test)]
+mod arbitrary;
 mod bridge;
 mod delegate;
 mod file;

@@ -260,4 +260,23 @@ mod tests {
         let dir = network_dir(&NetConf::from_value(value).unwrap());
         assert_eq!(dir, PathBuf::from("/var/lib/cni/networks/net"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_ranges_are_read_or_refused(ipam in any_json(), ranges in any_json(), routes in any_json(), ips in any_json()) {
+            let known = json!({"subnet": "10.1.2.0/24", "ranges": ranges, "routes": routes});
+            for ipam in [ipam, known] {
+                let runtime = json!({"ipRanges": ips, "ips": ips});
+                let conf = json!({"name": "n", "cniVersion": "1.0.0", "ipam": ipam, "runtimeConfig": runtime});
+                let _ = NetConf::from_value(conf).and_then(|conf| Config::parse(&conf, &Args::default()));
+            }
+        }
+    }
+
+    fn any_json() -> impl proptest::strategy::Strategy<Value = Value> {
+        crate::arbitrary::json(
+            "subnet|rangeStart|rangeEnd|gateway|ranges|dst|gw|mtu|dataDir|x",
+            "10\\.1\\.[0-9]{1,3}\\.[0-9]{1,3}(/[0-9]{1,3})?|2001:db8::[0-9a-f]{0,4}(/[0-9]{1,3})?|::/0|[0-9a-f:./]{0,12}",
+        )
+    }
 }

@@ -45,4 +45,13 @@ mod tests {
     fn an_empty_file_sets_nothing() {
         assert!(parse("").is_empty());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_and_what_is_found_stands_in_it(text in "((nameserver|domain|search|options|#)?(?s).{0,12}\n?){0,6}") {
+            let dns = parse(&text);
+            let found = [dns.nameservers, dns.search, dns.options, vec![dns.domain]].concat();
+            proptest::prop_assert!(found.iter().all(|word| text.contains(word.as_str())));
+        }
+    }
 }

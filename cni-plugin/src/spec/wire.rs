@@ -188,6 +188,8 @@ fn render_plain(result: &CniResult, version: Version) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::Interface;
     use super::*;
 
@@ -305,5 +307,34 @@ mod tests {
             pretty(&json!({"a": {"b": 1}})),
             "{\n    \"a\": {\n        \"b\": 1\n    }\n}"
         );
+    }
+
+    /// Members as results have them, often with sensible values, in any order and nesting.
+    fn any_result() -> impl Strategy<Value = Value> {
+        let any = || {
+            crate::arbitrary::json(
+                "address|version|interface|gateway|name|mac|sandbox|dst|gw|ip|routes|nameservers|mtu",
+                "10\\.1\\.2\\.[0-9]{1,3}(/[0-9]{1,2})?|fd00::[0-9a-f]{1,4}(/[0-9]{1,3})?|4|6|[a-z0-9:./]{0,9}",
+            )
+        };
+        let members = (any(), any(), any(), any(), any());
+        members.prop_map(|(ips, interfaces, routes, dns, ip4)| {
+            json!({"ips": ips, "interfaces": interfaces, "routes": routes, "dns": dns, "ip4": ip4})
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_result_is_read_or_refused_and_read_again_as_it_was_written(
+            value in prop_oneof![any_result(), any_result().prop_map(|value| value["ips"].clone())],
+        ) {
+            for version in Version::ALL {
+                let written = read(&value, version).and_then(|result| render(&result, version));
+                if let Ok(written) = written {
+                    let again = read(&written, version).and_then(|result| render(&result, version));
+                    prop_assert_eq!(again.ok(), Some(written));
+                }
+            }
+        }
     }
 }

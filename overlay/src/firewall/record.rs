@@ -116,4 +116,14 @@ mod tests {
         assert_ne!(one, two);
         assert_eq!(one.len(), 21);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_readers_panic(text in "(?s).{0,80}", key in "[a-zA-Z]{0,12}", value in "null|-1|\"\"|\\[\\{\\}\\]|\\{\\}") {
+            for text in [text, format!(r#"{{"network":"n","containerID":"c","ifname":"e","netns":"","{key}":{value}}}"#)] {
+                let _ = Record::parse(&text);
+                let _ = PortRecord::parse(&text);
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::arbitrary;
 
 fn parse(extra: &Value) -> Result<Config, (u32, String)> {
     let mut conf = json!({"cniVersion": "1.0.0", "name": "n", "type": "portmap"});
@@ -140,21 +141,10 @@ fn options_are_taken_or_refused_in_words() {
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        (0..70_000i64).prop_map(Value::from),
-        "tcp|UDP|sctp|0\\.0\\.0\\.0|::|192\\.0\\.2\\.1|[a-z:.]{0,9}".prop_map(Value::from),
-    ];
-    leaf.prop_recursive(3, 24, 5, |inner| {
-        let key = "hostPort|containerPort|protocol|hostIP|HOSTIP|x";
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-            prop::collection::vec((key, inner), 0..5)
-                .prop_map(|members| Value::Object(members.into_iter().collect())),
-        ]
-    })
+    arbitrary::json(
+        "hostPort|containerPort|protocol|hostIP|HOSTIP|x",
+        "tcp|UDP|sctp|0\\.0\\.0\\.0|::|192\\.0\\.2\\.1|[a-z:.]{0,9}",
+    )
 }
 
 proptest! {
