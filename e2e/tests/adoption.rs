@@ -1,5 +1,7 @@
 //! A node changes from flannel to Tweed under traffic: what flannel left is taken over as it is.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use tweed_e2e::agent::Agent;
 use tweed_e2e::etcd::Etcd;
@@ -33,6 +35,8 @@ fn a_flannel_node_is_taken_over_without_a_lost_packet_and_its_stale_peer_is_swep
         let [first, second] = pods;
         let (first, second) = (first?, second?);
         let stream = Stream::start(&first, &second, Family::V4)?;
+        // Some packets before, since the take-over itself may be done between two.
+        std::thread::sleep(Duration::from_millis(300));
 
         let before = [0, 1].map(|index| identity(&lab.hosts[index]));
         let mut agents = Vec::new();

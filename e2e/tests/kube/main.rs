@@ -1,6 +1,7 @@
 //! Scenarios on a real Kubernetes. Clusters are dear, so the scenarios of one share it and run one after another; this
 //! program has its own order of them instead of the test harness's.
 
+mod agents;
 mod annotations;
 mod byhand;
 mod control;

@@ -1,20 +1,18 @@
 //! The lease store on a real API server, with real agents: Node objects are made by hand, so that no kubelet is needed.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::agent::{Agent, peer_routes};
-use tweed_e2e::cni::{Pod, Runtime};
-use tweed_e2e::kube::ApiServer;
-use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::topology::{Host, Lab, Topology};
+use tweed_e2e::agent::peer_routes;
+use tweed_e2e::launch::vxlan;
+use tweed_e2e::topology::{Host, Topology};
 use tweed_e2e::traffic::{self, Stream};
 use tweed_e2e::wait::eventually;
 use tweed_overlay::model::Family;
 
+use crate::agents::{PREFIX, Scene, node};
 use crate::harness::Report;
 
 const NAMES: [&str; 8] = [
@@ -38,19 +36,6 @@ const SCENARIOS: [fn(&mut Scene<'_>) -> Result<()>; 8] = [
     outage,
     anew,
 ];
-
-/// The prefix of flannel's annotations.
-pub(crate) const PREFIX: &str = "flannel.alpha.coreos.com";
-
-/// Agents over an API server.
-pub(crate) struct Scene<'lab> {
-    lab: &'lab Lab,
-    pub(crate) agents: Vec<Agent<'lab>>,
-    pub(crate) pods: Vec<Pod<'lab>>,
-    pub(crate) api: ApiServer<'lab>,
-    launch: Launch,
-    config: PathBuf,
-}
 
 pub(crate) fn play(report: &mut Report) {
     if !report.wants(&NAMES) {
@@ -78,87 +63,6 @@ pub(crate) fn play(report: &mut Report) {
     if let Err(error) = outcome {
         report.run(NAMES[0], || Err(error));
     }
-}
-
-impl<'lab> Scene<'lab> {
-    /// The control plane and the network configuration; no node and no agent yet.
-    pub(crate) fn start(lab: &'lab Lab, network: &Value) -> Result<Self> {
-        let api = ApiServer::start(lab)?;
-        // The rights of the manifest, for a user in the place of its service account.
-        let rules = include_str!("../../../manifests/kustomize/base/rbac.yaml");
-        api.apply("{apiVersion: v1, kind: Namespace, metadata: {name: kube-tweed}}")?;
-        api.apply(&rules.replace(
-            "  - kind: ServiceAccount\n    name: tweed\n    namespace: kube-tweed",
-            "  - kind: User\n    name: tweed",
-        ))?;
-        let config = lab.folder.path().join("net-conf.json");
-        fs::write(&config, network.to_string())?;
-        let launch = Launch::kube(&api.kubeconfig_of("tweed", &[])?, &config);
-        Ok(Self {
-            lab,
-            agents: Vec::new(),
-            pods: Vec::new(),
-            api,
-            launch,
-            config,
-        })
-    }
-
-    /// Makes the Node object of a host.
-    pub(crate) fn node(&self, name: &str, subnets: &[&str]) -> Result<()> {
-        self.api.apply(&node(name, subnets).to_string())
-    }
-
-    pub(crate) fn agent(&mut self, host: usize) -> Result<()> {
-        let host = &self.lab.hosts[host];
-        let launch = self
-            .launch
-            .clone()
-            .arg(format!("--node-name={}", host.name()))
-            .arg("--remove-node-taints=example.com/no-network");
-        self.agents.push(Agent::start(self.lab, host, &launch)?);
-        Ok(())
-    }
-
-    /// Starts an agent and a pod on every host.
-    pub(crate) fn everywhere(&mut self) -> Result<()> {
-        for host in 0..self.lab.hosts.len() {
-            self.agent(host)?;
-        }
-        for agent in &mut self.agents {
-            agent.ready()?;
-        }
-        for agent in &self.agents {
-            agent.sees(self.lab.hosts.len() - 1)?;
-        }
-        for host in &self.lab.hosts {
-            self.pods.push(Runtime::tweed().pod(host)?);
-        }
-        Ok(())
-    }
-
-    pub(crate) fn annotations(&self, node: &str) -> Result<Value> {
-        Ok(self.api.get(&["node", node])?["metadata"]["annotations"].clone())
-    }
-
-    fn annotate(&self, node: &str, annotations: &[String]) -> Result<()> {
-        let mut words = vec!["annotate", "--overwrite", "node", node];
-        words.extend(annotations.iter().map(String::as_str));
-        self.api.kubectl(&words).map(drop)
-    }
-
-    fn host(&self, index: usize) -> &'lab Host {
-        &self.lab.hosts[index]
-    }
-}
-
-/// A Node object as the kubelet registers it, with the subnets of the controller manager.
-pub(crate) fn node(name: &str, subnets: &[&str]) -> Value {
-    let mut node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
-    if let Some(first) = subnets.first() {
-        node["spec"] = json!({ "podCIDR": first, "podCIDRs": subnets });
-    }
-    node
 }
 
 fn key(name: &str) -> String {

@@ -9,8 +9,8 @@ use tweed_e2e::traffic;
 use tweed_e2e::wait::{eventually, timed};
 use tweed_overlay::model::Family;
 
+use crate::agents::{PREFIX, Scene};
 use crate::harness::Report;
-use crate::store::{PREFIX, Scene};
 
 pub(crate) fn play(report: &mut Report) {
     report.run("pod_cidrs_of_both_families_count_in_any_order", || {
