@@ -9,7 +9,10 @@ use super::status::SharedStatus;
 
 /// How long the network may be down before the cluster is told: longer than a restart or a new session takes.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How soon the cluster is told that the network works.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often a network that works is looked at; every look wakes an idle processor.
+const LOOK_WHEN_UP: Duration = Duration::from_secs(5);
 
 /// Keeps the health up to date. Never returns.
 pub(super) async fn observe(status: &SharedStatus, tell: &watch::Sender<Health>) {
@@ -24,7 +27,8 @@ pub(super) async fn observe(status: &SharedStatus, tell: &watch::Sender<Health>)
             }
             news
         });
-        tokio::time::sleep(LOOK).await;
+        let up = matches!(*tell.borrow(), Health::Up);
+        tokio::time::sleep(if up { LOOK_WHEN_UP } else { LOOK }).await;
     }
 }
 

@@ -203,7 +203,7 @@ pub static IP_MASQ_FULLY_RANDOM_DISABLE: Flag = Flag::new(
 pub static IPTABLES_FORWARD_RULES: Flag = Flag::new(
     "iptables-forward-rules",
     Switch,
-    "Accept forwarded traffic from and to the pod network (in nftables, whatever the name says)",
+    "Accept traffic from and to the pod network in the FORWARD chains of others that drop by policy",
 )
 .default("true");
 pub static PEER_ALLOW_LIST: Flag = Flag::new(

@@ -24,8 +24,8 @@ pub struct Row {
     pub ratio: String,
     /// What the comparison should be.
     pub goal: String,
-    /// Whether it is.
-    pub met: bool,
+    /// Whether it is; nothing where there is no goal.
+    pub met: Option<bool>,
 }
 
 impl Row {
@@ -38,7 +38,7 @@ impl Row {
             other: format!("{} {}", other.0, report::duration(other.1)),
             ratio: format!("{ratio:.2}"),
             goal: format!("≤ {}", (most * 100.0).round() / 100.0),
-            met: ratio <= most,
+            met: Some(ratio <= most),
         }
     }
 
@@ -51,7 +51,16 @@ impl Row {
             other: format!("{} {:.1} {unit}", other.0, other.1),
             ratio: format!("{ratio:.3}"),
             goal: format!("≥ {least}"),
-            met: ratio >= least,
+            met: Some(ratio >= least),
+        }
+    }
+
+    /// Told for what it is; nothing was promised.
+    pub fn without_goal(self) -> Self {
+        Self {
+            goal: String::new(),
+            met: None,
+            ..self
         }
     }
 
@@ -63,7 +72,7 @@ impl Row {
             other: String::new(),
             ratio: String::new(),
             goal: format!("≤ {bound} {unit}"),
-            met: ours <= bound,
+            met: Some(ours <= bound),
         }
     }
 }
@@ -78,7 +87,11 @@ pub fn table(rows: &[Row]) -> Table {
             &row.other,
             &row.ratio,
             &row.goal,
-            if row.met { "met" } else { "**missed**" },
+            match row.met {
+                None => "",
+                Some(true) => "met",
+                Some(false) => "**missed**",
+            },
         ]);
     }
     table

@@ -173,7 +173,6 @@ fn policy_input(
         table: choices.table.clone(),
         networks,
         masquerade: choices.masquerade,
-        forward_accept: choices.forward_accept,
         allow_list,
     }
 }

@@ -32,12 +32,12 @@ fn anything_but_an_element_is_mended_by_replacing_the_table() {
         "delete table inet tweed",
         "flush ruleset",
         "flush chain inet tweed postrouting",
-        "add rule inet tweed forward drop",
+        "add rule inet tweed input drop",
         "insert rule inet tweed postrouting ip saddr 10.244.1.5 masquerade",
         "add chain inet tweed mine",
         "add set inet tweed mine { type ipv4_addr; }",
         "add table inet tweed { flags dormant; }",
-        "add chain inet tweed forward { policy drop; }",
+        "add chain inet tweed input { policy drop; }",
         "add rule inet tweed input ip saddr { 192.0.2.9, 192.0.2.10 } accept",
     ] {
         let change = interfere(&want, interference);
@@ -53,7 +53,7 @@ fn a_single_deleted_or_replaced_rule_is_seen() {
     let want = agent_ruleset(&policy());
     isolated(|| {
         let mut socket = Netfilter::open().unwrap();
-        for chain in ["forward", "input", "postrouting"] {
+        for chain in ["input", "postrouting"] {
             for index in 0..want.chains[chain].rules.len() {
                 for verb in ["delete rule", "replace rule"] {
                     converge(&mut socket, &want);

@@ -81,7 +81,6 @@ pub(crate) fn policy() -> PolicyInput {
             v6: Some(net("fd00:10:244::/48", "fd00:10:244:1::/64")),
         },
         masquerade: Some(Masquerade { fully_random: true }),
-        forward_accept: true,
         allow_list: Some(AllowList {
             port: 8472,
             vni: 1,

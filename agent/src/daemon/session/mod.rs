@@ -17,7 +17,7 @@ use super::{Daemon, saved};
 use running::Running;
 
 /// How often files and sysctls, which give no netlink event, are looked at.
-const TICK: Duration = Duration::from_millis(400);
+const TICK: Duration = Duration::from_millis(500);
 /// Between attempts to have a saved lease confirmed.
 const CONFIRM: Duration = Duration::from_secs(1);
 
