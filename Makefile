@@ -53,6 +53,13 @@ bench: build ## Side by side with hand-made VXLAN, bare netlink and the Go plugi
 	cargo build --locked --release --target $(HOST) -p tweed-e2e --bin bench
 	@$(BIN_DIR)/bench
 
+.PHONY: bench-kube
+bench-kube: build ## The agent in a cluster of 5,000 nodes: start, memory, requests to the API server (root)
+	@.ci/setup test
+	@.ci/kube
+	cargo build --locked --release --target $(HOST) -p tweed-e2e --bin bench
+	@$(BIN_DIR)/bench kube
+
 .PHONY: clean
 clean: ## Remove what was built
 	cargo clean

@@ -15,17 +15,20 @@ pub const NETWORK: &str = "10.244.0.0/16";
 /// The IPv6 pod network of the lab.
 pub const NETWORK_V6: &str = "fd00:10:244::/56";
 
-/// A network configuration with the lab's pod networks and this backend.
+/// A network configuration with the lab's pod networks and this backend. Agents lease subnets below number 200; those
+/// above are for peers and entries that a scenario adds by hand.
 pub fn config(families: &[Family], backend: &Value) -> Value {
     let mut config = json!({ "Backend": backend });
     if families.contains(&Family::V4) {
         config["Network"] = json!(NETWORK);
+        config["SubnetMax"] = json!("10.244.199.0");
     } else {
         config["EnableIPv4"] = json!(false);
     }
     if families.contains(&Family::V6) {
         config["EnableIPv6"] = json!(true);
         config["IPv6Network"] = json!(NETWORK_V6);
+        config["IPv6SubnetMax"] = json!("fd00:10:244:c7::");
     }
     config
 }

@@ -36,7 +36,7 @@ fn without_etcd_pods_keep_talking_drift_is_repaired_and_changes_are_caught_up_wi
         })?;
 
         cluster.etcd()?.resume()?;
-        let joined = newcomer(lab, 50)?;
+        let joined = newcomer(lab, 250)?;
         joined.announce(cluster.etcd()?)?;
         eventually("a lease made after the outage is seen", || {
             routed(host, &joined.subnet.to_string())
@@ -51,7 +51,7 @@ fn a_compacted_watch_is_followed_by_a_fresh_list_that_is_compared_in_full() -> R
     Topology::hosts(2).play(|lab| {
         let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
         let (host, kept) = (&lab.hosts[0], cluster.peer(1, Family::V4)?);
-        let [gone, changed, new] = [50, 51, 52].map(|number| newcomer(lab, number));
+        let [gone, changed, new] = [250, 251, 252].map(|number| newcomer(lab, number));
         let (gone, mut changed, new) = (gone?, changed?, new?);
         for node in [&gone, &changed] {
             node.announce(cluster.etcd()?)?;
@@ -113,7 +113,7 @@ fn a_subnet_taken_by_another_node_is_given_up_for_a_new_one() -> Result<()> {
         let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
         let host = &lab.hosts[0];
         let (old, _) = cluster.etcd()?.lease_of(host.v4())?;
-        let mut thief = newcomer(lab, 60)?;
+        let mut thief = newcomer(lab, 253)?;
         thief.subnet = old.replace('-', "/").parse()?;
         thief.announce(cluster.etcd()?)?;
         let etcd = cluster.etcd()?;

@@ -1,6 +1,5 @@
 //! The agent with a thousand peers: cold start, a new lease, memory, and what it does when there is nothing to do.
 
-use std::fs;
 use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use tweed_overlay::netlink::{
     AddrSpec, Dev, LinkChange, Netlink, RouteFilter, RouteSpec, TABLE_MAIN, VxlanSpec,
 };
 
-use super::{Row, gateway, median};
+use super::{Row, gateway, median, process};
 use crate::agent::Agent;
 use crate::etcd::{Etcd, PREFIX};
 use crate::flannel::Node;
@@ -66,7 +65,7 @@ pub fn run() -> Result<Vec<Row>> {
     for number in PEERS..PEERS + 20 {
         news.push(new_lease(&lab, host, &peer(number)?)?);
     }
-    let memory = resident(agent.pid())?;
+    let memory = process::memory(agent.pid(), "VmRSS")?;
     let idle = Idle::watch(host, agent.pid())?;
     Ok(vec![
         Row {
@@ -90,7 +89,8 @@ pub fn run() -> Result<Vec<Row>> {
     ])
 }
 
-fn peer(number: usize) -> Result<Node> {
+/// A node of a large cluster in 10.0.0.0/8.
+pub(super) fn peer(number: usize) -> Result<Node> {
     let (high, low) = (number / 256, number % 256);
     Ok(Node {
         subnet: format!("10.{}.{low}.0/24", 100 + high).parse()?,
@@ -111,7 +111,7 @@ fn announce(lab: &Lab, peers: &[Node]) -> Result<()> {
 }
 
 /// Waits until the kernel has a route and an FDB entry for every peer.
-fn programmed(host: &Host, peers: usize) -> Result<()> {
+pub(super) fn programmed(host: &Host, peers: usize) -> Result<()> {
     let mut netlink = host.place().run(|| Ok(Netlink::open()?))?;
     let filter = RouteFilter {
         family: Family::V4,
@@ -197,17 +197,6 @@ fn new_lease(lab: &Lab, host: &Host, peer: &Node) -> Result<Duration> {
     anyhow::bail!("{} is never routed", peer.subnet)
 }
 
-/// Resident memory in MiB.
-fn resident(pid: u32) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib / 1024.0)
-}
-
 /// What an agent with nothing to do does.
 struct Idle {
     /// Percent of a core.
@@ -219,9 +208,9 @@ struct Idle {
 impl Idle {
     fn watch(host: &Host, pid: u32) -> Result<Self> {
         thread::sleep(Duration::from_secs(3));
-        let (before, number) = (busy(pid)?, next_pid(host)?);
+        let (before, number) = (process::busy_seconds(pid)?, next_pid(host)?);
         thread::sleep(IDLE);
-        let used = busy(pid)? - before;
+        let used = process::busy_seconds(pid)? - before;
         // Numbers are given in turn within the host, and ours took one.
         let started = next_pid(host)? - number - 1.0;
         ensure!(started >= 0.0, "process numbers went round");
@@ -230,17 +219,6 @@ impl Idle {
             processes: started,
         })
     }
-}
-
-/// Processor time of all threads, in seconds, to the nanosecond: the ticks of `stat` are too coarse for an idle process.
-fn busy(pid: u32) -> Result<f64> {
-    let mut total = 0.0;
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-        let nanos: f64 = text.split(' ').next().context("no figure")?.parse()?;
-        total += nanos * 1e-9;
-    }
-    Ok(total)
 }
 
 fn next_pid(host: &Host) -> Result<f64> {

@@ -4,8 +4,10 @@ pub mod agent;
 pub mod cni;
 pub mod floor;
 pub mod gateway;
+pub mod kube;
 pub mod path;
 pub mod plan;
+pub mod process;
 
 use std::time::Duration;
 

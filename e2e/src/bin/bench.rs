@@ -1,12 +1,12 @@
 //! `make bench`: Tweed beside what it is compared with, in one run. Prints a table in Markdown.
 //!
-//! Words choose parts: `bench cni path plan agent`; none means all.
+//! Words choose parts: `bench cni path plan agent kube`; none means all but `kube`, which needs Kubernetes (`make bench-kube`).
 
 use std::env;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use tweed_e2e::bench::{Row, agent, cni, floor, path, plan, table};
+use tweed_e2e::bench::{Row, agent, cni, floor, kube, path, plan, table};
 
 fn main() -> ExitCode {
     let words: Vec<_> = env::args().skip(1).collect();
@@ -25,21 +25,23 @@ fn main() -> ExitCode {
 
 fn measure(words: &[String]) -> Result<()> {
     type Part = (&'static str, fn() -> Result<Vec<Row>>);
-    const PARTS: [Part; 4] = [
+    const PARTS: [Part; 5] = [
         ("cni", cni::run),
         ("path", path::run),
         ("plan", plan::run),
         ("agent", agent::run),
+        ("kube", kube::run),
     ];
     if let Some(word) = words
         .iter()
         .find(|&word| PARTS.iter().all(|(name, _)| name != word))
     {
-        bail!("no part {word:?}; there are cni, path, plan and agent");
+        bail!("no part {word:?}; there are cni, path, plan, agent and kube");
     }
     let mut rows = Vec::new();
     for (name, part) in PARTS {
-        if words.is_empty() || words.iter().any(|word| word == name) {
+        let by_default = words.is_empty() && name != "kube";
+        if by_default || words.iter().any(|word| word == name) {
             eprintln!("measuring: {name}");
             rows.extend(part()?);
         }

@@ -38,6 +38,7 @@ pub struct ApiServer<'lab> {
     controllers: Option<Child>,
     scheduler: Option<Child>,
     child: Option<Child>,
+    flags: Vec<String>,
     etcd: Etcd<'lab>,
 }
 
@@ -86,6 +87,14 @@ impl<'lab> ApiServer<'lab> {
     /// # Errors
     /// When one does not come up.
     pub fn start(lab: &'lab Lab) -> Result<Self> {
+        Self::start_with(lab, Vec::new())
+    }
+
+    /// The same, with these flags for the API server beside those that it needs.
+    ///
+    /// # Errors
+    /// When one does not come up.
+    pub fn start_with(lab: &'lab Lab, flags: Vec<String>) -> Result<Self> {
         let binaries = KubeBinaries::locate()?;
         let pki = Pki::new(lab.folder.path().join("pki"))?;
         let mut names: Vec<_> = ["", ".default", ".default.svc", ".default.svc.cluster.local"]
@@ -103,6 +112,7 @@ impl<'lab> ApiServer<'lab> {
             controllers: None,
             scheduler: None,
             child: None,
+            flags,
             etcd: Etcd::start(lab)?,
         };
         server.resume()?;
@@ -231,7 +241,8 @@ impl<'lab> ApiServer<'lab> {
             ))
             .arg("--authorization-mode=Node,RBAC")
             .arg("--enable-admission-plugins=NodeRestriction")
-            .args(["--allow-privileged", "--profiling=false"]);
+            .args(["--allow-privileged", "--profiling=false"])
+            .args(&self.flags);
         self.child = Some(self.launch(&mut command, "kube-apiserver")?);
         timed("the API server is ready", STARTS, || {
             self.kubectl(&["get", "--raw=/readyz"])

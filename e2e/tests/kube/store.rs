@@ -120,7 +120,7 @@ fn repair(scene: &mut Scene<'_>) -> Result<()> {
     scene.annotate("host2", &[format!("{}=garbage", key("backend-data"))])?;
     restored(scene, &wanted)?;
     let loss = stream.stop()?;
-    ensure!(loss.sent > 50 && loss.lost == 0, "{loss:?}");
+    ensure!(loss.sent > 20 && loss.lost == 0, "{loss:?}");
     // A wrong value that can be read is believed until it is put back.
     scene.annotate("host2", &[format!("{}=host-gw", key("backend-type"))])?;
     restored(scene, &wanted)?;
@@ -276,7 +276,7 @@ fn outage(scene: &mut Scene<'_>) -> Result<()> {
     })?;
     std::thread::sleep(Duration::from_secs(1));
     let loss = stream.stop()?;
-    ensure!(loss.sent > 50 && loss.lost == 0, "{loss:?}");
+    ensure!(loss.sent > 20 && loss.lost == 0, "{loss:?}");
     let host = scene.host(0);
     host.sh("ip link del flannel.1")?;
     eventually("the device is back", || host.sh("ip link show flannel.1"))?;
