@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod firewall;
+pub mod forward;
 pub mod kernel;
 pub mod model;
 pub mod netlink;

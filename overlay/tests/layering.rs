@@ -32,6 +32,15 @@ const RULES: &[(&str, &[&str])] = &[
             "tokio",
         ],
     ),
+    (
+        "forward",
+        &[
+            "crate::backend",
+            "crate::firewall",
+            "crate::plan",
+            "crate::store",
+        ],
+    ),
     ("kernel", &["crate::store", "crate::reconcile", "tokio"]),
     ("reconcile", &["crate::store", "crate::netlink", "tokio"]),
     (
@@ -45,7 +54,7 @@ const RULES: &[(&str, &[&str])] = &[
     ),
 ];
 
-const PURE: &[&str] = &["model", "backend", "firewall", "plan"];
+const PURE: &[&str] = &["model", "backend", "firewall", "plan", "forward"];
 const IMPURE: &[&str] = &[
     "tokio",
     "std::fs",
