@@ -11,6 +11,12 @@ use crate::cni;
 use crate::flags::{Flags, StoreFlags};
 use crate::flannel_args;
 
+mod connectivity;
+
+pub use connectivity::{
+    ConnectivityArgs, ConnectivityCommand, ConnectivityServeArgs, ConnectivityTestArgs,
+};
+
 /// The per-node agent of the Tweed overlay network, and its operator commands.
 #[derive(Debug, Parser)]
 #[command(
@@ -75,6 +81,8 @@ pub enum Command {
     DockerOpts(DockerOptsArgs),
     /// Place the CNI plugin, its links and a network configuration list on this host
     InstallCni(InstallCniArgs),
+    /// Test which pods, nodes, services and names reach each other, and say what is broken. Exit code 1 if anything is
+    Connectivity(ConnectivityArgs),
     /// Print the version
     Version(OutputArgs),
     /// Print a shell's completion script

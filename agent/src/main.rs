@@ -9,6 +9,7 @@ mod cli;
 mod client;
 mod cni;
 mod command;
+mod connectivity;
 mod daemon;
 mod files;
 mod flags;

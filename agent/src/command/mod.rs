@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{Command, ConfigCommand, Invocation, LeasesCommand};
+use crate::cli::{Command, ConfigCommand, ConnectivityCommand, Invocation, LeasesCommand};
 use crate::flags::{self, Flags, StoreFlags};
 use crate::options::{Note, Options, StoreOptions};
 use crate::settings::{self, Settings};
@@ -11,6 +11,7 @@ use crate::telemetry::{self, LogOptions};
 
 mod cleanup;
 mod config;
+mod connectivity;
 mod docker_opts;
 mod install_cni;
 mod leases;
@@ -39,6 +40,10 @@ pub fn dispatch(invocation: Invocation) -> anyhow::Result<ExitCode> {
         Command::Leases(command) => done(on_leases(command)),
         Command::Config(command) => done(on_config(command)),
         Command::InstallCni(args) => done(install_cni::install_cni(&args)),
+        Command::Connectivity(args) => match args.command {
+            Some(ConnectivityCommand::Serve(args)) => done(connectivity::serve(args)),
+            None => connectivity::test(args.test),
+        },
         Command::Version(args) => done(version::version(args.output)),
         Command::Completions { shell } => done(version::completions(shell)),
         Command::DockerOpts(args) => done(docker_opts::docker_opts(&args)),

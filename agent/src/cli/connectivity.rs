@@ -1,0 +1,119 @@
+//! What can be typed after `tweedd connectivity`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::connectivity::{Endpoint, PORT, Side};
+
+use super::OutputArgs;
+
+/// `tweedd connectivity`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ConnectivityArgs {
+    /// The other half of the test; the test itself where there is none
+    #[command(subcommand)]
+    pub command: Option<ConnectivityCommand>,
+    /// The test's own arguments
+    #[command(flatten)]
+    pub test: ConnectivityTestArgs,
+}
+
+/// `tweedd connectivity …`
+#[derive(Debug, Subcommand)]
+pub enum ConnectivityCommand {
+    /// Answer probes, and probe other responders when the test says so. One has to run on each node
+    Serve(ConnectivityServeArgs),
+}
+
+/// The test.
+#[derive(Debug, Args)]
+pub struct ConnectivityTestArgs {
+    /// A responder outside Kubernetes, once for each; without any the cluster's own are found
+    #[arg(long = "target", value_name = "NAME=ADDR[,ADDR]", value_parser = target)]
+    pub targets: Vec<Endpoint>,
+    /// How many other nodes each node probes at most, evenly chosen
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    pub peers: u16,
+    /// How many seconds to wait for responders that are not ready
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub wait: Duration,
+    /// What test and responders share
+    #[command(flatten)]
+    pub shared: SharedArgs,
+    /// How to print
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// The responder.
+#[derive(Debug, Args)]
+pub struct ConnectivityServeArgs {
+    /// Addresses on which to answer, and no others
+    #[arg(
+        long = "address",
+        value_name = "ADDR",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub addresses: Vec<IpAddr>,
+    /// The name by which to answer: in Kubernetes the pod's; default: the host's
+    #[arg(long)]
+    pub name: Option<String>,
+    /// What test and responders share
+    #[command(flatten)]
+    pub shared: SharedArgs,
+}
+
+/// What is the same on both sides.
+#[derive(Debug, Args)]
+pub struct SharedArgs {
+    /// Port of the responders, TCP and UDP
+    #[arg(long, default_value_t = PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
+    /// File whose content test and responders share; responders obey nobody who doesn't know it
+    #[arg(long, default_value = "/run/secrets/tweed-connectivity/token")]
+    pub token_file: PathBuf,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<u16>().map_err(|error| error.to_string())?;
+    Ok(Duration::from_secs(u64::from(seconds)))
+}
+
+fn target(text: &str) -> Result<Endpoint, String> {
+    let expected = "a name, an equals sign, and an address or two: host1=192.0.2.1,2001:db8::1";
+    let (node, addrs) = text.split_once('=').ok_or(expected)?;
+    let addrs: Vec<IpAddr> = addrs
+        .split(',')
+        .map(|addr| addr.parse().map_err(|_| expected))
+        .collect::<Result<_, _>>()?;
+    let twice = addrs.len() > 2 || addrs.len() == 2 && addrs[0].is_ipv4() == addrs[1].is_ipv4();
+    if node.is_empty() || twice {
+        return Err(expected.to_owned());
+    }
+    Ok(Endpoint {
+        node: node.to_owned(),
+        side: Side::Node,
+        name: None,
+        addrs,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_a_name_and_an_address_of_each_family() {
+        let end = target("host1=192.0.2.1,2001:db8::1").unwrap();
+        assert_eq!((end.node.as_str(), end.addrs.len()), ("host1", 2));
+        for wrong in ["host1", "=192.0.2.1", "a=", "a=x", "a=192.0.2.1,192.0.2.2"] {
+            let refused = target(wrong).unwrap_err();
+            assert!(refused.contains("equals sign"), "{wrong}: {refused}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! `tweedd connectivity`: tests who reaches whom, or answers such a test.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::cli::{ConnectivityServeArgs, ConnectivityTestArgs};
+use crate::connectivity::{self, Cluster, Key, Options, Report};
+use crate::daemon;
+use crate::settings::UsageError;
+
+use super::{print, run};
+
+/// Tests. Exit code 1 if anything is broken.
+///
+/// # Errors
+/// If the test can't be made.
+pub fn test(args: ConnectivityTestArgs) -> Result<ExitCode> {
+    let key = Key::read(&args.shared.token_file)?;
+    let by_hand = !args.targets.is_empty();
+    let mut names: Vec<_> = args.targets.iter().map(|target| &target.node).collect();
+    names.sort_unstable();
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(UsageError(format!("--target: {} is given twice", pair[0])).into());
+    }
+    let report = run::block_on(async {
+        let cluster = match by_hand {
+            true => Cluster {
+                endpoints: args.targets,
+                ..Cluster::default()
+            },
+            false => connectivity::in_cluster(args.wait).await?,
+        };
+        let peers = usize::from(args.peers);
+        let survey = connectivity::survey(cluster, key, args.shared.port, peers).await?;
+        Ok(Report::of(&survey))
+    })?;
+    print::print(args.output.output, &report, || report.text())?;
+    Ok(match report.ok {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// Answers until it is told to stop.
+///
+/// # Errors
+/// If it can't listen.
+pub fn serve(args: ConnectivityServeArgs) -> Result<()> {
+    let name = match args.name {
+        Some(name) => name,
+        None => host_name()?,
+    };
+    let options = Options {
+        addresses: args.addresses,
+        port: args.shared.port,
+        name,
+        key: Key::read(&args.shared.token_file)?,
+    };
+    run::block_on(async {
+        tokio::select! {
+            served = connectivity::serve(options) => served,
+            told = daemon::told_to_stop() => told,
+        }
+    })
+}
+
+fn host_name() -> Result<String> {
+    let file = "/proc/sys/kernel/hostname";
+    let name = std::fs::read_to_string(file).with_context(|| format!("read {file} (--name)"))?;
+    let name = name.trim().to_owned();
+    ensure!(!name.is_empty(), "this host has no name: give --name");
+    Ok(name)
+}

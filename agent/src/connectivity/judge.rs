@@ -1,0 +1,273 @@
+//! What the observations mean: for each way from one responder to another at most one fault, the first that explains
+//! the others. Pure.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Serialize;
+use tweed_overlay::model::Family;
+
+use super::plan::{Cluster, Side};
+use super::protocol::{Heard, Names, Observations, Pair};
+
+/// What came of asking one responder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// It has probed.
+    Asked(Observations),
+    /// It couldn't be asked, and why.
+    Unasked(String),
+}
+
+/// All that has been found out.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// Who took part.
+    pub cluster: Cluster,
+    /// How many other nodes each was to probe at most.
+    pub peers: usize,
+    /// In the order of the responders.
+    pub rows: Vec<Row>,
+    /// Whose datagrams each has had; `None` where it couldn't be asked.
+    pub heard: Vec<Option<Vec<Heard>>>,
+}
+
+/// What is wrong with the way from one responder to another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "fault", rename_all = "kebab-case")]
+pub enum Fault {
+    /// Neither connections nor datagrams are answered.
+    Silent {
+        /// Whether the datagrams arrived, where that is known.
+        arrived: Option<bool>,
+        /// What the kernel said of the connection.
+        reason: String,
+    },
+    /// Datagrams are answered, connections not.
+    NoTcp {
+        /// What the kernel said.
+        reason: String,
+    },
+    /// Connections are answered, datagrams not.
+    NoUdp {
+        /// Whether they arrived, where that is known.
+        arrived: Option<bool>,
+    },
+    /// Somebody else answers.
+    Mistaken {
+        /// Who.
+        name: String,
+    },
+    /// Small packets pass, large ones don't.
+    Big {
+        /// Bytes of the packet that should pass.
+        size: u32,
+        /// Bytes of the largest that does.
+        passed: u32,
+        /// What a router said would pass, if one did.
+        told: Option<u32>,
+        /// Whether connections cope, where that was tried.
+        transfer: Option<bool>,
+    },
+    /// Many full packets in a row don't arrive.
+    Transfer {
+        /// What the kernel said.
+        reason: String,
+    },
+    /// The other end sees another address than ours.
+    Source {
+        /// Which.
+        seen: IpAddr,
+    },
+}
+
+/// The way from one responder to another in one family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Who probed.
+    pub from: usize,
+    /// Whom.
+    pub to: usize,
+    /// Over which protocol.
+    pub family: Family,
+    /// How long a connection took to come about, in microseconds.
+    pub micros: Option<u64>,
+    /// What is wrong.
+    pub fault: Option<Fault>,
+}
+
+/// What one responder says of service or resolvers: nothing if all is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Who.
+    pub from: usize,
+    /// What it asked.
+    pub what: What,
+    /// What is wrong.
+    pub fault: Option<String>,
+}
+
+/// What a responder asks besides the other responders.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum What {
+    /// The service in front of the responders.
+    Service(IpAddr),
+    /// A resolver.
+    Resolver(IpAddr),
+    /// Any resolver: it knows none.
+    Resolvers,
+}
+
+/// Everything that was tried, judged.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// Between responders.
+    pub ways: Vec<Way>,
+    /// To service and resolvers.
+    pub locals: Vec<Local>,
+    /// Responders that couldn't be asked, and why.
+    pub unasked: Vec<(usize, String)>,
+}
+
+/// Judges.
+pub fn judge(survey: &Survey) -> Verdict {
+    let mut verdict = Verdict::default();
+    for (from, row) in survey.rows.iter().enumerate() {
+        match row {
+            Row::Unasked(reason) => verdict.unasked.push((from, reason.clone())),
+            Row::Asked(seen) => {
+                let pairs = seen.pairs.iter();
+                verdict
+                    .ways
+                    .extend(pairs.filter_map(|pair| way(survey, from, pair)));
+                for service in &seen.services {
+                    verdict.locals.push(Local {
+                        from,
+                        what: What::Service(service.addr),
+                        fault: service.answer.as_ref().err().map(|reason| said(reason)),
+                    });
+                }
+                let names = seen.names.iter();
+                verdict
+                    .locals
+                    .extend(names.flat_map(|names| resolvers(survey, from, names)));
+            }
+        }
+    }
+    drop_consequences(&mut verdict.ways);
+    verdict
+}
+
+/// A reason in words, even if there is none.
+fn said(reason: &str) -> String {
+    match reason {
+        "" => "no answer".to_owned(),
+        reason => reason.to_owned(),
+    }
+}
+
+fn way(survey: &Survey, from: usize, pair: &Pair) -> Option<Way> {
+    let to = usize::from(pair.to);
+    survey.cluster.endpoints.get(to)?;
+    Some(Way {
+        from,
+        to,
+        family: Family::of(&pair.addr),
+        micros: pair.tcp.as_ref().ok().map(|connected| connected.micros),
+        fault: fault(survey, from, to, pair),
+    })
+}
+
+fn fault(survey: &Survey, from: usize, to: usize, pair: &Pair) -> Option<Fault> {
+    let arrived = survey.heard[to].as_ref().map(|heard| {
+        let v6 = Family::of(&pair.addr) == Family::V6;
+        heard
+            .iter()
+            .any(|heard| usize::from(heard.from) == from && heard.v6 == v6)
+    });
+    let connected = match (&pair.tcp, &pair.udp) {
+        (Err(reason), Err(_)) => {
+            let reason = said(reason);
+            return Some(Fault::Silent { arrived, reason });
+        }
+        (Err(reason), Ok(())) => {
+            return Some(Fault::NoTcp {
+                reason: said(reason),
+            });
+        }
+        (Ok(_), Err(_)) => return Some(Fault::NoUdp { arrived }),
+        (Ok(connected), Ok(())) => connected,
+    };
+    let ends = (
+        &survey.cluster.endpoints[from],
+        &survey.cluster.endpoints[to],
+    );
+    if ends
+        .1
+        .name
+        .as_ref()
+        .is_some_and(|name| *name != connected.name)
+    {
+        let name = connected.name.clone();
+        return Some(Fault::Mistaken { name });
+    }
+    if let Some(big) = pair.big.filter(|big| big.passed < big.size) {
+        return Some(Fault::Big {
+            size: big.size,
+            passed: big.passed,
+            told: big.told,
+            transfer: pair.transfer.as_ref().map(Result::is_ok),
+        });
+    }
+    if let Some(Err(reason)) = &pair.transfer {
+        return Some(Fault::Transfer {
+            reason: said(reason),
+        });
+    }
+    let between_pods = (ends.0.side, ends.1.side) == (Side::Pod, Side::Pod);
+    (between_pods && connected.seen != connected.own).then_some(Fault::Source {
+        seen: connected.seen,
+    })
+}
+
+/// If nothing arrives one way, answers to the other way don't either: that is one fault, not two.
+fn drop_consequences(ways: &mut [Way]) {
+    let arrived = |way: &Way| match way.fault {
+        Some(Fault::Silent { arrived, .. }) => arrived,
+        _ => None,
+    };
+    let lost: BTreeMap<_, _> = ways
+        .iter()
+        .filter(|way| arrived(way) == Some(false))
+        .map(|way| ((way.from, way.to, way.family), ()))
+        .collect();
+    for way in ways {
+        let back = (way.to, way.from, way.family);
+        if arrived(way) == Some(true) && lost.contains_key(&back) {
+            way.fault = None;
+        }
+    }
+}
+
+fn resolvers(survey: &Survey, from: usize, names: &Names) -> Vec<Local> {
+    let local = |what, fault| Local { from, what, fault };
+    if names.resolvers.is_empty() {
+        let fault = "/etc/resolv.conf names no resolver".to_owned();
+        return vec![local(What::Resolvers, Some(fault))];
+    }
+    let judged = names.resolvers.iter().map(|(server, answer)| {
+        let fault = match answer {
+            Err(reason) => Some(said(reason)),
+            Ok(addrs)
+                if addrs
+                    .iter()
+                    .any(|addr| survey.cluster.services.contains(addr)) =>
+            {
+                None
+            }
+            Ok(addrs) => Some(format!("it says that {} is {addrs:?}", names.name)),
+        };
+        local(What::Resolver(*server), fault)
+    });
+    judged.collect()
+}

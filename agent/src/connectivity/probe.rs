@@ -1,0 +1,198 @@
+//! What a responder does when it is told to probe others.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tweed_overlay::model::Family;
+use tweed_overlay::netlink::Netlink;
+use tweed_overlay::random;
+
+use super::dns::{self, ResolvConf};
+use super::key::Key;
+use super::protocol::{Answer, Ask, Connected, Names, Observations, Pair, Round, Service, Target};
+use super::udp::Line;
+use super::wire::{self, Answered};
+
+/// How many addresses are probed at once.
+const AT_ONCE: usize = 16;
+/// For a question that takes no time.
+const ANSWER: Duration = Duration::from_secs(4);
+/// What is sent to see whether full packets pass, and how long it may take: 2 Mbit/s.
+const TRANSFER: (u32, Duration) = (1 << 20, Duration::from_secs(5));
+/// How often a service is asked: each time another responder may be the one to answer.
+const SERVICE_TRIES: u32 = 3;
+/// How often a resolver is asked, and how long each time.
+const RESOLVER: (u32, Duration) = (2, Duration::from_millis(1500));
+
+/// What probes need.
+#[derive(Debug)]
+pub struct Prober {
+    /// What all responders share.
+    pub key: Key,
+    /// Their port.
+    pub port: u16,
+}
+
+impl Prober {
+    /// Probes all that the round names.
+    pub async fn round(self: Arc<Self>, round: Round) -> Observations {
+        let round = Arc::new(round);
+        let mtus = Arc::new(mtus());
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        let mut tasks = JoinSet::new();
+        for target in round.targets.clone() {
+            let (prober, round) = (Arc::clone(&self), Arc::clone(&round));
+            let (mtus, turns) = (Arc::clone(&mtus), Arc::clone(&turns));
+            tasks.spawn(async move {
+                let _turn = turns.acquire().await;
+                prober.pair(&round, &target, &mtus).await
+            });
+        }
+        let mut pairs = tasks.join_all().await;
+        pairs.sort_by_key(|pair| (pair.to, pair.addr));
+        let mut services = Vec::new();
+        for addr in &round.services {
+            services.push(self.service(*addr).await);
+        }
+        let names = match &round.name {
+            Some(name) => Some(resolve(name, &round.services).await),
+            None => None,
+        };
+        Observations {
+            pairs,
+            services,
+            names,
+        }
+    }
+
+    async fn pair(&self, round: &Round, target: &Target, mtus: &BTreeMap<IpAddr, u32>) -> Pair {
+        let to = SocketAddr::new(target.addr, self.port);
+        let (tcp, far_mtu) = self.connect(to).await;
+        let mut pair = Pair {
+            to: target.to,
+            addr: target.addr,
+            tcp,
+            udp: Ok(()),
+            big: None,
+            transfer: None,
+        };
+        match Line::open(to, &self.key, round.run, round.from).await {
+            Err(error) => pair.udp = Err(error.to_string()),
+            Ok(line) => {
+                pair.udp = line.small().await;
+                let near_mtu = line.own().and_then(|own| mtus.get(&own).copied());
+                if let (Ok(()), Some(near)) = (&pair.udp, near_mtu) {
+                    let size = near.min(far_mtu.unwrap_or(near));
+                    pair.big = Some(line.big(size).await);
+                }
+            }
+        }
+        if target.transfer && pair.tcp.is_ok() {
+            let (bytes, limit) = TRANSFER;
+            let sent = wire::transfer(to, &self.key, bytes, limit).await;
+            pair.transfer = Some(sent.map_err(|error| error.to_string()));
+        }
+        pair
+    }
+
+    /// Connects, and asks who is there; and tells the MTU at the far end.
+    async fn connect(&self, to: SocketAddr) -> (Result<Connected, String>, Option<u32>) {
+        match wire::ask(to, &self.key, &Ask::Hello, ANSWER).await {
+            Err(error) => (Err(error.to_string()), None),
+            Ok(Answered {
+                answer: Answer::Hello(hello),
+                own,
+                connected,
+            }) => {
+                let connected = Connected {
+                    name: hello.name,
+                    own,
+                    seen: hello.source,
+                    micros: u64::try_from(connected.as_micros()).unwrap_or(u64::MAX),
+                };
+                (Ok(connected), hello.mtu)
+            }
+            Ok(other) => (Err(wire::unexpected(&other.answer).to_string()), None),
+        }
+    }
+
+    /// Asks the service several times; every time must work.
+    async fn service(&self, addr: IpAddr) -> Service {
+        let mut answer = Err(String::new());
+        for _ in 0..SERVICE_TRIES {
+            let (connected, _) = self.connect(SocketAddr::new(addr, self.port)).await;
+            answer = connected.map(|connected| connected.name);
+            if answer.is_err() {
+                break;
+            }
+        }
+        Service { addr, answer }
+    }
+}
+
+/// The MTUs of this place's interfaces by their addresses; empty if the kernel doesn't tell.
+pub fn mtus() -> BTreeMap<IpAddr, u32> {
+    let read = || -> Option<BTreeMap<IpAddr, u32>> {
+        let mut netlink = Netlink::open().ok()?;
+        let links = netlink.links().ok()?;
+        let mtus: BTreeMap<_, _> = links.iter().map(|link| (link.index, link.mtu)).collect();
+        let addrs = netlink.addrs(None).ok()?.into_iter();
+        Some(
+            addrs
+                .filter_map(|addr| Some((addr.net.addr(), *mtus.get(&addr.index)?)))
+                .collect(),
+        )
+    };
+    read().unwrap_or_default()
+}
+
+/// Asks every resolver of this place for the addresses of a service, in the family of the first of them.
+async fn resolve(name: &str, expected: &[IpAddr]) -> Names {
+    let text = std::fs::read_to_string(Path::new("/etc/resolv.conf")).unwrap_or_default();
+    let conf = ResolvConf::parse(&text);
+    let name = conf.service(name);
+    let family = expected.first().map_or(Family::V4, Family::of);
+    let mut resolvers = Vec::new();
+    for server in &conf.servers {
+        resolvers.push((*server, look_up(*server, &name, family).await));
+    }
+    Names { name, resolvers }
+}
+
+async fn look_up(server: IpAddr, name: &str, family: Family) -> Result<Vec<IpAddr>, String> {
+    let id = (random::bits() & 0xffff) as u16;
+    let query = dns::query(id, name, family).ok_or("the name can't be asked for")?;
+    let any: IpAddr = match server {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let mut reason = "no answer".to_owned();
+    let (tries, wait) = RESOLVER;
+    for _ in 0..tries {
+        let exchange = async {
+            let socket = UdpSocket::bind((any, 0)).await?;
+            socket.connect((server, 53)).await?;
+            socket.send(&query).await?;
+            let mut buffer = [0; 1500];
+            loop {
+                let size = socket.recv(&mut buffer).await?;
+                if let Some(answer) = dns::answer(id, &buffer[..size]) {
+                    return std::io::Result::Ok(answer);
+                }
+            }
+        };
+        match timeout(wait, exchange).await {
+            Ok(Ok(answer)) => return answer,
+            Ok(Err(error)) => reason = error.to_string(),
+            Err(_) => {}
+        }
+    }
+    Err(reason)
+}

@@ -1,0 +1,302 @@
+//! The report: findings in words, grouped so that one cause is one line, and the matrix. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use tweed_overlay::model::Family;
+
+use super::judge::{Fault, Survey, Verdict, Way, judge};
+use super::plan::{Endpoint, Side};
+use super::words::{self, Scope};
+
+mod matrix;
+
+/// What came of a test.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Whether everything works that was to be tested.
+    pub ok: bool,
+    /// The nodes.
+    pub nodes: Vec<String>,
+    /// How many other nodes each has probed, where that isn't all of them.
+    pub sampled: Option<usize>,
+    /// Every way between two responders.
+    pub ways: Vec<Cell>,
+    /// Every service address and resolver, as each responder found it.
+    pub locals: Vec<LocalCell>,
+    /// What is broken; the important first.
+    pub findings: Vec<Finding>,
+}
+
+/// One way between two responders in one family.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cell {
+    /// The node that probed, and where there.
+    pub from: (String, Side),
+    /// The node that was probed, and where there.
+    pub to: (String, Side),
+    /// The address family.
+    pub family: Family,
+    /// How long a connection took to come about, in microseconds.
+    pub micros: Option<u64>,
+    /// What is wrong.
+    #[serde(flatten)]
+    pub fault: Option<Fault>,
+}
+
+/// One service address or resolver, as one responder found it.
+#[derive(Clone, Debug, Serialize)]
+pub struct LocalCell {
+    /// The node that asked, and where there.
+    pub from: (String, Side),
+    /// Whom.
+    pub to: String,
+    /// What is wrong.
+    pub fault: Option<String>,
+}
+
+/// Something broken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// From where to where.
+    pub place: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to look at.
+    pub hint: String,
+}
+
+impl Report {
+    /// Judges a survey and reports.
+    pub fn of(survey: &Survey) -> Self {
+        let verdict = judge(survey);
+        let endpoints = &survey.cluster.endpoints;
+        let end = |index: usize| (endpoints[index].node.clone(), endpoints[index].side);
+        let nodes: Vec<String> = survey
+            .cluster
+            .nodes()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        let mut findings = unreachable(survey, &verdict);
+        findings.extend(between(endpoints, &verdict.ways));
+        findings.extend(locally(endpoints, &verdict));
+        Self {
+            ok: findings.is_empty(),
+            sampled: (survey.peers + 1 < nodes.len()).then_some(survey.peers),
+            nodes,
+            ways: verdict
+                .ways
+                .iter()
+                .map(|way| Cell {
+                    from: end(way.from),
+                    to: end(way.to),
+                    family: way.family,
+                    micros: way.micros,
+                    fault: way.fault.clone(),
+                })
+                .collect(),
+            locals: verdict
+                .locals
+                .iter()
+                .map(|local| LocalCell {
+                    from: end(local.from),
+                    to: words::target(&local.what),
+                    fault: local.fault.clone(),
+                })
+                .collect(),
+            findings,
+        }
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut text = matrix::render(self);
+        for finding in &self.findings {
+            text += &format!("\n{}: {}\n", finding.place, finding.what);
+            text += &format!("  look at: {}\n", finding.hint);
+        }
+        text
+    }
+}
+
+/// Responders that aren't ready, or can't be asked.
+fn unreachable(survey: &Survey, verdict: &Verdict) -> Vec<Finding> {
+    let missing = survey
+        .cluster
+        .missing
+        .iter()
+        .map(|(node, side, reason)| Finding {
+            place: words::place(*side, node),
+            what: format!("not tested: the responder isn't ready ({reason})"),
+            hint: format!("kubectl describe node {node}, and the events of the responder's pod"),
+        });
+    let unasked = verdict.unasked.iter().map(|(index, reason)| {
+        let end = &survey.cluster.endpoints[*index];
+        Finding {
+            place: words::place(end.side, &end.node),
+            what: format!("what they see is unknown: the test can't ask them ({reason})"),
+            hint: format!(
+                "whether others reach them, below; `tweedd status` on {}",
+                end.node
+            ),
+        }
+    });
+    missing.chain(unasked).collect()
+}
+
+/// Ways by what is wrong with them: fault, kinds of ends, families.
+type Alike = (Side, Side, bool, Option<bool>, Fault, Vec<Family>);
+
+fn between(endpoints: &[Endpoint], ways: &[Way]) -> Vec<Finding> {
+    // First the families of one way: one line if it is the same fault.
+    let mut families: BTreeMap<(usize, usize, &Fault), Vec<Family>> = BTreeMap::new();
+    for way in ways {
+        if let Some(fault) = &way.fault {
+            families
+                .entry((way.from, way.to, fault))
+                .or_default()
+                .push(way.family);
+        }
+    }
+    // Then the ways that suffer alike.
+    let mut alike: BTreeMap<Alike, BTreeSet<(&str, &str)>> = BTreeMap::new();
+    for ((from, to, fault), families) in families {
+        let (from, to) = (&endpoints[from], &endpoints[to]);
+        let same = from.node == to.node;
+        let below = below(endpoints, ways, &from.node, &to.node);
+        let key = (from.side, to.side, same, below, fault.clone(), families);
+        alike.entry(key).or_default().insert((&from.node, &to.node));
+    }
+    let mut findings: Vec<(Fault, Finding)> = Vec::new();
+    for ((from_side, to_side, same_node, below, fault, families), pairs) in alike {
+        let scope = Scope {
+            from: from_side,
+            to: to_side,
+            same_node,
+            below,
+        };
+        let tested = tested(endpoints, ways, from_side, to_side);
+        for (from, to) in grouped(pairs, &tested) {
+            let families = families_in(&families, endpoints);
+            let place = format!(
+                "{} → {}{families}",
+                words::place(from_side, &from),
+                words::place(to_side, &to)
+            );
+            let finding = Finding {
+                place,
+                what: words::what(&fault),
+                hint: words::hint(&fault, scope, &from, &to),
+            };
+            findings.push((fault.clone(), finding));
+        }
+    }
+    // In the order of the faults: where nothing passes first.
+    findings.sort_by(|(one, _), (other, _)| one.cmp(other));
+    findings.into_iter().map(|(_, finding)| finding).collect()
+}
+
+/// Said only where both families are there and one of them is well.
+fn families_in(families: &[Family], endpoints: &[Endpoint]) -> String {
+    let both = Family::BOTH.iter().all(|family| {
+        let mut all = endpoints.iter();
+        all.any(|end| end.addr(*family).is_some())
+    });
+    match families {
+        [one] if both => format!(", {one} only"),
+        _ => String::new(),
+    }
+}
+
+/// Whether two nodes reach each other without the overlay, in any family; `None` where that wasn't tried.
+fn below(endpoints: &[Endpoint], ways: &[Way], from: &str, to: &str) -> Option<bool> {
+    let mut tried = ways.iter().filter(|way| {
+        let ends = [(way.from, from), (way.to, to)];
+        ends.iter().all(|(index, node)| {
+            let end = &endpoints[*index];
+            end.side == Side::Node && end.node == *node
+        })
+    });
+    let first = tried.next()?;
+    Some(
+        std::iter::once(first)
+            .chain(tried)
+            .any(|way| way.micros.is_some()),
+    )
+}
+
+/// The pairs of different nodes that were tried.
+fn tested<'a>(
+    endpoints: &'a [Endpoint],
+    ways: &[Way],
+    from: Side,
+    to: Side,
+) -> BTreeSet<(&'a str, &'a str)> {
+    let ends = ways
+        .iter()
+        .map(|way| (&endpoints[way.from], &endpoints[way.to]));
+    ends.filter(|(one, other)| one.side == from && other.side == to && one.node != other.node)
+        .map(|(one, other)| (one.node.as_str(), other.node.as_str()))
+        .collect()
+}
+
+/// Several pairs in one word, where a node suffers towards, or from, all others that were tried.
+fn grouped(
+    mut pairs: BTreeSet<(&str, &str)>,
+    tested: &BTreeSet<(&str, &str)>,
+) -> Vec<(String, String)> {
+    let mut groups = Vec::new();
+    if tested.len() > 2 && pairs == *tested {
+        return vec![("every node".to_owned(), "every other node".to_owned())];
+    }
+    let nodes: BTreeSet<_> = tested.iter().flat_map(|(from, to)| [*from, *to]).collect();
+    for node in nodes {
+        for outward in [true, false] {
+            let concerned = |(from, to): &&(&str, &str)| node == if outward { *from } else { *to };
+            let all: BTreeSet<_> = tested.iter().filter(concerned).copied().collect();
+            if all.len() > 1 && all.is_subset(&pairs) {
+                pairs.retain(|pair| !all.contains(pair));
+                let (node, others) = (node.to_owned(), "every other node".to_owned());
+                groups.push(if outward {
+                    (node, others)
+                } else {
+                    (others, node)
+                });
+            }
+        }
+    }
+    let single = pairs
+        .into_iter()
+        .map(|(from, to)| (from.to_owned(), to.to_owned()));
+    groups.extend(single);
+    groups
+}
+
+/// Services and resolvers.
+fn locally(endpoints: &[Endpoint], verdict: &Verdict) -> Vec<Finding> {
+    let mut alike: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
+    for local in &verdict.locals {
+        if let Some(fault) = &local.fault {
+            let end = &endpoints[local.from];
+            alike
+                .entry((end.side, &local.what, fault))
+                .or_default()
+                .insert(&end.node);
+        }
+    }
+    let finding = |((side, what, fault), nodes): ((Side, _, &String), BTreeSet<&str>)| {
+        let all = endpoints.iter().filter(|end| end.side == side);
+        let all: BTreeSet<_> = all.map(|end| end.node.as_str()).collect();
+        let nodes = match nodes == all && nodes.len() > 1 {
+            true => "every node".to_owned(),
+            false => nodes.into_iter().collect::<Vec<_>>().join(", "),
+        };
+        Finding {
+            place: format!("{} → {}", words::place(side, &nodes), words::target(what)),
+            what: fault.clone(),
+            hint: words::local_hint(what, &nodes),
+        }
+    };
+    alike.into_iter().map(finding).collect()
+}

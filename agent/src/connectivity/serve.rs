@@ -1,0 +1,146 @@
+//! The responder.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio::io::BufReader;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::key::Key;
+use super::probe::{self, Prober};
+use super::protocol::{Answer, Ask, Hello};
+use super::run::ROUND;
+use super::udp::{self, Ears};
+use super::wire;
+
+/// Connections at once; further ones wait in the kernel's queue.
+const CONNECTIONS: usize = 256;
+/// For a question that is answered at once.
+const SHORT: Duration = Duration::from_secs(10);
+
+/// How a responder is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The addresses on which it answers, and no others: an answer must come from the address that was asked.
+    pub addresses: Vec<IpAddr>,
+    /// The port, for TCP and UDP.
+    pub port: u16,
+    /// By which name it introduces itself.
+    pub name: String,
+    /// What all responders share.
+    pub key: Key,
+}
+
+struct Responder {
+    name: String,
+    prober: Arc<Prober>,
+    ears: Ears,
+    connections: Arc<Semaphore>,
+    /// One test at a time, so that tests don't disturb each other's.
+    rounds: Semaphore,
+}
+
+/// Answers until the future is dropped.
+///
+/// # Errors
+/// If an address can't be bound.
+pub async fn serve(options: Options) -> Result<()> {
+    ensure!(
+        !options.addresses.is_empty(),
+        "no address to answer on: give --address"
+    );
+    let responder = Arc::new(Responder {
+        name: options.name,
+        prober: Arc::new(Prober {
+            key: options.key,
+            port: options.port,
+        }),
+        ears: Ears::default(),
+        connections: Arc::new(Semaphore::new(CONNECTIONS)),
+        rounds: Semaphore::new(1),
+    });
+    let mut tasks = JoinSet::new();
+    for addr in options.addresses {
+        let addr = SocketAddr::new(addr, options.port);
+        let what = || format!("answer on {addr} (--address, --port)");
+        let listener = TcpListener::bind(addr).await.with_context(what)?;
+        let socket = UdpSocket::bind(addr).await.with_context(what)?;
+        tasks.spawn(accept(Arc::clone(&responder), listener));
+        let responder = Arc::clone(&responder);
+        tasks.spawn(async move {
+            udp::answer_all(&socket, &responder.prober.key, &responder.ears).await;
+        });
+    }
+    tasks.join_all().await;
+    Ok(())
+}
+
+async fn accept(responder: Arc<Responder>, listener: TcpListener) {
+    loop {
+        let Ok(permit) = Arc::clone(&responder.connections).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                let responder = Arc::clone(&responder);
+                tokio::spawn(async move {
+                    // Whoever asked hears of it; nobody else needs to.
+                    let _ = responder.converse(stream, from).await;
+                    drop(permit);
+                });
+            }
+            // Too many open files, most likely: they get fewer.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+impl Responder {
+    async fn converse(&self, stream: TcpStream, from: SocketAddr) -> std::io::Result<()> {
+        let own = stream.local_addr()?.ip();
+        stream.set_nodelay(true)?;
+        let mut stream = BufReader::new(stream);
+        let asked = timeout(SHORT, wire::read_ask(&mut stream, &self.prober.key)).await??;
+        let Some(ask) = asked else {
+            return Ok(());
+        };
+        let answer = match ask {
+            Ask::Hello => Answer::Hello(Hello {
+                name: self.name.clone(),
+                source: from.ip(),
+                mtu: probe::mtus().get(&own).copied(),
+            }),
+            Ask::Heard(run) => Answer::Heard(self.ears.heard(run)),
+            Ask::Swallow(bytes) => {
+                Answer::Swallowed(timeout(SHORT, wire::swallow(&mut stream, bytes)).await??)
+            }
+            Ask::Probe(round) => {
+                let _turn = self.rounds.acquire().await;
+                // Whoever asked waits no longer than this.
+                match timeout(ROUND, Arc::clone(&self.prober).round(round)).await {
+                    Ok(observations) => Answer::Probed(observations),
+                    Err(_) => Answer::Refused(format!("probing took longer than {ROUND:?}")),
+                }
+            }
+            Ask::Relay(to, ask) => self.relay(to, &ask).await,
+        };
+        wire::write(stream.get_mut(), &answer).await
+    }
+
+    /// Passes a question on. Not one that would be passed on again: nobody is to send questions round and round.
+    async fn relay(&self, to: IpAddr, ask: &Ask) -> Answer {
+        if matches!(ask, Ask::Relay(..) | Ask::Swallow(_)) {
+            return Answer::Refused("such a question isn't passed on".to_owned());
+        }
+        let to = SocketAddr::new(to, self.prober.port);
+        match wire::ask(to, &self.prober.key, ask, ROUND).await {
+            Ok(answered) => answered.answer,
+            Err(error) => Answer::Refused(format!("{to} can't be asked: {error}")),
+        }
+    }
+}
