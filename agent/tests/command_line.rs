@@ -39,6 +39,8 @@ fn a_wrong_command_line_is_exit_code_64_with_the_reason_on_standard_error() {
             "there are: etcd, kube, file",
         ),
         (&["version", "--output=xml"], "possible values: text, json"),
+        (&["connectivity", "--host=a"], "an equals sign"),
+        (&["connectivity", "serve"], "--address"),
     ] {
         let output = tweedd(words, &[]);
         assert_eq!(
@@ -294,4 +296,33 @@ fn each_shell_gets_a_completion_script_with_all_commands() {
     let mut bash = Command::new("bash");
     let check = bash.args(["-n", "-c", &script]).status().expect("bash");
     assert!(check.success(), "bash does not read it");
+}
+
+#[test]
+fn a_connectivity_test_that_can_not_be_made_says_what_it_lacks() {
+    let no_token = tweedd(&["connectivity", "--host=a=192.0.2.1"], &[]);
+    assert_eq!(no_token.status.code(), Some(1));
+    assert!(
+        stderr(&no_token).contains("--token-file"),
+        "{}",
+        stderr(&no_token)
+    );
+
+    let dir = tempfile::tempdir().expect("a folder");
+    let token = dir.path().join("token");
+    std::fs::write(&token, "0123456789abcdef").expect("written");
+    let token = format!("--token-file={}", token.display());
+    let no_pod = tweedd(&["connectivity", &token], &[]);
+    assert_eq!(no_pod.status.code(), Some(1));
+    for word in ["no pod", "manifests/connectivity.yaml", "--host"] {
+        assert!(stderr(&no_pod).contains(word), "{}", stderr(&no_pod));
+    }
+    let both = ["--host=a=192.0.2.1", "--host=a=192.0.2.2"];
+    let twice = tweedd(&["connectivity", &token, both[0], both[1]], &[]);
+    assert_eq!(twice.status.code(), Some(64));
+    assert!(
+        stderr(&twice).contains("a is given twice"),
+        "{}",
+        stderr(&twice)
+    );
 }

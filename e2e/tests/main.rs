@@ -6,6 +6,7 @@ mod advertised;
 mod alone;
 mod cleanup;
 mod config_change;
+mod connectivity;
 mod docker;
 mod go_plugins;
 mod golden;

@@ -32,9 +32,12 @@ pub enum ConnectivityCommand {
 /// The test.
 #[derive(Debug, Args)]
 pub struct ConnectivityTestArgs {
-    /// A responder outside Kubernetes, once for each; without any the cluster's own are found
-    #[arg(long = "target", value_name = "NAME=ADDR[,ADDR]", value_parser = target)]
-    pub targets: Vec<Endpoint>,
+    /// A responder on a host outside Kubernetes, once for each; without any the cluster's own are found
+    #[arg(long = "host", value_name = "HOST=ADDR[,ADDR]", value_parser = on_host)]
+    pub hosts: Vec<Endpoint>,
+    /// A responder in a pod of a host outside Kubernetes, once for each
+    #[arg(long = "pod", value_name = "HOST=ADDR[,ADDR]", value_parser = in_pod)]
+    pub pods: Vec<Endpoint>,
     /// How many other nodes each node probes at most, evenly chosen
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub peers: u16,
@@ -84,8 +87,17 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(u64::from(seconds)))
 }
 
-fn target(text: &str) -> Result<Endpoint, String> {
-    let expected = "a name, an equals sign, and an address or two: host1=192.0.2.1,2001:db8::1";
+fn on_host(text: &str) -> Result<Endpoint, String> {
+    endpoint(Side::Node, text)
+}
+
+fn in_pod(text: &str) -> Result<Endpoint, String> {
+    endpoint(Side::Pod, text)
+}
+
+fn endpoint(side: Side, text: &str) -> Result<Endpoint, String> {
+    let expected =
+        "a host's name, an equals sign, and an address or two: host1=192.0.2.1,2001:db8::1";
     let (node, addrs) = text.split_once('=').ok_or(expected)?;
     let addrs: Vec<IpAddr> = addrs
         .split(',')
@@ -97,7 +109,7 @@ fn target(text: &str) -> Result<Endpoint, String> {
     }
     Ok(Endpoint {
         node: node.to_owned(),
-        side: Side::Node,
+        side,
         name: None,
         addrs,
     })
@@ -108,11 +120,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_is_a_name_and_an_address_of_each_family() {
-        let end = target("host1=192.0.2.1,2001:db8::1").unwrap();
+    fn a_responder_by_hand_is_a_name_and_an_address_of_each_family() {
+        let end = in_pod("host1=10.244.1.2,2001:db8::1").unwrap();
         assert_eq!((end.node.as_str(), end.addrs.len()), ("host1", 2));
         for wrong in ["host1", "=192.0.2.1", "a=", "a=x", "a=192.0.2.1,192.0.2.2"] {
-            let refused = target(wrong).unwrap_err();
+            let refused = on_host(wrong).unwrap_err();
             assert!(refused.contains("equals sign"), "{wrong}: {refused}");
         }
     }

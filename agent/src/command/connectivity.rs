@@ -1,11 +1,12 @@
 //! `tweedd connectivity`: tests who reaches whom, or answers such a test.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::cli::{ConnectivityServeArgs, ConnectivityTestArgs};
-use crate::connectivity::{self, Cluster, Key, Options, Report};
+use crate::connectivity::{self, Cluster, Endpoint, Key, Options, Report};
 use crate::daemon;
 use crate::settings::UsageError;
 
@@ -17,19 +18,11 @@ use super::{print, run};
 /// If the test can't be made.
 pub fn test(args: ConnectivityTestArgs) -> Result<ExitCode> {
     let key = Key::read(&args.shared.token_file)?;
-    let by_hand = !args.targets.is_empty();
-    let mut names: Vec<_> = args.targets.iter().map(|target| &target.node).collect();
-    names.sort_unstable();
-    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(UsageError(format!("--target: {} is given twice", pair[0])).into());
-    }
+    let by_hand = by_hand(args.hosts, args.pods)?;
     let report = run::block_on(async {
         let cluster = match by_hand {
-            true => Cluster {
-                endpoints: args.targets,
-                ..Cluster::default()
-            },
-            false => connectivity::in_cluster(args.wait).await?,
+            Some(cluster) => cluster,
+            None => connectivity::in_cluster(args.wait).await?,
         };
         let peers = usize::from(args.peers);
         let survey = connectivity::survey(cluster, key, args.shared.port, peers).await?;
@@ -40,6 +33,23 @@ pub fn test(args: ConnectivityTestArgs) -> Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
+}
+
+/// The responders that were named, if any were.
+fn by_hand(hosts: Vec<Endpoint>, pods: Vec<Endpoint>) -> Result<Option<Cluster>, UsageError> {
+    let endpoints: Vec<_> = pods.into_iter().chain(hosts).collect();
+    let mut known = BTreeSet::new();
+    for end in &endpoints {
+        if !known.insert((&end.node, end.side)) {
+            let twice = format!("--host, --pod: {} is given twice", end.node);
+            return Err(UsageError(twice));
+        }
+    }
+    let cluster = Cluster {
+        endpoints,
+        ..Cluster::default()
+    };
+    Ok((!cluster.endpoints.is_empty()).then_some(cluster))
 }
 
 /// Answers until it is told to stop.

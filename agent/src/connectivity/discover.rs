@@ -26,7 +26,7 @@ const REQUEST: Duration = Duration::from_secs(15);
 /// If this is no pod of the test, or the API server doesn't answer.
 pub async fn in_cluster(patience: Duration) -> Result<Cluster> {
     let mut config = Config::incluster().context(
-        "this is no pod with a service account: apply manifests/connectivity.yaml, or name the responders by --target",
+        "this is no pod with a service account: apply manifests/connectivity.yaml, or name the responders by --host and --pod",
     )?;
     config.connect_timeout = Some(REQUEST);
     config.read_timeout = Some(REQUEST);

@@ -1,7 +1,7 @@
 //! What the observations mean: for each way from one responder to another at most one fault, the first that explains
 //! the others. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde::Serialize;
@@ -236,14 +236,14 @@ fn drop_consequences(ways: &mut [Way]) {
         Some(Fault::Silent { arrived, .. }) => arrived,
         _ => None,
     };
-    let lost: BTreeMap<_, _> = ways
+    let lost: BTreeSet<_> = ways
         .iter()
         .filter(|way| arrived(way) == Some(false))
-        .map(|way| ((way.from, way.to, way.family), ()))
+        .map(|way| (way.from, way.to, way.family))
         .collect();
     for way in ways {
         let back = (way.to, way.from, way.family);
-        if arrived(way) == Some(true) && lost.contains_key(&back) {
+        if arrived(way) == Some(true) && lost.contains(&back) {
             way.fault = None;
         }
     }

@@ -11,6 +11,9 @@ use super::words::{self, Scope};
 
 mod matrix;
 
+/// People don't read more findings than these.
+const LONGEST: usize = 40;
+
 /// What came of a test.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -112,9 +115,13 @@ impl Report {
     /// For people.
     pub fn text(&self) -> String {
         let mut text = matrix::render(self);
-        for finding in &self.findings {
+        for finding in self.findings.iter().take(LONGEST) {
             text += &format!("\n{}: {}\n", finding.place, finding.what);
             text += &format!("  look at: {}\n", finding.hint);
+        }
+        if self.findings.len() > LONGEST {
+            let more = self.findings.len() - LONGEST;
+            text += &format!("\nand {more} findings more: --output=json has them all\n");
         }
         text
     }
@@ -300,3 +307,6 @@ fn locally(endpoints: &[Endpoint], verdict: &Verdict) -> Vec<Finding> {
     };
     alike.into_iter().map(finding).collect()
 }
+
+#[cfg(test)]
+mod tests;

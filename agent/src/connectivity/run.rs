@@ -41,15 +41,12 @@ pub async fn survey(cluster: Cluster, key: Key, port: u16, peers: usize) -> Resu
         bail!("there are no responders to ask: {}", reasons(&cluster));
     }
     let run = random::bits();
-    let mut rounds: Vec<_> = cluster.rounds(run, peers).into_iter().map(Some).collect();
+    let rounds = cluster.rounds(run, peers);
     let caller = Arc::new(Caller { cluster, key, port });
-    let rows = each(&caller, move |caller, index| {
-        let round = rounds[index].take();
+    let rows = each(&caller, |caller, index| {
+        let ask = Ask::Probe(rounds[index].clone());
         async move {
-            let Some(round) = round else {
-                return Row::Unasked("asked twice".to_owned());
-            };
-            match caller.ask(index, Ask::Probe(round)).await {
+            match caller.ask(index, ask).await {
                 Ok(Answer::Probed(observations)) => Row::Asked(observations),
                 Ok(other) => Row::Unasked(wire::unexpected(&other).to_string()),
                 Err(reason) => Row::Unasked(reason),
@@ -57,7 +54,7 @@ pub async fn survey(cluster: Cluster, key: Key, port: u16, peers: usize) -> Resu
         }
     })
     .await;
-    let heard = each(&caller, move |caller, index| async move {
+    let heard = each(&caller, |caller, index| async move {
         match caller.ask(index, Ask::Heard(run)).await {
             Ok(Answer::Heard(heard)) => Some(heard),
             _ => None,

@@ -109,7 +109,7 @@ pub fn hint(fault: &Fault, scope: Scope, from: &str, to: &str) -> String {
             "loss on the uplinks of {from} and {to} (ip -s link), and checksum or segmentation offloading that a network card gets wrong (ethtool -k)"
         ),
         Fault::Source { .. } => format!(
-            "who masquerades between pods: `nft list ruleset` and `iptables-save -t nat` on {from} and {to}"
+            "does the agent of {from} run with --ip-masq (without it the bridge plugin masquerades between pods)? Other rules of that kind: `nft list ruleset`, `iptables-save -t nat`"
         ),
     };
     format!("{advice}; {GUIDE}")

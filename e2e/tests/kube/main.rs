@@ -4,6 +4,7 @@
 mod agents;
 mod annotations;
 mod byhand;
+mod connectivity;
 mod control;
 mod disruption;
 mod harness;
@@ -42,6 +43,10 @@ const SHARED: &[Scenario] = &[
     (
         "a_host_port_leads_to_its_pod_from_everywhere",
         workload::host_ports,
+    ),
+    (
+        "the_connectivity_test_names_what_is_broken_and_nothing_else",
+        connectivity::test,
     ),
     (
         "edited_and_removed_annotations_come_back",

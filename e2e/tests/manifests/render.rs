@@ -118,12 +118,17 @@ fn a_real_api_server_takes_the_file_the_overlays_and_the_chart_and_chart_and_fil
             let answer = api.kubectl_with(api.kubeconfig(), &words, objects);
             index(&answer.with_context(|| name.to_owned())?)
         };
-        for namespace in ["kube-tweed", "kube-tweed-cleanup"] {
+        for namespace in [
+            "kube-tweed",
+            "kube-tweed-cleanup",
+            "kube-tweed-connectivity",
+        ] {
             api.kubectl(&["create", "namespace", namespace])?;
         }
         let file = accepted("kube-tweed.yaml", &one_file()?)?;
-        let cleanup = std::fs::read_to_string(manifests().join("cleanup.yaml"))?;
-        accepted("cleanup.yaml", &cleanup)?;
+        for name in ["cleanup.yaml", "connectivity.yaml"] {
+            accepted(name, &std::fs::read_to_string(manifests().join(name))?)?;
+        }
         accepted("overlay host-gw", &kustomize("overlays/host-gw")?)?;
         let etcd = accepted("overlay etcd", &kustomize("overlays/etcd")?)?;
         ensure!(
