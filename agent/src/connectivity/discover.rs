@@ -111,10 +111,10 @@ fn cluster(sets: &[Value], pods: &[Value], services: &[Value]) -> Cluster {
         if number(wanted) > number(made) {
             let name = set["metadata"]["name"].as_str().unwrap_or_default();
             let count = number(wanted) - number(made);
-            let reason = format!("DaemonSet {name} lacks pods on {count} nodes");
+            let reason = format!("DaemonSet {name} lacks {count} pods");
             cluster
                 .missing
-                .push(("(unknown)".to_owned(), Side::Pod, reason));
+                .push(("some nodes".to_owned(), Side::Node, reason));
         }
     }
     if let Some(service) = services.first() {
@@ -242,6 +242,6 @@ mod tests {
             assert!(!complete(&wrong), "{wrong:?}");
         }
         let cluster = cluster(&[set(2, 3, 2)], &[], &[]);
-        assert!(cluster.missing[0].2.contains("on 1 nodes"), "{cluster:?}");
+        assert!(cluster.missing[0].2.contains("lacks 1 pods"), "{cluster:?}");
     }
 }

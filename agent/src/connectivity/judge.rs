@@ -127,6 +127,8 @@ pub struct Verdict {
     pub locals: Vec<Local>,
     /// Responders that couldn't be asked, and why.
     pub unasked: Vec<(usize, String)>,
+    /// Responders that had no time for all, and how many addresses they left out.
+    pub unfinished: Vec<(usize, usize)>,
 }
 
 /// Judges.
@@ -136,6 +138,9 @@ pub fn judge(survey: &Survey) -> Verdict {
         match row {
             Row::Unasked(reason) => verdict.unasked.push((from, reason.clone())),
             Row::Asked(seen) => {
+                if seen.left > 0 {
+                    verdict.unfinished.push((from, seen.left));
+                }
                 let pairs = seen.pairs.iter();
                 verdict
                     .ways

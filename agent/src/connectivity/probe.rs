@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tweed_overlay::model::Family;
 use tweed_overlay::netlink::Netlink;
 use tweed_overlay::random;
@@ -20,6 +20,9 @@ use super::protocol::{Answer, Ask, Connected, Names, Observations, Pair, Round, 
 use super::udp::Line;
 use super::wire::{self, Answered};
 
+/// How long a responder probes. One address takes up to a quarter of a minute where large packets are lost, and half of
+/// that where all are.
+pub const ROUND: Duration = Duration::from_secs(150);
 /// How many addresses are probed at once.
 const AT_ONCE: usize = 16;
 /// For a question that takes no time.
@@ -41,35 +44,49 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// Probes all that the round names.
+    /// Probes all that the round names, as far as there is time.
     pub async fn round(self: Arc<Self>, round: Round) -> Observations {
         let round = Arc::new(round);
+        let (pairs, services, names) = tokio::join!(
+            self.pairs(&round),
+            self.services(&round.services),
+            resolve(round.name.as_deref(), &round.services)
+        );
+        Observations {
+            left: round.targets.len() - pairs.len(),
+            pairs,
+            services,
+            names,
+        }
+    }
+
+    async fn pairs(self: &Arc<Self>, round: &Arc<Round>) -> Vec<Pair> {
         let mtus = Arc::new(mtus());
         let turns = Arc::new(Semaphore::new(AT_ONCE));
         let mut tasks = JoinSet::new();
         for target in round.targets.clone() {
-            let (prober, round) = (Arc::clone(&self), Arc::clone(&round));
+            let (prober, round) = (Arc::clone(self), Arc::clone(round));
             let (mtus, turns) = (Arc::clone(&mtus), Arc::clone(&turns));
             tasks.spawn(async move {
                 let _turn = turns.acquire().await;
                 prober.pair(&round, &target, &mtus).await
             });
         }
-        let mut pairs = tasks.join_all().await;
+        let end = Instant::now() + ROUND;
+        let mut pairs = Vec::new();
+        while let Ok(Some(pair)) = timeout_at(end, tasks.join_next()).await {
+            pairs.extend(pair);
+        }
         pairs.sort_by_key(|pair| (pair.to, pair.addr));
+        pairs
+    }
+
+    async fn services(&self, addrs: &[IpAddr]) -> Vec<Service> {
         let mut services = Vec::new();
-        for addr in &round.services {
+        for addr in addrs {
             services.push(self.service(*addr).await);
         }
-        let names = match &round.name {
-            Some(name) => Some(resolve(name, &round.services).await),
-            None => None,
-        };
-        Observations {
-            pairs,
-            services,
-            names,
-        }
+        services
     }
 
     async fn pair(&self, round: &Round, target: &Target, mtus: &BTreeMap<IpAddr, u32>) -> Pair {
@@ -154,16 +171,16 @@ pub fn mtus() -> BTreeMap<IpAddr, u32> {
 }
 
 /// Asks every resolver of this place for the addresses of a service, in the family of the first of them.
-async fn resolve(name: &str, expected: &[IpAddr]) -> Names {
+async fn resolve(name: Option<&str>, expected: &[IpAddr]) -> Option<Names> {
     let text = std::fs::read_to_string(Path::new("/etc/resolv.conf")).unwrap_or_default();
     let conf = ResolvConf::parse(&text);
-    let name = conf.service(name);
+    let name = conf.service(name?);
     let family = expected.first().map_or(Family::V4, Family::of);
     let mut resolvers = Vec::new();
     for server in &conf.servers {
         resolvers.push((*server, look_up(*server, &name, family).await));
     }
-    Names { name, resolvers }
+    Some(Names { name, resolvers })
 }
 
 async fn look_up(server: IpAddr, name: &str, family: Family) -> Result<Vec<IpAddr>, String> {

@@ -82,6 +82,8 @@ pub struct Observations {
     pub services: Vec<Service>,
     /// About the name.
     pub names: Option<Names>,
+    /// How many targets there was no time for.
+    pub left: usize,
 }
 
 /// What happened on the way to one address.

@@ -136,7 +136,7 @@ fn unreachable(survey: &Survey, verdict: &Verdict) -> Vec<Finding> {
         .map(|(node, side, reason)| Finding {
             place: words::place(*side, node),
             what: format!("not tested: the responder isn't ready ({reason})"),
-            hint: format!("kubectl describe node {node}, and the events of the responder's pod"),
+            hint: "kubectl -n kube-tweed-connectivity describe daemonsets,pods".to_owned(),
         });
     let unasked = verdict.unasked.iter().map(|(index, reason)| {
         let end = &survey.cluster.endpoints[*index];
@@ -149,7 +149,15 @@ fn unreachable(survey: &Survey, verdict: &Verdict) -> Vec<Finding> {
             ),
         }
     });
-    missing.chain(unasked).collect()
+    let unfinished = verdict.unfinished.iter().map(|(index, left)| {
+        let end = &survey.cluster.endpoints[*index];
+        Finding {
+            place: words::place(end.side, &end.node),
+            what: format!("not all tested: there was no time for {left} addresses"),
+            hint: "what is broken already; then test with fewer --peers".to_owned(),
+        }
+    });
+    missing.chain(unasked).chain(unfinished).collect()
 }
 
 /// Ways by what is wrong with them: fault, kinds of ends, families.

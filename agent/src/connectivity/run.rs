@@ -11,12 +11,10 @@ use tweed_overlay::random;
 use super::judge::{Row, Survey};
 use super::key::Key;
 use super::plan::{Cluster, Endpoint};
+use super::probe::ROUND;
 use super::protocol::{Answer, Ask};
 use super::wire;
 
-/// How long a responder may probe. One pair takes up to a quarter of a minute where nothing passes, and a responder
-/// probes 16 addresses at once.
-pub const ROUND: Duration = Duration::from_secs(150);
 /// For a question that takes no time.
 const SHORT: Duration = Duration::from_secs(5);
 

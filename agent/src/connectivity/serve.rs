@@ -12,9 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::key::Key;
-use super::probe::{self, Prober};
+use super::probe::{self, Prober, ROUND};
 use super::protocol::{Answer, Ask, Hello};
-use super::run::ROUND;
 use super::udp::{self, Ears};
 use super::wire;
 
@@ -110,26 +109,33 @@ impl Responder {
             return Ok(());
         };
         let answer = match ask {
-            Ask::Hello => Answer::Hello(Hello {
-                name: self.name.clone(),
-                source: from.ip(),
-                mtu: probe::mtus().get(&own).copied(),
-            }),
-            Ask::Heard(run) => Answer::Heard(self.ears.heard(run)),
             Ask::Swallow(bytes) => {
                 Answer::Swallowed(timeout(SHORT, wire::swallow(&mut stream, bytes)).await??)
             }
-            Ask::Probe(round) => {
-                let _turn = self.rounds.acquire().await;
-                // Whoever asked waits no longer than this.
-                match timeout(ROUND, Arc::clone(&self.prober).round(round)).await {
-                    Ok(observations) => Answer::Probed(observations),
-                    Err(_) => Answer::Refused(format!("probing took longer than {ROUND:?}")),
-                }
-            }
-            Ask::Relay(to, ask) => self.relay(to, &ask).await,
+            // A test that was given up must not keep the next one waiting.
+            ask => tokio::select! {
+                answer = self.answer(ask, own, from.ip()) => answer,
+                () = wire::hung_up(&mut stream) => return Ok(()),
+            },
         };
         wire::write(stream.get_mut(), &answer).await
+    }
+
+    async fn answer(&self, ask: Ask, own: IpAddr, from: IpAddr) -> Answer {
+        match ask {
+            Ask::Hello => Answer::Hello(Hello {
+                name: self.name.clone(),
+                source: from,
+                mtu: probe::mtus().get(&own).copied(),
+            }),
+            Ask::Heard(run) => Answer::Heard(self.ears.heard(run)),
+            Ask::Probe(round) => {
+                let _turn = self.rounds.acquire().await;
+                Answer::Probed(Arc::clone(&self.prober).round(round).await)
+            }
+            Ask::Relay(to, ask) => self.relay(to, &ask).await,
+            Ask::Swallow(_) => Answer::Refused("nothing follows".to_owned()),
+        }
     }
 
     /// Passes a question on. Not one that would be passed on again: nobody is to send questions round and round.

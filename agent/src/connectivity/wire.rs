@@ -115,6 +115,11 @@ pub async fn write<T: Serialize>(stream: &mut TcpStream, value: &T) -> io::Resul
     stream.write_all(&line).await
 }
 
+/// Waits until the other end is gone. It has nothing more to say.
+pub async fn hung_up(stream: &mut BufReader<TcpStream>) {
+    while stream.read_u8().await.is_ok() {}
+}
+
 /// Reads what follows and drops it.
 pub async fn swallow(stream: &mut BufReader<TcpStream>, bytes: u32) -> io::Result<u32> {
     let copied =

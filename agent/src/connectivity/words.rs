@@ -34,7 +34,7 @@ pub fn short(fault: &Fault) -> &'static str {
         Fault::NoTcp { .. } => "no TCP",
         Fault::NoUdp { .. } => "no UDP",
         Fault::Mistaken { .. } => "wrong pod",
-        Fault::Big { .. } => "not large",
+        Fault::Big { .. } => "large lost",
         Fault::Transfer { .. } => "stalls",
         Fault::Source { .. } => "rewritten",
     }

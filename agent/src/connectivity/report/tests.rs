@@ -79,6 +79,7 @@ fn fine(cluster: &Cluster, round: &Round) -> Observations {
             name: "connectivity.ns.svc.cluster.local".to_owned(),
             resolvers: vec![("10.96.0.10".parse().unwrap(), Ok(vec![addr]))],
         }),
+        left: 0,
     }
 }
 
@@ -184,7 +185,7 @@ fn large_packets_that_are_lost_one_way_are_named_with_pair_direction_and_size() 
     assert!(found.hint.contains("1250 + 50 = 1300"), "{}", found.hint);
     let text = report.text();
     assert!(
-        text.contains("node2        ok     -      not large v4"),
+        text.contains("node2        ok     -      large lost v4"),
         "{text}"
     );
     let json = serde_json::to_value(&report).unwrap();
@@ -370,8 +371,11 @@ fn who_could_not_be_tested_is_a_finding_too() {
     ));
     survey.rows[0] = Row::Unasked("10.244.1.2:8479: no answer in 4s".to_owned());
     survey.heard[0] = None;
+    survey.asked(3).left = 5;
     let findings = survey.findings();
-    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert_eq!(findings.len(), 3, "{findings:?}");
+    assert_eq!(findings[2].0, "node2");
+    assert!(findings[2].1.contains("5 addresses"), "{findings:?}");
     assert_eq!(findings[0].0, "pods of node3");
     assert!(findings[0].1.contains("ErrImagePull"), "{findings:?}");
     assert_eq!(findings[1].0, "pods of node1");
