@@ -141,7 +141,7 @@ fn large_packets_that_are_lost_one_way_are_named_and_nothing_else() -> Result<()
         to.place().cmd_with(Command::new("nft").args(["-f", "-"]), &rule)?;
         // A connection to which the answers are large is not what tells of it.
         let found = responders.findings(cluster.pods[2].place())?;
-        let what = "small packets pass, packets of 1450 bytes don't: the largest that pass have 1250";
+        let what = "small packets pass, packets of 1430 bytes don't: the largest that pass have 1250";
         expect(
             &found,
             &[
@@ -209,7 +209,7 @@ fn an_uplink_whose_mtu_has_shrunk_below_that_of_pods_is_named_with_what_passes()
         })?;
         let found = responders.findings(lab.hosts[0].place())?;
         for line in [
-            "pods of host3 → pods of every other node, IPv4 only: small packets pass, packets of 1450 bytes don't: the largest that pass have 1350, and a router on the way says 1350; connections adapt",
+            "pods of host3 → pods of every other node, IPv4 only: small packets pass, packets of 1430 bytes don't: the largest that pass have 1350, and a router on the way says 1350; connections adapt",
         ] {
             ensure!(found.iter().any(|found| found == line), "no {line:?} in {found:#?}");
         }

@@ -18,7 +18,7 @@ pub enum Ask {
     /// To read this many bytes that follow, and count them.
     Swallow(u32),
     /// To ask another responder, to whom the way from here is broken.
-    Relay(IpAddr, Box<Ask>),
+    Relay(IpAddr, Box<Self>),
 }
 
 /// The answer to each.

@@ -190,6 +190,7 @@ fn between(endpoints: &[Endpoint], ways: &[Way]) -> Vec<Finding> {
             to: to_side,
             same_node,
             below,
+            v6: families == [Family::V6],
         };
         let tested = tested(endpoints, ways, from_side, to_side);
         for (from, to) in grouped(pairs, &tested) {

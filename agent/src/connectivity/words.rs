@@ -25,6 +25,8 @@ pub struct Scope {
     pub same_node: bool,
     /// Whether the nodes themselves reach each other, where that was tried.
     pub below: Option<bool>,
+    /// Whether it is in IPv6 alone.
+    pub v6: bool,
 }
 
 /// A fault in one or two words, for a table.
@@ -151,10 +153,13 @@ fn big(scope: Scope, passed: u32) -> String {
             "the network between the nodes takes smaller packets than their uplinks say: correct the uplinks' MTU, or the path".to_owned()
         }
         _ if scope.same_node => "the MTUs of the pod's interface and of the bridge: ip link".to_owned(),
-        _ => format!(
-            "the path between the nodes takes smaller packets than their uplinks say, or something drops large ones: set \"MTU\" in Backend to what the path takes (with VXLAN over IPv4 {passed} + 50 = {})",
-            passed + 50
-        ),
+        _ => {
+            let (family, overhead) = if scope.v6 { ("IPv6", 70) } else { ("IPv4", 50) };
+            format!(
+                "the path between the nodes takes smaller packets than their uplinks say, or something drops large ones: set \"MTU\" in Backend to what the path takes (with VXLAN over {family} {passed} + {overhead} = {})",
+                passed + overhead
+            )
+        }
     }
 }
 

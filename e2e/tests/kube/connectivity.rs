@@ -26,7 +26,7 @@ pub(crate) fn test(scene: &mut Scene<'_>) -> Result<()> {
         let (from, to) = (&scene.lab.hosts[1], &scene.lab.hosts[2]);
 
         let broken = with_loss(scene, &manifest, from, to, "meta length > 1300")?;
-        let line = "pods of host2 → pods of host3, IPv4 only: small packets pass, packets of 1450 bytes don't: \
+        let line = "pods of host2 → pods of host3, IPv4 only: small packets pass, packets of 1430 bytes don't: \
                     the largest that pass have 1250; connections that send much hang";
         ensure!(broken.lines().any(|found| found == line), "{broken}");
         for place in places(&broken) {
@@ -51,7 +51,7 @@ pub(crate) fn test(scene: &mut Scene<'_>) -> Result<()> {
         }
         Ok(())
     })();
-    let gone = api.kubectl_with(api.kubeconfig(), &["delete", "-f", "-"], &manifest);
+    let gone = api.kubectl(&["delete", "namespace", "kube-tweed-connectivity"]);
     outcome.and(gone.map(drop))
 }
 
@@ -74,7 +74,7 @@ fn with_loss(
     let api = &scene.cluster.api;
     api.kubectl(&["delete", NAMESPACE, "job", "connectivity"])?;
     api.apply(manifest)?;
-    let report = report(scene, false);
+    let report = report(scene, false).inspect(|report| println!("{report}"));
     to.sh("nft delete table inet fault")?;
     report
 }
