@@ -81,6 +81,21 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// The worse it is, the smaller.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Self::Silent { .. } => 0,
+            Self::NoTcp { .. } => 1,
+            Self::NoUdp { .. } => 2,
+            Self::Mistaken { .. } => 3,
+            Self::Big { .. } => 4,
+            Self::Transfer { .. } => 5,
+            Self::Source { .. } => 6,
+        }
+    }
+}
+
 /// The way from one responder to another in one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Way {
@@ -94,6 +109,8 @@ pub struct Way {
     pub micros: Option<u64>,
     /// What is wrong.
     pub fault: Option<Fault>,
+    /// Whether another way's fault is why.
+    pub explained: bool,
 }
 
 /// What one responder says of service or resolvers: nothing if all is well.
@@ -159,7 +176,7 @@ pub fn judge(survey: &Survey) -> Verdict {
             }
         }
     }
-    drop_consequences(&mut verdict.ways);
+    explain(survey, &mut verdict.ways);
     verdict
 }
 
@@ -180,6 +197,7 @@ fn way(survey: &Survey, from: usize, pair: &Pair) -> Option<Way> {
         family: Family::of(&pair.addr),
         micros: pair.tcp.as_ref().ok().map(|connected| connected.micros),
         fault: fault(survey, from, to, pair),
+        explained: false,
     })
 }
 
@@ -235,22 +253,46 @@ fn fault(survey: &Survey, from: usize, to: usize, pair: &Pair) -> Option<Fault> 
     })
 }
 
-/// If nothing arrives one way, answers to the other way don't either: that is one fault, not two.
-fn drop_consequences(ways: &mut [Way]) {
-    let arrived = |way: &Way| match way.fault {
+/// Marks what follows from other faults between the same two nodes, so that one cause is one finding.
+fn explain(survey: &Survey, ways: &mut [Way]) {
+    let ends = |way: &Way| {
+        let endpoints = &survey.cluster.endpoints;
+        (&endpoints[way.from], &endpoints[way.to])
+    };
+    // To pods it goes over the overlay, whoever sends; to nodes below it.
+    let mut lost = BTreeSet::new();
+    let mut between_pods = BTreeSet::new();
+    for way in ways.iter() {
+        let (from, to) = ends(way);
+        let path = (way.family, from.node.as_str(), to.node.as_str());
+        if arrived(way) == Some(false) {
+            lost.insert((path, to.side));
+        }
+        if let (Side::Pod, Side::Pod, Some(fault)) = (from.side, to.side, &way.fault) {
+            between_pods.insert((path, fault.rank()));
+        }
+    }
+    for way in ways.iter_mut() {
+        let (from, to) = ends(way);
+        let there = (way.family, from.node.as_str(), to.node.as_str());
+        let back = (way.family, to.node.as_str(), from.node.as_str());
+        // If nothing arrives one way, answers to the other way don't either.
+        let answer = arrived(way) == Some(true) && lost.contains(&(back, to.side));
+        let as_pods = from.side == Side::Node
+            && to.side == Side::Pod
+            && way
+                .fault
+                .as_ref()
+                .is_some_and(|fault| between_pods.contains(&(there, fault.rank())));
+        way.explained = answer || as_pods;
+    }
+}
+
+/// Whether datagrams arrived on a way on which nothing is answered, where that is known.
+fn arrived(way: &Way) -> Option<bool> {
+    match way.fault {
         Some(Fault::Silent { arrived, .. }) => arrived,
         _ => None,
-    };
-    let lost: BTreeSet<_> = ways
-        .iter()
-        .filter(|way| arrived(way) == Some(false))
-        .map(|way| (way.from, way.to, way.family))
-        .collect();
-    for way in ways {
-        let back = (way.to, way.from, way.family);
-        if arrived(way) == Some(true) && lost.contains(&back) {
-            way.fault = None;
-        }
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Cell {
     /// What is wrong.
     #[serde(flatten)]
     pub fault: Option<Fault>,
+    /// Whether another way's fault is why: then there is no finding of its own.
+    pub explained: bool,
 }
 
 /// One service address or resolver, as one responder found it.
@@ -97,6 +99,7 @@ impl Report {
                     family: way.family,
                     micros: way.micros,
                     fault: way.fault.clone(),
+                    explained: way.explained,
                 })
                 .collect(),
             locals: verdict
@@ -166,7 +169,7 @@ type Alike = (Side, Side, bool, Option<bool>, Fault, Vec<Family>);
 fn between(endpoints: &[Endpoint], ways: &[Way]) -> Vec<Finding> {
     // First the families of one way: one line if it is the same fault.
     let mut families: BTreeMap<(usize, usize, &Fault), Vec<Family>> = BTreeMap::new();
-    for way in ways {
+    for way in ways.iter().filter(|way| !way.explained) {
         if let Some(fault) = &way.fault {
             families
                 .entry((way.from, way.to, fault))
@@ -208,8 +211,8 @@ fn between(endpoints: &[Endpoint], ways: &[Way]) -> Vec<Finding> {
             findings.push((fault.clone(), finding));
         }
     }
-    // In the order of the faults: where nothing passes first.
-    findings.sort_by(|(one, _), (other, _)| one.cmp(other));
+    // Where nothing passes first, and pods before nodes.
+    findings.sort_by_key(|(fault, _)| fault.rank());
     findings.into_iter().map(|(_, finding)| finding).collect()
 }
 

@@ -114,7 +114,7 @@ pub fn hint(fault: &Fault, scope: Scope, from: &str, to: &str) -> String {
             "does the agent of {from} run with --ip-masq (without it the bridge plugin masquerades between pods)? Other rules of that kind: `nft list ruleset`, `iptables-save -t nat`"
         ),
     };
-    format!("{advice}; {GUIDE}")
+    format!("{advice} ({GUIDE})")
 }
 
 fn silent(scope: Scope, from: &str, to: &str) -> String {
@@ -174,7 +174,7 @@ pub fn local_hint(what: &What, node: &str) -> String {
         ),
         What::Resolvers => format!("the kubelet's clusterDNS on {node}, and the pod's dnsPolicy"),
     };
-    format!("{advice}; {GUIDE}")
+    format!("{advice} ({GUIDE})")
 }
 
 /// What was asked, for people.

@@ -207,6 +207,13 @@ fn one_direction_that_is_cut_is_one_finding_and_blames_the_overlay_only_where_no
     };
     assert_eq!(place, "pods of node2 → pods of node3");
     assert_eq!(what, "nothing arrives (no answer in 4s)");
+    let text = Report::of(&survey).text();
+    for line in [
+        "node2        ok     -        nothing",
+        "node3        ok     nothing  -",
+    ] {
+        assert!(text.contains(line), "no {line:?} in {text}");
+    }
     assert!(
         hint.starts_with("the nodes reach each other, so it is the overlay"),
         "{hint}"
@@ -224,6 +231,19 @@ fn one_direction_that_is_cut_is_one_finding_and_blames_the_overlay_only_where_no
             .2
             .starts_with("the nodes themselves don't reach each other"),
         "{overlay:?}"
+    );
+}
+
+#[test]
+fn what_a_nodes_own_packets_suffer_as_its_pods_do_is_in_the_matrix_alone() {
+    let mut survey = well(2);
+    survey.change("p1", "p2", None, not_large);
+    survey.change("n1", "p2", None, not_large);
+    survey.change("n2", "p1", None, not_large);
+    let places: Vec<_> = survey.findings().into_iter().map(|found| found.0).collect();
+    assert_eq!(
+        places,
+        ["pods of node1 → pods of node2", "node2 → pods of node1"]
     );
 }
 
