@@ -3,6 +3,7 @@
 //! Modules in the order in which data flows: what exists ([`model`]), where it comes from ([`store`]), how leases
 //! become intent ([`backend`], [`firewall`]), what must change ([`plan`]), the only place that changes the host
 //! ([`kernel`], [`netlink`]), and the loop that joins them ([`reconcile`]). Imports point backwards in that list only.
+//! Beside them stands the data plane of its own ([`forward`]), which needs only the model.
 
 pub mod backend;
 pub mod firewall;

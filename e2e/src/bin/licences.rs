@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// Licences that are compatible with Apache-2.0. A new one is added after reading it.
-const ALLOWED: [&str; 13] = [
+const ALLOWED: [&str; 14] = [
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -19,6 +19,7 @@ const ALLOWED: [&str; 13] = [
     "MIT",
     "Unicode-3.0",
     "Unlicense",
+    "WTFPL",
     "Zlib",
 ];
 

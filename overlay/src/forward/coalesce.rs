@@ -59,6 +59,8 @@ pub struct Coalescer {
     capacity: usize,
     /// Groups before this one are closed, whatever they say.
     closed_before: usize,
+    /// Whether datagrams are joined, or only segments.
+    joins_udp: bool,
 }
 
 impl Coalescer {
@@ -71,7 +73,15 @@ impl Coalescer {
             flows: Flows::new(capacity, seed),
             capacity,
             closed_before: 0,
+            joins_udp: true,
         }
+    }
+
+    /// Leaves UDP alone: a kernel before 6.2 refuses super-packets of it.
+    #[must_use]
+    pub fn without_udp(mut self) -> Self {
+        self.joins_udp = false;
+        self
     }
 
     /// Whether another packet fits.
@@ -90,6 +100,7 @@ impl Coalescer {
         }
         let range = start..start + usize::from(packet.len);
         match Form::of(packet, buffer, start) {
+            Form::Member(member) if member.is_udp() && !self.joins_udp => self.begin(None, range),
             Form::Member(member) => self.join_or_begin(buffer, member, range),
             Form::Other => self.begin(None, range),
             Form::Unknown => {

@@ -80,7 +80,8 @@ fn is_error(packet: &Packet, bytes: &[u8]) -> bool {
 }
 
 /// Writes the error about a packet, as its whole packet, to the beginning of `out`; gives its length in bytes. `from`
-/// is the address of ours that it comes from.
+/// is the address of ours that it comes from. The kernel takes an IPv4 packet with such a source from a device only if
+/// the device's `accept_local` is set, and drops it silently otherwise (seen with Linux 6.18).
 ///
 /// None if the families differ or `out` is shorter than [`MOST_V4`] or [`MOST_V6`], whichever applies.
 pub fn write(

@@ -1,14 +1,19 @@
-//! The TUN/UDP data plane: plain IP packets in UDP datagrams, as flannel's `udp` backend sends them. Everything here is
-//! pure: packets are bytes of the caller's buffers, time is an argument, and what may happen is a value.
+//! The TUN/UDP data plane: plain IP packets in UDP datagrams, as flannel's `udp` backend sends them. All that is
+//! decided and computed is pure: packets are bytes of the caller's buffers, time is an argument, and what may happen is
+//! a value.
 //!
 //! From the device to a peer: [`virtio`] says what the kernel left undone, [`decide`] where the packet goes by the
 //! [`table`], [`split`] and [`fragment`] cut it to the wire's size. From a peer to the device: [`decide`] again, then
 //! [`coalesce`]. [`icmp`] tells senders why not, as often as [`limit`] allows.
+//!
+//! The shell around it is thin: the device (`tun`), the `socket`, and a `worker` that carries packets between them. It
+//! comes with the feature `forward`.
 
 #[cfg(test)]
 mod arbitrary;
 pub mod checksum;
 pub mod coalesce;
+pub mod counters;
 pub mod decide;
 pub mod fragment;
 pub mod icmp;
@@ -17,8 +22,14 @@ pub mod packet;
 pub mod reason;
 pub mod scope;
 pub mod segment;
+#[cfg(feature = "forward")]
+pub mod socket;
 pub mod split;
 pub mod table;
+#[cfg(feature = "forward")]
+pub mod tun;
 pub mod virtio;
 #[cfg(test)]
 mod wire;
+#[cfg(feature = "forward")]
+pub mod worker;

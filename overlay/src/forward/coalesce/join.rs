@@ -73,6 +73,10 @@ fn has_plain_header(packet: &Packet) -> bool {
 }
 
 impl Member {
+    pub(super) fn is_udp(&self) -> bool {
+        self.segment.kind == Kind::Udp
+    }
+
     /// Length of all headers in bytes.
     pub(super) fn headers(&self) -> usize {
         self.segment.payload

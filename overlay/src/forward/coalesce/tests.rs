@@ -318,6 +318,34 @@ fn a_super_packet_stays_within_its_bounds() {
 }
 
 #[test]
+fn datagrams_are_left_alone_where_the_kernel_does_not_take_them_joined() {
+    let mut coalescer = Coalescer::new(4, 0).without_udp();
+    let (udp, tcp) = (Spec::udp(false, 10), Spec::tcp(false, 10));
+    let next = Spec {
+        sequence: tcp.sequence.wrapping_add(10),
+        id: tcp.id + 1,
+        ..tcp.clone()
+    };
+    let specs = [
+        udp.clone(),
+        Spec {
+            id: udp.id + 1,
+            ..udp
+        },
+        tcp,
+        next,
+    ];
+    let mut buffer = Vec::new();
+    for spec in specs {
+        let (start, bytes) = (buffer.len(), spec.bytes());
+        buffer.extend(&bytes);
+        let packet = Packet::parse(&bytes).unwrap();
+        assert!(coalescer.push(&buffer, start, &packet));
+    }
+    assert_eq!(coalescer.len(), 3);
+}
+
+#[test]
 fn a_full_batch_takes_nothing_until_it_is_cleared() {
     let bytes = Spec::tcp(false, 10).bytes();
     let packet = Packet::parse(&bytes).unwrap();

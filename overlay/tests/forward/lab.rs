@@ -1,0 +1,235 @@
+//! Two nodes on a wire, each in a namespace of its own, with a pod's addresses and a worker.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tweed_overlay::forward::counters::Counters;
+use tweed_overlay::forward::decide::Trust;
+use tweed_overlay::forward::socket::Socket;
+use tweed_overlay::forward::table::{Peer, Table};
+use tweed_overlay::forward::tun::Tun;
+use tweed_overlay::forward::worker::{Setup, Worker};
+use tweed_overlay::model::Dual;
+use tweed_overlay::netns::Netns;
+
+/// flannel's port and device.
+pub(crate) const PORT: u16 = 8285;
+pub(crate) const DEVICE: &str = "flannel0";
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What of the underlay the nodes use.
+#[derive(Clone, Copy)]
+pub(crate) enum Underlay {
+    V4,
+    V6,
+}
+
+pub(crate) struct Node {
+    /// 1 or 2.
+    number: u16,
+    name: String,
+    underlay: Underlay,
+    pub(crate) netns: Netns,
+    pub(crate) worker: Option<Worker>,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.worker.take());
+        let _ = Command::new("ip")
+            .args(["netns", "del", &self.name])
+            .status();
+    }
+}
+
+/// Two nodes whose pods reach each other.
+pub(crate) fn nodes(underlay: Underlay) -> [Node; 2] {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let pair = COUNT.fetch_add(1, Ordering::Relaxed);
+    let node = |number: u16| {
+        let name = format!("forward-{}-{pair}-{number}", std::process::id());
+        run(&format!("ip netns add {name}"));
+        let netns = Netns::open(format!("/run/netns/{name}")).unwrap();
+        Node {
+            number,
+            name,
+            underlay,
+            netns,
+            worker: None,
+        }
+    };
+    let mut nodes = [node(1), node(2)];
+    let names = [&nodes[0].name, &nodes[1].name];
+    run(&format!(
+        "ip link add eth0 netns {} type veth peer name eth0 netns {}",
+        names[0], names[1]
+    ));
+    for node in &mut nodes {
+        node.join_wire();
+    }
+    for node in &mut nodes {
+        node.start(1472);
+    }
+    nodes
+}
+
+impl Node {
+    fn join_wire(&self) {
+        let n = self.number;
+        self.sh(&format!(
+            "sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.eth0.accept_dad=0
+             ip link set lo up
+             ip addr add 192.0.2.{n}/24 dev eth0
+             ip addr add 2001:db8::{n}/64 dev eth0 nodad
+             ip link set eth0 up
+             ip addr add 10.42.{n}.5/32 dev lo
+             ip addr add fd00:42:0:{n}::5/128 dev lo"
+        ));
+    }
+
+    /// Starts the worker and makes the device what the agent would make it.
+    fn start(&mut self, mtu: u16) {
+        let table = Arc::new(self.table(mtu));
+        let underlay = self.underlay;
+        let worker = self.netns.run(|| {
+            let any = match underlay {
+                Underlay::V4 => SocketAddr::from(([0, 0, 0, 0], PORT)),
+                Underlay::V6 => SocketAddr::from(([0u16; 8], PORT)),
+            };
+            let socket = Socket::bind(any).unwrap();
+            let mut sockets = Dual::default();
+            match underlay {
+                Underlay::V4 => sockets.v4 = Some(socket),
+                Underlay::V6 => sockets.v6 = Some(socket),
+            }
+            let tun = Tun::open(DEVICE).unwrap();
+            Worker::start(Setup {
+                tun,
+                sockets,
+                table,
+                trust: Trust::Subnets,
+            })
+            .unwrap()
+        });
+        self.worker = Some(worker.unwrap());
+        let n = self.number;
+        self.sh(&format!(
+            "sysctl -qw net.ipv4.conf.{DEVICE}.accept_local=1
+             ip addr add 10.42.{n}.0/32 dev {DEVICE}
+             ip addr add fd00:42:0:{n}::/128 dev {DEVICE} nodad
+             ip link set {DEVICE} mtu 1452 up
+             ip route add 10.42.0.0/16 dev {DEVICE} src 10.42.{n}.5
+             ip route add fd00:42::/32 dev {DEVICE} src fd00:42:0:{n}::5"
+        ));
+    }
+
+    /// What this node forwards by, with the path to the other one of an MTU.
+    pub(crate) fn table(&self, mtu: u16) -> Table {
+        let nets = |n: u16| {
+            let v4 = format!("10.42.{n}.0/24").parse().unwrap();
+            let v6 = format!("fd00:42:0:{n}::/64").parse().unwrap();
+            Dual::of_nets([v4, v6])
+        };
+        let other = 3 - self.number;
+        let v4: IpAddr = format!("192.0.2.{other}").parse().unwrap();
+        let v6: IpAddr = format!("2001:db8::{other}").parse().unwrap();
+        let endpoint = match self.underlay {
+            Underlay::V4 => (v4, PORT),
+            Underlay::V6 => (v6, PORT),
+        };
+        let peer = Peer {
+            endpoint: endpoint.into(),
+            addresses: Dual::of_addrs([v4, v6]),
+            subnets: nets(other),
+            mtu,
+        };
+        Table::new(nets(self.number), vec![peer])
+    }
+
+    pub(crate) fn worker(&self) -> &Worker {
+        self.worker.as_ref().unwrap()
+    }
+
+    /// The pod's address of the family of `like`.
+    pub(crate) fn pod(&self, v6: bool) -> IpAddr {
+        let n = self.number;
+        let addr = if v6 {
+            format!("fd00:42:0:{n}::5")
+        } else {
+            format!("10.42.{n}.5")
+        };
+        addr.parse().unwrap()
+    }
+
+    /// Runs a shell command inside; panics with what it says if it fails.
+    pub(crate) fn sh(&self, command: &str) -> String {
+        let (good, text) = self.tries(command);
+        assert!(good, "{command}: {text}");
+        text
+    }
+
+    /// Whether a shell command inside succeeds, and all that it prints.
+    pub(crate) fn tries(&self, command: &str) -> (bool, String) {
+        let words = ["netns", "exec", &self.name, "sh", "-ec", command];
+        let output = Command::new("ip").args(words).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
+    }
+
+    /// Waits until the counters are as wanted.
+    pub(crate) fn counts(&self, what: &str, wanted: impl Fn(&Counters) -> bool) {
+        let start = Instant::now();
+        while !wanted(&self.worker().counters()) {
+            let counters = self.worker().counters();
+            assert!(start.elapsed() < PATIENCE, "{what}: {counters:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn udp(&self, addr: impl Into<SocketAddr> + Send) -> UdpSocket {
+        let socket = self
+            .netns
+            .run(|| UdpSocket::bind(addr.into()).unwrap())
+            .unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket
+    }
+}
+
+/// Sends bytes over TCP from one pod to the other and checks what comes.
+pub(crate) fn transfer(from: &Node, to: &Node, v6: bool, len: usize) {
+    let addr = SocketAddr::new(to.pod(v6), 5000);
+    let listener = to.netns.run(|| TcpListener::bind(addr).unwrap()).unwrap();
+    let byte = |n: usize| (n * 31 + n / 997) as u8;
+    thread::scope(|scope| {
+        let receiver = scope.spawn(|| {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut came = Vec::with_capacity(len);
+            stream.read_to_end(&mut came).unwrap();
+            came
+        });
+        let connect = || TcpStream::connect_timeout(&addr, PATIENCE).unwrap();
+        let mut stream = from.netns.run(connect).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let bytes: Vec<u8> = (0..len).map(byte).collect();
+        stream.write_all(&bytes).unwrap();
+        drop(stream);
+        assert!(receiver.join().unwrap() == bytes, "other bytes came");
+    });
+}
+
+fn run(command: &str) {
+    let output = Command::new("sh").args(["-ec", command]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command}: {stderr}");
+}
