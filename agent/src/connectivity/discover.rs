@@ -37,11 +37,11 @@ pub async fn in_cluster(patience: Duration) -> Result<Cluster> {
     let client = Client::try_from(config).context("API server")?;
     let deadline = Instant::now() + patience;
     loop {
-        let lists = Lists::read(&client).await.context(place.clone())?;
-        let cluster = cluster(&lists.sets, &lists.pods, &lists.services);
-        let complete = complete(&lists.sets) && cluster.missing.is_empty();
-        if complete && !cluster.endpoints.is_empty() || Instant::now() >= deadline {
-            return Ok(cluster);
+        // Rights, too, are there a moment after they were applied.
+        let seen = Lists::read(&client).await.map(|lists| lists.cluster());
+        let done = matches!(&seen, Ok((_, true))) || Instant::now() >= deadline;
+        if done {
+            return seen.map(|(cluster, _)| cluster).context(place);
         }
         sleep(LOOK).await;
     }
@@ -60,6 +60,14 @@ impl Lists {
             pods: list(client, "", "Pod").await?,
             services: list(client, "", "Service").await?,
         })
+    }
+
+    /// Who takes part, and whether these are all that are to come.
+    fn cluster(&self) -> (Cluster, bool) {
+        let cluster = cluster(&self.sets, &self.pods, &self.services);
+        let complete = complete(&self.sets) && cluster.missing.is_empty();
+        let complete = complete && !cluster.endpoints.is_empty();
+        (cluster, complete)
     }
 }
 

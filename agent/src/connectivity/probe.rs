@@ -29,6 +29,8 @@ const AT_ONCE: usize = 16;
 const ANSWER: Duration = Duration::from_secs(4);
 /// What is sent to see whether full packets pass, and how long it may take: 2 Mbit/s.
 const TRANSFER: (u32, Duration) = (1 << 20, Duration::from_secs(5));
+/// Bytes of the largest packet there is.
+const LARGEST: u32 = u16::MAX as u32;
 /// How often a service is asked: each time another responder may be the one to answer.
 const SERVICE_TRIES: u32 = 3;
 /// How often a resolver is asked, and how long each time.
@@ -105,8 +107,9 @@ impl Prober {
             Ok(line) => {
                 pair.udp = line.small().await;
                 let near_mtu = line.own().and_then(|own| mtus.get(&own).copied());
+                let near_mtu = near_mtu.or_else(|| line.path_mtu());
                 if let (Ok(()), Some(near)) = (&pair.udp, near_mtu) {
-                    let size = near.min(far_mtu.unwrap_or(near));
+                    let size = near.min(far_mtu.unwrap_or(near)).min(LARGEST);
                     pair.big = Some(line.big(size).await);
                 }
             }
@@ -154,12 +157,14 @@ impl Prober {
     }
 }
 
-/// The MTUs of this place's interfaces by their addresses; empty if the kernel doesn't tell.
+/// The MTUs of this place's interfaces by their addresses; empty if the kernel doesn't tell. Not the loopback device's:
+/// packets of hosts that keep their address there leave by another.
 pub fn mtus() -> BTreeMap<IpAddr, u32> {
     let read = || -> Option<BTreeMap<IpAddr, u32>> {
         let mut netlink = Netlink::open().ok()?;
         let links = netlink.links().ok()?;
-        let mtus: BTreeMap<_, _> = links.iter().map(|link| (link.index, link.mtu)).collect();
+        let links = links.iter().filter(|link| link.name != "lo");
+        let mtus: BTreeMap<_, _> = links.map(|link| (link.index, link.mtu)).collect();
         let addrs = netlink.addrs(None).ok()?.into_iter();
         Some(
             addrs

@@ -298,13 +298,17 @@ fn locally(endpoints: &[Endpoint], verdict: &Verdict) -> Vec<Finding> {
     for local in &verdict.locals {
         if let Some(fault) = &local.fault {
             let end = &endpoints[local.from];
+            // What answers is in pods, and perhaps in those that aren't reached.
+            let ways = verdict.ways.iter().any(|way| {
+                way.from == local.from && endpoints[way.to].side == Side::Pod && way.fault.is_some()
+            });
             alike
-                .entry((end.side, &local.what, fault))
+                .entry((end.side, &local.what, fault, ways))
                 .or_default()
                 .insert(&end.node);
         }
     }
-    let finding = |((side, what, fault), nodes): ((Side, _, &String), BTreeSet<&str>)| {
+    let finding = |((side, what, fault, ways), nodes): ((Side, _, &String, _), BTreeSet<&str>)| {
         let all = endpoints.iter().filter(|end| end.side == side);
         let all: BTreeSet<_> = all.map(|end| end.node.as_str()).collect();
         let nodes = match nodes == all && nodes.len() > 1 {
@@ -314,7 +318,7 @@ fn locally(endpoints: &[Endpoint], verdict: &Verdict) -> Vec<Finding> {
         Finding {
             place: format!("{} → {}", words::place(side, &nodes), words::target(what)),
             what: fault.clone(),
-            hint: words::local_hint(what, &nodes),
+            hint: words::local_hint(what, &nodes, ways),
         }
     };
     alike.into_iter().map(finding).collect()

@@ -92,6 +92,11 @@ impl<'a> Line<'a> {
         Some(self.socket.local_addr().ok()?.ip())
     }
 
+    /// The MTU that the kernel knows of.
+    pub fn path_mtu(&self) -> Option<u32> {
+        path_mtu(&self.socket)
+    }
+
     /// Sends a small datagram.
     ///
     /// # Errors
@@ -109,7 +114,7 @@ impl<'a> Line<'a> {
             told: None,
         };
         if self.asked(size, PATIENT).await.is_err() {
-            let told = path_mtu(&self.socket).filter(|mtu| *mtu < size);
+            let told = self.path_mtu().filter(|mtu| *mtu < size);
             big.told = told;
             big.passed = self.search(size, told).await;
         }

@@ -163,12 +163,13 @@ fn big(scope: Scope, passed: u32) -> String {
     }
 }
 
-/// What to look at where a service or a resolver doesn't answer.
-pub fn local_hint(what: &What, node: &str) -> String {
+/// What to look at where a service or a resolver doesn't answer; `ways` says that not all ways from there to pods work.
+pub fn local_hint(what: &What, node: &str, ways: bool) -> String {
     let advice = match what {
-        What::Service(_) => format!(
-            "kube-proxy on {node}: its log, and whether it runs; then the ways to the pods behind the service"
+        _ if ways => format!(
+            "first what is broken between {node} and pods of other nodes, above: what should answer may be there"
         ),
+        What::Service(_) => format!("kube-proxy on {node}: whether it runs, and its log"),
         What::Resolver(_) => format!(
             "do the DNS pods run (kubectl -n kube-system get pods -l k8s-app=kube-dns), and does {node} reach services at all?"
         ),

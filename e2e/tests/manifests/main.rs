@@ -3,6 +3,7 @@
 
 mod policy;
 mod render;
+mod security;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -164,7 +164,7 @@ fn a_real_api_server_takes_the_file_the_overlays_and_the_chart_and_chart_and_fil
 }
 
 /// Objects by kind and name. kubectl prints one document after another, or a list.
-fn index(text: &str) -> Result<BTreeMap<String, Value>> {
+pub(super) fn index(text: &str) -> Result<BTreeMap<String, Value>> {
     let mut objects = BTreeMap::new();
     for document in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
         let document = document?;

@@ -238,6 +238,20 @@ fn services_and_resolvers_are_told_by_node_or_for_all_of_them() {
             "node2 → DNS: /etc/resolv.conf names no resolver",
         ]
     );
+    let hint = |survey: &Survey| survey.findings().last().map(|found| found.2.clone());
+    survey.asked(index("n2")).names = None;
+    survey.asked(index("n1")).names = None;
+    for node in ["p1", "p2", "p3"] {
+        survey.asked(index(node)).names = None;
+    }
+    let alone = hint(&survey).unwrap();
+    assert!(alone.starts_with("kube-proxy on node2"), "{alone}");
+    survey.cut("p2", "p3");
+    let explained = hint(&survey).unwrap();
+    assert!(
+        explained.starts_with("first what is broken between node2"),
+        "{explained}"
+    );
 }
 
 #[test]
