@@ -24,7 +24,7 @@ use super::wire::{self, Answered};
 /// that where all are.
 pub const ROUND: Duration = Duration::from_secs(150);
 /// How many addresses are probed at once.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 8;
 /// For a question that takes no time.
 const ANSWER: Duration = Duration::from_secs(4);
 /// What is sent to see whether full packets pass, and how long it may take: 2 Mbit/s.
