@@ -23,4 +23,5 @@ mod outage;
 mod reach;
 mod restart;
 mod routing;
+mod udp;
 mod uplink;

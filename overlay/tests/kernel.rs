@@ -17,3 +17,5 @@ mod observe;
 mod scale;
 #[path = "kernel/shell.rs"]
 mod shell;
+#[path = "kernel/tun.rs"]
+mod tun;

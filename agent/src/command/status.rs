@@ -10,6 +10,7 @@ use super::plan::DRIFT;
 use super::{print, run};
 use crate::cli::Output;
 use crate::client::Agent;
+use crate::daemon::data_plane::DataPlaneStatus;
 use crate::daemon::http::Preview;
 use crate::daemon::offline;
 use crate::daemon::status::{Standing, Status};
@@ -96,6 +97,9 @@ impl fmt::Display for Words<'_> {
             format!("{}, {sync} with the store", status.peers),
         )?;
         kernel(f, status)?;
+        if let Some(plane) = &status.data_plane {
+            data_plane(f, plane)?;
+        }
         if let Some(file) = &status.subnet_file {
             row(f, "CNI", file)?;
         }
@@ -140,6 +144,18 @@ fn kernel(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
             "fight",
             format!("another program keeps changing {object} (seen {times} times)"),
         )?;
+    }
+    Ok(())
+}
+
+fn data_plane(f: &mut fmt::Formatter<'_>, plane: &DataPlaneStatus) -> fmt::Result {
+    let (sent, delivered) = (plane.sent_packets, plane.delivered_packets);
+    let dropped: u64 = plane.dropped.values().sum();
+    let words =
+        format!("{sent} packets sent to other nodes, {delivered} given to pods, {dropped} dropped");
+    row(f, "carried", words)?;
+    for (reason, count) in &plane.dropped {
+        row(f, "", format!("dropped for {reason}: {count}"))?;
     }
     Ok(())
 }

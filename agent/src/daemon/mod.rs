@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod cni;
+pub mod data_plane;
 mod health;
 pub mod http;
 mod metrics;
@@ -34,6 +35,7 @@ use tweed_overlay::store::{Health, LeaseStore};
 use crate::options::Options;
 use crate::state_dir::StateDir;
 use cni::CniFiles;
+use data_plane::DataPlane;
 use http::Server;
 use session::outcome::log_outcome;
 use status::SharedStatus;
@@ -53,6 +55,8 @@ pub struct Daemon {
     given_up: Option<SubnetKey>,
     /// Looks after the plugins' nftables table.
     restorer: Restorer,
+    /// Carries packets, where the backend has no kernel device that does.
+    data_plane: DataPlane,
     /// Looks after the files for the container runtime, where that was asked for.
     cni: Option<CniFiles>,
 }
@@ -84,6 +88,7 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
         uplink_changed: threads.uplink_changed,
         former: BTreeSet::new(),
         given_up: None,
+        data_plane: DataPlane::default(),
         restorer: Restorer::open(Path::new(RECORDS_DIR)).context("open a netlink socket")?,
     };
     daemon.look_after_cni(false);
@@ -251,6 +256,13 @@ impl Daemon {
         if let Some(news) = cni.look(pods_can_start, subnet_file, Instant::now()) {
             self.status.update(|status| status.cni = Some(news));
         }
+    }
+
+    /// Has packets carried where that is our affair.
+    fn look_after_data_plane(&mut self) {
+        self.data_plane.look();
+        let carried = self.data_plane.status();
+        self.status.update(|status| status.data_plane = carried);
     }
 
     /// Waits before another attempt; logs a reason once as long as it stays the same.

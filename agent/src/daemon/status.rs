@@ -11,6 +11,8 @@ use tweed_overlay::model::{Dual, Refusal, SubnetKey};
 use tweed_overlay::reconcile::Outcome;
 use tweed_overlay::store::Holding;
 
+use super::data_plane::DataPlaneStatus;
+
 /// The store may be out of reach for this long before the node counts as out of sync.
 const STORE_GRACE: Duration = Duration::from_secs(10);
 
@@ -140,6 +142,9 @@ pub struct Status {
     /// What was placed for the container runtime, where that was asked for.
     #[serde(default)]
     pub cni: Option<CniStatus>,
+    /// What our own data plane carries, with a backend that has one.
+    #[serde(default)]
+    pub data_plane: Option<DataPlaneStatus>,
     /// Whether everything is as it should be.
     pub ready: bool,
     /// Why not.
@@ -219,7 +224,17 @@ impl Status {
             (None, None) => Some("the kernel is not programmed yet".to_owned()),
             (Some(_), None) => None,
         };
-        waiting.or(self.no_uplink.clone()).or(blocked).or(file)
+        let carrier = self.data_plane_error();
+        waiting
+            .or(self.no_uplink.clone())
+            .or(blocked)
+            .or(carrier)
+            .or(file)
+    }
+
+    fn data_plane_error(&self) -> Option<String> {
+        let error = self.data_plane.as_ref()?.error.as_ref()?;
+        Some(format!("data plane: {error}"))
     }
 
     fn reasons(&self, now: Instant) -> Vec<String> {
@@ -245,6 +260,7 @@ impl Status {
             reasons.push("no full list of leases yet".to_owned());
         }
         reasons.extend(self.no_uplink.clone());
+        reasons.extend(self.data_plane_error());
         reasons.extend(
             self.kernel
                 .failed

@@ -1,12 +1,15 @@
 //! How leases become intent: one pure function a backend, from the admitted peers to the kernel's objects.
 
 mod host_gw;
+mod options;
+mod udp;
 mod vxlan;
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+pub use udp::{Forwarding, Udp};
 pub use vxlan::Vxlan;
 
 use crate::model::json::Object;
@@ -20,6 +23,8 @@ use crate::plan::KernelState;
 pub enum Backend {
     /// Kernel VXLAN: a VTEP, and a neighbour entry, an FDB entry and a route a peer.
     Vxlan(Vxlan),
+    /// A TUN device, and the agent itself carries packets in UDP.
+    Udp(Udp),
     /// Routes by way of the peers themselves; they must be neighbours on the uplink.
     HostGw,
     /// A lease and nothing else.
@@ -37,7 +42,7 @@ pub struct TunnelPort {
 
 impl Backend {
     /// The backends there are, by the names that `Backend.Type` takes.
-    pub const NAMES: [&'static str; 3] = ["vxlan", "host-gw", "alloc"];
+    pub const NAMES: [&'static str; 4] = ["vxlan", "udp", "host-gw", "alloc"];
 
     /// Reads the `Backend` object of a network configuration. The second value lists keys that no backend knows.
     ///
@@ -47,6 +52,7 @@ impl Backend {
         let options = Object::from(&config.backend);
         let (backend, known): (Self, &[&str]) = match config.backend_type.as_str() {
             "vxlan" => (Self::Vxlan(Vxlan::parse(&options)?), Vxlan::KEYS),
+            "udp" => (Self::Udp(Udp::parse(&options, config)?), Udp::KEYS),
             "host-gw" => (Self::HostGw, &["Type"]),
             "alloc" => (Self::Alloc, &["Type"]),
             other => {
@@ -66,7 +72,7 @@ impl Backend {
         match self {
             Self::Vxlan(_) => "vxlan",
             Self::HostGw => "host-gw",
-            Self::Alloc => "",
+            Self::Udp(_) | Self::Alloc => "",
         }
     }
 
@@ -74,6 +80,7 @@ impl Backend {
     pub fn announce<T>(&self, identity: &Identity, families: &Dual<T>) -> Dual<Value> {
         match self {
             Self::Vxlan(vxlan) => families.map(|family, _| vxlan.announce(identity.mac(family))),
+            Self::Udp(udp) => udp.announce(families),
             Self::HostGw | Self::Alloc => Dual::default(),
         }
     }
@@ -94,6 +101,7 @@ impl Backend {
     pub fn mtu<T>(&self, uplink_mtu: u32, families: &Dual<T>) -> Result<u32, ConfigError> {
         let mtu = match self {
             Self::Vxlan(vxlan) => vxlan.pod_mtu(uplink_mtu, families),
+            Self::Udp(_) => Udp::pod_mtu(uplink_mtu, families),
             Self::HostGw | Self::Alloc => uplink_mtu,
         };
         let least = if families.v6.is_some() { 1280 } else { 576 };
@@ -110,6 +118,7 @@ impl Backend {
     pub fn link_names(&self) -> BTreeSet<String> {
         match self {
             Self::Vxlan(vxlan) => vxlan.link_names(),
+            Self::Udp(udp) => BTreeSet::from([udp.link_name()]),
             Self::HostGw | Self::Alloc => BTreeSet::new(),
         }
     }
@@ -118,6 +127,7 @@ impl Backend {
     pub fn link_name(&self, family: Family) -> Option<String> {
         match self {
             Self::Vxlan(vxlan) => Some(vxlan.link_name(family)),
+            Self::Udp(udp) => Some(udp.link_name()),
             Self::HostGw | Self::Alloc => None,
         }
     }
@@ -129,7 +139,15 @@ impl Backend {
                 port: vxlan.port,
                 vni: vxlan.vni,
             }),
-            Self::HostGw | Self::Alloc => None,
+            Self::Udp(_) | Self::HostGw | Self::Alloc => None,
+        }
+    }
+
+    /// What the data plane of ours forwards by, where packets go through it.
+    pub fn forwarding(&self, node: &LocalNode, peers: &Admission) -> Option<Forwarding> {
+        match self {
+            Self::Udp(udp) => Some(udp.forwarding(node, peers)),
+            Self::Vxlan(_) | Self::HostGw | Self::Alloc => None,
         }
     }
 
@@ -137,6 +155,7 @@ impl Backend {
     pub fn program(&self, node: &LocalNode, alias: &str, peers: &mut Admission) -> KernelState {
         match self {
             Self::Vxlan(vxlan) => vxlan.program(node, alias, peers),
+            Self::Udp(udp) => udp.program(node, alias, peers),
             Self::HostGw => host_gw::program(node, peers),
             Self::Alloc => KernelState::default(),
         }

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+mod udp;
+
 use super::*;
 use crate::model::Mac;
 use crate::model::lease::Term;
@@ -105,7 +107,7 @@ fn vxlan_defaults_are_flannels() {
 fn a_backend_that_is_not_there_is_refused_with_those_that_are() {
     let error = parse(r#"{"Type":"wireguard"}"#).unwrap_err().to_string();
     assert!(
-        error.contains("wireguard") && error.contains("vxlan, host-gw, alloc"),
+        error.contains("wireguard") && error.contains("vxlan, udp, host-gw, alloc"),
         "{error}"
     );
 }

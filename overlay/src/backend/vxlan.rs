@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::host_gw::direct_route;
-use crate::model::json::{self, JsonError, Object};
+use super::options;
+use crate::model::json::{self, Object};
 use crate::model::{
     Admission, ConfigError, Dual, Family, LinkName, LocalNode, Mac, Peer, PeerSide, Refusal,
     SubnetKey,
@@ -57,9 +58,9 @@ impl Vxlan {
     ];
 
     pub(super) fn parse(options: &Object) -> Result<Self, ConfigError> {
-        let vni = number(options, "VNI", 1, 1, MAX_VNI)?;
-        let port = number(options, "Port", 0, 0, u16::MAX.into())?;
-        let mtu = number(options, "MTU", 0, 0, u16::MAX.into())?;
+        let vni = options::number(options, "VNI", 1, 1, MAX_VNI)?;
+        let port = options::number(options, "Port", 0, 0, u16::MAX.into())?;
+        let mtu = options::number(options, "MTU", 0, 0, u16::MAX.into())?;
         Ok(Self {
             vni: u32::try_from(vni).unwrap_or(1),
             port: u16::try_from(port)
@@ -67,9 +68,9 @@ impl Vxlan {
                 .filter(|port| *port != 0)
                 .unwrap_or(DEFAULT_PORT),
             mtu: u32::try_from(mtu).ok().filter(|mtu| *mtu != 0),
-            gbp: switch(options, "GBP")?,
-            learning: switch(options, "Learning")?,
-            direct_routing: switch(options, "DirectRouting")?,
+            gbp: options::switch(options, "GBP")?,
+            learning: options::switch(options, "Learning")?,
+            direct_routing: options::switch(options, "DirectRouting")?,
         })
     }
 
@@ -272,28 +273,4 @@ pub(super) fn read_mac(data: Option<&Value>) -> Result<Mac, String> {
     } else {
         Err(format!("VtepMAC {mac} is not a unicast address"))
     }
-}
-
-fn number(
-    options: &Object,
-    key: &str,
-    default: u64,
-    min: u64,
-    max: u64,
-) -> Result<u64, ConfigError> {
-    let number = options.u64(key).map_err(in_backend)?.unwrap_or(default);
-    if (min..=max).contains(&number) {
-        return Ok(number);
-    }
-    Err(ConfigError(format!(
-        "Backend.{key} is {number}; it must be a whole number from {min} to {max}"
-    )))
-}
-
-fn switch(options: &Object, key: &str) -> Result<bool, ConfigError> {
-    Ok(options.bool(key).map_err(in_backend)?.unwrap_or(false))
-}
-
-fn in_backend(error: JsonError) -> ConfigError {
-    ConfigError(format!("Backend.{error}"))
 }

@@ -3,11 +3,12 @@
 use std::io;
 
 use super::linux::Linux;
-use super::{KernelError, sysctl};
+use super::{KernelError, sysctl, tun};
+use crate::model::Mac;
 use crate::netlink::{
     AddrSpec, Dev, LinkChange, LinkInfo, Netlink, NetlinkError, RouteKind, RouteSpec, VxlanSpec,
 };
-use crate::plan::{Link, LinkKind, NextHop, Op, Route, RouteKey};
+use crate::plan::{Link, LinkKind, NextHop, Op, Route, RouteKey, Vxlan};
 
 /// Number 1 in every namespace.
 const LOOPBACK: Dev<'static> = Dev {
@@ -95,11 +96,28 @@ fn refused(op: &Op, kind: io::ErrorKind, why: String) -> KernelError {
 /// Creates the device, then sets what creation does not take: the alias, and the state. A device that is there already
 /// is brought into form if it is of the right kind.
 fn add_link(linux: &mut Linux, op: &Op, name: &str, link: &Link) -> Result<(), KernelError> {
-    let LinkKind::Vxlan(vxlan) = &link.kind else {
-        let why = "only VXLAN devices can be made".to_owned();
-        return Err(refused(op, io::ErrorKind::Unsupported, why));
-    };
     linux.devices.forget(name);
+    match &link.kind {
+        LinkKind::Vxlan(vxlan) => add_vxlan(linux, op, name, link, vxlan)?,
+        LinkKind::Tun => tun::create(name).map_err(|source| KernelError {
+            what: op.to_string(),
+            source,
+        })?,
+        LinkKind::Other(_) => {
+            let why = "only VXLAN and TUN devices can be made".to_owned();
+            return Err(refused(op, io::ErrorKind::Unsupported, why));
+        }
+    }
+    set_link(linux, op, name, link)
+}
+
+fn add_vxlan(
+    linux: &mut Linux,
+    op: &Op,
+    name: &str,
+    link: &Link,
+    vxlan: &Vxlan,
+) -> Result<(), KernelError> {
     let created = linux.on_dev(&vxlan.underlay, |netlink, underlay| {
         let spec = VxlanSpec {
             vni: vxlan.vni,
@@ -120,8 +138,7 @@ fn add_link(linux: &mut Linux, op: &Op, name: &str, link: &Link) -> Result<(), K
             result => result,
         }
     })?;
-    created.ok_or_else(|| absent(&vxlan.underlay, op))?;
-    set_link(linux, op, name, link)
+    created.ok_or_else(|| absent(&vxlan.underlay, op))
 }
 
 /// Whether a device has the attributes that can only be had by making it anew.
@@ -144,7 +161,7 @@ fn set_link(linux: &mut Linux, op: &Op, name: &str, link: &Link) -> Result<(), K
 }
 
 fn difference<'a>(there: &LinkInfo, link: &'a Link) -> Option<LinkChange<'a>> {
-    let mac = (there.mac != Some(link.mac)).then_some(link.mac);
+    let mac = (there.mac.unwrap_or(Mac([0; 6])) != link.mac).then_some(link.mac);
     let mtu = (there.mtu != link.mtu).then_some(link.mtu);
     let alias = (there.alias != link.alias).then_some(link.alias.as_str());
     let up = (there.up != link.up).then_some(link.up);

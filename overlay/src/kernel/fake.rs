@@ -169,10 +169,14 @@ impl FakeKernel {
 
     /// A device that is there already is brought into form if it is of the right kind.
     fn add_link(&mut self, name: &str, link: &Link) -> Result<(), i32> {
-        let LinkKind::Vxlan(vxlan) = &link.kind else {
-            return Err(libc::EOPNOTSUPP);
+        let second = match &link.kind {
+            LinkKind::Vxlan(vxlan) => {
+                self.present(&vxlan.underlay)?;
+                self.has_tunnel(vxlan)
+            }
+            LinkKind::Tun => false,
+            LinkKind::Other(_) => return Err(libc::EOPNOTSUPP),
         };
-        self.present(&vxlan.underlay)?;
         if let Some(there) = self.state.links.get(name) {
             let same = there.kind == link.kind;
             return if same {
@@ -181,7 +185,7 @@ impl FakeKernel {
                 Err(libc::EEXIST)
             };
         }
-        if self.others.contains(name) || self.has_tunnel(vxlan) {
+        if self.others.contains(name) || second {
             return Err(libc::EEXIST);
         }
         self.state.links.insert(name.to_owned(), link.clone());
@@ -195,7 +199,7 @@ impl FakeKernel {
                 (other.vni, other.port, other.local.is_ipv4())
                     == (vxlan.vni, vxlan.port, vxlan.local.is_ipv4())
             }
-            LinkKind::Other(_) => false,
+            LinkKind::Tun | LinkKind::Other(_) => false,
         })
     }
 

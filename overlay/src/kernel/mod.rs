@@ -11,6 +11,7 @@ mod notice;
 mod observe;
 pub mod ownership;
 pub mod sysctl;
+mod tun;
 
 pub use linux::Linux;
 pub use monitor::{Event, Monitor};

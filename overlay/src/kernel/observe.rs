@@ -37,7 +37,7 @@ pub(super) fn observe(linux: &mut Linux, scope: &Scope) -> Result<KernelState, K
     Ok(state)
 }
 
-/// Our links: one dump finds the VXLAN devices, by name and by alias; what else stands under our names is asked for by
+/// Our links: two dumps find the VXLAN and TUN devices, by name and by alias; what else stands under our names is asked for by
 /// name. A host with hundreds of pods has hundreds of other interfaces, and none of them is looked at.
 fn links(
     linux: &mut Linux,
@@ -46,6 +46,7 @@ fn links(
     state: &mut KernelState,
 ) -> Result<Vec<LinkInfo>, KernelError> {
     let mut found = linux.netlink.links_of_kind(InfoKind::Vxlan)?;
+    found.extend(linux.netlink.links_of_kind(InfoKind::Tun)?);
     for name in &scope.link_names {
         if !found.iter().any(|link| link.name == *name) {
             found.extend(linux.netlink.link(name)?);
@@ -109,6 +110,8 @@ pub(super) fn as_link(info: &LinkInfo, underlay: String) -> Link {
             learning: vxlan.learning,
             gbp: vxlan.gbp,
         }),
+        // A TAP device is of the same kind, and has an Ethernet address.
+        _ if info.kind == "tun" && info.mac.is_none() => LinkKind::Tun,
         _ => LinkKind::Other(info.kind.clone()),
     };
     Link {

@@ -11,10 +11,11 @@ use crate::plan::{Link, LinkKind, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scop
 /// `RTPROT_REDIRECT`, `RTPROT_KERNEL`, `RTPROT_RA`: routes that the kernel made by itself.
 const MADE_BY_KERNEL: [u8; 3] = [1, 2, 9];
 
-/// Whether an interface is ours: it has one of our names, whatever it is, or it is a VXLAN device with our alias.
+/// Whether an interface is ours: it has one of our names, whatever it is, or it is a tunnel with our alias.
 pub fn owns_link(scope: &Scope, name: &str, link: &Link) -> bool {
     let marked = !scope.alias.is_empty() && link.alias == scope.alias;
-    scope.link_names.contains(name) || (marked && matches!(link.kind, LinkKind::Vxlan(_)))
+    let tunnel = matches!(link.kind, LinkKind::Vxlan(_) | LinkKind::Tun);
+    scope.link_names.contains(name) || (marked && tunnel)
 }
 
 /// Whether a permanent forwarding entry on a link of ours is a peer's. Group addresses and the all-zero one, which

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::state::{KernelState, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope};
-use crate::backend::Backend;
+use crate::backend::{Backend, Forwarding};
 use crate::firewall::{
     AllowList, ForeignForward, Masquerade, PolicyInput, PolicyNetwork, Ruleset, agent_ruleset,
 };
@@ -45,6 +46,8 @@ pub struct Desired {
     pub state: KernelState,
     /// Our nftables table in full, of which `state.firewall` is the short form.
     pub ruleset: Ruleset,
+    /// What the data plane forwards by, where packets go through ours.
+    pub forwarding: Option<Arc<Forwarding>>,
     /// What to look at.
     pub scope: Scope,
     /// Whether what is not wanted may be deleted: the store has said it is in sync.
@@ -78,6 +81,7 @@ pub fn desired(
 ) -> Desired {
     let mut admission = admit::admit(&config.pools, node, backend.wire_type(), snapshot);
     let mut state = backend.program(node, &choices.alias(), &mut admission);
+    let forwarding = backend.forwarding(node, &admission).map(Arc::new);
     let addrs = public_addrs(&admission);
     add_sysctls(&mut state, node, &config.pools);
     if choices.blackhole {
@@ -90,6 +94,7 @@ pub fn desired(
     Desired {
         state,
         ruleset,
+        forwarding,
         scope,
         prune: snapshot.in_sync,
         listings: snapshot.listings,

@@ -35,6 +35,8 @@ pub struct Vxlan {
 pub enum LinkKind {
     /// A VTEP.
     Vxlan(Vxlan),
+    /// A TUN device, whose packets the agent forwards itself. It persists while no agent runs.
+    Tun,
     /// Something else that stands under a name of ours; the kernel's name for its kind, empty for a physical device.
     Other(String),
 }
@@ -46,7 +48,7 @@ pub struct Link {
     pub kind: LinkKind,
     /// MTU in bytes.
     pub mtu: u32,
-    /// Ethernet address.
+    /// Ethernet address; zero on a TUN device, which has none.
     pub mac: Mac,
     /// Administratively up.
     pub up: bool,

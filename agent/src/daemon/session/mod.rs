@@ -64,6 +64,7 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
             }
             Some(report) = daemon.reports.recv() => {
                 running.take_report(&report, daemon);
+                daemon.look_after_data_plane();
                 daemon.look_after_cni(running.pods_can_start());
             }
             () = daemon.uplink_changed.notified() => {
@@ -78,6 +79,7 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
                     return reason;
                 }
                 running.tick(&snapshot.borrow().clone(), daemon);
+                daemon.look_after_data_plane();
                 daemon.restore_plugins_table();
                 daemon.look_after_cni(running.pods_can_start());
             }

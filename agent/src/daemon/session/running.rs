@@ -105,7 +105,7 @@ impl<'a> Running<'a> {
     }
 
     /// Hands the state wanted for a snapshot to the kernel thread.
-    pub(super) fn take_snapshot(&mut self, snapshot: &Arc<ClusterSnapshot>, daemon: &Daemon) {
+    pub(super) fn take_snapshot(&mut self, snapshot: &Arc<ClusterSnapshot>, daemon: &mut Daemon) {
         let session = self.session;
         let choices = Choices {
             former: self.former.clone(),
@@ -129,6 +129,7 @@ impl<'a> Running<'a> {
             }
         };
         // The kernel thread is at work from here on; what follows may take its time.
+        daemon.data_plane.want(desired.forwarding.as_ref());
         daemon.status.update(|status| {
             status.in_sync = snapshot.in_sync;
             // What is announced may differ from the own address by the operator's wish.
@@ -212,7 +213,7 @@ impl<'a> Running<'a> {
         }
     }
 
-    pub(super) fn tick(&mut self, snapshot: &Arc<ClusterSnapshot>, daemon: &Daemon) {
+    pub(super) fn tick(&mut self, snapshot: &Arc<ClusterSnapshot>, daemon: &mut Daemon) {
         if self.desired.is_none() && self.started.elapsed() >= FIRST_LIST {
             tracing::warn!("no list of leases yet, going on with the saved peers");
             self.take_snapshot(snapshot, daemon);

@@ -1,0 +1,201 @@
+//! Backend `udp`: the agent itself carries the pods' packets, through a TUN device and plain UDP datagrams.
+//!
+//! ```text
+//!  pod ── cni0 ── flannel0 ── tweedd ═══ UDP 8285 over 198.18.0.0/24 ═══ tweedd ── flannel0 ── cni0 ── pod
+//!      host1                                                                             host2 (and host3)
+//! ```
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tweed_e2e::cluster::Cluster;
+use tweed_e2e::fault;
+use tweed_e2e::launch::config;
+use tweed_e2e::topology::Topology;
+use tweed_e2e::traffic::{self, Stream};
+use tweed_e2e::wait::eventually;
+use tweed_overlay::model::Family;
+
+const DEVICE: &str = "flannel0";
+
+fn udp(families: &[Family]) -> Value {
+    config(families, &json!({ "Type": "udp" }))
+}
+
+#[test]
+fn pods_on_three_hosts_reach_each_other_in_both_families() -> Result<()> {
+    Topology::hosts(3).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &udp(&Family::BOTH))?;
+        cluster.talks(Family::V4)?;
+        cluster.talks(Family::V6)?;
+        let (_, value) = cluster.etcd()?.lease_of(lab.hosts[0].v4())?;
+        ensure!(
+            value.get("BackendType").is_none(),
+            "flannel announces no type: {value}"
+        );
+        // Nodes talk to pods too, and are answered.
+        traffic::ping(lab.hosts[0].place(), cluster.pods[1].v4()?)?;
+        traffic::ping(cluster.pods[0].place(), lab.hosts[1].v4()).map(drop)
+    })
+}
+
+#[test]
+fn packets_of_the_full_pod_mtu_pass_and_larger_ones_are_refused_at_the_pod() -> Result<()> {
+    for (families, uplink, overhead) in [
+        (&[Family::V4][..], 1280, 28),
+        (&[Family::V4], 9000, 28),
+        (&Family::BOTH, 1500, 48),
+    ] {
+        Topology::hosts(2).mtu(uplink).play(|lab| {
+            let cluster = Cluster::on_etcd(lab, &udp(families))?;
+            let mtu = uplink - overhead;
+            ensure!(
+                cluster.agents[0].subnet_env()?.mtu == mtu,
+                "pods get another MTU"
+            );
+            ensure!(
+                fault::mtu(&lab.hosts[0], DEVICE)? == u64::from(mtu),
+                "the device has another MTU"
+            );
+            let (from, to) = (&cluster.pods[0], &cluster.pods[1]);
+            for family in families {
+                cluster.talks(*family)?;
+                traffic::ping_size(from.place(), to.addr(*family)?, mtu)?;
+                let larger = traffic::ping_size(from.place(), to.addr(*family)?, mtu + 1);
+                ensure!(larger.is_err(), "a packet above the MTU passed");
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn tcp_carries_megabytes_unchanged_and_shows_the_pods_address() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let cluster =
+            Cluster::on_etcd_with(lab, &udp(&Family::BOTH), |launch| launch.arg("--ip-masq"))?;
+        let [client, server] = &cluster.pods[..] else {
+            anyhow::bail!("two pods");
+        };
+        for family in Family::BOTH {
+            cluster.talks(family)?;
+            let addr = server.addr(family)?;
+            let transfer = traffic::tcp(client.place(), server.place(), addr, 32 << 20)?;
+            ensure!(
+                transfer.client == client.addr(family)?,
+                "the server saw {}",
+                transfer.client
+            );
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_device_that_is_deleted_taken_down_or_changed_carries_packets_again_within_a_second()
+-> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let cluster = Cluster::on_etcd(lab, &udp(&[Family::V4]))?;
+        cluster.talks(Family::V4)?;
+        let (host, from, to) = (&lab.hosts[0], &cluster.pods[0], &cluster.pods[1]);
+        for breakage in [
+            "ip link del flannel0",
+            "ip link set flannel0 down",
+            "ip link set flannel0 mtu 1300",
+            "ip route del 10.244.0.0/16 dev flannel0",
+            "ip addr flush dev flannel0",
+        ] {
+            host.sh(breakage)?;
+            let start = Instant::now();
+            eventually("a full packet passes", || {
+                traffic::ping_size(from.place(), to.v4()?, 1472)
+            })
+            .context(breakage)?;
+            let taken = start.elapsed();
+            ensure!(
+                taken < Duration::from_secs(1),
+                "{breakage}: back after {taken:?}"
+            );
+            let device = host.sh("ip addr show flannel0")?;
+            ensure!(
+                device.contains("mtu 1472") && device.contains("/32"),
+                "{device}"
+            );
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn the_device_outlives_the_agent_and_a_restart_loses_only_what_is_under_way() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &udp(&[Family::V4]))?;
+        cluster.talks(Family::V4)?;
+        let index = lab.hosts[0].sh("cat /sys/class/net/flannel0/ifindex")?;
+        let stream = Stream::start(&cluster.pods[0], &cluster.pods[1], Family::V4)?;
+        cluster.agents[0].terminate()?;
+        ensure!(
+            lab.hosts[0].sh("ip -4 route")?.contains(DEVICE),
+            "the way is gone"
+        );
+        cluster.agents[0] = tweed_e2e::agent::Agent::start(lab, &lab.hosts[0], &cluster.launch)?;
+        cluster.agents[0].ready()?;
+        cluster.talks(Family::V4)?;
+        let loss = stream.stop()?;
+        ensure!(
+            loss.sent > 20 && loss.gap < Duration::from_secs(1),
+            "{loss:?}"
+        );
+        let after = lab.hosts[0].sh("cat /sys/class/net/flannel0/ifindex")?;
+        ensure!(index == after, "another device");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_node_that_leaves_is_sent_nothing_and_may_send_nothing() -> Result<()> {
+    Topology::hosts(3).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &udp(&[Family::V4]))?;
+        cluster.talks(Family::V4)?;
+        let (key, _) = cluster.etcd()?.lease_of(lab.hosts[2].v4())?;
+        cluster.agents[2].kill()?;
+        let path = format!("{}/subnets/{key}", tweed_e2e::etcd::PREFIX);
+        cluster.etcd()?.delete(&path)?;
+        let gone = cluster.pods[2].v4()?;
+        eventually("its pods are unreachable at once", || {
+            let answer = traffic::ping(cluster.pods[0].place(), gone);
+            let text = format!("{:#}", answer.err().context("it still answers")?);
+            ensure!(
+                text.contains("Unreachable") || text.contains("ended with"),
+                "{text}"
+            );
+            Ok(())
+        })?;
+        traffic::all_reach_each_other(&cluster.pods[..2], Family::V4)
+    })
+}
+
+#[test]
+fn a_network_moves_from_vxlan_to_udp_and_back() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let vxlan = config(&[Family::V4], &json!({ "Type": "vxlan" }));
+        let cluster = Cluster::on_etcd(lab, &vxlan)?;
+        cluster.talks(Family::V4)?;
+        for (kind, there, gone) in [("udp", DEVICE, "flannel.1"), ("vxlan", "flannel.1", DEVICE)] {
+            let wanted = config(&[Family::V4], &json!({ "Type": kind }));
+            cluster.launch.set_config(lab, &wanted)?;
+            for host in &lab.hosts {
+                eventually("the other device", || {
+                    let links = host.sh("ip -o link show")?;
+                    ensure!(links.contains(&format!(" {there}:")), "{links}");
+                    ensure!(!links.contains(&format!(" {gone}:")), "{links}");
+                    Ok(())
+                })?;
+            }
+            cluster.talks(Family::V4)?;
+        }
+        Ok(())
+    })
+}

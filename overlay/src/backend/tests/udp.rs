@@ -1,0 +1,130 @@
+use super::*;
+
+fn udp(options: &str) -> Udp {
+    match parse(&format!(r#"{{"Type":"udp"{options}}}"#)).unwrap() {
+        Backend::Udp(udp) => udp,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn udp_peer(number: u16) -> Lease {
+    let mut lease = peer(number, &format!("192.168.9.{number}"), "x", number.into());
+    lease.attrs.backend_type = String::new();
+    lease.attrs.data = Dual {
+        v4: None,
+        v6: Some(serde_json::json!({ "Port": 8285 })),
+    };
+    lease
+}
+
+#[test]
+fn port_and_device_are_flannels_and_those_of_a_second_network_differ() {
+    assert_eq!(udp("").port, 8285);
+    assert_eq!(udp("").link_name(), "flannel0");
+    let other = udp(r#","Port":9000"#);
+    assert_eq!(
+        (other.port, other.link_name().as_str()),
+        (9000, "flannel-u9000")
+    );
+    assert!(udp(r#","Port":65535"#).link_name().len() < 16);
+}
+
+#[test]
+fn no_backend_at_all_means_udp_as_in_flannel() {
+    let (config, _) = NetworkConfig::parse(r#"{"Network":"10.244.0.0/16"}"#).unwrap();
+    assert!(matches!(
+        Backend::parse(&config).unwrap().0,
+        Backend::Udp(_)
+    ));
+}
+
+#[test]
+fn wrong_and_unknown_options_are_named() {
+    let error = parse(r#"{"Type":"udp","Port":70000}"#).unwrap_err();
+    assert!(
+        error.to_string().contains("Backend.Port is 70000"),
+        "{error}"
+    );
+    let config = config(r#"{"Type":"udp","VNI":3}"#);
+    assert_eq!(Backend::parse(&config).unwrap().1, ["Backend.VNI"]);
+}
+
+#[test]
+fn pods_get_28_bytes_less_and_48_with_ipv6() {
+    let backend = parse(r#"{"Type":"udp"}"#).unwrap();
+    let v4 = Dual {
+        v4: Some(()),
+        v6: None,
+    };
+    let both = Dual {
+        v4: Some(()),
+        v6: Some(()),
+    };
+    assert_eq!(backend.mtu(1500, &v4), Ok(1472));
+    assert_eq!(backend.mtu(1500, &both), Ok(1452));
+}
+
+#[test]
+fn flannel_sees_nothing_of_ipv4_and_a_mark_for_ipv6() {
+    let backend = parse(r#"{"Type":"udp"}"#).unwrap();
+    assert_eq!(backend.wire_type(), "");
+    let data = backend.announce(&dual_node().identity, &dual_node().subnets);
+    assert_eq!(data.v4, None);
+    assert_eq!(data.v6.unwrap().to_string(), r#"{"Port":8285}"#);
+}
+
+#[test]
+fn one_device_is_the_way_to_the_whole_network() {
+    let (state, _) = program(r#"{"Type":"udp"}"#, vec![udp_peer(2), udp_peer(3)]);
+    let link = &state.links["flannel0"];
+    assert_eq!(
+        (&link.kind, link.mtu, link.up),
+        (&LinkKind::Tun, 1452, true)
+    );
+    assert_eq!(state.addrs.len(), 2);
+    assert_eq!(state.routes.len(), 2, "one a family, however many peers");
+    for network in ["10.244.0.0/16", "fd00:10:244::/48"] {
+        let route = &state.routes[&RouteKey::of(network.parse().unwrap())];
+        let expected = NextHop::Via {
+            gateway: None,
+            dev: "flannel0".into(),
+            onlink: false,
+        };
+        assert_eq!(route.next_hop, expected);
+    }
+    assert!(state.neighs.is_empty() && state.fdb.is_empty());
+}
+
+#[test]
+fn each_family_of_a_peer_is_sent_to_its_own_address_at_our_port() {
+    let node = dual_node();
+    let backend = parse(r#"{"Type":"udp","Port":9000}"#).unwrap();
+    let (_, admission) = program(r#"{"Type":"udp","Port":9000}"#, vec![udp_peer(2)]);
+    let forwarding = backend.forwarding(&node, &admission).unwrap();
+    assert_eq!((forwarding.port, forwarding.own), (9000, node.subnets));
+    let seen: Vec<String> = forwarding
+        .peers
+        .iter()
+        .map(|peer| {
+            let subnets: Vec<_> = peer.subnets.values().map(ToString::to_string).collect();
+            format!("{} {} {}", peer.endpoint, subnets.join(","), peer.mtu)
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            "192.168.9.2:9000 10.244.2.0/24 1472",
+            "[fd00:b::2]:9000 fd00:10:244:2::/64 1452",
+        ]
+    );
+}
+
+#[test]
+fn a_peer_with_ipv6_that_does_not_say_it_takes_it_is_refused() {
+    let mut lease = udp_peer(2);
+    lease.attrs.data = Dual::default();
+    let (_, admission) = program(r#"{"Type":"udp"}"#, vec![lease.clone(), udp_peer(3)]);
+    let refusal = admission.refused[&lease.key].to_string();
+    assert!(refusal.contains("IPv6"), "{refusal}");
+    assert_eq!(admission.peers.len(), 1);
+}

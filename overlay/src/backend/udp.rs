@@ -1,0 +1,162 @@
+//! Backend `udp`: one TUN device takes all packets to other nodes, and the agent carries them in UDP datagrams. Device,
+//! port and datagrams are flannel's, whose proxy speaks IPv4 alone; ours carries IPv6 over IPv6 the same way.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use super::options;
+use crate::forward::table::Peer as Endpoint;
+use crate::model::json::Object;
+use crate::model::{
+    Admission, ConfigError, Dual, Family, LinkName, LocalNode, Mac, NetworkConfig, Refusal,
+};
+use crate::plan::{KernelState, Link, LinkKind, NextHop, ROUTE_PROTOCOL, Route, RouteKey};
+
+/// flannel's port; nodes don't announce theirs, so that all of them need the same.
+const DEFAULT_PORT: u16 = 8285;
+/// UDP 8, IPv4 20 bytes.
+const OVERHEAD_V4: u32 = 28;
+/// UDP 8, IPv6 40 bytes.
+const OVERHEAD_V6: u32 = 48;
+
+/// The options of the backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Udp {
+    /// UDP port of all nodes.
+    pub port: u16,
+    /// The pod networks, which the device is the way to.
+    pub networks: Dual<IpNet>,
+}
+
+impl Udp {
+    pub(super) const KEYS: &[&str] = &["Type", "Port"];
+
+    pub(super) fn parse(options: &Object, config: &NetworkConfig) -> Result<Self, ConfigError> {
+        let port = options::number(options, "Port", 0, 0, u16::MAX.into())?;
+        let port = u16::try_from(port).ok().filter(|port| *port != 0);
+        Ok(Self {
+            port: port.unwrap_or(DEFAULT_PORT),
+            networks: config.pools.map(|_, pool| pool.network),
+        })
+    }
+
+    /// flannel announces nothing. That a node takes IPv6 too must be said: flannel's never does.
+    pub(super) fn announce<T>(&self, families: &Dual<T>) -> Dual<Value> {
+        Dual {
+            v4: None,
+            v6: families
+                .v6
+                .as_ref()
+                .map(|_| serde_json::json!({ "Port": self.port })),
+        }
+    }
+
+    pub(super) fn pod_mtu<T>(uplink_mtu: u32, families: &Dual<T>) -> u32 {
+        let overheads = families.iter().map(|(family, _)| overhead(family));
+        uplink_mtu.saturating_sub(overheads.max().unwrap_or(0))
+    }
+
+    /// flannel's name, for its port. A second network on a host has another port, and another device.
+    pub(super) fn link_name(&self) -> String {
+        match self.port {
+            DEFAULT_PORT => "flannel0".to_owned(),
+            port => format!("flannel-u{port}"),
+        }
+    }
+
+    pub(super) fn program(
+        &self,
+        node: &LocalNode,
+        alias: &str,
+        admission: &mut Admission,
+    ) -> KernelState {
+        admission.sift(|peer| match peer.sides.v6 {
+            Some(_) if peer.lease.attrs.data.v6.is_none() => Err(Refusal::BadData(
+                "it does not say that it takes IPv6; flannel's udp does not".to_owned(),
+            )),
+            _ => Ok(()),
+        });
+        let name = self.link_name();
+        let link = Link {
+            kind: LinkKind::Tun,
+            mtu: Self::pod_mtu(node.uplink.mtu, &self.networks),
+            mac: Mac([0; 6]),
+            up: true,
+            alias: alias.to_owned(),
+        };
+        let addrs = node.subnets.values();
+        let addrs = addrs.map(|subnet| (name.clone(), IpNet::from(subnet.network())));
+        let routes = self.networks.values().map(|network| {
+            let next_hop = NextHop::Via {
+                gateway: None,
+                dev: LinkName::from(name.as_str()),
+                onlink: false,
+            };
+            let route = Route {
+                next_hop,
+                protocol: ROUTE_PROTOCOL,
+            };
+            (RouteKey::of(*network), route)
+        });
+        KernelState {
+            addrs: addrs.collect(),
+            routes: routes.collect(),
+            links: BTreeMap::from([(name.clone(), link)]),
+            ..KernelState::default()
+        }
+    }
+
+    /// What the data plane forwards by. A peer of both families is two: its IPv6 goes over IPv6.
+    pub(super) fn forwarding(&self, node: &LocalNode, admission: &Admission) -> Forwarding {
+        let sides = admission.peers.iter().flat_map(|peer| peer.sides.iter());
+        let peers = sides.map(|(family, side)| Endpoint {
+            endpoint: SocketAddr::new(side.public, self.port),
+            addresses: Dual::of_addrs([side.public]),
+            subnets: Dual::of_nets([side.subnet]),
+            mtu: u16::try_from(node.uplink.mtu.saturating_sub(overhead(family)))
+                .unwrap_or(u16::MAX),
+        });
+        Forwarding {
+            device: self.link_name(),
+            port: self.port,
+            locals: node
+                .uplink
+                .addrs
+                .filter_map(|family, addr| self.networks.get(family).map(|_| *addr)),
+            own: node.subnets,
+            peers: peers.collect(),
+        }
+    }
+}
+
+/// What the userspace data plane does: see [`crate::forward`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forwarding {
+    /// Name of the TUN device.
+    pub device: String,
+    /// UDP port to receive on, host byte order.
+    pub port: u16,
+    /// Addresses of the uplink, for each enabled family, to receive at.
+    pub locals: Dual<IpAddr>,
+    /// This node's subnets.
+    pub own: Dual<IpNet>,
+    /// The other nodes, one for each family.
+    pub peers: Vec<Endpoint>,
+}
+
+impl Forwarding {
+    /// Whether device and sockets are the same, so that a new table is all that is needed.
+    pub fn same_path(&self, other: &Self) -> bool {
+        (&self.device, self.port, self.locals) == (&other.device, other.port, other.locals)
+    }
+}
+
+fn overhead(family: Family) -> u32 {
+    match family {
+        Family::V4 => OVERHEAD_V4,
+        Family::V6 => OVERHEAD_V6,
+    }
+}

@@ -1,0 +1,31 @@
+//! TUN devices: the one kind that netlink cannot make.
+
+use std::io;
+
+#[cfg(not(feature = "forward"))]
+pub(super) fn create(_name: &str) -> io::Result<()> {
+    Err(io::Error::other("this build has no data plane"))
+}
+
+/// Makes a TUN device that stays while nobody has it open. One that is there already stays as it is; so does one that
+/// is open elsewhere, which the kernel calls busy.
+///
+/// # Errors
+/// Without `/dev/net/tun`, and the kernel's refusal: the name stands for a device of another kind, say.
+#[cfg(feature = "forward")]
+pub(super) fn create(name: &str) -> io::Result<()> {
+    let mut config = tun::Configuration::default();
+    // Address, MTU and state are netlink's.
+    config.tun_name(name).platform_config(|linux| {
+        linux.ensure_root_privileges(false);
+    });
+    let made = tun::create(&config).and_then(|mut device| device.persist());
+    match made.map_err(io::Error::from) {
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Err(io::Error::new(
+            error.kind(),
+            "there is no /dev/net/tun; load the module tun, or give the container that device",
+        )),
+        result => result,
+    }
+}
