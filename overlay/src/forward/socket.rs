@@ -6,7 +6,6 @@ use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, SockaddrLike,
@@ -127,11 +126,12 @@ impl Socket {
     /// # Errors
     /// When the socket does not work.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
-        let mut control = cmsg_space!(libc::c_int);
+        let mut control = Control([0; 24]);
         let mut parts = [IoSliceMut::new(buffer)];
         let fd = self.fd.as_raw_fd();
         let flags = MsgFlags::MSG_DONTWAIT;
-        let message = match recvmsg::<SockaddrStorage>(fd, &mut parts, Some(&mut control), flags) {
+        let message = match recvmsg::<SockaddrStorage>(fd, &mut parts, Some(&mut control.0), flags)
+        {
             Ok(message) => message,
             Err(Errno::EAGAIN) => return Ok(None),
             Err(errno) => return Err(errno.into()),
@@ -172,7 +172,7 @@ fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
     v4.or_else(v6).map(SocketAddr::from)
 }
 
-/// Room for a control message with a number of 16 bits, aligned as one.
+/// Room for a control message with one number, aligned as one: a header of 16 bytes and 8.
 #[repr(C, align(8))]
 struct Control([u8; 24]);
 
