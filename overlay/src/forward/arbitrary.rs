@@ -5,6 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 
+/// At least so many cases; `PROPTEST_CASES` may ask for more.
+pub(super) fn at_least(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig {
+        cases: default.cases.max(cases),
+        ..default
+    }
+}
+
 /// A TCP segment or UDP datagram in an IP packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Spec {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::forward::arbitrary::{ACK, DONT_FRAGMENT, PSH, Spec, hostile};
+use crate::forward::arbitrary::{ACK, DONT_FRAGMENT, PSH, Spec, at_least, hostile};
 use crate::forward::split::{complete, split};
 
 /// What one packet has that the one before it in its flow had not.
@@ -167,7 +167,7 @@ fn stream() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(at_least(1024))]
 
     #[test]
     fn what_is_joined_and_cut_again_is_what_was_sent_in_each_flows_order(packets in stream()) {

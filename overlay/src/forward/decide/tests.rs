@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::forward::arbitrary::{DONT_FRAGMENT, Spec, fix_ipv4_checksum, hostile};
+use crate::forward::arbitrary::{DONT_FRAGMENT, Spec, at_least, fix_ipv4_checksum, hostile};
 use crate::forward::packet::Malformed;
 use crate::forward::virtio::{Checksum, Super};
 use crate::model::Dual;
@@ -62,7 +62,7 @@ fn to_v4(addr: [u8; 4]) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2048))]
+    #![proptest_config(at_least(2048))]
 
     #[test]
     fn every_input_from_the_device_is_decided(bytes in hostile(), header in any::<[u8; 10]>(), kind in 0..6u8) {

@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::forward::arbitrary::{Spec, fix_ipv4_checksum, hostile, slow_checksum, spec};
+use crate::forward::arbitrary::{Spec, at_least, fix_ipv4_checksum, hostile, slow_checksum, spec};
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2048))]
+    #![proptest_config(at_least(2048))]
 
     #[test]
     fn any_bytes_are_a_packet_within_their_bounds_or_have_a_reason(bytes in hostile()) {
