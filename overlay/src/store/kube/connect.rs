@@ -22,8 +22,9 @@ const SILENCE: Duration = Duration::from_secs(100);
 pub(super) struct Servers {
     options: Options,
     clients: Mutex<Arc<OnceCell<Vec<Client>>>>,
-    current: AtomicUsize,
-    /// Counts how often new connections were asked for.
+    /// Counts how often another server's turn came.
+    turn: AtomicUsize,
+    /// Counts how often new connections were asked for, or another server.
     dialled: watch::Sender<u64>,
 }
 
@@ -32,7 +33,7 @@ impl Servers {
         Self {
             options,
             clients: Mutex::default(),
-            current: AtomicUsize::new(0),
+            turn: AtomicUsize::new(0),
             dialled: watch::Sender::new(0),
         }
     }
@@ -41,15 +42,26 @@ impl Servers {
     pub(super) async fn client(&self) -> Result<Client, StoreError> {
         let cell = self.cell();
         let clients = cell.get_or_try_init(|| connect(&self.options)).await?;
-        let current = self.current.load(Ordering::Relaxed) % clients.len();
-        Ok(clients[current].clone())
+        Ok(clients[self.turn() % clients.len()].clone())
     }
 
-    /// Has the next server used, if there is another one. Whether there is.
-    pub(super) fn failed(&self) -> bool {
+    /// Whose turn it is; to be asked before [`Servers::client`], for [`Servers::failed`].
+    pub(super) fn turn(&self) -> usize {
+        self.turn.load(Ordering::Relaxed)
+    }
+
+    /// The server of a turn doesn't answer. Has the next one used, if there is another one, also by those that haven't
+    /// noticed yet. Whether there is.
+    pub(super) fn failed(&self, turn: usize) -> bool {
         let others = self.cell().get().is_some_and(|clients| clients.len() > 1);
-        if others {
-            self.current.fetch_add(1, Ordering::Relaxed);
+        // A server whose connections break all at once has failed once.
+        let first = || {
+            let next = turn.wrapping_add(1);
+            let (done, lost) = (Ordering::Relaxed, Ordering::Relaxed);
+            self.turn.compare_exchange(turn, next, done, lost).is_ok()
+        };
+        if others && first() {
+            self.dialled.send_modify(|count| *count += 1);
         }
         others
     }
@@ -76,17 +88,18 @@ impl Servers {
         what: &str,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Failure> {
+        let turn = self.turn();
         match timeout(REQUEST, request).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 let failure = Failure::of(what, &error);
                 if failure.code == 0 {
-                    self.failed();
+                    self.failed(turn);
                 }
                 Err(failure)
             }
             Err(_) => {
-                self.failed();
+                self.failed(turn);
                 Err(Failure {
                     code: 0,
                     text: format!("{what}: the API server didn't answer within {REQUEST:?}"),

@@ -65,6 +65,7 @@ async fn follow_once(
     trouble: &mut Backoff,
 ) -> Option<String> {
     let mut dialled = store.servers.dialled();
+    let turn = store.servers.turn();
     let client = match store.servers.client().await {
         Ok(client) => client,
         Err(error) => return Some(error.to_string()),
@@ -89,7 +90,7 @@ async fn follow_once(
                         Err(error) => {
                             let failure = explain("watch nodes", &error);
                             say_once(&mut said, failure.text.clone());
-                            if failure.code == 0 && store.servers.failed() {
+                            if failure.code == 0 && store.servers.failed(turn) {
                                 return Some(failure.text);
                             }
                             trouble.reset_after(well.elapsed());

@@ -133,9 +133,15 @@ async fn follow(servers: &Servers, name: &str, state: &watch::Sender<Own>) {
     loop {
         let started = Instant::now();
         let mut dialled = servers.dialled();
+        let turn = servers.turn();
         let why = match servers.client().await {
             Ok(client) => tokio::select! {
-                why = follow_once(servers, client, name, state) => why,
+                failure = follow_once(client, name, state) => {
+                    if failure.code == 0 {
+                        servers.failed(turn);
+                    }
+                    failure.text
+                }
                 _ = dialled.changed() => continue,
             },
             Err(error) => error.to_string(),
@@ -148,12 +154,7 @@ async fn follow(servers: &Servers, name: &str, state: &watch::Sender<Own>) {
 
 /// Watches until something fails. The Node is read again then, so that it is known when all is well again: of a resumed
 /// watch nothing is heard until the Node changes.
-async fn follow_once(
-    servers: &Servers,
-    client: kube::Client,
-    name: &str,
-    state: &watch::Sender<Own>,
-) -> String {
+async fn follow_once(client: kube::Client, name: &str, state: &watch::Sender<Own>) -> Failure {
     let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut events = watcher(Api::<NodeRecord>::all(client), only).boxed();
     let mut found = false;
@@ -168,16 +169,13 @@ async fn follow_once(
             Ok(Event::InitDone | Event::Delete(_)) => {
                 state.send_replace(Own::Absent);
             }
-            Err(error) => {
-                let failure = explain("watch the own Node", &error);
-                if failure.code == 0 {
-                    servers.failed();
-                }
-                return failure.text;
-            }
+            Err(error) => return explain("watch the own Node", &error),
         }
     }
-    "the watch of the own Node ended".to_owned()
+    Failure {
+        code: 0,
+        text: "the watch of the own Node ended".to_owned(),
+    }
 }
 
 /// What went wrong with a watch.
