@@ -11,7 +11,9 @@ use tweed_overlay::model::{ClusterSnapshot, Lease, Pool, SubnetKey};
 use tweed_overlay::store::etcd::{self, Etcd};
 use tweed_overlay::store::file::{self, FileStore};
 use tweed_overlay::store::kube::KubeStore;
-use tweed_overlay::store::{Ended, Health, Holding, LeaseStore, OwnRecord, Request, StoreError};
+use tweed_overlay::store::{
+    Ended, Holding, LeaseStore, NodeReport, OwnRecord, Request, StoreError,
+};
 
 use crate::options::{EtcdOptions, StoreOptions};
 
@@ -124,7 +126,7 @@ impl LeaseStore for Store {
         each!(self, store => store.fits(pool, subnet))
     }
 
-    async fn attend(&self, health: watch::Receiver<Health>) {
-        each!(self, store => store.attend(health).await);
+    async fn attend(&self, report: watch::Receiver<NodeReport>) {
+        each!(self, store => store.attend(report).await);
     }
 }

@@ -1,9 +1,10 @@
-//! Whether the node's network works, as the cluster is told: up as soon as it does, down only after a while without.
+//! What the cluster is told about the node: that its network works as soon as it does, that it doesn't only after a
+//! while without; and what keeps the container runtime from using it.
 
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tweed_overlay::store::Health;
+use tweed_overlay::store::{Health, NodeReport};
 
 use super::status::SharedStatus;
 
@@ -14,20 +15,25 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How often a network that works is looked at; every look wakes an idle processor.
 const LOOK_WHEN_UP: Duration = Duration::from_secs(5);
 
-/// Keeps the health up to date. Never returns.
-pub(super) async fn observe(status: &SharedStatus, tell: &watch::Sender<Health>) {
+/// Keeps the report up to date. Never returns.
+pub(super) async fn observe(status: &SharedStatus, tell: &watch::Sender<NodeReport>) {
     let mut clock = Clock::default();
     loop {
-        let down = status.read().network_down();
-        let health = clock.look(down, Instant::now());
+        let now = status.read();
+        let health = clock.look(now.network_down(), Instant::now());
+        let cni = now.cni.unwrap_or_default();
+        let cni_warnings: Vec<_> = cni.error.into_iter().chain(cni.warnings).collect();
         tell.send_if_modified(|told| {
-            let news = worth_telling(told, &health);
+            let news = worth_telling(&told.health, &health) || told.cni_warnings != cni_warnings;
             if news {
-                *told = health.clone();
+                *told = NodeReport {
+                    health,
+                    cni_warnings,
+                };
             }
             news
         });
-        let up = matches!(*tell.borrow(), Health::Up);
+        let up = matches!(tell.borrow().health, Health::Up);
         tokio::time::sleep(if up { LOOK_WHEN_UP } else { LOOK }).await;
     }
 }

@@ -30,7 +30,7 @@ use tweed_overlay::model::SubnetKey;
 use tweed_overlay::plan::Choices;
 use tweed_overlay::random;
 use tweed_overlay::reconcile::worker::{Report, Wake, Worker};
-use tweed_overlay::store::{Health, LeaseStore};
+use tweed_overlay::store::{LeaseStore, NodeReport};
 
 use crate::options::Options;
 use crate::state_dir::StateDir;
@@ -92,12 +92,12 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
         restorer: Restorer::open(Path::new(RECORDS_DIR)).context("open a netlink socket")?,
     };
     daemon.look_after_cni(false);
-    let (tell, health) = watch::channel(Health::default());
+    let (tell, report) = watch::channel(NodeReport::default());
     let status = daemon.status.clone();
     tokio::select! {
         () = sessions(&store, &mut daemon) => {}
         () = health::observe(&status, &tell) => {}
-        () = store.attend(health) => {}
+        () = store.attend(report) => {}
         () = hang_ups(hang_up, look_again) => {}
         () = stop => {}
     }

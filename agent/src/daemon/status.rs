@@ -206,7 +206,7 @@ impl Status {
     }
 
     /// Why pods on this node can't reach others at all. A peer that can't be programmed is no such reason, and neither
-    /// is a store out of reach.
+    /// is a store out of reach; a lost lease is one, since nobody else knows the way to this node then.
     pub fn network_down(&self) -> Option<String> {
         let waiting = self
             .waiting
@@ -225,11 +225,16 @@ impl Status {
             (Some(_), None) => None,
         };
         let carrier = self.data_plane_error();
+        let lost = match &self.lease {
+            Standing::Lost(reason) => Some(format!("lease lost: {reason}")),
+            _ => None,
+        };
         waiting
             .or(self.no_uplink.clone())
             .or(blocked)
             .or(carrier)
             .or(file)
+            .or(lost)
     }
 
     fn data_plane_error(&self) -> Option<String> {

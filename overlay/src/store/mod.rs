@@ -125,6 +125,15 @@ pub enum Health {
     },
 }
 
+/// What a store that tells the cluster is told about this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeReport {
+    /// Whether pods can reach others.
+    pub health: Health,
+    /// What keeps the container runtime from using our network, and what to do about it.
+    pub cni_warnings: Vec<String>,
+}
+
 /// A place where nodes lease subnets and see each other's leases.
 ///
 /// Implementations own their connections and background tasks, end them when dropped, and never block the runtime.
@@ -182,7 +191,7 @@ pub trait LeaseStore {
     }
 
     /// Tells the cluster how the node's network is, where the store has a place for that. Never returns.
-    fn attend(&self, _health: watch::Receiver<Health>) -> impl Future<Output = ()> {
+    fn attend(&self, _report: watch::Receiver<NodeReport>) -> impl Future<Output = ()> {
         std::future::pending()
     }
 }

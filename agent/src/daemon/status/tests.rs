@@ -141,3 +141,16 @@ fn a_status_survives_the_way_through_json() {
     let back: Status = serde_json::from_str(&text).expect("read back");
     assert_eq!(serde_json::to_string(&back).expect("serialized"), text);
 }
+
+#[test]
+fn without_a_lease_nobody_knows_the_way_to_this_node() {
+    let mut status = ready();
+    assert_eq!(status.network_down(), None);
+    status.set_lease(Standing::Unsure("refused".to_owned()), now());
+    assert_eq!(status.network_down(), None, "peers keep what they know");
+    status.set_lease(Standing::Lost("no podCIDR".to_owned()), now());
+    assert_eq!(
+        status.network_down().as_deref(),
+        Some("lease lost: no podCIDR")
+    );
+}

@@ -36,14 +36,19 @@ pub(super) fn assigned(node: &NodeRecord, pools: &Dual<Pool>) -> Result<SubnetKe
     Ok(SubnetKey(own))
 }
 
-fn absent(node: &NodeRecord, family: Family) -> Missing {
-    let name = node.name();
-    if node.pod_cidrs.is_empty() {
-        return Missing {
-            word: MISSING,
-            text: format!("node {name} has no podCIDR yet"),
-        };
+/// The node has no subnet at all.
+pub(super) fn none(node: &NodeRecord) -> Missing {
+    Missing {
+        word: MISSING,
+        text: format!("node {} has no podCIDR yet", node.name()),
     }
+}
+
+fn absent(node: &NodeRecord, family: Family) -> Missing {
+    if node.pod_cidrs.is_empty() {
+        return none(node);
+    }
+    let name = node.name();
     Missing {
         word: "PodCIDRFamilyMissing",
         text: format!(

@@ -1,5 +1,5 @@
-//! What the cluster is told about the node's network: the condition `NetworkUnavailable`, and taints that are to go once
-//! the network works.
+//! What the cluster is told about the node's network: the condition `NetworkUnavailable`, taints that are to go once the
+//! network works, and Events about what keeps the container runtime from using it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -11,16 +11,17 @@ use tokio::time::{sleep, timeout};
 
 use super::KubeStore;
 use super::connect::Failure;
+use super::events::Warning;
 use super::node::NodeRecord;
 use super::own::Own;
 use crate::store::backoff::Backoff;
 use crate::store::standing::Fight;
-use crate::store::{Health, StoreError};
+use crate::store::{Health, NodeReport, StoreError};
 
-pub(super) async fn attend(store: &KubeStore, mut health: watch::Receiver<Health>) {
+pub(super) async fn attend(store: &KubeStore, mut report: watch::Receiver<NodeReport>) {
     let mut trouble = Backoff::default();
     loop {
-        let Err(error) = watch_over(store, &mut health).await;
+        let Err(error) = watch_over(store, &mut report).await;
         tracing::debug!(%error, "the node's condition can't be kept now");
         sleep(trouble.next()).await;
     }
@@ -28,16 +29,19 @@ pub(super) async fn attend(store: &KubeStore, mut health: watch::Receiver<Health
 
 async fn watch_over(
     store: &KubeStore,
-    health: &mut watch::Receiver<Health>,
+    report: &mut watch::Receiver<NodeReport>,
 ) -> Result<std::convert::Infallible, StoreError> {
     let mut own = store.own.subscribe().await?;
     let mut fight = Fight::default();
     let mut trouble = Backoff::default();
     loop {
-        let now = health.borrow_and_update().clone();
+        let now = report.borrow_and_update().clone();
         let seen = own.borrow_and_update().clone();
         let done = match seen {
-            Own::There(node) => tell(store, &node, &now, &mut fight).await,
+            Own::There(node) => {
+                warn(store, &node, &now.cni_warnings).await;
+                tell(store, &node, &now.health, &mut fight).await
+            }
             Own::Unread | Own::Absent | Own::Unsure(..) => Ok(()),
         };
         let patience = match done {
@@ -54,7 +58,7 @@ async fn watch_over(
             tokio::select! {
                 _ = own.changed() => {}
                 // Without a sender nothing more comes from there.
-                gone = health.changed() => if gone.is_err() { std::future::pending::<()>().await },
+                gone = report.changed() => if gone.is_err() { std::future::pending::<()>().await },
             }
         };
         match patience {
@@ -62,6 +66,17 @@ async fn watch_over(
             Some(patience) => drop(timeout(patience, news).await),
             None => news.await,
         }
+    }
+}
+
+async fn warn(store: &KubeStore, node: &NodeRecord, cni_warnings: &[String]) {
+    for note in cni_warnings {
+        let warning = Warning {
+            reason: "CNIConfiguration",
+            action: "InstallCNI",
+            note,
+        };
+        store.warn(node, &warning).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! What operators are told about a node as Kubernetes Events: once, and again now and then while it lasts.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,17 +12,36 @@ use super::node::NodeRecord;
 
 /// An Event that says the same is repeated after this.
 const REPEAT: Duration = Duration::from_secs(600);
+/// One that could not be written is tried again after this.
+const RETRY: Duration = Duration::from_secs(30);
+/// Longer notes are refused by the API server: 1,024 bytes.
+const NOTE: usize = 1000;
 
-/// What was said last, and when.
+/// An Event of type Warning.
+pub(super) struct Warning<'a> {
+    /// Why it is made: a word.
+    pub(super) reason: &'static str,
+    /// What the agent was about: a word.
+    pub(super) action: &'static str,
+    /// What is wrong and who can repair it.
+    pub(super) note: &'a str,
+}
+
+/// What was said, and when it may be said again.
 #[derive(Default)]
 pub(super) struct Events {
-    said: Mutex<Option<(String, Instant)>>,
+    said: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl Events {
     /// Warns about a node. What can't be told is logged, and stops nothing.
-    pub(super) async fn warn(&self, client: Client, node: &NodeRecord, word: &str, text: &str) {
-        if !self.is_news(text) {
+    pub(super) async fn warn(&self, client: Client, node: &NodeRecord, warning: &Warning<'_>) {
+        let Warning {
+            reason,
+            action,
+            note,
+        } = *warning;
+        if !self.is_news(note) {
             return;
         }
         let reporter = Reporter {
@@ -30,28 +50,34 @@ impl Events {
         };
         let event = Event {
             type_: EventType::Warning,
-            reason: word.to_owned(),
-            note: Some(text.chars().take(1000).collect()),
-            action: "AcquireLease".to_owned(),
+            reason: reason.to_owned(),
+            note: Some(shortened(note).to_owned()),
+            action: action.to_owned(),
             secondary: None,
         };
         let about = node.object_ref(&());
-        if let Err(error) = Recorder::new(client, reporter)
+        let written = Recorder::new(client, reporter)
             .publish(&event, &about)
-            .await
-        {
-            tracing::warn!(%error, word, "the Event can't be written");
+            .await;
+        if let Err(error) = &written {
+            tracing::warn!(%error, reason, "the Event can't be written");
         }
+        self.note(note, if written.is_ok() { REPEAT } else { RETRY });
     }
 
     fn is_news(&self, text: &str) -> bool {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = said
-            .as_ref()
-            .is_some_and(|(before, at)| before == text && at.elapsed() < REPEAT);
-        if !known {
-            *said = Some((text.to_owned(), Instant::now()));
-        }
-        !known
+        let now = Instant::now();
+        said.retain(|_, until| now < *until);
+        !said.contains_key(text)
     }
+
+    fn note(&self, text: &str, lasts: Duration) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.insert(text.to_owned(), Instant::now() + lasts);
+    }
+}
+
+fn shortened(note: &str) -> &str {
+    &note[..note.floor_char_boundary(NOTE)]
 }

@@ -9,10 +9,11 @@ use serde_json::json;
 use tokio::sync::watch::Sender;
 use tokio::time::{sleep, timeout};
 
-use super::KubeStore;
+use super::assign::none;
 use super::connect::Failure;
 use super::node::NodeRecord;
 use super::own::Own;
+use super::{KubeStore, USUAL_DELAY};
 use crate::model::annotations::{self, Annotations};
 use crate::model::{Dual, Family, Lease, LeaseAttrs};
 use crate::store::backoff::{Backoff, jittered};
@@ -66,8 +67,12 @@ async fn hold(
                     return Ok(Err(reason));
                 }
                 if node.pod_cidrs.is_empty() {
-                    say_lost(standing, "the Node has no podCIDR any more".to_owned());
+                    // Registered anew, and none is left. It is looked at again to find out more.
+                    let reason = store.refuse(&node, none(&node)).await.to_string();
+                    say(standing, Holding::Lost { reason });
+                    again = Some(USUAL_DELAY);
                 } else {
+                    store.assigned();
                     match settle(store, &node, &lease.attrs, Some(&mut fight)).await {
                         Ok(()) => say(standing, Holding::Held),
                         // Somebody else was quicker, which will be heard of.

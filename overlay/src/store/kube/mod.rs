@@ -29,12 +29,12 @@ use tokio::time::{Instant, timeout};
 
 use self::assign::{Missing, assigned, explain};
 use self::connect::{Failure, Servers};
-use self::events::Events;
+use self::events::{Events, Warning};
 use self::node::NodeRecord;
 pub use self::options::{NodeName, Options};
 use self::own::{Own, OwnNode};
 use super::backoff::jittered;
-use super::{Ended, Health, Holding, LeaseStore, OwnRecord, Request, StoreError};
+use super::{Ended, Holding, LeaseStore, NodeReport, OwnRecord, Request, StoreError};
 use crate::model::annotations;
 use crate::model::{ClusterSnapshot, Dual, Family, Lease, Pool, SubnetKey, lease::Term};
 
@@ -147,12 +147,24 @@ impl KubeStore {
     /// Says why there is no subnet, with an Event.
     async fn refuse(&self, node: &NodeRecord, missing: Missing) -> StoreError {
         let found = self.explained(node, missing).await;
-        if let Ok(client) = self.servers.client().await {
-            self.events
-                .warn(client, node, found.word, &found.text)
-                .await;
-        }
+        let warning = Warning {
+            reason: found.word,
+            action: "AcquireLease",
+            note: &found.text,
+        };
+        self.warn(node, &warning).await;
         StoreError::Unassigned(found.text)
+    }
+
+    async fn warn(&self, node: &NodeRecord, warning: &Warning<'_>) {
+        if let Ok(client) = self.servers.client().await {
+            self.events.warn(client, node, warning).await;
+        }
+    }
+
+    /// There is a subnet: what was found out about its absence is of the past.
+    fn assigned(&self) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     async fn explained(&self, node: &NodeRecord, missing: Missing) -> Missing {
@@ -252,7 +264,7 @@ impl LeaseStore for KubeStore {
             Ok(key) => key,
             Err(missing) => return Err(self.refuse(&node, missing).await),
         };
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.assigned();
         match keep::settle(self, &node, &request.attrs, None).await {
             Ok(()) => {}
             Err(failure) => return Err(failure.into()),
@@ -328,7 +340,7 @@ impl LeaseStore for KubeStore {
         Family::of_net(subnet) == Family::of_net(&pool.network) && pool.network.contains(subnet)
     }
 
-    async fn attend(&self, health: watch::Receiver<Health>) {
-        condition::attend(self, health).await;
+    async fn attend(&self, report: watch::Receiver<NodeReport>) {
+        condition::attend(self, report).await;
     }
 }
