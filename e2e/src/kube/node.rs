@@ -181,6 +181,15 @@ impl<'lab> Node<'lab> {
         }
     }
 
+    /// Starts kube-proxy again in another mode, `nftables` or `iptables`; it takes back the rules of the other one.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn use_proxy_mode(&mut self, mode: &str) -> Result<()> {
+        mode.clone_into(&mut self.options.proxy_mode);
+        self.run_proxy()
+    }
+
     /// Starts kube-proxy, again if it runs.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -54,14 +55,36 @@ impl<'lab> Scene<'lab> {
     }
 
     pub(crate) fn agent(&mut self, host: usize) -> Result<()> {
+        let agent = self.start_agent(host, &[])?;
+        self.agents.push(agent);
+        Ok(())
+    }
+
+    /// Ends an agent, does something to its host, and starts it again with these arguments besides; gives the time
+    /// until it is ready.
+    pub(crate) fn restart(
+        &mut self,
+        host: usize,
+        arguments: &[&str],
+        meanwhile: impl FnOnce(&Host) -> Result<()>,
+    ) -> Result<Duration> {
+        self.agents[host].terminate()?;
+        meanwhile(&self.lab.hosts[host])?;
+        self.agents[host] = self.start_agent(host, arguments)?;
+        self.agents[host].ready()
+    }
+
+    fn start_agent(&self, host: usize, arguments: &[&str]) -> Result<Agent<'lab>> {
         let host = &self.lab.hosts[host];
         let launch = self
             .launch
             .clone()
             .arg(format!("--node-name={}", host.name()))
             .arg("--remove-node-taints=example.com/no-network");
-        self.agents.push(Agent::start(self.lab, host, &launch)?);
-        Ok(())
+        let launch = arguments
+            .iter()
+            .fold(launch, |launch, word| launch.arg(*word));
+        Agent::start(self.lab, host, &launch)
     }
 
     /// Starts an agent and a pod on every host.

@@ -1,10 +1,13 @@
 //! What must not cost a packet: agents that are replaced or killed, and an API server that is away.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tweed_e2e::fault::Peer;
 use tweed_e2e::traffic::{Loss, Stream};
+use tweed_e2e::wait::{PATIENCE, timed};
 use tweed_overlay::model::Family;
 
 use crate::scene::{NAMESPACE, Scene, patiently};
@@ -12,18 +15,42 @@ use crate::scene::{NAMESPACE, Scene, patiently};
 /// How long the API server is away.
 const AWAY: Duration = Duration::from_secs(60);
 
-/// A rolling restart of the DaemonSet, as an upgrade of the image does one.
+/// A rolling restart of the DaemonSet.
 pub(crate) fn rollout(scene: &mut Scene<'_>) -> Result<()> {
+    replaced(scene, &["rollout", "restart"], &[])
+}
+
+/// An upgrade to an image of another tag.
+pub(crate) fn upgrade(scene: &mut Scene<'_>) -> Result<()> {
+    let image = |pod: &Value| pod["spec"]["containers"][0]["image"].clone();
+    let old = image(&scene.agents()?[0]);
+    let old = old.as_str().context("no image")?;
+    let (name, _) = old.rsplit_once(':').context("no tag")?;
+    let new = format!("{name}:next");
+    for node in &scene.cluster.nodes {
+        node.ctr(&["images", "tag", old, &new])?;
+    }
+    replaced(scene, &["set", "image"], &[&format!("tweedd={new}")])?;
+    for agent in scene.agents()? {
+        ensure!(image(&agent) == new.as_str(), "{}", image(&agent));
+    }
+    Ok(())
+}
+
+/// Does something to the DaemonSet that replaces all agents, one after the other.
+fn replaced(scene: &Scene<'_>, verb: &[&str], what: &[&str]) -> Result<()> {
     let before = names(scene)?;
+    let start = Instant::now();
     let losses = under_traffic(scene, || {
         let all = ["--namespace", NAMESPACE, "daemonset/kube-tweed"];
         let api = &scene.cluster.api;
-        api.kubectl(&[&["rollout", "restart"], &all[..]].concat())?;
+        api.kubectl(&[verb, &all, what].concat())?;
         patiently("the rollout ends", || {
             api.kubectl(&[&["rollout", "status", "--timeout=10s"], &all[..]].concat())
         })?;
         Ok(())
     })?;
+    println!("  all agents were replaced after {:.1?}", start.elapsed());
     let after = names(scene)?;
     ensure!(
         before.iter().all(|name| !after.contains(name)),
@@ -44,6 +71,35 @@ pub(crate) fn killed(scene: &mut Scene<'_>) -> Result<()> {
         scene.agents().map(drop)
     })?;
     lossless(&losses)
+}
+
+/// The tunnel devices of a node are deleted: each is back with all peers within a second.
+pub(crate) fn device_deleted(scene: &mut Scene<'_>) -> Result<()> {
+    let [host, others @ ..] = &scene.lab.hosts[..] else {
+        bail!("no host")
+    };
+    for (family, dev) in [(Family::V4, "flannel.1"), (Family::V6, "flannel-v6.1")] {
+        let peers: Vec<_> = others
+            .iter()
+            .map(|other| Peer::of(other, scene.subnet(other, family)?))
+            .collect::<Result<_>>()?;
+        let mut taken = Duration::ZERO;
+        let losses = under_traffic(scene, || {
+            host.sh(&format!("ip link del {dev}"))?;
+            ((), taken) = timed("device and peers are back", PATIENCE, || {
+                peers.iter().try_for_each(|peer| peer.is_programmed(host))
+            })?;
+            Ok(())
+        })?;
+        let lost: u32 = losses.iter().map(|loss| loss.lost).sum();
+        let sent: u32 = losses.iter().map(|loss| loss.sent).sum();
+        let gap = losses.iter().map(|loss| loss.gap).max().unwrap_or_default();
+        println!(
+            "  {dev} was back with its peers after {taken:.0?}: {sent} probes, {lost} lost, {gap:.0?} without answers"
+        );
+        ensure!(taken.max(gap) < Duration::from_secs(1), "{losses:?}");
+    }
+    Ok(())
 }
 
 /// The API server is away for a minute, its history compacted, and an agent starts meanwhile.

@@ -60,6 +60,12 @@ impl Report {
         }
     }
 
+    /// Takes over what another one has counted.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed.extend(other.failed);
+    }
+
     /// Counts something as failed that scenarios need.
     pub(crate) fn fail(&mut self, name: &str, error: &anyhow::Error) {
         println!("test {name} ... FAILED\n{error:#}\n");

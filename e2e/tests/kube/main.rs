@@ -1,5 +1,6 @@
-//! Scenarios on a real Kubernetes. Clusters are dear, so the scenarios of one share it and run one after another; this
-//! program has its own order of them instead of the test harness's.
+//! Scenarios on a real Kubernetes. Clusters are dear, so the scenarios of one share it and run one after another, and
+//! those with smaller clusters of their own beside them; this program has its own order of them instead of the test
+//! harness's.
 
 mod agents;
 mod annotations;
@@ -7,18 +8,26 @@ mod byhand;
 mod connectivity;
 mod control;
 mod disruption;
+mod events;
 mod harness;
+mod hybrid;
+mod lists;
+mod migration;
+mod moves;
 mod nodes;
+mod proxy;
 mod reach;
 mod scene;
 mod store;
 mod subnets;
+mod trouble;
 mod uninstall;
 mod workload;
 
 use std::process::ExitCode;
+use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use harness::Report;
 use scene::Scene;
 use tweed_e2e::topology::Topology;
@@ -60,7 +69,23 @@ const SHARED: &[Scenario] = &[
         "a_rolling_restart_of_the_agents_loses_no_packet",
         disruption::rollout,
     ),
+    (
+        "an_upgrade_to_another_image_loses_no_packet",
+        disruption::upgrade,
+    ),
     ("a_killed_agent_loses_no_packet", disruption::killed),
+    (
+        "a_deleted_device_is_back_within_a_second_under_traffic",
+        disruption::device_deleted,
+    ),
+    (
+        "a_list_that_sorts_before_ours_is_told_by_an_event_and_by_status",
+        lists::shadowed,
+    ),
+    (
+        "pods_behind_a_flannel_node_and_pods_of_the_cluster_reach_each_other",
+        hybrid::flannel_peer,
+    ),
     (
         "restarts_of_kubelet_and_containerd_keep_the_pods",
         nodes::runtime_restarted,
@@ -74,8 +99,12 @@ const SHARED: &[Scenario] = &[
         disruption::away,
     ),
     (
-        "a_deployment_of_a_hundred_pods_comes_and_goes",
-        workload::many,
+        "a_hundred_pods_come_and_go_while_nodes_without_network_are_marked_and_these_recover",
+        trouble::marked,
+    ),
+    (
+        "services_and_host_ports_work_with_kube_proxy_in_iptables_mode",
+        proxy::iptables,
     ),
     (
         "deleting_the_manifest_and_cleaning_up_leaves_nothing",
@@ -85,12 +114,28 @@ const SHARED: &[Scenario] = &[
 
 fn main() -> ExitCode {
     let mut report = Report::from_args();
+    let others = thread::scope(|scope| {
+        // Most scenarios wait most of the time, so those with clusters of their own run beside the shared one.
+        let others = scope.spawn(apart);
+        shared(&mut report);
+        others.join()
+    });
+    match others {
+        Ok(others) => report.merge(others),
+        Err(_) => report.fail("clusters_of_their_own", &anyhow!("panicked")),
+    }
+    report.finish()
+}
+
+/// Scenarios with clusters of their own, one after the other.
+fn apart() -> Report {
+    let mut report = Report::from_args();
     control::play(&mut report);
     store::play(&mut report);
     subnets::play(&mut report);
     byhand::play(&mut report);
-    shared(&mut report);
-    report.finish()
+    migration::play(&mut report);
+    report
 }
 
 fn shared(report: &mut Report) {
@@ -98,7 +143,7 @@ fn shared(report: &mut Report) {
     if !report.wants(&names) {
         return;
     }
-    let lab = match Topology::hosts(3).build() {
+    let lab = match Topology::hosts(3).outside().build() {
         Ok(lab) => lab,
         Err(error) => return report.fail("the_shared_cluster_starts", &error),
     };

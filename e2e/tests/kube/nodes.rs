@@ -1,48 +1,54 @@
 //! Nodes that leave and come back.
 
 use anyhow::{Result, ensure};
-use ipnet::IpNet;
 use tweed_e2e::traffic;
+use tweed_overlay::model::Family;
 
 use crate::scene::{Scene, patiently};
 
 /// A node is deleted and registers again: it gets another pod subnet, new pods are there, and all talk.
 pub(crate) fn readded(scene: &mut Scene<'_>) -> Result<()> {
     let host = &scene.lab.hosts[2];
-    let subnet = |scene: &Scene<'_>| -> Result<String> {
-        let node = scene.cluster.api.get(&["node", host.name()])?;
-        let subnet = node["spec"]["podCIDR"].as_str().unwrap_or_default();
-        ensure!(!subnet.is_empty(), "no pod subnet yet");
-        Ok(subnet.to_owned())
-    };
-    let before = subnet(scene)?;
-    scene.cluster.nodes[2].stop_kubelet();
-    scene
-        .cluster
-        .api
-        .kubectl(&["delete", "node", host.name()])?;
-    patiently("the others forget the node", || {
-        let routes = scene.lab.hosts[0].sh(&format!("ip route show {before}"))?;
-        ensure!(routes.is_empty(), "{routes}");
-        Ok(())
-    })?;
+    let before = scene.subnet(host, Family::V4)?;
+    leave(scene, 2)?;
     scene.cluster.nodes[2].run_kubelet()?;
-    let after = patiently("the node has a pod subnet", || subnet(scene))?;
+    let after = patiently("the node has a pod subnet", || {
+        scene.subnet(host, Family::V4)
+    })?;
     ensure!(after != before, "the node got its old subnet {before}");
     scene.cluster.nodes_ready()?;
     scene.agents()?;
-    // Kubernetes leaves the pods as they are, and while one has an address of the old subnet the bridge keeps it.
+    renew_pods(scene, 2)
+}
+
+/// Replaces the pods of a node that has another pod subnet now. Kubernetes leaves them as they are, and while one has an
+/// address of the old subnet the bridge keeps it.
+pub(crate) fn renew_pods(scene: &mut Scene<'_>, index: usize) -> Result<()> {
+    let host = &scene.lab.hosts[index];
     for namespace in ["default", "kube-system"] {
         let selector = format!("--field-selector=spec.nodeName={}", host.name());
         let words = ["delete", "pod", "--namespace", namespace, &selector];
         scene.cluster.api.kubectl(&words)?;
     }
     scene.pods = scene.cluster.web("web")?;
-    let addr = scene.pods[2].v4()?;
-    let subnet: IpNet = after.parse()?;
-    ensure!(subnet.contains(&addr), "{addr} is not of {after}");
-    traffic::ping(scene.lab.hosts[0].place(), scene.pods[2].v4()?)?;
+    let (addr, subnet) = (scene.pods[index].v4()?, scene.subnet(host, Family::V4)?);
+    ensure!(subnet.contains(&addr), "{addr} is not of {subnet}");
+    traffic::ping(scene.lab.hosts[0].place(), addr)?;
     scene.talks()
+}
+
+/// Ends a node's kubelet, deletes the Node, and waits until the others have forgotten it.
+pub(crate) fn leave(scene: &mut Scene<'_>, index: usize) -> Result<()> {
+    let host = &scene.lab.hosts[index];
+    let before = scene.subnet(host, Family::V4)?;
+    scene.cluster.nodes[index].stop_kubelet();
+    let api = &scene.cluster.api;
+    api.kubectl(&["delete", "node", host.name()])?;
+    patiently("the others forget the node", || {
+        let routes = scene.lab.hosts[0].sh(&format!("ip route show {before}"))?;
+        ensure!(routes.is_empty(), "{routes}");
+        Ok(())
+    })
 }
 
 /// kubelet and containerd are started again: pods stay and talk.

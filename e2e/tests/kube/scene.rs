@@ -3,9 +3,11 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use ipnet::IpNet;
 use serde_json::Value;
 use tweed_e2e::cni::Pod;
 use tweed_e2e::http;
@@ -87,6 +89,24 @@ impl<'lab> Scene<'lab> {
             .collect())
     }
 
+    /// The pod subnet of a node.
+    pub(crate) fn subnet(&self, host: &Host, family: Family) -> Result<IpNet> {
+        let node = self.cluster.api.get(&["node", host.name()])?;
+        let subnets = node["spec"]["podCIDRs"].as_array().into_iter().flatten();
+        subnets
+            .filter_map(|subnet| subnet.as_str()?.parse().ok())
+            .find(|subnet| Family::of_net(subnet) == family)
+            .with_context(|| format!("{} has no {family} pod subnet", host.name()))
+    }
+
+    /// What the agent on a host says of itself.
+    pub(crate) fn status(&self, host: &Host) -> Result<Value> {
+        let mut tweedd = Command::new(&self.lab.binaries.tweedd);
+        tweedd.args(["status", "--output", "json"]);
+        let output = host.place().output(&mut tweedd, "")?;
+        serde_json::from_slice(&output.stdout).with_context(|| format!("{output:?}"))
+    }
+
     /// What kubectl shows, and the agents' logs.
     pub(crate) fn describe(&self) -> String {
         let words = ["logs", "--namespace", NAMESPACE, "--selector", AGENTS];
@@ -127,7 +147,7 @@ pub(crate) fn manifest() -> Result<String> {
 }
 
 /// The image under test: `TWEED_IMAGE`, or what `.ci/kube-image` left.
-fn archive() -> Result<PathBuf> {
+pub(crate) fn archive() -> Result<PathBuf> {
     let path = std::env::var_os("TWEED_IMAGE")
         .map_or_else(|| root().join("target/kube/tweed-image.tar"), PathBuf::from);
     ensure!(

@@ -9,16 +9,21 @@ use tweed_e2e::agent::peer_routes;
 use tweed_e2e::launch::vxlan;
 use tweed_e2e::topology::{Host, Topology};
 use tweed_e2e::traffic::{self, Stream};
-use tweed_e2e::wait::eventually;
+use tweed_e2e::wait::{PATIENCE, eventually};
 use tweed_overlay::model::Family;
 
 use crate::agents::{PREFIX, Scene, node};
+use crate::events;
 use crate::harness::Report;
+use crate::moves;
 
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 11] = [
     "agents_with_the_manifest_s_rights_lease_their_pod_cidrs_and_pods_talk",
     "removed_and_edited_annotations_are_restored_and_no_packet_is_lost",
     "an_overwritten_public_address_is_announced_and_taken_back_live",
+    "peers_follow_a_node_to_its_new_address",
+    "a_node_that_lost_its_state_folder_announces_what_it_did_before",
+    "an_agent_goes_on_with_the_second_api_server_when_the_first_one_dies",
     "a_node_that_flannel_annotated_is_a_peer_and_a_bad_one_is_refused_by_name",
     "network_unavailable_is_false_and_is_put_back_and_named_taints_go",
     "a_changed_configuration_file_is_taken_over",
@@ -26,10 +31,13 @@ const NAMES: [&str; 8] = [
     "a_node_that_is_made_anew_with_another_pod_cidr_gets_another_session",
 ];
 
-const SCENARIOS: [fn(&mut Scene<'_>) -> Result<()>; 8] = [
+const SCENARIOS: [fn(&mut Scene<'_>) -> Result<()>; 11] = [
     begin,
     repair,
     overwrite,
+    moves::address,
+    moves::state_lost,
+    moves::failover,
     hybrid,
     condition,
     reconfigure,
@@ -65,7 +73,8 @@ pub(crate) fn play(report: &mut Report) {
     }
 }
 
-fn key(name: &str) -> String {
+/// The name of an annotation.
+pub(crate) fn key(name: &str) -> String {
     format!("{PREFIX}/{name}")
 }
 
@@ -147,7 +156,7 @@ fn overwrite(scene: &mut Scene<'_>) -> Result<()> {
 }
 
 /// Waits until a host sends what is for this MAC to that address.
-fn entry(host: &Host, mac: &str, addr: &str) -> Result<()> {
+pub(crate) fn entry(host: &Host, mac: &str, addr: &str) -> Result<()> {
     eventually("the peer is reached at its announced address", || {
         let table = host.sh("bridge fdb show dev flannel.1")?;
         let line = table.lines().find(|line| line.starts_with(mac));
@@ -201,18 +210,7 @@ fn hybrid(scene: &mut Scene<'_>) -> Result<()> {
 }
 
 fn condition(scene: &mut Scene<'_>) -> Result<()> {
-    let stands = |status: &str| {
-        eventually("the condition stands", || {
-            let node = scene.api.get(&["node", "host1"])?;
-            let conditions = node["status"]["conditions"].as_array().context("none")?;
-            let found = conditions
-                .iter()
-                .find(|condition| condition["type"] == "NetworkUnavailable")
-                .context("not there")?;
-            ensure!(found["status"] == status, "{found}");
-            Ok(())
-        })
-    };
+    let stands = |status| events::unavailable(&scene.api, "host1", status, PATIENCE);
     stands("False")?;
     let other = json!({ "status": { "conditions": [{
         "type": "NetworkUnavailable", "status": "True", "reason": "NoRouteCreated",
@@ -313,7 +311,11 @@ fn anew(scene: &mut Scene<'_>) -> Result<()> {
         ensure!(status.contains("deleted"), "{status}");
         Ok(())
     })?;
-    scene.node("host3", &["10.244.33.0/24"])?;
+    // Registered again, and no subnet is left for it.
+    scene.node("host3", &[])?;
+    events::said(&scene.api, "host3", "PodCIDRMissing", "no podCIDR yet")?;
+    let patch = r#"--patch={"spec":{"podCIDR":"10.244.33.0/24","podCIDRs":["10.244.33.0/24"]}}"#;
+    scene.api.kubectl(&["patch", "node", "host3", patch])?;
     let agent = scene.agents.iter().find(|agent| agent.host().index == 2);
     let agent = agent.context("an agent")?;
     eventually("subnet.env follows", || {

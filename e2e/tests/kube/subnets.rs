@@ -1,15 +1,16 @@
 //! Which subnets a node gets: of one family or both, in any order, late, or not at all.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 use tweed_e2e::kube::Controllers;
 use tweed_e2e::launch::{config, vxlan, vxlan_dual};
 use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::traffic;
-use tweed_e2e::wait::{eventually, timed};
+use tweed_e2e::wait::eventually;
 use tweed_overlay::model::Family;
 
 use crate::agents::{PREFIX, Scene};
+use crate::events;
 use crate::harness::Report;
 
 pub(crate) fn play(report: &mut Report) {
@@ -68,39 +69,25 @@ fn missing(lab: &Lab) -> Result<()> {
     scene.node("host2", &["10.99.0.0/24"])?;
     scene.agent(0)?;
     scene.agent(1)?;
-    event(&scene, "host1", "PodCIDRMissing", "no podCIDR yet")?;
+    events::said(&scene.api, "host1", "PodCIDRMissing", "no podCIDR yet")?;
     let outside = "10.99.0.0/24 of node host2 is outside the network 10.244.0.0/16";
-    event(&scene, "host2", "PodCIDROutsideNetwork", outside)?;
+    events::said(&scene.api, "host2", "PodCIDROutsideNetwork", outside)?;
     eventually("status tells", || {
         let status = scene.agents[1].status()?["waiting"].to_string();
         ensure!(status.contains(outside), "{status}");
         Ok(())
     })?;
     // With a look at the other nodes more can be said.
-    event(&scene, "host1", "PodCIDRRangeExhausted", "probably used up")?;
+    events::said(
+        &scene.api,
+        "host1",
+        "PodCIDRRangeExhausted",
+        "probably used up",
+    )?;
     // When allocation is repaired, all goes on by itself. The controller manager refuses to start over a subnet that
     // isn't of its range.
     scene.api.kubectl(&["delete", "node", "host2"])?;
     scene.api.run_controllers(&Controllers::default())?;
     scene.agents[0].ready()?;
     Ok(())
-}
-
-/// Waits for an Event about a node.
-fn event(scene: &Scene<'_>, node: &str, reason: &str, text: &str) -> Result<()> {
-    let limit = std::time::Duration::from_secs(40);
-    timed("the Event is there", limit, || {
-        let events = scene.api.get(&["events", "--namespace=default"])?;
-        let items = events["items"].as_array().context("a list")?;
-        let found = items.iter().any(|event| {
-            event["involvedObject"]["name"] == node
-                && event["reason"] == reason
-                && event["message"]
-                    .as_str()
-                    .is_some_and(|message| message.contains(text))
-        });
-        ensure!(found, "{events}");
-        Ok(())
-    })
-    .map(drop)
 }
