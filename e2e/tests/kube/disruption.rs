@@ -115,10 +115,14 @@ pub(crate) fn away(scene: &mut Scene<'_>) -> Result<()> {
     ensure!(before != after, "it is the same process");
     scene.cluster.api.etcd().compact()?;
     scene.cluster.api.resume()?;
+    let back = Instant::now();
     let losses: Vec<_> = streams.drain(..).map(Stream::stop).collect::<Result<_>>()?;
     lossless(&losses)?;
     scene.cluster.nodes_ready()?;
+    let nodes = back.elapsed();
     scene.agents()?;
+    let agents = back.elapsed();
+    println!("  nodes were ready {nodes:.0?} and agents {agents:.0?} after the API server was");
     scene.talks()
 }
 
@@ -171,7 +175,7 @@ fn kill_agent(scene: &Scene<'_>, index: usize) -> Result<()> {
 }
 
 /// The agent's process as its node sees it.
-fn agent_pid(host: &tweed_e2e::topology::Host) -> Result<String> {
+pub(crate) fn agent_pid(host: &tweed_e2e::topology::Host) -> Result<String> {
     let pids = host.sh("pgrep -x tweedd")?;
     let mut pids = pids.split_whitespace();
     let pid = pids.next().context("no agent runs")?;

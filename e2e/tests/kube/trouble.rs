@@ -10,6 +10,7 @@ use tweed_e2e::topology::Host;
 use tweed_e2e::wait::{eventually, timed};
 use tweed_overlay::model::Family;
 
+use crate::disruption::agent_pid;
 use crate::scene::{Scene, patiently};
 use crate::{events, nodes, workload};
 
@@ -123,11 +124,13 @@ fn feed(scene: &mut Scene<'_>) -> Result<()> {
     scene.cluster.api.run_controllers(&Controllers::dual())
 }
 
-/// Another program takes VNI and port: the device can't be made any more.
+/// Another program takes VNI and port: the device can't be made any more. The agent would be quicker.
 fn take_device(host: &Host) -> Result<()> {
-    let script = "until ip link del flannel.1 && \
-                  ip link add other type vxlan id 1 dstport 8472 dev eth0 nolearning; do :; done";
-    host.place().cmd(["sh", "-c", script]).map(drop)
+    let pid = agent_pid(host)?;
+    host.sh(&format!("kill -STOP {pid}"))?;
+    host.sh("ip link del flannel.1")?;
+    host.sh("ip link add other type vxlan id 1 dstport 8472 dev eth0 nolearning")?;
+    host.sh(&format!("kill -CONT {pid}")).map(drop)
 }
 
 fn give_device_back(scene: &Scene<'_>, host: &Host) -> Result<()> {
