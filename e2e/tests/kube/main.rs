@@ -86,6 +86,11 @@ const SHARED: &[Scenario] = &[
         "pods_behind_a_flannel_node_and_pods_of_the_cluster_reach_each_other",
         hybrid::flannel_peer,
     ),
+    // Before kubelets are restarted: one that was takes a minute to find an API server that was away.
+    (
+        "an_api_server_that_is_away_for_a_minute_costs_no_packet",
+        disruption::away,
+    ),
     (
         "restarts_of_kubelet_and_containerd_keep_the_pods",
         nodes::runtime_restarted,
@@ -93,10 +98,6 @@ const SHARED: &[Scenario] = &[
     (
         "a_node_deleted_and_added_again_works_in_its_new_subnet",
         nodes::readded,
-    ),
-    (
-        "an_api_server_that_is_away_for_a_minute_costs_no_packet",
-        disruption::away,
     ),
     (
         "a_hundred_pods_come_and_go_while_nodes_without_network_are_marked_and_these_recover",
