@@ -86,7 +86,7 @@ const SHARED: &[Scenario] = &[
         "pods_behind_a_flannel_node_and_pods_of_the_cluster_reach_each_other",
         hybrid::flannel_peer,
     ),
-    // Before kubelets are restarted: one that was takes a minute to find an API server that was away.
+    // Before a node is added again: after that, nodes were ready only 52 s after the API server was, not 0.2 s.
     (
         "an_api_server_that_is_away_for_a_minute_costs_no_packet",
         disruption::away,
