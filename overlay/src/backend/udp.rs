@@ -101,7 +101,11 @@ impl Udp {
             };
             (RouteKey::of(*network), route)
         });
+        // Our ICMP errors to pods come from the device's own address, and by the device: the kernel would drop them
+        // (IPv4 alone; seen on Linux 6.18).
+        let sysctl = format!("net/ipv4/conf/{name}/accept_local");
         KernelState {
+            sysctls: BTreeMap::from([(sysctl, "1".to_owned())]),
             addrs: addrs.collect(),
             routes: routes.collect(),
             links: BTreeMap::from([(name.clone(), link)]),

@@ -82,6 +82,7 @@ fn one_device_is_the_way_to_the_whole_network() {
         (&LinkKind::Tun, 1452, true)
     );
     assert_eq!(state.addrs.len(), 2);
+    assert_eq!(state.sysctls["net/ipv4/conf/flannel0/accept_local"], "1");
     assert_eq!(state.routes.len(), 2, "one a family, however many peers");
     for network in ["10.244.0.0/16", "fd00:10:244::/48"] {
         let route = &state.routes[&RouteKey::of(network.parse().unwrap())];
