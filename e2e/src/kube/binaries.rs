@@ -41,11 +41,21 @@ impl KubeBinaries {
     }
 }
 
-/// Tests lie in `<build folder>/debug/deps`, binaries in `<build folder>/debug` or `<build folder>/<target>/release`.
+/// Tests lie in `<build folder>/debug/deps`, binaries in `<build folder>/debug` or `<build folder>/<target>/release`,
+/// where `<target>` is marked as a build folder too.
 fn build_folder() -> Result<PathBuf> {
     let exe = env::current_exe()?;
-    exe.ancestors()
-        .find(|folder| folder.join("CACHEDIR.TAG").is_file() || folder.ends_with("target"))
-        .map(PathBuf::from)
-        .with_context(|| format!("{} lies in no build folder", exe.display()))
+    let marked = exe
+        .ancestors()
+        .filter(|folder| folder.join("CACHEDIR.TAG").is_file() || folder.ends_with("target"));
+    let mut folders: Vec<_> = marked.map(PathBuf::from).collect();
+    let built = folders
+        .iter()
+        .position(|folder| folder.join("kube").is_dir());
+    match built {
+        Some(index) => Ok(folders.swap_remove(index)),
+        None => folders
+            .pop()
+            .with_context(|| format!("{} lies in no build folder", exe.display())),
+    }
 }
