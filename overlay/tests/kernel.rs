@@ -17,5 +17,6 @@ mod observe;
 mod scale;
 #[path = "kernel/shell.rs"]
 mod shell;
+#[cfg(feature = "forward")]
 #[path = "kernel/tun.rs"]
 mod tun;

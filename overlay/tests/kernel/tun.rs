@@ -1,5 +1,6 @@
 //! The TUN device of the data plane: made, seen, brought into form, and told from a TAP device.
 
+use tweed_overlay::forward::tun::Tun;
 use tweed_overlay::kernel::{Kernel, Linux};
 use tweed_overlay::model::Mac;
 use tweed_overlay::plan::{Link, LinkKind, NextHop, Op, ROUTE_PROTOCOL, Route, RouteKey};
@@ -19,6 +20,11 @@ fn wanted() -> Link {
     }
 }
 
+fn index() -> String {
+    let line = run("ip -o link show flannel0");
+    line.split(':').next().unwrap().to_owned()
+}
+
 fn add(linux: &mut Linux) {
     let op = Op::AddLink(NAME.to_owned(), wanted());
     linux.apply(&op).unwrap_or_else(|error| panic!("{error}"));
@@ -35,6 +41,19 @@ fn a_tun_device_is_what_is_wanted_and_stays_without_a_process_that_has_it_open()
             }
             assert_eq!(observe(linux).links[NAME], wanted(), "found by its alias");
         }
+    });
+}
+
+#[test]
+fn a_device_that_a_worker_has_open_is_left_to_it() {
+    on_host(|linux| {
+        add(linux);
+        let before = index();
+        let open = Tun::open(NAME).unwrap();
+        add(linux);
+        assert_eq!(before, index(), "another device");
+        assert!(open.read(&mut [0; 2048]).is_ok(), "it still reads");
+        assert_eq!(observe(linux).links[NAME], wanted());
     });
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::Status;
 use kube::{Client, Config};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::timeout;
@@ -121,14 +122,24 @@ pub(super) struct Failure {
 impl Failure {
     pub(super) fn of(what: &str, error: &kube::Error) -> Self {
         match error {
-            kube::Error::Api(status) => Self {
-                code: status.code,
-                text: format!("{what}: the API server says: {}", status.message),
-            },
-            other => Self {
-                code: 0,
-                text: format!("{what}: {}", chain(other)),
-            },
+            kube::Error::Api(status) => Self::answered(what, status),
+            other => Self::unanswered(what, other),
+        }
+    }
+
+    /// The API server has refused.
+    pub(super) fn answered(what: &str, status: &Status) -> Self {
+        Self {
+            code: status.code,
+            text: format!("{what}: the API server says: {}", status.message),
+        }
+    }
+
+    /// There is no answer.
+    pub(super) fn unanswered(what: &str, error: &dyn std::error::Error) -> Self {
+        Self {
+            code: 0,
+            text: format!("{what}: {}", chain(error)),
         }
     }
 }
@@ -141,7 +152,7 @@ impl From<Failure> for StoreError {
 }
 
 /// An error with its causes; hyper's own text alone says little.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

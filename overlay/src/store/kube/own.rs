@@ -11,7 +11,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connect::{Failure, Servers, chain};
+use super::connect::{Failure, Servers};
 use super::node::NodeRecord;
 use super::options::NodeName;
 use crate::store::StoreError;
@@ -184,14 +184,8 @@ pub(super) fn explain(what: &str, error: &watcher::Error) -> Failure {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
         | watcher::Error::WatchFailed(error) => Failure::of(what, error),
-        watcher::Error::WatchError(status) => Failure {
-            code: status.code,
-            text: format!("{what}: the API server says: {}", status.message),
-        },
-        other => Failure {
-            code: 0,
-            text: format!("{what}: {}", chain(other)),
-        },
+        watcher::Error::WatchError(status) => Failure::answered(what, status),
+        other => Failure::unanswered(what, other),
     }
 }
 
