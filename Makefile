@@ -11,7 +11,7 @@ export SCENARIOS_AT_ONCE ?= 4
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
 
 .PHONY: demo
 demo: ## Three hosts on this machine: pods talk, a deleted device comes back, a host leaves and joins (root)
@@ -59,6 +59,12 @@ bench-kube: build ## The agent in a cluster of 5,000 nodes: start, memory, reque
 	@.ci/kube
 	cargo build --locked --release --target $(HOST) -p tweed-e2e --bin bench
 	@$(BIN_DIR)/bench kube
+
+.PHONY: bench-dataplane
+bench-dataplane: build ## Backend udp beside VXLAN, a naive loop and no overlay; prints Markdown (root)
+	@.ci/setup bench
+	cargo build --locked --release --target $(HOST) -p tweed-e2e --bin bench
+	@$(BIN_DIR)/bench dataplane
 
 .PHONY: clean
 clean: ## Remove what was built

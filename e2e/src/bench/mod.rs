@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod cni;
+pub mod dataplane;
 pub mod floor;
 pub mod gateway;
 pub mod kube;

@@ -1,17 +1,21 @@
 //! `make bench`: Tweed beside what it is compared with, in one run. Prints a table in Markdown.
 //!
 //! Words choose parts: `bench cni path plan agent kube`; none means all but `kube`, which needs Kubernetes (`make bench-kube`).
+//! `bench dataplane` stands for itself: it compares backend `udp` with everything else (`make bench-dataplane`).
 
 use std::env;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use tweed_e2e::bench::dataplane::{self, naive};
 use tweed_e2e::bench::{Row, agent, cni, floor, kube, path, plan, table};
 
 fn main() -> ExitCode {
     let words: Vec<_> = env::args().skip(1).collect();
     let outcome = match words.split_first() {
         Some((first, rest)) if first == floor::COMMAND => floor::run(rest),
+        Some((first, rest)) if first == naive::COMMAND => naive::run(rest),
+        Some((first, rest)) if first == "dataplane" => dataplane::run(rest),
         _ => measure(&words),
     };
     match outcome {

@@ -1,0 +1,195 @@
+//! Small datagrams, as many as arrive. Senders and sinks use `sendmmsg` and `recvmmsg` in every mode, so that they take
+//! as little of the processors as they can; sinks have a large buffer unless it is the default one that is looked at.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use nix::sys::socket::{
+    MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt,
+};
+
+use super::paths::Path;
+use crate::traffic;
+
+/// Receive buffer of a sink in bytes, where it shall not be what loses packets.
+const BUFFER: usize = 8 << 20;
+/// Datagrams in one system call.
+const BATCH: usize = 64;
+/// The longest.
+const LONGEST: usize = 1472;
+/// Not counted at the beginning.
+const WARM_UP: Duration = Duration::from_millis(100);
+
+/// What is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Flood {
+    /// Connections at once, each with a sender and a sink of its own.
+    pub flows: usize,
+    /// Sizes of the datagrams, in turns.
+    pub sizes: &'static [usize],
+    /// Whether sinks keep the kernel's default buffer.
+    pub default_buffer: bool,
+    /// Datagrams a second of each sender, or as many as go.
+    pub rate: Option<u32>,
+}
+
+/// Sizes of 64 bytes to nearly a full packet.
+pub const MIXED: &[usize] = &[64, 1400, 128, 64, 700, 256, 64, 1024];
+
+/// What came of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived {
+    /// Datagrams sent in a second.
+    pub sent: f64,
+    /// Datagrams received in a second.
+    pub received: f64,
+}
+
+impl Flood {
+    /// Datagrams of 64 bytes.
+    pub const fn small(flows: usize) -> Self {
+        Self {
+            flows,
+            sizes: &[64],
+            default_buffer: false,
+            rate: None,
+        }
+    }
+
+    /// Sends for a while.
+    ///
+    /// # Errors
+    /// When sockets cannot be made.
+    pub fn run(&self, path: &Path<'_>, span: Duration) -> Result<Arrived> {
+        let running = self.start(path)?;
+        thread::sleep(WARM_UP);
+        let (begin, start) = (running.counts(), Instant::now());
+        thread::sleep(span);
+        let (end, taken) = (running.counts(), start.elapsed().as_secs_f64());
+        running.stop()?;
+        let rate = |counts: fn(&(u64, u64)) -> u64| (counts(&end) - counts(&begin)) as f64 / taken;
+        Ok(Arrived {
+            sent: rate(|counts| counts.0),
+            received: rate(|counts| counts.1),
+        })
+    }
+
+    /// Starts sending.
+    ///
+    /// # Errors
+    /// When sockets cannot be made.
+    pub fn start(&self, path: &Path<'_>) -> Result<Running> {
+        let mut running = Running::default();
+        for _ in 0..self.flows {
+            let to = path.to().v4()?;
+            let sink = path.to().place().run(|| Ok(UdpSocket::bind((to, 0))?))?;
+            if !self.default_buffer {
+                setsockopt(&sink, sockopt::RcvBufForce, &BUFFER)?;
+            }
+            sink.set_read_timeout(Some(Duration::from_millis(20)))?;
+            let any = "0.0.0.0:0";
+            let source = path.from().place().run(|| Ok(UdpSocket::bind(any)?))?;
+            source.connect(sink.local_addr()?)?;
+            let (flood, shared) = (*self, Arc::clone(&running.shared));
+            let sender = move || {
+                send(&source, flood, &shared);
+                Ok(())
+            };
+            running.threads.push(thread::spawn(sender));
+            let shared = Arc::clone(&running.shared);
+            let receiver = move || {
+                receive(&sink, &shared);
+                Ok(())
+            };
+            running.threads.push(thread::spawn(receiver));
+        }
+        Ok(running)
+    }
+}
+
+/// Senders and sinks at work. They end when this is dropped.
+#[derive(Debug, Default)]
+pub struct Running {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<Result<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Running {
+    /// Datagrams sent and received so far.
+    pub fn counts(&self) -> (u64, u64) {
+        let shared = &self.shared;
+        (
+            shared.sent.load(Ordering::Relaxed),
+            shared.received.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Ends all threads.
+    ///
+    /// # Errors
+    /// When one has panicked.
+    pub fn stop(mut self) -> Result<()> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.threads.drain(..).try_for_each(traffic::join)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn send(socket: &UdpSocket, flood: Flood, shared: &Shared) {
+    let payload = [0x55; LONGEST];
+    let sizes = flood.sizes.iter().cycle().take(BATCH);
+    let slices: Vec<_> = sizes
+        .map(|&size| [IoSlice::new(&payload[..size])])
+        .collect();
+    let connected: [Option<SockaddrIn>; BATCH] = [None; BATCH];
+    let start = Instant::now();
+    let mut total = 0;
+    while !shared.stop.load(Ordering::Relaxed) {
+        let mut headers = MultiHeaders::preallocate(BATCH, None);
+        let flags = MsgFlags::empty();
+        let fd = socket.as_raw_fd();
+        // What the other end refuses or a full queue loses is lost; the sink counts.
+        if let Ok(sent) = sendmmsg(fd, &mut headers, &slices, connected, [], flags) {
+            let count = sent.count() as u64;
+            total += count;
+            shared.sent.fetch_add(count, Ordering::Relaxed);
+        }
+        if let Some(rate) = flood.rate {
+            let due = Duration::from_secs_f64(total as f64 / f64::from(rate));
+            thread::sleep(due.saturating_sub(start.elapsed()));
+        }
+    }
+}
+
+fn receive(socket: &UdpSocket, shared: &Shared) {
+    let mut buffer = vec![0; BATCH * LONGEST];
+    while !shared.stop.load(Ordering::Relaxed) {
+        let chunks = buffer.chunks_exact_mut(LONGEST);
+        let mut slices: Vec<_> = chunks.map(|chunk| [IoSliceMut::new(chunk)]).collect();
+        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+        let flags = MsgFlags::MSG_WAITFORONE;
+        if let Ok(some) = recvmmsg(socket.as_raw_fd(), &mut headers, &mut slices, flags, None) {
+            shared
+                .received
+                .fetch_add(some.count() as u64, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! 64 bytes there and back, over UDP and over TCP, one at a time on an idle machine.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::paths::Path;
+use crate::traffic;
+
+/// Bytes of a question and of its answer.
+const SIZE: usize = 64;
+/// After this an answer is taken to be lost.
+const LOST: Duration = Duration::from_secs(1);
+
+/// Microseconds there and back.
+#[derive(Clone, Copy, Debug)]
+pub struct Latency {
+    /// Half of the answers come sooner.
+    pub median: f64,
+    /// One in a hundred takes longer.
+    pub p99: f64,
+}
+
+/// Datagrams.
+///
+/// # Errors
+/// When one is lost.
+pub fn udp(path: &Path<'_>, span: Duration) -> Result<Latency> {
+    let addr = path.to().v4()?;
+    let server = path.to().place().run(|| Ok(UdpSocket::bind((addr, 0))?))?;
+    let any = "0.0.0.0:0";
+    let client = path.from().place().run(|| Ok(UdpSocket::bind(any)?))?;
+    client.connect(server.local_addr()?)?;
+    client.set_read_timeout(Some(LOST))?;
+    server.set_read_timeout(Some(LOST))?;
+    let echo = thread::spawn(move || -> Result<()> {
+        let mut buffer = [0; SIZE];
+        loop {
+            let (count, peer) = server.recv_from(&mut buffer)?;
+            if count < SIZE {
+                return Ok(());
+            }
+            server.send_to(&buffer, peer)?;
+        }
+    });
+    let times = ask(span, || {
+        client.send(&[0x55; SIZE])?;
+        client.recv(&mut [0; SIZE])?;
+        Ok(())
+    })?;
+    client.send(&[0])?;
+    traffic::join(echo)?;
+    Ok(times)
+}
+
+/// A connection that doesn't wait for more to send.
+///
+/// # Errors
+/// When it breaks.
+pub fn tcp(path: &Path<'_>, span: Duration) -> Result<Latency> {
+    let addr = path.to().v4()?;
+    let listener = path
+        .to()
+        .place()
+        .run(|| Ok(TcpListener::bind((addr, 0))?))?;
+    let target = listener.local_addr()?;
+    let echo = thread::spawn(move || -> Result<()> {
+        let (mut stream, _) = listener.accept()?;
+        stream.set_nodelay(true)?;
+        let mut buffer = [0; SIZE];
+        while stream.read_exact(&mut buffer).is_ok() {
+            stream.write_all(&buffer)?;
+        }
+        Ok(())
+    });
+    let mut client = path
+        .from()
+        .place()
+        .run(|| Ok(TcpStream::connect(target)?))?;
+    client.set_nodelay(true)?;
+    client.set_read_timeout(Some(LOST))?;
+    let times = ask(span, || {
+        client.write_all(&[0x55; SIZE])?;
+        client.read_exact(&mut [0; SIZE])?;
+        Ok(())
+    })?;
+    drop(client);
+    traffic::join(echo)?;
+    Ok(times)
+}
+
+fn ask(span: Duration, mut question: impl FnMut() -> Result<()>) -> Result<Latency> {
+    let mut times = Vec::new();
+    let start = Instant::now();
+    while start.elapsed() < span {
+        let asked = Instant::now();
+        question()?;
+        times.push(asked.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(Latency {
+        median: times[times.len() / 2],
+        p99: times[times.len() * 99 / 100],
+    })
+}

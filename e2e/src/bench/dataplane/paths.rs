@@ -1,0 +1,215 @@
+//! The ways from pod to pod that are compared, each between two hosts of its own.
+
+use std::env;
+use std::process::{Child, Command};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tweed_overlay::model::Family;
+
+use super::iperf::Server;
+use super::naive;
+use crate::agent::Agent;
+use crate::cni::Pod;
+use crate::etcd::Etcd;
+use crate::flannel::Node;
+use crate::launch::{Launch, NETWORK, config};
+use crate::topology::{Host, Lab, Topology};
+use crate::traffic;
+
+/// A way from pod to pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// Our agents with backend `udp`.
+    Udp,
+    /// Our agents with backend `vxlan`.
+    Vxlan,
+    /// A VXLAN device with entries written by hand.
+    ByHand,
+    /// A poll loop with one packet a call; see [`naive`].
+    Naive,
+    /// Routes, no tunnel.
+    Bare,
+    /// Our agents with backend `udp` that spin for a while before they sleep.
+    Spinning,
+}
+
+/// What is always compared.
+pub const MODES: [Mode; 5] = [
+    Mode::Udp,
+    Mode::Vxlan,
+    Mode::ByHand,
+    Mode::Naive,
+    Mode::Bare,
+];
+
+/// Microseconds that [`Mode::Spinning`] spins.
+const SPIN: u32 = 50;
+
+impl Mode {
+    /// What to call it in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Vxlan => "vxlan",
+            Self::ByHand => "VXLAN by hand",
+            Self::Naive => "naive loop",
+            Self::Bare => "no overlay",
+            Self::Spinning => "udp, busy poll",
+        }
+    }
+
+    /// The tunnel's device.
+    pub fn device(self) -> &'static str {
+        match self {
+            Self::Udp | Self::Spinning | Self::Naive => "flannel0",
+            Self::Vxlan | Self::ByHand => "flannel.1",
+            Self::Bare => "eth0",
+        }
+    }
+
+    /// UDP port of the tunnel's packets.
+    pub fn port(self) -> Option<u16> {
+        match self {
+            Self::Udp | Self::Spinning | Self::Naive => Some(naive::PORT),
+            Self::Vxlan | Self::ByHand => Some(8472),
+            Self::Bare => None,
+        }
+    }
+
+    fn pod_mtu(self) -> u32 {
+        match self {
+            Self::Udp | Self::Spinning | Self::Naive => 1472,
+            Self::Vxlan | Self::ByHand => 1450,
+            Self::Bare => 1500,
+        }
+    }
+
+    fn backend(self) -> Option<Value> {
+        match self {
+            Self::Udp => Some(json!({ "Type": "udp" })),
+            Self::Spinning => Some(json!({ "Type": "udp", "BusyPoll": SPIN })),
+            Self::Vxlan => Some(json!({ "Type": "vxlan" })),
+            Self::ByHand | Self::Naive | Self::Bare => None,
+        }
+    }
+
+    /// Two hosts for it.
+    ///
+    /// # Errors
+    /// When namespaces cannot be made.
+    pub fn lab(self) -> Result<Lab> {
+        Topology::hosts(2).build()
+    }
+}
+
+/// A process that ends when this is dropped.
+#[derive(Debug)]
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A way that carries packets, and a pod at each end.
+#[derive(Debug)]
+pub struct Path<'lab> {
+    /// What it is.
+    pub mode: Mode,
+    /// The hosts.
+    pub lab: &'lab Lab,
+    /// A pod on each host.
+    pub pods: Vec<Pod<'lab>>,
+    /// Our agents, if they make it.
+    pub agents: Vec<Agent<'lab>>,
+    /// The agents' store.
+    pub etcd: Option<Etcd<'lab>>,
+    _loops: Vec<Running>,
+    _servers: Vec<Server>,
+}
+
+impl<'lab> Path<'lab> {
+    /// Lays it out, and waits until pods reach each other.
+    ///
+    /// # Errors
+    /// When they don't.
+    pub fn lay_out(mode: Mode, lab: &'lab Lab) -> Result<Self> {
+        let mut nodes = lab.hosts.iter().map(Node::of).collect::<Result<Vec<_>>>()?;
+        let (mut agents, mut loops, mut etcd) = (Vec::new(), Vec::new(), None);
+        if let Some(backend) = mode.backend() {
+            let store = Etcd::start(lab)?;
+            store.put_config(&config(&[Family::V4], &backend))?;
+            agents = Agent::everywhere(lab, &Launch::etcd())?;
+            for (node, agent) in nodes.iter_mut().zip(&agents) {
+                node.subnet = agent.subnet(Family::V4)?.to_string().parse()?;
+            }
+            etcd = Some(store);
+        }
+        for (index, host) in lab.hosts.iter().enumerate() {
+            let (own, other) = (&nodes[index], &nodes[1 - index]);
+            match mode {
+                Mode::ByHand => own.lay_out(host, std::slice::from_ref(other))?,
+                Mode::Naive => loops.push(naive_loop(host, own, other)?),
+                Mode::Bare => {
+                    let line = format!("ip route add {} via {}", other.subnet, other.public);
+                    host.sh(&line)?;
+                }
+                Mode::Udp | Mode::Vxlan | Mode::Spinning => {}
+            }
+        }
+        let attach = |(host, node): (&'lab Host, &Node)| {
+            let mut runtime = node.go_plugins();
+            runtime.plugins[0]["mtu"] = mode.pod_mtu().into();
+            runtime.pod(host)
+        };
+        let pods = lab.hosts.iter().zip(&nodes).map(attach);
+        let pods = pods.collect::<Result<Vec<_>>>()?;
+        traffic::all_reach_each_other(&pods, Family::V4)
+            .with_context(|| format!("lay out {}", mode.name()))?;
+        let servers = pods.iter().map(Server::start);
+        Ok(Self {
+            mode,
+            lab,
+            _servers: servers.collect::<Result<_>>()?,
+            pods,
+            agents,
+            etcd,
+            _loops: loops,
+        })
+    }
+
+    /// The pod that sends.
+    pub fn from(&self) -> &Pod<'lab> {
+        &self.pods[0]
+    }
+
+    /// The pod that receives.
+    pub fn to(&self) -> &Pod<'lab> {
+        &self.pods[1]
+    }
+}
+
+/// Device and routes as flannel's, and a process of our own behind them.
+fn naive_loop(host: &Host, own: &Node, other: &Node) -> Result<Running> {
+    lay_tun(host, own)?;
+    let mut command = Command::new(env::current_exe()?);
+    command.args([naive::COMMAND, "flannel0", &own.public.to_string()]);
+    command.args([other.subnet.to_string(), other.public.to_string()]);
+    Ok(Running(host.place().spawn(&mut command)?))
+}
+
+/// The device that the naive loop attaches to.
+///
+/// # Errors
+/// When `ip` refuses.
+pub fn lay_tun(host: &Host, own: &Node) -> Result<()> {
+    host.sh("ip tuntap add dev flannel0 mode tun")?;
+    host.sh("ip link set dev flannel0 mtu 1472 up")?;
+    let base = own.subnet.network();
+    host.sh(&format!("ip addr add {base}/32 dev flannel0"))?;
+    host.sh(&format!("ip route add {NETWORK} dev flannel0"))?;
+    Ok(())
+}

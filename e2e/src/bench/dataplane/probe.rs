@@ -1,0 +1,176 @@
+//! What is measured on every path, and the order in which: each mode in turns, and each as often the first.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::flood::{Flood, MIXED};
+use super::iperf::{self, Load};
+use super::latency;
+use super::machine::Watch;
+use super::paths::Path;
+use super::series::Series;
+
+/// What is left of a flood in buffers is gone by then.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// None where a path could not do it at all.
+type Measure = Box<dyn Fn(&Path<'_>) -> Result<Vec<Option<f64>>>>;
+
+/// A measurement that gives a figure for each of its series.
+pub struct Probe {
+    series: Vec<Series>,
+    measure: Measure,
+}
+
+/// How long each measurement takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Spans {
+    /// Of TCP, in seconds.
+    pub bulk: u32,
+    /// Of small packets.
+    pub flood: Duration,
+    /// Of each kind of ping-pong.
+    pub latency: Duration,
+}
+
+impl Probe {
+    /// A measurement of one figure.
+    pub fn one(
+        series: Series,
+        measure: impl Fn(&Path<'_>) -> Result<Option<f64>> + 'static,
+    ) -> Self {
+        Self {
+            series: vec![series],
+            measure: Box::new(move |path| Ok(vec![measure(path)?])),
+        }
+    }
+
+    /// Whether a series' name has this in it.
+    pub fn is_called(&self, part: &str) -> bool {
+        self.series.iter().any(|series| series.what.contains(part))
+    }
+
+    /// TCP, as many bytes as go.
+    pub fn bulk(what: &'static str, streams: u32, congestion: &'static str, spans: Spans) -> Self {
+        let load = Load::bulk(streams, congestion, spans.bulk);
+        Self::one(Series::new(what, "Gbit/s", 2), move |path| {
+            if !iperf::has(congestion) {
+                return Ok(None);
+            }
+            Ok(Some(load.run(path.from(), path.to())?.rate * 1e-9))
+        })
+    }
+
+    /// Small datagrams, as many as arrive.
+    pub fn flood(what: &'static str, flood: Flood, spans: Spans) -> Self {
+        Self::one(Series::new(what, "kpps", 0), move |path| {
+            Ok(Some(flood.run(path, spans.flood)?.received * 1e-3))
+        })
+    }
+
+    /// There and back, over UDP and over TCP.
+    pub fn latency(spans: Spans) -> Self {
+        let series = [
+            "64 bytes there and back, UDP, median",
+            "the same, 99 of 100",
+            "64 bytes there and back, TCP, median",
+            "the same, 99 of 100",
+        ];
+        Self {
+            series: series.map(|what| Series::new(what, "µs", 0)).to_vec(),
+            measure: Box::new(move |path| {
+                thread::sleep(SETTLE);
+                let udp = latency::udp(path, spans.latency)?;
+                let tcp = latency::tcp(path, spans.latency)?;
+                Ok([udp.median, udp.p99, tcp.median, tcp.p99]
+                    .map(Some)
+                    .to_vec())
+            }),
+        }
+    }
+
+    /// Processor time of the whole machine for each Gbit at a fixed rate, without what it needs anyway.
+    pub fn cost(what: &'static str, rate: u64, background: f64, spans: Spans) -> Self {
+        let load = Load {
+            rate: Some(rate),
+            ..Load::bulk(1, "cubic", spans.bulk)
+        };
+        Self::one(Series::new(what, "ms/Gbit", 0), move |path| {
+            let watch = Watch::start()?;
+            let transfer = load.run(path.from(), path.to())?;
+            let used = watch.used()? - background * f64::from(load.seconds);
+            let reached = transfer.rate > 0.97 * rate as f64;
+            Ok(reached.then(|| used * 1e3 / (transfer.bits * 1e-9)))
+        })
+    }
+}
+
+/// What `make bench-dataplane` compares on an undisturbed underlay.
+///
+/// # Errors
+/// When the machine cannot be watched.
+pub fn all(spans: Spans, quick: bool) -> Result<Vec<Probe>> {
+    let mut probes = vec![
+        Probe::bulk("TCP, 1 stream", 1, "cubic", spans),
+        Probe::bulk("TCP, 4 streams", 4, "cubic", spans),
+        Probe::flood("64-byte datagrams, 1 flow", Flood::small(1), spans),
+        Probe::flood("64-byte datagrams, 4 flows", Flood::small(4), spans),
+        Probe::flood(
+            "datagrams of 64 to 1400 bytes, 4 flows",
+            Flood {
+                sizes: MIXED,
+                ..Flood::small(4)
+            },
+            spans,
+        ),
+        Probe::latency(spans),
+    ];
+    if !quick {
+        let background = Watch::background(Duration::from_secs(2))?;
+        probes.splice(
+            2..2,
+            [
+                Probe::bulk("TCP with BBR, 1 stream", 1, "bbr", spans),
+                Probe::bulk("TCP with BBR, 4 streams", 4, "bbr", spans),
+            ],
+        );
+        probes.extend([
+            Probe::cost(
+                "processor time at 0.5 Gbit/s",
+                500_000_000,
+                background,
+                spans,
+            ),
+            Probe::cost(
+                "processor time at 2 Gbit/s",
+                2_000_000_000,
+                background,
+                spans,
+            ),
+        ]);
+    }
+    Ok(probes)
+}
+
+/// Takes every figure of every path this often.
+///
+/// # Errors
+/// When a path does not carry what it should.
+pub fn take(mut probes: Vec<Probe>, paths: &[Path<'_>], rounds: usize) -> Result<Vec<Series>> {
+    for round in 0..rounds {
+        for (number, probe) in probes.iter_mut().enumerate() {
+            for turn in 0..paths.len() {
+                let path = &paths[(round + number + turn) % paths.len()];
+                let what = || format!("{} over {}", probe.series[0].what, path.mode.name());
+                let values = (probe.measure)(path).with_context(what)?;
+                for (series, value) in probe.series.iter_mut().zip(values) {
+                    series.push(path.mode, value);
+                }
+            }
+        }
+        eprintln!("round {} of {rounds} done", round + 1);
+    }
+    Ok(probes.into_iter().flat_map(|probe| probe.series).collect())
+}
