@@ -135,7 +135,7 @@ fn from_a_peer_nothing_is_allocated_from_the_first_batch_on() {
     let count = taken(|| {
         for start in (0..buffer.len()).step_by(len) {
             let bytes = &buffer[start..start + len];
-            let Inbound::Deliver(packet) = inbound(&table, Trust::Subnets, sender, bytes) else {
+            let Inbound::Deliver(packet, _) = inbound(&table, Trust::Subnets, sender, bytes) else {
                 panic!("not delivered: {:?}", Packet::parse(bytes));
             };
             assert!(coalescer.push(&buffer, start, &packet));

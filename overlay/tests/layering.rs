@@ -79,7 +79,10 @@ const SHELL: &[&str] = &[
     "forward/tun.rs",
     "forward/worker.rs",
     "forward/worker/inbound.rs",
+    "forward/worker/mailbox.rs",
     "forward/worker/outbound.rs",
+    "forward/worker/path.rs",
+    "forward/worker/singly.rs",
 ];
 const SHELL_NAMES: &[&str] = &["::socket::", "::tun::", "::worker::", "tun::Tun"];
 

@@ -20,6 +20,7 @@ mod print;
 mod run;
 mod status;
 mod table;
+mod trace;
 mod version;
 
 /// Does what was asked.
@@ -36,6 +37,7 @@ pub fn dispatch(invocation: Invocation) -> anyhow::Result<ExitCode> {
             flags,
         } => plan::confirm(&quiet(&flags)?, output.output),
         Command::Plan { output, flags, .. } => plan::plan(&quiet(&flags)?, output.output),
+        Command::Trace { args, flags } => done(trace::trace(&quiet(&flags)?, &args)),
         Command::Cleanup { args, flags } => cleanup::cleanup(&quiet(&flags)?, &args),
         Command::Leases(command) => done(on_leases(command)),
         Command::Config(command) => done(on_config(command)),

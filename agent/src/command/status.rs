@@ -10,7 +10,7 @@ use super::plan::DRIFT;
 use super::{print, run};
 use crate::cli::Output;
 use crate::client::Agent;
-use crate::daemon::data_plane::DataPlaneStatus;
+use crate::daemon::data_plane::status::DataPlaneStatus;
 use crate::daemon::http::Preview;
 use crate::daemon::offline;
 use crate::daemon::status::{Standing, Status};
@@ -149,13 +149,33 @@ fn kernel(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
 }
 
 fn data_plane(f: &mut fmt::Formatter<'_>, plane: &DataPlaneStatus) -> fmt::Result {
-    let (sent, delivered) = (plane.sent_packets, plane.delivered_packets);
+    let (sent, delivered) = (plane.sent.packets, plane.delivered.packets);
     let dropped: u64 = plane.dropped.values().sum();
     let words =
         format!("{sent} packets sent to other nodes, {delivered} given to pods, {dropped} dropped");
     row(f, "carried", words)?;
     for (reason, count) in &plane.dropped {
         row(f, "", format!("dropped for {reason}: {count}"))?;
+    }
+    for (at, count) in plane.errors.iter().filter(|(_, count)| **count > 0) {
+        row(f, "", format!("errors at {at}: {count}"))?;
+    }
+    let off: Vec<&str> = plane
+        .offloads
+        .iter()
+        .filter_map(|(name, on)| (!on).then_some(name.as_str()))
+        .collect();
+    if !off.is_empty() {
+        let off = off.join(", ");
+        row(
+            f,
+            "",
+            format!("offloads that the kernel does not have: {off}"),
+        )?;
+    }
+    for peer in plane.peers.iter().filter(|peer| peer.refused > 0) {
+        let (endpoint, refused) = (peer.endpoint, peer.refused);
+        row(f, "", format!("{endpoint} refused {refused} datagrams"))?;
     }
     Ok(())
 }

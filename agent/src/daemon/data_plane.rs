@@ -1,88 +1,113 @@
-//! Our own data plane, where the backend needs one: a worker that carries packets between the TUN device and the
-//! underlay. The device is the kernel thread's, like every other link; the worker attaches to it once it is there, and
-//! again when it is there anew. It lives from session to session, so that packets flow while a lease is negotiated.
+//! Our own data plane, where the backend needs one: workers that carry packets between the TUN device and the underlay.
+//! The device is the kernel thread's, like every other link; the workers attach to it once it is there, and again when
+//! it is there anew. They live from session to session, so that packets flow while a lease is negotiated.
 
-use std::collections::BTreeMap;
+pub mod status;
+
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use nix::net::if_::if_nametoindex;
-use serde::{Deserialize, Serialize};
 use tweed_overlay::backend::Forwarding;
-use tweed_overlay::forward::counters::Counters;
-use tweed_overlay::forward::decide::Trust;
-use tweed_overlay::forward::socket::Socket;
+use tweed_overlay::forward::options::Options;
+use tweed_overlay::forward::socket::{Port, Socket};
 use tweed_overlay::forward::table::Table;
+use tweed_overlay::forward::trace::{Filter, Traced};
 use tweed_overlay::forward::tun::Tun;
 use tweed_overlay::forward::worker::{Setup, Worker};
 
-/// What it carries, and why it does not.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DataPlaneStatus {
-    /// Packets sent to peers.
-    pub sent_packets: u64,
-    /// Their bytes.
-    pub sent_bytes: u64,
-    /// Packets given to pods.
-    pub delivered_packets: u64,
-    /// Their bytes.
-    pub delivered_bytes: u64,
-    /// Packets that went nowhere, by reason.
-    pub dropped: BTreeMap<String, u64>,
-    /// Why nothing is carried.
-    pub error: Option<String>,
-}
+use self::status::{Counted, DataPlaneStatus};
 
-/// Keeps a worker running for what is wanted.
+/// Keeps workers running for what is wanted. Clones are the same one: the servers ask it what was carried.
+#[derive(Clone, Debug, Default)]
+pub struct DataPlane(Arc<Mutex<State>>);
+
 #[derive(Debug, Default)]
-pub struct DataPlane {
+struct State {
     wanted: Option<Arc<Forwarding>>,
-    worker: Option<Worker>,
+    workers: Vec<Worker>,
     /// What earlier workers have counted.
-    before: DataPlaneStatus,
+    before: Counted,
     error: Option<String>,
 }
 
 impl DataPlane {
     /// Forwards like this from now on, or not at all.
-    pub(super) fn want(&mut self, wanted: Option<&Arc<Forwarding>>) {
+    pub(super) fn want(&self, wanted: Option<&Arc<Forwarding>>) {
+        let mut state = self.lock();
         let Some(wanted) = wanted else {
-            *self = Self::default();
+            *state = State::default();
             return;
         };
-        let before = self.wanted.replace(Arc::clone(wanted));
-        match (&before, &self.worker) {
-            (Some(before), Some(worker)) if before.same_path(wanted) => {
-                if before != wanted {
-                    worker.forward_by(table(wanted));
+        let before = state.wanted.replace(Arc::clone(wanted));
+        match before {
+            Some(before) if before.same_path(wanted) => {
+                if before != *wanted {
+                    let table = table(wanted);
+                    for worker in &state.workers {
+                        worker.forward_by(Arc::clone(&table));
+                    }
                 }
             }
-            _ => self.end(),
+            _ => state.end(),
         }
-        self.look();
+        state.look();
     }
 
-    /// Starts the worker if it should run and doesn't: the device has come, or has come back.
-    pub(super) fn look(&mut self) {
-        if self.worker.as_ref().is_some_and(Worker::has_ended) {
+    /// Starts the workers if they should run and don't: the device has come, or has come back.
+    pub(super) fn look(&self) {
+        self.lock().look();
+    }
+
+    /// Why nothing is carried though it should be.
+    pub(super) fn error(&self) -> Option<String> {
+        self.lock().error.clone()
+    }
+
+    /// What it has carried since the backend was chosen; nothing for backends without.
+    pub(super) fn status(&self) -> Option<DataPlaneStatus> {
+        let state = self.lock();
+        let wanted = state.wanted.as_ref()?;
+        let mut counted = state.before.clone();
+        for worker in &state.workers {
+            counted.add(&worker.report());
+        }
+        Some(counted.status(wanted, state.workers.len(), state.error.clone()))
+    }
+
+    /// Tells of single decisions until nobody listens any more. Says whether there is anything that decides.
+    pub(super) fn trace(&self, filter: Filter, tell: &SyncSender<Traced>) -> bool {
+        let state = self.lock();
+        for worker in &state.workers {
+            worker.tracer().trace(filter, tell.clone());
+        }
+        !state.workers.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn look(&mut self) {
+        if self.workers.iter().any(Worker::has_ended) {
             self.end();
         }
-        let Some(wanted) = self.wanted.as_ref().filter(|_| self.worker.is_none()) else {
+        let Some(wanted) = self.wanted.clone().filter(|_| self.workers.is_empty()) else {
             return;
         };
         // The device is not ours to make.
         if if_nametoindex(wanted.device.as_str()).is_err() {
             return;
         }
-        match start(wanted) {
-            Ok(worker) => {
-                tracing::info!(
-                    device = wanted.device,
-                    port = wanted.port,
-                    "data plane runs"
-                );
-                self.worker = Some(worker);
+        match start(&wanted) {
+            Ok(workers) => {
+                let (device, port, workers_) = (&wanted.device, wanted.port, workers.len());
+                tracing::info!(device, port, workers = workers_, "data plane runs");
+                self.workers = workers;
                 self.error = None;
             }
             Err(error) => {
@@ -95,53 +120,53 @@ impl DataPlane {
         }
     }
 
-    /// What it has carried since the backend was chosen; nothing for backends without.
-    pub(super) fn status(&self) -> Option<DataPlaneStatus> {
-        self.wanted.as_ref()?;
-        let mut status = self.before.clone();
-        if let Some(worker) = &self.worker {
-            status.add(&worker.counters());
-        }
-        status.error.clone_from(&self.error);
-        Some(status)
-    }
-
     fn end(&mut self) {
-        let Some(worker) = self.worker.take() else {
-            return;
+        for worker in self.workers.drain(..) {
+            let (report, ended) = worker.stop();
+            self.before.add(&report);
+            if let Err(error) = ended {
+                tracing::warn!(%error, "data plane ended; it starts again once its device is there");
+            }
+        }
+    }
+}
+
+fn start(wanted: &Forwarding) -> Result<Vec<Worker>> {
+    let table = table(wanted);
+    let several = wanted.workers > 1;
+    let worker = |number: u8| {
+        let tun = if several {
+            Tun::open_queue(&wanted.device)?
+        } else {
+            Tun::open(&wanted.device)?
         };
-        self.before.add(&worker.counters());
-        if let Err(error) = worker.stop() {
-            tracing::warn!(%error, "data plane ended; it starts again once its device is there");
-        }
-    }
-}
-
-impl DataPlaneStatus {
-    fn add(&mut self, counters: &Counters) {
-        self.sent_packets += counters.sent.packets;
-        self.sent_bytes += counters.sent.bytes;
-        self.delivered_packets += counters.delivered.packets;
-        self.delivered_bytes += counters.delivered.bytes;
-        for (reason, count) in counters.drops() {
-            *self.dropped.entry(reason.label().to_owned()).or_default() += count;
-        }
-    }
-}
-
-fn start(wanted: &Forwarding) -> Result<Worker> {
-    let tun = Tun::open(&wanted.device)?;
-    let sockets = wanted.locals.try_map(|_, addr| {
-        let addr = SocketAddr::new(*addr, wanted.port);
-        Socket::bind(addr).with_context(|| format!("receive UDP at {addr}; does flanneld run?"))
-    })?;
-    let setup = Setup {
-        tun,
-        sockets,
-        table: table(wanted),
-        trust: Trust::default(),
+        tun.persist(wanted.persist)
+            .with_context(|| format!("say whether {} outlives the agent", wanted.device))?;
+        let port = match number {
+            _ if !several => Port::Alone,
+            0 => Port::First,
+            _ => Port::Further,
+        };
+        let sockets = wanted.locals.try_map(|_, addr| {
+            let addr = SocketAddr::new(*addr, wanted.port);
+            let socket = Socket::bind(addr, port);
+            socket.with_context(|| format!("receive UDP at {addr}; does flanneld run?"))
+        })?;
+        let options = Options {
+            // The flow that a NAT is to remember is that of the port that peers send to.
+            keep_alive: wanted.options.keep_alive.filter(|_| number == 0),
+            ..wanted.options
+        };
+        let table = Arc::clone(&table);
+        let setup = Setup {
+            tun,
+            sockets,
+            table,
+            options,
+        };
+        Worker::start(setup).context("start the thread")
     };
-    Worker::start(setup).context("start the thread")
+    (0..wanted.workers).map(worker).collect()
 }
 
 fn table(wanted: &Forwarding) -> Arc<Table> {

@@ -1,6 +1,8 @@
 //! The daemon's two servers: health and metrics over TCP for anybody who may reach the port, and over a unix socket for
 //! root the status, the preview of a pass and the operator's confirmation.
 
+pub mod trace;
+
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -22,8 +24,9 @@ use tokio::sync::oneshot;
 use tweed_overlay::plan::{Op, Plan};
 use tweed_overlay::reconcile::worker::Wake;
 
+use super::data_plane::DataPlane;
 use super::metrics;
-use super::status::SharedStatus;
+use super::status::{SharedStatus, Status};
 
 /// The answer to a preview: what a pass would do, one operation a line.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -56,16 +59,18 @@ impl Preview {
 #[derive(Clone)]
 pub struct Server {
     status: SharedStatus,
+    data_plane: DataPlane,
     registry: Arc<Registry>,
     kernel: Sender<Wake>,
 }
 
 impl Server {
-    /// Serves this status, and passes requests to this kernel thread.
-    pub fn new(status: SharedStatus, kernel: Sender<Wake>) -> Self {
-        let registry = Arc::new(metrics::registry(status.clone()));
+    /// Serves this status and what this data plane says, and passes requests to this kernel thread.
+    pub fn new(status: SharedStatus, data_plane: DataPlane, kernel: Sender<Wake>) -> Self {
+        let registry = Arc::new(metrics::registry(status.clone(), data_plane.clone()));
         Self {
             status,
+            data_plane,
             registry,
             kernel,
         }
@@ -109,10 +114,8 @@ impl Server {
 
     fn private(self) -> Router {
         let router = Router::new()
-            .route(
-                "/v1/status",
-                get(async |State(server): State<Self>| Json(server.status.read())),
-            )
+            .route("/v1/status", get(status))
+            .route("/v1/trace", get(trace::trace))
             .route("/v1/plan", get(preview))
             .route("/v1/confirm", post(confirm));
         router.with_state(self)
@@ -153,6 +156,12 @@ fn remove_left_over(path: &Path) -> std::io::Result<()> {
         )),
         Err(_) => std::fs::remove_file(path),
     }
+}
+
+async fn status(State(server): State<Server>) -> Json<Status> {
+    let mut status = server.status.read();
+    status.data_plane = server.data_plane.status();
+    Json(status)
 }
 
 async fn ready(State(server): State<Server>) -> (StatusCode, String) {

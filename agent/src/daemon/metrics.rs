@@ -1,6 +1,8 @@
 //! The status as Prometheus metrics. Everything is derived from [`Status`] at the moment of the request, so that metrics
 //! and `tweedd status` cannot disagree.
 
+mod data_plane;
+
 use std::collections::BTreeMap;
 
 use prometheus_client::collector::Collector;
@@ -9,19 +11,20 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use super::data_plane::DataPlane;
 use super::status::{SharedStatus, Standing, Status};
 
 /// So many bad entries have a line of their own.
 const NAMED: usize = 100;
 
 /// A registry that renders the status.
-pub fn registry(status: SharedStatus) -> Registry {
+pub fn registry(status: SharedStatus, data_plane: DataPlane) -> Registry {
     let mut registry = Registry::with_prefix("tweed");
-    registry.register_collector(Box::new(FromStatus(status)));
+    registry.register_collector(Box::new(FromStatus(status, data_plane)));
     registry
 }
 
-struct FromStatus(SharedStatus);
+struct FromStatus(SharedStatus, DataPlane);
 
 impl std::fmt::Debug for FromStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -35,7 +38,11 @@ impl Collector for FromStatus {
         gauges(&mut encoder, &status)?;
         counters(&mut encoder, &status)?;
         refused(&mut encoder, &status)?;
-        named(&mut encoder, &status)
+        named(&mut encoder, &status)?;
+        match self.1.status() {
+            Some(plane) => data_plane::encode(&mut encoder, &plane),
+            None => Ok(()),
+        }
     }
 }
 

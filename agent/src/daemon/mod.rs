@@ -71,7 +71,8 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
     let status = SharedStatus::default();
     status.update(|status| describe(status, &options));
     let threads = Threads::start(&options)?;
-    let server = Server::new(status.clone(), threads.worker.waker());
+    let data_plane = DataPlane::default();
+    let server = Server::new(status.clone(), data_plane.clone(), threads.worker.waker());
     tokio::spawn(server.clone().listen_unix(&options.host.socket)?);
     if let Some(addr) = options.http {
         tokio::spawn(server.listen(addr).await?);
@@ -88,7 +89,7 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
         uplink_changed: threads.uplink_changed,
         former: BTreeSet::new(),
         given_up: None,
-        data_plane: DataPlane::default(),
+        data_plane,
         restorer: Restorer::open(Path::new(RECORDS_DIR)).context("open a netlink socket")?,
     };
     daemon.look_after_cni(false);
@@ -261,8 +262,8 @@ impl Daemon {
     /// Has packets carried where that is our affair.
     fn look_after_data_plane(&mut self) {
         self.data_plane.look();
-        let carried = self.data_plane.status();
-        self.status.update(|status| status.data_plane = carried);
+        let error = self.data_plane.error();
+        self.status.update(|status| status.data_plane_error = error);
     }
 
     /// Waits before another attempt; logs a reason once as long as it stays the same.

@@ -11,7 +11,7 @@ use tweed_overlay::model::{Dual, Refusal, SubnetKey};
 use tweed_overlay::reconcile::Outcome;
 use tweed_overlay::store::Holding;
 
-use super::data_plane::DataPlaneStatus;
+use super::data_plane::status::DataPlaneStatus;
 
 /// The store may be out of reach for this long before the node counts as out of sync.
 const STORE_GRACE: Duration = Duration::from_secs(10);
@@ -145,6 +145,9 @@ pub struct Status {
     /// What our own data plane carries, with a backend that has one.
     #[serde(default)]
     pub data_plane: Option<DataPlaneStatus>,
+    /// Why it carries nothing.
+    #[serde(default)]
+    pub data_plane_error: Option<String>,
     /// Whether everything is as it should be.
     pub ready: bool,
     /// Why not.
@@ -238,7 +241,7 @@ impl Status {
     }
 
     fn data_plane_error(&self) -> Option<String> {
-        let error = self.data_plane.as_ref()?.error.as_ref()?;
+        let error = self.data_plane_error.as_ref()?;
         Some(format!("data plane: {error}"))
     }
 

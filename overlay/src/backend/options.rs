@@ -20,9 +20,27 @@ pub(super) fn number(
     )))
 }
 
-/// A switch that is off unless set.
-pub(super) fn switch(options: &Object, key: &str) -> Result<bool, ConfigError> {
-    Ok(options.bool(key).map_err(in_backend)?.unwrap_or(false))
+/// A switch.
+pub(super) fn switch(options: &Object, key: &str, default: bool) -> Result<bool, ConfigError> {
+    Ok(options.bool(key).map_err(in_backend)?.unwrap_or(default))
+}
+
+/// One of some words, the first unless set.
+pub(super) fn choice<T: Copy>(
+    options: &Object,
+    key: &str,
+    words: &[(&str, T)],
+) -> Result<T, ConfigError> {
+    let word = options.string(key).map_err(in_backend)?;
+    let word = word.as_deref().unwrap_or(words[0].0);
+    let found = words.iter().find(|(name, _)| *name == word);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
+        ConfigError(format!(
+            "Backend.{key} is {word:?}; it must be one of {}",
+            names.join(", ")
+        ))
+    })
 }
 
 fn in_backend(error: JsonError) -> ConfigError {

@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::Value;
 
 use super::options;
+use crate::forward::decide::Trust;
+use crate::forward::options::Options as Choices;
 use crate::forward::table::Peer as Endpoint;
 use crate::model::json::Object;
 use crate::model::{
@@ -22,23 +25,61 @@ const OVERHEAD_V4: u32 = 28;
 /// UDP 8, IPv6 40 bytes.
 const OVERHEAD_V6: u32 = 48;
 
+/// Threads at most: one for each queue that a TUN device can have is no use.
+const MOST_WORKERS: u64 = 64;
+/// Microseconds at most.
+const MOST_BUSY_POLL: u64 = 10_000;
+/// Seconds at most.
+const MOST_KEEP_ALIVE: u64 = 3_600;
+/// What `Trust` may be, the default first.
+const TRUST: [(&str, Trust); 3] = [
+    ("subnets", Trust::Subnets),
+    ("peers", Trust::Peers),
+    ("anyone", Trust::Anyone),
+];
+
 /// The options of the backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Udp {
     /// UDP port of all nodes.
     pub port: u16,
+    /// Threads that carry packets.
+    pub workers: u8,
+    /// Whether the device outlives the agent.
+    pub persist: bool,
+    /// What else the operator chose.
+    pub options: Choices,
     /// The pod networks, which the device is the way to.
     pub networks: Dual<IpNet>,
 }
 
 impl Udp {
-    pub(super) const KEYS: &[&str] = &["Type", "Port"];
+    pub(super) const KEYS: &[&str] = &[
+        "Type",
+        "Port",
+        "Workers",
+        "Persist",
+        "Trust",
+        "BusyPoll",
+        "KeepAlive",
+    ];
 
     pub(super) fn parse(options: &Object, config: &NetworkConfig) -> Result<Self, ConfigError> {
         let port = options::number(options, "Port", 0, 0, u16::MAX.into())?;
         let port = u16::try_from(port).ok().filter(|port| *port != 0);
+        let trust = options::choice(options, "Trust", &TRUST)?;
+        let busy_poll = options::number(options, "BusyPoll", 0, 0, MOST_BUSY_POLL)?;
+        let keep_alive = options::number(options, "KeepAlive", 0, 0, MOST_KEEP_ALIVE)?;
+        let workers = options::number(options, "Workers", 1, 1, MOST_WORKERS)?;
         Ok(Self {
             port: port.unwrap_or(DEFAULT_PORT),
+            workers: u8::try_from(workers).unwrap_or(1),
+            persist: options::switch(options, "Persist", true)?,
+            options: Choices {
+                trust,
+                busy_poll: Duration::from_micros(busy_poll),
+                keep_alive: (keep_alive > 0).then_some(Duration::from_secs(keep_alive)),
+            },
             networks: config.pools.map(|_, pool| pool.network),
         })
     }
@@ -81,7 +122,9 @@ impl Udp {
         });
         let name = self.link_name();
         let link = Link {
-            kind: LinkKind::Tun,
+            kind: LinkKind::Tun {
+                queues: self.workers > 1,
+            },
             mtu: Self::pod_mtu(node.uplink.mtu, &self.networks),
             mac: Mac([0; 6]),
             up: true,
@@ -126,6 +169,9 @@ impl Udp {
         Forwarding {
             device: self.link_name(),
             port: self.port,
+            workers: self.workers,
+            persist: self.persist,
+            options: self.options,
             locals: node
                 .uplink
                 .addrs
@@ -143,6 +189,12 @@ pub struct Forwarding {
     pub device: String,
     /// UDP port to receive on, host byte order.
     pub port: u16,
+    /// Threads that carry packets, each with a queue of the device.
+    pub workers: u8,
+    /// Whether the device outlives the agent.
+    pub persist: bool,
+    /// What else the operator chose.
+    pub options: Choices,
     /// Addresses of the uplink, for each enabled family, to receive at.
     pub locals: Dual<IpAddr>,
     /// This node's subnets.
@@ -154,7 +206,8 @@ pub struct Forwarding {
 impl Forwarding {
     /// Whether device and sockets are the same, so that a new table is all that is needed.
     pub fn same_path(&self, other: &Self) -> bool {
-        (&self.device, self.port, self.locals) == (&other.device, other.port, other.locals)
+        let path = |of: &Self| (of.port, of.locals, of.workers, of.persist, of.options);
+        self.device == other.device && path(self) == path(other)
     }
 }
 

@@ -68,9 +68,9 @@ impl Vxlan {
                 .filter(|port| *port != 0)
                 .unwrap_or(DEFAULT_PORT),
             mtu: u32::try_from(mtu).ok().filter(|mtu| *mtu != 0),
-            gbp: options::switch(options, "GBP")?,
-            learning: options::switch(options, "Learning")?,
-            direct_routing: options::switch(options, "DirectRouting")?,
+            gbp: options::switch(options, "GBP", false)?,
+            learning: options::switch(options, "Learning", false)?,
+            direct_routing: options::switch(options, "DirectRouting", false)?,
         })
     }
 

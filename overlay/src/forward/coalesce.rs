@@ -12,6 +12,7 @@ use std::ops::Range;
 use self::flows::{Flows, Place};
 use self::join::{Form, Member};
 use super::packet::Packet;
+use super::segment::Kind;
 use super::virtio::Offload;
 
 /// The largest super-packet in bytes: what IPv4's length field can say.
@@ -49,6 +50,22 @@ struct Group {
     offload: Offload,
 }
 
+/// Kinds of packets that are not joined.
+#[derive(Clone, Copy, Debug, Default)]
+struct Alone {
+    tcp: bool,
+    udp: bool,
+}
+
+impl Alone {
+    fn has(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Tcp => self.tcp,
+            Kind::Udp => self.udp,
+        }
+    }
+}
+
 /// The packets of a batch, in one buffer. All memory is taken when it is made; a batch allocates nothing.
 #[derive(Debug)]
 pub struct Coalescer {
@@ -59,8 +76,8 @@ pub struct Coalescer {
     capacity: usize,
     /// Groups before this one are closed, whatever they say.
     closed_before: usize,
-    /// Whether datagrams are joined, or only segments.
-    joins_udp: bool,
+    /// What is left alone.
+    alone: Alone,
 }
 
 impl Coalescer {
@@ -73,15 +90,16 @@ impl Coalescer {
             flows: Flows::new(capacity, seed),
             capacity,
             closed_before: 0,
-            joins_udp: true,
+            alone: Alone::default(),
         }
     }
 
-    /// Leaves UDP alone: a kernel before 6.2 refuses super-packets of it.
-    #[must_use]
-    pub fn without_udp(mut self) -> Self {
-        self.joins_udp = false;
-        self
+    /// Joins no packets of this kind any more: the kernel refuses its super-packets, as it does UDP's before 6.2.
+    pub fn leave_alone(&mut self, kind: Kind) {
+        match kind {
+            Kind::Tcp => self.alone.tcp = true,
+            Kind::Udp => self.alone.udp = true,
+        }
     }
 
     /// Whether another packet fits.
@@ -100,7 +118,7 @@ impl Coalescer {
         }
         let range = start..start + usize::from(packet.len);
         match Form::of(packet, buffer, start) {
-            Form::Member(member) if member.is_udp() && !self.joins_udp => self.begin(None, range),
+            Form::Member(member) if self.alone.has(member.kind()) => self.begin(None, range),
             Form::Member(member) => self.join_or_begin(buffer, member, range),
             Form::Other => self.begin(None, range),
             Form::Unknown => {

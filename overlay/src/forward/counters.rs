@@ -13,6 +13,23 @@ pub struct Traffic {
     pub calls: u64,
 }
 
+impl Traffic {
+    /// Adds others.
+    pub fn add(&mut self, other: &Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.calls += other.calls;
+    }
+
+    /// Counts packets of so many bytes in all, taken by so many calls.
+    #[inline]
+    pub fn count(&mut self, packets: u64, bytes: u64, calls: u64) {
+        self.packets += packets;
+        self.bytes += bytes;
+        self.calls += calls;
+    }
+}
+
 /// The counts of one worker since its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters {
@@ -26,8 +43,16 @@ pub struct Counters {
     pub write_errors: u64,
     /// Messages of several datagrams that had to be sent one by one.
     pub sent_singly: u64,
+    /// Super-packets that had to be given to the device as single packets.
+    pub delivered_singly: u64,
     /// ICMP errors given to the device.
     pub answers: u64,
+    /// ICMP errors of the underlay, and errors of its sockets.
+    pub underlay_errors: u64,
+    /// Empty datagrams sent to peers, to keep a flow known.
+    pub keep_alives_sent: u64,
+    /// Empty datagrams received from peers.
+    pub keep_alives: u64,
     dropped: [u64; Reason::ALL.len()],
 }
 
@@ -39,7 +64,11 @@ impl Default for Counters {
             send_errors: 0,
             write_errors: 0,
             sent_singly: 0,
+            delivered_singly: 0,
             answers: 0,
+            underlay_errors: 0,
+            keep_alives_sent: 0,
+            keep_alives: 0,
             dropped: [0; Reason::ALL.len()],
         }
     }
@@ -49,6 +78,23 @@ impl Counters {
     /// Counts a packet that went nowhere.
     pub fn drop(&mut self, reason: Reason) {
         self.dropped[reason.index()] += 1;
+    }
+
+    /// Adds those of another worker.
+    pub fn add(&mut self, other: &Self) {
+        self.sent.add(&other.sent);
+        self.delivered.add(&other.delivered);
+        self.send_errors += other.send_errors;
+        self.write_errors += other.write_errors;
+        self.sent_singly += other.sent_singly;
+        self.delivered_singly += other.delivered_singly;
+        self.answers += other.answers;
+        self.underlay_errors += other.underlay_errors;
+        self.keep_alives_sent += other.keep_alives_sent;
+        self.keep_alives += other.keep_alives;
+        for (count, other) in self.dropped.iter_mut().zip(other.dropped) {
+            *count += other;
+        }
     }
 
     /// How many went nowhere for a reason.

@@ -32,8 +32,8 @@ pub enum Outbound {
 /// What happens with a packet from the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inbound {
-    /// It goes to the device as it is.
-    Deliver(Packet),
+    /// It goes to the device as it is. The peer is the one whose subnet its source is in, if any.
+    Deliver(Packet, Option<PeerId>),
     /// It goes nowhere.
     Drop(Reason),
 }
@@ -85,12 +85,12 @@ pub fn outbound(table: &Table, offload: &Offload, bytes: &[u8]) -> Outbound {
 pub fn inbound(table: &Table, trust: Trust, sender: IpAddr, bytes: &[u8]) -> Inbound {
     let checked = Packet::parse(bytes).map_err(Reason::from);
     let checked = checked.and_then(|packet| {
-        check_source(table, trust, sender.to_canonical(), &packet)?;
+        let peer = check_source(table, trust, sender.to_canonical(), &packet)?;
         check_destination(table, &packet)?;
-        Ok(packet)
+        Ok((packet, peer))
     });
     match checked {
-        Ok(packet) => Inbound::Deliver(packet),
+        Ok((packet, peer)) => Inbound::Deliver(packet, peer),
         Err(reason) => Inbound::Drop(reason),
     }
 }
@@ -145,25 +145,21 @@ fn check_scopes(packet: &Packet) -> Result<(), Reason> {
     }
 }
 
+/// The peer whose subnet the source is in, once the sender has proved what it must.
 fn check_source(
     table: &Table,
     trust: Trust,
     sender: IpAddr,
     packet: &Packet,
-) -> Result<(), Reason> {
+) -> Result<Option<PeerId>, Reason> {
+    let owner = table.lookup(packet.source);
+    let is_sender = |id: PeerId| table.peer(id).addresses.get(Family::of(&sender)) == Some(&sender);
     match trust {
-        Trust::Anyone => Ok(()),
-        Trust::Peers if table.knows_sender(sender) => Ok(()),
-        Trust::Peers => Err(Reason::UnknownSender),
-        Trust::Subnets => {
-            let owner = table.lookup(packet.source).map(|id| table.peer(id));
-            let is_sender = |peer: &Peer| peer.addresses.get(Family::of(&sender)) == Some(&sender);
-            match owner {
-                Some(peer) if is_sender(peer) => Ok(()),
-                _ if table.knows_sender(sender) => Err(Reason::SpoofedSource),
-                _ => Err(Reason::UnknownSender),
-            }
-        }
+        Trust::Anyone => Ok(owner),
+        Trust::Peers if table.knows_sender(sender) => Ok(owner),
+        Trust::Subnets if owner.is_some_and(is_sender) => Ok(owner),
+        Trust::Subnets if table.knows_sender(sender) => Err(Reason::SpoofedSource),
+        Trust::Peers | Trust::Subnets => Err(Reason::UnknownSender),
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Peer {
 }
 
 /// What packets are forwarded by.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Table {
     own: Dual<IpNet>,
     peers: Vec<Peer>,
@@ -88,6 +88,21 @@ impl Table {
     /// All peers, by [`PeerId::index`].
     pub fn peers(&self) -> &[Peer] {
         &self.peers
+    }
+
+    /// Sets the MTU of every peer at an address of the underlay to what `change` makes of it. Says whether any changed.
+    pub(super) fn change_mtu(&mut self, addr: IpAddr, change: impl Fn(&Peer) -> u16) -> bool {
+        let mut changed = false;
+        let there = self
+            .peers
+            .iter_mut()
+            .filter(|peer| peer.endpoint.ip() == addr);
+        for peer in there {
+            let mtu = change(peer);
+            changed |= mtu != peer.mtu;
+            peer.mtu = mtu;
+        }
+        changed
     }
 
     /// A peer that this table's [`lookup`](Self::lookup) named.

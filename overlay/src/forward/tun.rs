@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 use libc::{TUN_F_CSUM, TUN_F_TSO_ECN, TUN_F_TSO4, TUN_F_TSO6, TUN_F_USO4, TUN_F_USO6};
 
@@ -12,10 +13,11 @@ const TCP: libc::c_uint = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
 /// USO, which came with Linux 6.2 and is refused as a whole before.
 const UDP: libc::c_uint = TUN_F_USO4 | TUN_F_USO6;
 
-/// An open device, not blocking.
+/// A queue of an open device, not blocking.
 #[derive(Debug)]
 pub struct Tun {
     file: File,
+    tcp: bool,
     udp: bool,
 }
 
@@ -27,17 +29,6 @@ pub enum TunError {
     Open {
         /// Its name.
         name: String,
-        /// Why not.
-        #[source]
-        source: tun::Error,
-    },
-    /// It does not take a setting.
-    #[error("set {what} of TUN device {name}: {source}")]
-    Set {
-        /// Its name.
-        name: String,
-        /// What was to be set.
-        what: &'static str,
         /// Why not.
         #[source]
         source: io::Error,
@@ -55,29 +46,51 @@ impl Tun {
             // "Root privileges" means that the crate would set addresses and bring the device up.
             platform.vnet_hdr(true).ensure_root_privileges(false);
         });
-        let device = tun::create(&configuration).map_err(|source| TunError::Open {
+        let refused = |source: io::Error| TunError::Open {
             name: name.to_owned(),
             source,
-        })?;
-        let set = |what| {
-            let name = name.to_owned();
-            move |source| TunError::Set { name, what, source }
         };
-        device.set_nonblock().map_err(set("non-blocking mode"))?;
-        let udp = set_offload(&device, TCP | UDP).is_ok();
-        if !udp {
-            set_offload(&device, TCP).map_err(set("offloads"))?;
-        }
+        let device = tun::create(&configuration).map_err(|error| refused(error.into()))?;
+        device.set_nonblock().map_err(refused)?;
         #[expect(
             unsafe_code,
             reason = "the crate gives its descriptor away as a number"
         )]
         // SAFETY: the crate has given up the descriptor, so it is ours alone.
         let fd = unsafe { OwnedFd::from_raw_fd(device.into_raw_fd()) };
-        Ok(Self {
-            file: File::from(fd),
-            udp,
-        })
+        Ok(Self::with_offloads(File::from(fd)))
+    }
+
+    /// Attaches another queue to a device with several. All of them must be opened this way.
+    ///
+    /// # Errors
+    /// [`TunError`].
+    pub fn open_queue(name: &str) -> Result<Self, TunError> {
+        let queue = open_queue(name).map_err(|source| TunError::Open {
+            name: name.to_owned(),
+            source,
+        })?;
+        Ok(Self::with_offloads(queue))
+    }
+
+    /// Asks for as much as the kernel has. Without any, each packet comes and goes by itself.
+    fn with_offloads(file: File) -> Self {
+        let udp = set_offload(&file, TCP | UDP).is_ok();
+        let tcp = udp || set_offload(&file, TCP).is_ok();
+        Self { file, tcp, udp }
+    }
+
+    /// Whether the device stays when nobody has it open.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn persist(&self, stays: bool) -> io::Result<()> {
+        persist(&self.file, stays)
+    }
+
+    /// Whether it gives and takes super-packets of TCP.
+    pub fn has_tcp_offload(&self) -> bool {
+        self.tcp
     }
 
     /// Whether it gives and takes super-packets of UDP.
@@ -112,10 +125,53 @@ impl AsFd for Tun {
     }
 }
 
+/// Opens a queue of a device with several, which is made if there is none of that name. No crate does this on Linux.
+///
+/// # Errors
+/// Without `/dev/net/tun`, and the kernel's refusal: the device has one queue only, say.
+pub fn open_queue(name: &str) -> io::Result<File> {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open("/dev/net/tun")?;
+    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
+    #[expect(unsafe_code, reason = "no crate opens further queues")]
+    // SAFETY: a request of zeroes is a valid one. The kernel reads its name and flags, and writes within it
+    // (`TUNSETIFF` in drivers/net/tun.c).
+    let result = unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        // The last byte stays zero.
+        let places = request.ifr_name[..libc::IFNAMSIZ - 1].iter_mut();
+        for (place, byte) in places.zip(name.bytes()) {
+            *place = byte as libc::c_char;
+        }
+        request.ifr_ifru.ifru_flags = flags as libc::c_short;
+        libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request)
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(file)
+}
+
+/// Has a device stay, or not, when nobody has it open.
+///
+/// # Errors
+/// The kernel's.
+pub fn persist(device: &impl AsRawFd, stays: bool) -> io::Result<()> {
+    number(device, libc::TUNSETPERSIST, stays.into())
+}
+
 fn set_offload(device: &impl AsRawFd, offloads: libc::c_uint) -> io::Result<()> {
-    #[expect(unsafe_code, reason = "no crate has this ioctl")]
-    // SAFETY: the argument is a number, not a pointer (`TUNSETOFFLOAD` in drivers/net/tun.c).
-    let result = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETOFFLOAD, offloads) };
+    number(device, libc::TUNSETOFFLOAD, offloads)
+}
+
+/// A setting that is a number.
+fn number(device: &impl AsRawFd, request: libc::Ioctl, value: libc::c_uint) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "no crate has these ioctls for a queue of ours")]
+    // SAFETY: the argument is a number, not a pointer (drivers/net/tun.c).
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), request, libc::c_ulong::from(value)) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -1,25 +1,32 @@
-//! One thread that carries packets: an epoll loop over the device, the sockets and its mailbox. What it takes of memory
-//! it takes at its start; the table is exchanged as a whole, and what it has counted is told once for each wake-up.
+//! One thread that carries packets: an epoll loop over a queue of the device, the sockets and its mailbox. What it takes
+//! of memory it takes at its start; the table is exchanged as a whole, and what it has counted it tells when asked.
 
 mod inbound;
+mod mailbox;
 mod outbound;
+mod path;
+mod singly;
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::{EfdFlags, EventFd};
+
+pub use self::mailbox::Report;
 
 use self::inbound::Inbox;
+use self::mailbox::{Mailbox, Tracing};
 use self::outbound::Outbox;
+use self::path::Path;
 use super::counters::Counters;
-use super::decide::Trust;
-use super::limit::Limits;
+use super::options::Options;
 use super::socket::Socket;
 use super::table::Table;
+use super::trace::{Filter, Traced};
 use super::tun::Tun;
 use crate::model::Dual;
 
@@ -32,14 +39,14 @@ const PACKETS: u64 = 0;
 /// What a worker works with.
 #[derive(Debug)]
 pub struct Setup {
-    /// The device.
+    /// A queue of the device.
     pub tun: Tun,
     /// A socket for each family that peers are reached by.
     pub sockets: Dual<Socket>,
     /// What to forward by at first.
     pub table: Arc<Table>,
-    /// What packets from the network must prove.
-    pub trust: Trust,
+    /// What the operator chose.
+    pub options: Options,
 }
 
 /// A running worker. It ends when this is dropped.
@@ -49,28 +56,16 @@ pub struct Worker {
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
-#[derive(Debug)]
-struct Mailbox {
-    bell: EventFd,
-    mail: Mutex<Mail>,
-    counters: Mutex<Counters>,
-}
+/// A way to a worker's decisions, as long as it runs.
+#[derive(Clone, Debug)]
+pub struct Tracer(Arc<Mailbox>);
 
-#[derive(Debug, Default)]
-struct Mail {
-    table: Option<Arc<Table>>,
-    stop: bool,
-}
-
-/// What both directions use.
-struct Path {
-    tun: Tun,
-    sockets: Dual<Socket>,
-    table: Arc<Table>,
-    trust: Trust,
-    limits: Limits,
-    started: Instant,
-    counters: Counters,
+impl Tracer {
+    /// Tells of the decisions that a filter takes until nobody listens any more, instead of what was asked before.
+    pub fn trace(&self, filter: Filter, tell: SyncSender<Traced>) {
+        let tracing = Tracing::new(filter, tell);
+        self.0.post(|mail| mail.tracing = Some(tracing));
+    }
 }
 
 impl Worker {
@@ -79,27 +74,14 @@ impl Worker {
     /// # Errors
     /// When the process has no thread or descriptor left.
     pub fn start(setup: Setup) -> io::Result<Self> {
-        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let path = Path::new(setup.tun, setup.sockets, setup.table, setup.options);
+        let mailbox = Arc::new(Mailbox::new(path.report())?);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(&bell, EpollEvent::new(EpollFlags::EPOLLIN, MAIL))?;
-        epoll.add(&setup.tun, EpollEvent::new(EpollFlags::EPOLLIN, PACKETS))?;
-        for socket in setup.sockets.values() {
-            epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, PACKETS))?;
+        epoll.add(mailbox.bell(), EpollEvent::new(EpollFlags::EPOLLIN, MAIL))?;
+        epoll.add(&path.tun, EpollEvent::new(EpollFlags::EPOLLIN, PACKETS))?;
+        for fd in path.sockets.values().flat_map(Socket::descriptors) {
+            epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, PACKETS))?;
         }
-        let mailbox = Arc::new(Mailbox {
-            bell,
-            mail: Mutex::default(),
-            counters: Mutex::default(),
-        });
-        let path = Path {
-            tun: setup.tun,
-            sockets: setup.sockets,
-            table: setup.table,
-            trust: setup.trust,
-            limits: Limits::default(),
-            started: Instant::now(),
-            counters: Counters::default(),
-        };
         let theirs = Arc::clone(&mailbox);
         let thread = thread::Builder::new()
             .name("forward".to_owned())
@@ -115,9 +97,22 @@ impl Worker {
         self.mailbox.post(|mail| mail.table = Some(table));
     }
 
-    /// What has been counted up to its last wake-up.
+    /// What it has counted up to now. Takes as long as the worker needs for what it is at.
+    pub fn report(&self) -> Report {
+        if self.has_ended() {
+            return self.mailbox.last();
+        }
+        self.mailbox.ask()
+    }
+
+    /// The sums of its [`report`](Self::report).
     pub fn counters(&self) -> Counters {
-        *lock(&self.mailbox.counters)
+        self.report().counters
+    }
+
+    /// A way to its decisions.
+    pub fn tracer(&self) -> Tracer {
+        Tracer(Arc::clone(&self.mailbox))
     }
 
     /// Whether it has ended by itself, which it does when the device is gone.
@@ -125,12 +120,10 @@ impl Worker {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Ends it, and says why it had ended if it had.
-    ///
-    /// # Errors
-    /// What the device or a socket failed with.
-    pub fn stop(mut self) -> io::Result<()> {
-        self.end()
+    /// Ends it. Gives its last report, and why it had ended if it had.
+    pub fn stop(mut self) -> (Report, io::Result<()>) {
+        let ended = self.end();
+        (self.mailbox.last(), ended)
     }
 
     fn end(&mut self) -> io::Result<()> {
@@ -149,46 +142,65 @@ impl Drop for Worker {
     }
 }
 
-impl Mailbox {
-    fn post(&self, write: impl FnOnce(&mut Mail)) {
-        write(&mut lock(&self.mail));
-        // A full counter has rung already.
-        let _ = self.bell.write(1);
-    }
-
-    fn take(&self) -> Mail {
-        let _ = self.bell.read();
-        std::mem::take(&mut lock(&self.mail))
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn run(mut path: Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
+    let ended = carry(&mut path, epoll, mailbox);
+    mailbox.tell(path.report());
+    ended
+}
+
+fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
     let mut outbox = Outbox::new();
-    let mut inbox = Inbox::new(path.tun.has_udp_offload());
-    let mut events = [EpollEvent::empty(); 4];
+    let mut inbox = Inbox::new(path.joins);
+    let mut events = [EpollEvent::empty(); 8];
+    let mut awake_until = Duration::ZERO;
     loop {
-        let count = match epoll.wait(&mut events, EpollTimeout::NONE) {
+        let count = match epoll.wait(&mut events, timeout(path, awake_until)) {
             Ok(count) => count,
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno.into()),
         };
-        if events[..count].iter().any(|event| event.data() == MAIL) {
+        path.tick();
+        let events = &events[..count];
+        if events.iter().any(|event| event.data() == MAIL) {
             let mail = mailbox.take();
             if mail.stop {
                 return Ok(());
             }
-            path.table = mail.table.unwrap_or(path.table);
-        }
-        for _ in 0..TURNS {
-            let more = [outbox.turn(&mut path)?, inbox.turn(&mut path)?];
-            if more == [false; 2] {
-                break;
+            if mail.asked {
+                mailbox.tell(path.report());
             }
+            path.obey(mail);
         }
-        *lock(&mailbox.counters) = path.counters;
+        if events
+            .iter()
+            .any(|event| event.events().contains(EpollFlags::EPOLLERR))
+        {
+            path.hear();
+        }
+        if events.iter().any(|event| event.data() == PACKETS) {
+            take_turns(path, &mut outbox, &mut inbox)?;
+            awake_until = path.now + path.options.busy_poll;
+        }
+        path.do_chores();
     }
+}
+
+fn take_turns(path: &mut Path, outbox: &mut Outbox, inbox: &mut Inbox) -> io::Result<()> {
+    for _ in 0..TURNS {
+        let more = [outbox.turn(path)?, inbox.turn(path)?];
+        if more == [false; 2] {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// How long to wait for events: not at all while busy polling lasts, else until the next chore, if there is one.
+fn timeout(path: &Path, awake_until: Duration) -> EpollTimeout {
+    if path.now < awake_until {
+        return EpollTimeout::ZERO;
+    }
+    let sleep = path.sleep();
+    let sleep = sleep.map(|sleep| EpollTimeout::try_from(sleep + Duration::from_millis(1)));
+    sleep.and_then(Result::ok).unwrap_or(EpollTimeout::NONE)
 }

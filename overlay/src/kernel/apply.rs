@@ -99,7 +99,7 @@ fn add_link(linux: &mut Linux, op: &Op, name: &str, link: &Link) -> Result<(), K
     linux.devices.forget(name);
     match &link.kind {
         LinkKind::Vxlan(vxlan) => add_vxlan(linux, op, name, link, vxlan)?,
-        LinkKind::Tun => tun::create(name).map_err(|source| KernelError {
+        LinkKind::Tun { queues } => tun::create(name, *queues).map_err(|source| KernelError {
             what: op.to_string(),
             source,
         })?,

@@ -174,7 +174,7 @@ impl FakeKernel {
                 self.present(&vxlan.underlay)?;
                 self.has_tunnel(vxlan)
             }
-            LinkKind::Tun => false,
+            LinkKind::Tun { .. } => false,
             LinkKind::Other(_) => return Err(libc::EOPNOTSUPP),
         };
         if let Some(there) = self.state.links.get(name) {
@@ -199,7 +199,7 @@ impl FakeKernel {
                 (other.vni, other.port, other.local.is_ipv4())
                     == (vxlan.vni, vxlan.port, vxlan.local.is_ipv4())
             }
-            LinkKind::Tun | LinkKind::Other(_) => false,
+            LinkKind::Tun { .. } | LinkKind::Other(_) => false,
         })
     }
 

@@ -111,7 +111,9 @@ pub(super) fn as_link(info: &LinkInfo, underlay: String) -> Link {
             gbp: vxlan.gbp,
         }),
         // A TAP device is of the same kind, and has an Ethernet address.
-        _ if info.kind == "tun" && info.mac.is_none() => LinkKind::Tun,
+        _ if info.kind == "tun" && info.mac.is_none() => LinkKind::Tun {
+            queues: info.queues,
+        },
         _ => LinkKind::Other(info.kind.clone()),
     };
     Link {

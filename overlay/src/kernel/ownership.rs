@@ -14,7 +14,7 @@ const MADE_BY_KERNEL: [u8; 3] = [1, 2, 9];
 /// Whether an interface is ours: it has one of our names, whatever it is, or it is a tunnel with our alias.
 pub fn owns_link(scope: &Scope, name: &str, link: &Link) -> bool {
     let marked = !scope.alias.is_empty() && link.alias == scope.alias;
-    let tunnel = matches!(link.kind, LinkKind::Vxlan(_) | LinkKind::Tun);
+    let tunnel = matches!(link.kind, LinkKind::Vxlan(_) | LinkKind::Tun { .. });
     scope.link_names.contains(name) || (marked && tunnel)
 }
 

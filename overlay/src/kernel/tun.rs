@@ -3,24 +3,25 @@
 use std::io;
 
 #[cfg(not(feature = "forward"))]
-pub(super) fn create(_name: &str) -> io::Result<()> {
+pub(super) fn create(_name: &str, _queues: bool) -> io::Result<()> {
     Err(io::Error::other("this build has no data plane"))
 }
 
-/// Makes a TUN device that stays while nobody has it open. One that is there already stays as it is; so does one that
-/// is open elsewhere, which the kernel calls busy.
+/// Makes a TUN device that stays while nobody has it open, with one queue or with several. One that is there already
+/// stays as it is; so does one that is open elsewhere, which the kernel calls busy.
 ///
 /// # Errors
 /// Without `/dev/net/tun`, and the kernel's refusal: the name stands for a device of another kind, say.
 #[cfg(feature = "forward")]
-pub(super) fn create(name: &str) -> io::Result<()> {
-    let mut config = tun::Configuration::default();
-    // Address, MTU and state are netlink's.
-    config.tun_name(name).platform_config(|linux| {
-        linux.ensure_root_privileges(false);
-    });
-    let made = tun::create(&config).and_then(|mut device| device.persist());
-    match made.map_err(io::Error::from) {
+pub(super) fn create(name: &str, queues: bool) -> io::Result<()> {
+    use crate::forward::tun::{open_queue, persist};
+
+    let made = if queues {
+        open_queue(name).and_then(|queue| persist(&queue, true))
+    } else {
+        create_single(name)
+    };
+    match made {
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Err(io::Error::new(
             error.kind(),
@@ -28,4 +29,15 @@ pub(super) fn create(name: &str) -> io::Result<()> {
         )),
         result => result,
     }
+}
+
+#[cfg(feature = "forward")]
+fn create_single(name: &str) -> io::Result<()> {
+    let mut config = tun::Configuration::default();
+    // Address, MTU and state are netlink's.
+    config.tun_name(name).platform_config(|linux| {
+        linux.ensure_root_privileges(false);
+    });
+    tun::create(&config)?.persist()?;
+    Ok(())
 }

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use netlink_packet_core::Nla as _;
 use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoPortData, InfoVxlan, LinkAttribute, LinkFlags,
-    LinkInfo as Info, LinkMessage, State,
+    InfoBridge, InfoBridgePort, InfoData, InfoPortData, InfoTun, InfoVxlan, LinkAttribute,
+    LinkFlags, LinkInfo as Info, LinkMessage, State,
 };
 
 use super::Dev;
@@ -47,6 +48,8 @@ pub struct LinkInfo {
     pub bridge: Option<BridgeInfo>,
     /// For a port of a bridge.
     pub port: Option<PortInfo>,
+    /// Of a TUN device: made to have several queues.
+    pub queues: bool,
 }
 
 /// `IFLA_OPERSTATE` as far as it matters.
@@ -134,6 +137,7 @@ pub(crate) fn link_info(message: LinkMessage) -> LinkInfo {
         vxlan: None,
         bridge: None,
         port: None,
+        queues: false,
     };
     for attribute in message.attributes {
         match attribute {
@@ -171,12 +175,26 @@ fn kind_of(info: &mut LinkInfo, parts: Vec<Info>) {
             Info::Data(InfoData::Bridge(attributes)) => {
                 info.bridge = Some(bridge_info(&attributes));
             }
+            Info::Data(InfoData::Tun(attributes)) => {
+                info.queues = attributes.iter().any(has_queues);
+            }
             Info::PortData(InfoPortData::BridgePort(attributes)) => {
                 info.port = Some(port_info(&attributes));
             }
             _ => {}
         }
     }
+}
+
+/// `IFLA_TUN_MULTI_QUEUE` (`linux/if_link.h`), which the crate doesn't name.
+fn has_queues(attribute: &InfoTun) -> bool {
+    const MULTI_QUEUE: u16 = 7;
+    let mut value = [0; 1];
+    if attribute.kind() != MULTI_QUEUE || attribute.value_len() != 1 {
+        return false;
+    }
+    attribute.emit_value(&mut value);
+    value != [0]
 }
 
 fn vxlan_info(attributes: &[InfoVxlan]) -> VxlanInfo {

@@ -91,7 +91,7 @@ fn link_changes(want: &Desired, have: &KernelState) -> BTreeMap<String, LinkChan
     }
     for (name, link) in &have.links {
         // A device of another kind under a name that is not wanted now is left alone: it may be anybody's.
-        let ours = matches!(link.kind, LinkKind::Vxlan(_) | LinkKind::Tun);
+        let ours = matches!(link.kind, LinkKind::Vxlan(_) | LinkKind::Tun { .. });
         if ours && !want.state.links.contains_key(name) {
             changes.insert(name.clone(), LinkChange::Remove);
         }

@@ -125,7 +125,8 @@ impl fmt::Display for Link {
                 if vxlan.learning { "" } else { " nolearning" },
                 if vxlan.gbp { " gbp" } else { "" }
             )?,
-            LinkKind::Tun => f.write_str("tun")?,
+            LinkKind::Tun { queues: false } => f.write_str("tun")?,
+            LinkKind::Tun { queues: true } => f.write_str("tun of several queues")?,
             LinkKind::Other(kind) if kind.is_empty() => f.write_str("device")?,
             LinkKind::Other(kind) => f.write_str(kind)?,
         }

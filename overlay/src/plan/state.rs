@@ -36,7 +36,10 @@ pub enum LinkKind {
     /// A VTEP.
     Vxlan(Vxlan),
     /// A TUN device, whose packets the agent forwards itself. It persists while no agent runs.
-    Tun,
+    Tun {
+        /// Made to have several queues. Such a device is attached to in another way.
+        queues: bool,
+    },
     /// Something else that stands under a name of ours; the kernel's name for its kind, empty for a physical device.
     Other(String),
 }

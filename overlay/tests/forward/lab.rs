@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tweed_overlay::forward::counters::Counters;
-use tweed_overlay::forward::decide::Trust;
-use tweed_overlay::forward::socket::Socket;
+use tweed_overlay::forward::options::Options;
+use tweed_overlay::forward::socket::{Port, Socket};
 use tweed_overlay::forward::table::{Peer, Table};
 use tweed_overlay::forward::tun::Tun;
 use tweed_overlay::forward::worker::{Setup, Worker};
@@ -36,12 +36,15 @@ pub(crate) struct Node {
     name: String,
     underlay: Underlay,
     pub(crate) netns: Netns,
-    pub(crate) worker: Option<Worker>,
+    /// How many workers, and how they work.
+    count: u8,
+    options: Options,
+    pub(crate) workers: Vec<Worker>,
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        drop(self.worker.take());
+        self.workers.clear();
         let _ = Command::new("ip")
             .args(["netns", "del", &self.name])
             .status();
@@ -50,6 +53,11 @@ impl Drop for Node {
 
 /// Two nodes whose pods reach each other.
 pub(crate) fn nodes(underlay: Underlay) -> [Node; 2] {
+    nodes_with(underlay, 1, Options::default())
+}
+
+/// Two nodes with so many workers each, that work like this.
+pub(crate) fn nodes_with(underlay: Underlay, count: u8, options: Options) -> [Node; 2] {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let pair = COUNT.fetch_add(1, Ordering::Relaxed);
     let node = |number: u16| {
@@ -61,7 +69,9 @@ pub(crate) fn nodes(underlay: Underlay) -> [Node; 2] {
             name,
             underlay,
             netns,
-            worker: None,
+            count,
+            options,
+            workers: Vec::new(),
         }
     };
     let mut nodes = [node(1), node(2)];
@@ -93,31 +103,11 @@ impl Node {
         ));
     }
 
-    /// Starts the worker and makes the device what the agent would make it.
-    fn start(&mut self, mtu: u16) {
+    /// Starts the workers and makes the device what the agent would make it.
+    pub(crate) fn start(&mut self, mtu: u16) {
         let table = Arc::new(self.table(mtu));
-        let underlay = self.underlay;
-        let worker = self.netns.run(|| {
-            let any = match underlay {
-                Underlay::V4 => SocketAddr::from(([0, 0, 0, 0], PORT)),
-                Underlay::V6 => SocketAddr::from(([0u16; 8], PORT)),
-            };
-            let socket = Socket::bind(any).unwrap();
-            let mut sockets = Dual::default();
-            match underlay {
-                Underlay::V4 => sockets.v4 = Some(socket),
-                Underlay::V6 => sockets.v6 = Some(socket),
-            }
-            let tun = Tun::open(DEVICE).unwrap();
-            Worker::start(Setup {
-                tun,
-                sockets,
-                table,
-                trust: Trust::Subnets,
-            })
-            .unwrap()
-        });
-        self.worker = Some(worker.unwrap());
+        let workers = (0..self.count).map(|number| self.worker_of(number, &table));
+        self.workers = workers.collect();
         let n = self.number;
         self.sh(&format!(
             "sysctl -qw net.ipv4.conf.{DEVICE}.accept_local=1
@@ -127,6 +117,50 @@ impl Node {
              ip route add 10.42.0.0/16 dev {DEVICE} src 10.42.{n}.5
              ip route add fd00:42::/32 dev {DEVICE} src fd00:42:0:{n}::5"
         ));
+    }
+
+    fn worker_of(&self, number: u8, table: &Arc<Table>) -> Worker {
+        let any = match self.underlay {
+            Underlay::V4 => SocketAddr::from(([0, 0, 0, 0], PORT)),
+            Underlay::V6 => SocketAddr::from(([0u16; 8], PORT)),
+        };
+        let port = match number {
+            _ if self.count == 1 => Port::Alone,
+            0 => Port::First,
+            _ => Port::Further,
+        };
+        let start = || {
+            let socket = Socket::bind(any, port).unwrap();
+            let mut sockets = Dual::default();
+            match self.underlay {
+                Underlay::V4 => sockets.v4 = Some(socket),
+                Underlay::V6 => sockets.v6 = Some(socket),
+            }
+            let tun = match self.count {
+                1 => Tun::open(DEVICE).unwrap(),
+                _ => Tun::open_queue(DEVICE).unwrap(),
+            };
+            let (table, options) = (Arc::clone(table), self.options);
+            let setup = Setup {
+                tun,
+                sockets,
+                table,
+                options,
+            };
+            Worker::start(setup).unwrap()
+        };
+        self.netns.run(start).unwrap()
+    }
+
+    /// Ends the workers, and the device with them.
+    pub(crate) fn stop(&mut self) {
+        self.workers.clear();
+        let start = Instant::now();
+        // A process that another test starts at this moment has the device open for a moment too.
+        while self.tries(&format!("ip link show {DEVICE}")).0 {
+            assert!(start.elapsed() < PATIENCE, "the device stays");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// What this node forwards by, with the path to the other one of an MTU.
@@ -153,7 +187,11 @@ impl Node {
     }
 
     pub(crate) fn worker(&self) -> &Worker {
-        self.worker.as_ref().unwrap()
+        &self.workers[0]
+    }
+
+    pub(crate) fn workers(&self) -> &[Worker] {
+        &self.workers
     }
 
     /// The pod's address of the family of `like`.
@@ -206,8 +244,8 @@ impl Node {
 }
 
 /// Sends bytes over TCP from one pod to the other and checks what comes.
-pub(crate) fn transfer(from: &Node, to: &Node, v6: bool, len: usize) {
-    let addr = SocketAddr::new(to.pod(v6), 5000);
+pub(crate) fn transfer(from: &Node, to: &Node, v6: bool, port: u16, len: usize) {
+    let addr = SocketAddr::new(to.pod(v6), port);
     let listener = to.netns.run(|| TcpListener::bind(addr).unwrap()).unwrap();
     let byte = |n: usize| (n * 31 + n / 997) as u8;
     thread::scope(|scope| {

@@ -12,7 +12,7 @@ const NAME: &str = "flannel0";
 
 fn wanted() -> Link {
     Link {
-        kind: LinkKind::Tun,
+        kind: LinkKind::Tun { queues: false },
         mtu: 1472,
         mac: Mac([0; 6]),
         up: true,
@@ -54,6 +54,30 @@ fn a_device_that_a_worker_has_open_is_left_to_it() {
         assert_eq!(before, index(), "another device");
         assert!(open.read(&mut [0; 2048]).is_ok(), "it still reads");
         assert_eq!(observe(linux).links[NAME], wanted());
+    });
+}
+
+#[test]
+fn a_device_of_several_queues_is_another_one_and_each_queue_is_opened() {
+    on_host(|linux| {
+        add(linux);
+        let queues = Link {
+            kind: LinkKind::Tun { queues: true },
+            ..wanted()
+        };
+        linux.apply(&Op::DelLink(NAME.to_owned())).unwrap();
+        let op = Op::AddLink(NAME.to_owned(), queues.clone());
+        linux.apply(&op).unwrap();
+        assert_eq!(observe(linux).links[NAME], queues);
+        let open: Vec<Tun> = (0..4).map(|_| Tun::open_queue(NAME).unwrap()).collect();
+        let device = run("ip -d link show flannel0");
+        for part in ["multi_queue", "numqueues 4", "persist on"] {
+            assert!(device.contains(part), "{part} is not in {device}");
+        }
+        let error = Tun::open(NAME).unwrap_err().to_string();
+        assert!(error.contains(NAME), "{error}");
+        drop(open);
+        assert_eq!(observe(linux).links[NAME], queues, "it stays");
     });
 }
 

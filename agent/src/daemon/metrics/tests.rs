@@ -5,7 +5,8 @@ use crate::daemon::status::RefusedLease;
 
 fn render(status: SharedStatus) -> String {
     let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry(status)).expect("encoded");
+    prometheus_client::encoding::text::encode(&mut text, &registry(status, DataPlane::default()))
+        .expect("encoded");
     text
 }
 

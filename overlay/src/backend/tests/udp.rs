@@ -1,4 +1,8 @@
+use std::time::Duration;
+
 use super::*;
+use crate::forward::decide::Trust;
+use crate::forward::options::Options as Choices;
 
 fn udp(options: &str) -> Udp {
     match parse(&format!(r#"{{"Type":"udp"{options}}}"#)).unwrap() {
@@ -45,8 +49,39 @@ fn wrong_and_unknown_options_are_named() {
         error.to_string().contains("Backend.Port is 70000"),
         "{error}"
     );
+    let wrong = [
+        (r#""Workers":0"#, "Backend.Workers is 0"),
+        (r#""Workers":65"#, "from 1 to 64"),
+        (r#""BusyPoll":20000"#, "from 0 to 10000"),
+        (r#""KeepAlive":-1"#, "Backend.KeepAlive"),
+        (r#""Persist":"yes""#, "Backend.Persist"),
+        (
+            r#""Trust":"all""#,
+            r#"Backend.Trust is "all"; it must be one of subnets, peers, anyone"#,
+        ),
+    ];
+    for (option, expected) in wrong {
+        let error = parse(&format!(r#"{{"Type":"udp",{option}}}"#)).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
     let config = config(r#"{"Type":"udp","VNI":3}"#);
     assert_eq!(Backend::parse(&config).unwrap().1, ["Backend.VNI"]);
+}
+
+#[test]
+fn options_are_careful_unless_the_operator_says_otherwise() {
+    let default = udp("");
+    assert_eq!((default.workers, default.persist), (1, true));
+    assert_eq!(default.options, Choices::default());
+    let chosen =
+        udp(r#","Workers":4,"Persist":false,"Trust":"peers","BusyPoll":50,"KeepAlive":20"#);
+    assert_eq!((chosen.workers, chosen.persist), (4, false));
+    let expected = Choices {
+        trust: Trust::Peers,
+        busy_poll: Duration::from_micros(50),
+        keep_alive: Some(Duration::from_secs(20)),
+    };
+    assert_eq!(chosen.options, expected);
 }
 
 #[test]
@@ -79,7 +114,7 @@ fn one_device_is_the_way_to_the_whole_network() {
     let link = &state.links["flannel0"];
     assert_eq!(
         (&link.kind, link.mtu, link.up),
-        (&LinkKind::Tun, 1452, true)
+        (&LinkKind::Tun { queues: false }, 1452, true)
     );
     assert_eq!(state.addrs.len(), 2);
     assert_eq!(state.sysctls["net/ipv4/conf/flannel0/accept_local"], "1");

@@ -73,8 +73,8 @@ fn has_plain_header(packet: &Packet) -> bool {
 }
 
 impl Member {
-    pub(super) fn is_udp(&self) -> bool {
-        self.segment.kind == Kind::Udp
+    pub(super) fn kind(&self) -> Kind {
+        self.segment.kind
     }
 
     /// Length of all headers in bytes.

@@ -319,7 +319,8 @@ fn a_super_packet_stays_within_its_bounds() {
 
 #[test]
 fn datagrams_are_left_alone_where_the_kernel_does_not_take_them_joined() {
-    let mut coalescer = Coalescer::new(4, 0).without_udp();
+    let mut coalescer = Coalescer::new(4, 0);
+    coalescer.leave_alone(Kind::Udp);
     let (udp, tcp) = (Spec::udp(false, 10), Spec::tcp(false, 10));
     let next = Spec {
         sequence: tcp.sequence.wrapping_add(10),

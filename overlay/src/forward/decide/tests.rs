@@ -98,7 +98,7 @@ proptest! {
         let senders = ["192.0.2.2", "2001:db8::3", "::ffff:192.0.2.2", "198.51.100.1"];
         let sender: IpAddr = senders[sender].parse().unwrap();
         let table = table();
-        if let Inbound::Deliver(packet) = inbound(&table, Trust::Subnets, sender, &bytes) {
+        if let Inbound::Deliver(packet, _) = inbound(&table, Trust::Subnets, sender, &bytes) {
             let peer = table.peer(table.lookup(packet.source).unwrap());
             prop_assert!(peer.addresses.values().any(|addr| *addr == sender.to_canonical()));
             prop_assert!(table.is_own(packet.destination));
@@ -241,7 +241,7 @@ fn a_super_packet_is_as_big_as_its_segments() {
 fn came(trust: Trust, sender: &str, from: u8, to: u8) -> Option<Reason> {
     let bytes = between(Spec::udp(false, 10), from, to);
     match inbound(&table(), trust, sender.parse().unwrap(), &bytes) {
-        Inbound::Deliver(_) => None,
+        Inbound::Deliver(..) => None,
         Inbound::Drop(reason) => Some(reason),
     }
 }

@@ -9,7 +9,7 @@ type Entry = u32;
 const NOTHING: Entry = 0;
 
 /// A map from prefixes of `N` bytes to numbers below 2^31.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Trie<const N: usize> {
     /// Bytes that all prefixes begin with.
     shared: usize,

@@ -2,10 +2,15 @@
 
 use std::io::{self, IoSlice};
 
-use super::Path;
+use super::path::Path;
+use super::singly::Singly;
 use crate::forward::coalesce::{Coalescer, MOST_PACKETS};
 use crate::forward::decide::{Inbound, inbound};
+use crate::forward::packet::Malformed;
+use crate::forward::reason::Reason;
+use crate::forward::segment::Kind;
 use crate::forward::socket::Received;
+use crate::forward::trace::{Verdict, Way};
 use crate::model::Family;
 use crate::random;
 
@@ -18,18 +23,23 @@ const LONGEST: usize = 1 << 16;
 pub(super) struct Inbox {
     buffer: Vec<u8>,
     coalescer: Coalescer,
+    singly: Singly,
 }
 
 impl Inbox {
-    pub(super) fn new(join_udp: bool) -> Self {
-        let coalescer = Coalescer::new(MESSAGES * usize::from(MOST_PACKETS), random::bits());
+    /// `joins` says whether the device takes super-packets of TCP, and of UDP.
+    pub(super) fn new(joins: [bool; 2]) -> Self {
+        let capacity = MESSAGES * usize::from(MOST_PACKETS);
+        let mut coalescer = Coalescer::new(capacity, random::bits());
+        for (kind, joins) in [Kind::Tcp, Kind::Udp].into_iter().zip(joins) {
+            if !joins {
+                coalescer.leave_alone(kind);
+            }
+        }
         Self {
             buffer: vec![0; MESSAGES * LONGEST],
-            coalescer: if join_udp {
-                coalescer
-            } else {
-                coalescer.without_udp()
-            },
+            coalescer,
+            singly: Singly::new(),
         }
     }
 
@@ -57,22 +67,35 @@ impl Inbox {
     /// Decides about the datagrams of one message.
     fn take(&mut self, path: &mut Path, start: usize, received: Received) {
         let Received { from, len, size } = received;
+        let sender = from.ip().to_canonical();
         let mut at = start;
         // An empty datagram is one too.
         loop {
             let end = (at + size).min(start + len);
             let bytes = &self.buffer[at..end];
-            match inbound(&path.table, path.trust, from.ip(), bytes) {
-                Inbound::Deliver(packet) => {
+            match inbound(&path.table, path.options.trust, sender, bytes) {
+                Inbound::Deliver(packet, peer) => {
+                    path.trace(Way::In, bytes, Some(sender), Verdict::Delivered);
+                    let bytes = u64::from(packet.len);
+                    path.counters.delivered.count(1, bytes, 0);
+                    if let Some(peer) = peer {
+                        path.peers.of(peer).received.count(1, bytes, 0);
+                    }
                     if !self.coalescer.has_room() {
                         self.write(path);
                     }
                     let added = self.coalescer.push(&self.buffer, at, &packet);
                     debug_assert!(added, "there is room after a write");
-                    path.counters.delivered.packets += 1;
-                    path.counters.delivered.bytes += u64::from(packet.len);
                 }
-                Inbound::Drop(reason) => path.counters.drop(reason),
+                Inbound::Drop(Reason::Malformed(Malformed::Empty))
+                    if path.table.knows_sender(sender) =>
+                {
+                    path.counters.keep_alives += 1;
+                }
+                Inbound::Drop(reason) => {
+                    path.trace(Way::In, bytes, Some(sender), Verdict::Dropped(reason));
+                    path.counters.drop(reason);
+                }
             }
             at = end;
             if at >= start + len {
@@ -83,8 +106,13 @@ impl Inbox {
 
     /// Writes what has been gathered.
     fn write(&mut self, path: &mut Path) {
-        let Self { buffer, coalescer } = self;
+        let Self {
+            buffer,
+            coalescer,
+            singly,
+        } = self;
         coalescer.seal(buffer);
+        let mut refused = None;
         for (offload, pieces) in coalescer.packets() {
             let header = offload.encode();
             let mut parts = [IoSlice::new(&[]); MOST_PACKETS as usize + 1];
@@ -95,10 +123,23 @@ impl Inbox {
                 count += 1;
             }
             path.counters.delivered.calls += 1;
-            if path.tun.write(&parts[..count]).is_err() {
-                path.counters.write_errors += 1;
+            match path.tun.write(&parts[..count]) {
+                Ok(()) => singly.taken(&offload),
+                Err(error) => {
+                    let write = |bytes: &[IoSlice<'_>]| path.tun.write(bytes);
+                    if singly.write(&error, &offload, &parts[1..count], write) {
+                        path.counters.delivered_singly += 1;
+                    } else {
+                        path.counters.write_errors += 1;
+                    }
+                    refused = refused.or(singly.given_up(&offload));
+                }
             }
         }
         coalescer.clear();
+        if let Some(kind) = refused {
+            coalescer.leave_alone(kind);
+            path.joins[usize::from(kind == Kind::Udp)] = false;
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use super::Path;
+use super::path::Path;
 use crate::forward::decide::{Outbound, outbound};
 use crate::forward::fragment::fragment;
 use crate::forward::icmp::{self, IcmpError};
@@ -12,6 +12,7 @@ use crate::forward::reason::Reason;
 use crate::forward::socket::{MOST_BYTES, MOST_SEGMENTS, Sent};
 use crate::forward::split::{Packets, complete, split};
 use crate::forward::table::{PeerId, Table};
+use crate::forward::trace::{Verdict, Way};
 use crate::forward::virtio::{self, Offload};
 use crate::model::Family;
 
@@ -65,15 +66,20 @@ impl Outbox {
         let table = Arc::clone(&path.table);
         for _ in 0..READS {
             let Some(len) = path.tun.read(&mut self.read)? else {
-                self.queue.flush(path, &table);
+                self.end(path, &table);
                 return Ok(false);
             };
             if let Err(reason) = self.carry(path, &table, len) {
                 path.counters.drop(reason);
             }
         }
-        self.queue.flush(path, &table);
+        self.end(path, &table);
         Ok(true)
+    }
+
+    fn end(&mut self, path: &mut Path, table: &Table) {
+        self.queue.flush(path, table);
+        path.probe();
     }
 
     fn carry(&mut self, path: &mut Path, table: &Table, len: usize) -> Result<(), Reason> {
@@ -83,17 +89,31 @@ impl Outbox {
         let (mut packet, peer) = match decision {
             Outbound::Send(packet, peer) | Outbound::Fragment(packet, peer) => (packet, peer),
             Outbound::Answer(packet, error, reason) => {
+                path.trace(Way::Out, bytes, None, Verdict::Answered(reason));
                 answer(path, table, error, &packet, bytes);
                 return Err(reason);
             }
-            Outbound::Drop(reason) => return Err(reason),
+            Outbound::Drop(reason) => {
+                path.trace(Way::Out, bytes, None, Verdict::Dropped(reason));
+                return Err(reason);
+            }
         };
+        let fragments = matches!(decision, Outbound::Fragment(..));
+        if path.tracing.is_some() {
+            let to = table.peer(peer).endpoint;
+            let verdict = if fragments {
+                Verdict::Fragmented(to)
+            } else {
+                Verdict::Sent(to)
+            };
+            path.trace(Way::Out, bytes, None, verdict);
+        }
         packet.decrement_hop_limit(bytes);
         if let Offload::Checksum(checksum) = offload {
             complete(&packet, bytes, checksum).map_err(|_| Reason::Offload)?;
         }
         let Self { cut, queue, .. } = self;
-        let pieces = matches!(decision, Outbound::Fragment(..)).then_some(table.peer(peer).mtu);
+        let pieces = fragments.then_some(table.peer(peer).mtu);
         match (offload, pieces) {
             (Offload::Segments { kind, size, .. }, None) => {
                 let out = queue.room(path, table);
@@ -191,14 +211,15 @@ impl Queue {
             counters.send_errors += message.count as u64;
             return;
         };
-        let calls = match sent {
-            Sent::Whole => 1,
-            Sent::Singly => message.count as u64,
-        };
-        counters.sent.packets += message.count as u64;
-        counters.sent.bytes += bytes.len() as u64;
-        counters.sent.calls += calls;
-        counters.sent_singly += u64::from(sent == Sent::Singly);
+        let packets = message.count as u64;
+        let calls = if sent == Sent::Whole { 1 } else { packets };
+        counters.sent.count(packets, bytes.len() as u64, calls);
+        counters.sent_singly += u64::from(sent != Sent::Whole);
+        let peer = path.peers.of(message.peer);
+        peer.sent.count(packets, bytes.len() as u64, calls);
+        if sent == Sent::Narrow {
+            path.suspect = Some(to);
+        }
     }
 }
 
@@ -218,7 +239,7 @@ fn answer(path: &mut Path, table: &Table, error: IcmpError, packet: &Packet, byt
     let Some(own) = table.own().get(packet.family()) else {
         return;
     };
-    if !path.limits.allow(error, path.started.elapsed()) {
+    if !path.limits.allow(error, path.now) {
         return;
     }
     let mut out = [0; icmp::MOST_V6];

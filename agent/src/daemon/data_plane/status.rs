@@ -1,0 +1,164 @@
+//! What the data plane has carried, for `tweedd status` and the metrics.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use tweed_overlay::backend::Forwarding;
+use tweed_overlay::forward::counters::{Counters, Traffic};
+use tweed_overlay::forward::offloads::Offloads;
+use tweed_overlay::forward::peers::PeerTraffic;
+use tweed_overlay::forward::worker::Report;
+use tweed_overlay::model::Dual;
+
+/// Packets one way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Carried {
+    /// Packets of the wire's size.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// System calls that took them: the fewer, the better the offloads work.
+    pub calls: u64,
+}
+
+/// What was exchanged with one peer, in one family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Where its packets are sent.
+    pub endpoint: SocketAddr,
+    /// Its subnet.
+    pub subnet: IpNet,
+    /// The largest packet that gets there unfragmented, in bytes.
+    pub mtu: u16,
+    /// Sent to it.
+    pub sent: Carried,
+    /// Received from it.
+    pub received: Carried,
+    /// ICMP errors of the underlay about it: nobody listens there, or there is no way.
+    pub refused: u64,
+}
+
+/// What it carries, and why it does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DataPlaneStatus {
+    /// Threads that run.
+    pub workers: usize,
+    /// What the kernel does for them, and what not.
+    pub offloads: BTreeMap<String, bool>,
+    /// Sent to peers.
+    pub sent: Carried,
+    /// Given to pods.
+    pub delivered: Carried,
+    /// Packets that went nowhere, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Packets that a socket, or the device, did not take; and ICMP errors of the underlay.
+    pub errors: BTreeMap<String, u64>,
+    /// Messages, and super-packets, that had to go packet by packet.
+    pub singly: BTreeMap<String, u64>,
+    /// ICMP errors told to pods.
+    pub answers: u64,
+    /// Empty datagrams, sent and received.
+    pub keep_alives: BTreeMap<String, u64>,
+    /// The peers.
+    pub peers: Vec<PeerStatus>,
+    /// Why nothing is carried.
+    pub error: Option<String>,
+}
+
+impl From<&Traffic> for Carried {
+    fn from(traffic: &Traffic) -> Self {
+        Self {
+            packets: traffic.packets,
+            bytes: traffic.bytes,
+            calls: traffic.calls,
+        }
+    }
+}
+
+/// The sums of several workers, past and present.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counted {
+    counters: Counters,
+    offloads: Option<Offloads>,
+    peers: BTreeMap<(SocketAddr, Dual<IpNet>), (PeerTraffic, u16)>,
+}
+
+impl Counted {
+    pub(super) fn add(&mut self, report: &Report) {
+        self.counters.add(&report.counters);
+        let offloads = self.offloads.unwrap_or(Offloads::ALL);
+        self.offloads = Some(offloads.and(report.offloads));
+        for (peer, traffic) in report.table.peers().iter().zip(report.peers.all()) {
+            let sum = self.peers.entry((peer.endpoint, peer.subnets));
+            let (sum, mtu) = sum.or_insert((PeerTraffic::default(), peer.mtu));
+            sum.add(traffic);
+            *mtu = peer.mtu.min(*mtu);
+        }
+    }
+
+    pub(super) fn status(
+        &self,
+        wanted: &Forwarding,
+        workers: usize,
+        error: Option<String>,
+    ) -> DataPlaneStatus {
+        let counters = &self.counters;
+        let by = |counts: &[(&str, u64)]| {
+            let counts = counts.iter();
+            counts
+                .map(|(name, count)| ((*name).to_owned(), *count))
+                .collect()
+        };
+        let dropped = counters.drops();
+        let offloads = self.offloads.map(|offloads| offloads.each());
+        let offloads = offloads.into_iter().flatten();
+        DataPlaneStatus {
+            workers,
+            offloads: offloads.map(|(name, on)| (name.to_owned(), on)).collect(),
+            sent: Carried::from(&counters.sent),
+            delivered: Carried::from(&counters.delivered),
+            dropped: dropped
+                .map(|(reason, count)| (reason.label().to_owned(), count))
+                .collect(),
+            errors: by(&[
+                ("send", counters.send_errors),
+                ("write", counters.write_errors),
+                ("underlay", counters.underlay_errors),
+            ]),
+            singly: by(&[
+                ("sent", counters.sent_singly),
+                ("delivered", counters.delivered_singly),
+            ]),
+            answers: counters.answers,
+            keep_alives: by(&[
+                ("sent", counters.keep_alives_sent),
+                ("received", counters.keep_alives),
+            ]),
+            peers: self.peers(wanted),
+            error,
+        }
+    }
+
+    /// Those that are peers still.
+    fn peers(&self, wanted: &Forwarding) -> Vec<PeerStatus> {
+        let peers = wanted.peers.iter().filter_map(|peer| {
+            let counted = self.peers.get(&(peer.endpoint, peer.subnets));
+            let (traffic, mtu) = counted
+                .copied()
+                .unwrap_or((PeerTraffic::default(), peer.mtu));
+            Some(PeerStatus {
+                endpoint: peer.endpoint,
+                subnet: *peer.subnets.values().next()?,
+                mtu: mtu.min(peer.mtu),
+                sent: Carried::from(&traffic.sent),
+                received: Carried::from(&traffic.received),
+                refused: traffic.refused,
+            })
+        });
+        peers.collect()
+    }
+}

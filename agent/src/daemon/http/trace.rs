@@ -1,0 +1,152 @@
+//! Single decisions of the data plane, for who asks. Each answer takes a few seconds at most; who wants more asks again.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use tweed_overlay::forward::trace::{Filter, Traced, Verdict, Way};
+
+use super::Server;
+
+/// Decisions of one answer at most.
+pub const MOST: usize = 1000;
+/// How long one answer takes at most, in milliseconds.
+pub const LONGEST: u64 = 5_000;
+/// Decisions that wait to be taken; beyond that they are missed.
+const QUEUE: usize = 1024;
+
+/// What is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Question {
+    /// Source or destination of the packets.
+    pub prefix: IpNet,
+    /// Of these, one in so many.
+    pub every: u64,
+    /// Decisions at most.
+    pub count: usize,
+    /// Milliseconds at most.
+    pub time: u64,
+}
+
+/// A decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// `out` from a pod to another node, `in` from there.
+    pub way: String,
+    /// Source of the pod's packet.
+    pub source: IpAddr,
+    /// Its destination.
+    pub destination: IpAddr,
+    /// Number of its protocol.
+    pub protocol: u8,
+    /// Its length; of packets that the kernel gave as one, that of all.
+    pub bytes: u16,
+    /// Which node it came from.
+    #[serde(default)]
+    pub sender: Option<IpAddr>,
+    /// Which node it was sent to.
+    #[serde(default)]
+    pub peer: Option<SocketAddr>,
+    /// Why it was dropped: a label of the metrics.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// What was decided, in words.
+    pub verdict: String,
+}
+
+impl From<Traced> for Decision {
+    fn from(traced: Traced) -> Self {
+        let (peer, reason) = match traced.verdict {
+            Verdict::Sent(peer) | Verdict::Fragmented(peer) => (Some(peer), None),
+            Verdict::Answered(reason) | Verdict::Dropped(reason) => (None, Some(reason)),
+            Verdict::Delivered => (None, None),
+        };
+        let way = match traced.way {
+            Way::Out => "out",
+            Way::In => "in",
+        };
+        Self {
+            way: way.to_owned(),
+            source: traced.source,
+            destination: traced.destination,
+            protocol: traced.protocol,
+            bytes: traced.len,
+            sender: traced.sender,
+            peer,
+            reason: reason.map(|reason| reason.label().to_owned()),
+            verdict: traced.verdict.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = match self.protocol {
+            1 | 58 => "ICMP".to_owned(),
+            6 => "TCP".to_owned(),
+            17 => "UDP".to_owned(),
+            number => format!("protocol {number}"),
+        };
+        let Self {
+            way,
+            source,
+            destination,
+            bytes,
+            verdict,
+            ..
+        } = self;
+        write!(
+            f,
+            "{way:<3} {source} > {destination} {protocol}, {bytes} bytes"
+        )?;
+        if let Some(sender) = self.sender {
+            write!(f, ", by {sender}")?;
+        }
+        write!(f, ": {verdict}")
+    }
+}
+
+/// `/v1/trace`.
+pub(super) async fn trace(
+    State(server): State<Server>,
+    Query(question): Query<Question>,
+) -> Response {
+    let listen = tokio::task::spawn_blocking(move || listen(&server, &question));
+    match listen.await {
+        Ok(Some(decisions)) => Json(decisions).into_response(),
+        Ok(None) => {
+            let why = "this agent forwards no packets itself (Backend.Type udp does), or not yet";
+            (StatusCode::CONFLICT, why).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+fn listen(server: &Server, question: &Question) -> Option<Vec<Decision>> {
+    let (tell, told) = sync_channel(QUEUE);
+    let filter = Filter {
+        prefix: question.prefix,
+        every: question.every,
+    };
+    if !server.data_plane.trace(filter, &tell) {
+        return None;
+    }
+    drop(tell);
+    let end = Instant::now() + Duration::from_millis(question.time.min(LONGEST));
+    let mut decisions = Vec::new();
+    while decisions.len() < question.count.min(MOST) {
+        let left = end.saturating_duration_since(Instant::now());
+        match told.recv_timeout(left) {
+            Ok(traced) => decisions.push(Decision::from(traced)),
+            // Over; or the workers have ended, or somebody else asks.
+            Err(_) => break,
+        }
+    }
+    Some(decisions)
+}

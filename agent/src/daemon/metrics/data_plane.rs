@@ -1,0 +1,169 @@
+//! What our own data plane carries, as metrics. Without one there are none.
+
+use std::collections::BTreeMap;
+use std::fmt::Error;
+
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::daemon::data_plane::status::{Carried, DataPlaneStatus, PeerStatus};
+
+pub(super) fn encode(
+    encoder: &mut DescriptorEncoder<'_>,
+    plane: &DataPlaneStatus,
+) -> Result<(), Error> {
+    let workers = ConstGauge::new(plane.workers as i64);
+    let help = "Threads that carry packets";
+    workers.encode(encoder.encode_descriptor(
+        "data_plane_workers",
+        help,
+        None,
+        workers.metric_type(),
+    )?)?;
+    let offloads = plane.offloads.iter();
+    let offloads = offloads.map(|(name, on)| (name.clone(), u64::from(*on)));
+    family(
+        encoder,
+        (
+            "data_plane_offload",
+            "1 while the kernel takes this work from us",
+            true,
+        ),
+        "offload",
+        &offloads.collect(),
+    )?;
+    let carried = |what: fn(&Carried) -> u64| {
+        let ways = [("sent", &plane.sent), ("delivered", &plane.delivered)];
+        ways.map(|(way, carried)| (way.to_owned(), what(carried)))
+            .into()
+    };
+    for (name, help, counts) in [
+        (
+            "data_plane_packets",
+            "Packets sent to peers, and given to pods",
+            carried(|carried| carried.packets),
+        ),
+        (
+            "data_plane_bytes",
+            "Their bytes",
+            carried(|carried| carried.bytes),
+        ),
+        (
+            "data_plane_calls",
+            "System calls that took them",
+            carried(|carried| carried.calls),
+        ),
+        (
+            "data_plane_singly",
+            "Messages and super-packets that had to go packet by packet",
+            plane.singly.clone(),
+        ),
+        (
+            "data_plane_keep_alives",
+            "Empty datagrams",
+            plane.keep_alives.clone(),
+        ),
+    ] {
+        family(encoder, (name, help, false), "direction", &counts)?;
+    }
+    let drops = (
+        "data_plane_drops",
+        "Packets that went nowhere, by reason",
+        false,
+    );
+    family(encoder, drops, "reason", &plane.dropped)?;
+    let errors = (
+        "data_plane_errors",
+        "Packets that a socket or the device did not take, and ICMP errors of the underlay",
+        false,
+    );
+    family(encoder, errors, "at", &plane.errors)?;
+    let answers = ConstCounter::new(plane.answers);
+    let help = "ICMP errors told to pods";
+    answers.encode(encoder.encode_descriptor(
+        "data_plane_answers",
+        help,
+        None,
+        answers.metric_type(),
+    )?)?;
+    peers(encoder, &plane.peers)
+}
+
+/// A metric with one label; `gauge` says whether it can go down.
+fn family(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help, gauge): (&str, &str, bool),
+    label: &str,
+    counts: &BTreeMap<String, u64>,
+) -> Result<(), Error> {
+    let kind = if gauge {
+        ConstGauge::new(0_i64).metric_type()
+    } else {
+        ConstCounter::new(0_u64).metric_type()
+    };
+    let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+    for (value, count) in counts {
+        let labels = [(label, value.as_str())];
+        let encoder = metric.encode_family(&labels)?;
+        if gauge {
+            ConstGauge::new(*count as i64).encode(encoder)?;
+        } else {
+            ConstCounter::new(*count).encode(encoder)?;
+        }
+    }
+    Ok(())
+}
+
+/// A direction, and the count of it.
+type OfPeer = (&'static str, fn(&PeerStatus) -> u64);
+
+fn peers(encoder: &mut DescriptorEncoder<'_>, peers: &[PeerStatus]) -> Result<(), Error> {
+    let rows: [(&str, &str, &[OfPeer]); 3] = [
+        (
+            "peer_packets",
+            "Packets exchanged with a peer",
+            &[
+                ("sent", |peer| peer.sent.packets),
+                ("received", |peer| peer.received.packets),
+            ],
+        ),
+        (
+            "peer_bytes",
+            "Their bytes",
+            &[
+                ("sent", |peer| peer.sent.bytes),
+                ("received", |peer| peer.received.bytes),
+            ],
+        ),
+        (
+            "peer_refused",
+            "ICMP errors of the underlay about a peer: nobody listens there, or there is no way",
+            &[("sent", |peer| peer.refused)],
+        ),
+    ];
+    for (name, help, directions) in rows {
+        let kind = ConstCounter::new(0_u64).metric_type();
+        let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+        for peer in peers {
+            let [endpoint, subnet] = [peer.endpoint.to_string(), peer.subnet.to_string()];
+            for (direction, of) in directions {
+                let labels = [
+                    ("peer", endpoint.as_str()),
+                    ("subnet", &subnet),
+                    ("direction", direction),
+                ];
+                ConstCounter::new(of(peer)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+    }
+    let kind = ConstGauge::new(0_i64).metric_type();
+    let help = "The largest packet that gets to a peer unfragmented";
+    let mut metric = encoder.encode_descriptor("peer_mtu_bytes", help, None, kind)?;
+    for peer in peers {
+        let [endpoint, subnet] = [peer.endpoint.to_string(), peer.subnet.to_string()];
+        let labels = [("peer", endpoint.as_str()), ("subnet", &subnet)];
+        ConstGauge::new(i64::from(peer.mtu)).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}

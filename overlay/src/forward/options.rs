@@ -1,0 +1,17 @@
+//! What an operator chooses about forwarding.
+
+use std::time::Duration;
+
+use super::decide::Trust;
+
+/// The options of every worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// What packets from the network must prove.
+    pub trust: Trust,
+    /// How long a worker goes on looking for packets after the last one before it sleeps. Zero for not at all.
+    pub busy_poll: Duration,
+    /// How often a peer that nothing is sent to is sent an empty packet, so that a firewall or NAT on the way
+    /// remembers the flow.
+    pub keep_alive: Option<Duration>,
+}

@@ -1,0 +1,243 @@
+//! What both directions use, and what happens to it beside packets: mail, complaints of the underlay, time.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::mailbox::{Mail, Report, Tracing};
+use crate::forward::counters::Counters;
+use crate::forward::limit::Limits;
+use crate::forward::offloads::Offloads;
+use crate::forward::options::Options;
+use crate::forward::packet::Packet;
+use crate::forward::path_mtu::PathMtus;
+use crate::forward::peers::PeerCounts;
+use crate::forward::socket::{Complaint, Socket};
+use crate::forward::table::Table;
+use crate::forward::trace::{Traced, Verdict, Way};
+use crate::forward::tun::Tun;
+use crate::model::{Dual, Family};
+
+/// How often a worker that has something to do looks after what time brings.
+const CHORES: Duration = Duration::from_secs(1);
+/// Complaints that are read at once.
+const COMPLAINTS: usize = 64;
+
+pub(super) struct Path {
+    pub(super) tun: Tun,
+    pub(super) sockets: Dual<Socket>,
+    /// What to forward by, with what was learned.
+    pub(super) table: Arc<Table>,
+    /// The same as it was posted.
+    posted: Arc<Table>,
+    learned: PathMtus,
+    pub(super) options: Options,
+    pub(super) limits: Limits,
+    pub(super) counters: Counters,
+    pub(super) peers: PeerCounts,
+    pub(super) tracing: Option<Tracing>,
+    /// A peer that a message was too big for.
+    pub(super) suspect: Option<SocketAddr>,
+    /// What the device takes of what it gives.
+    pub(super) joins: [bool; 2],
+    started: Instant,
+    /// Time since the start, as of the last wake-up.
+    pub(super) now: Duration,
+    chores: Duration,
+    keep_alive: KeepAlive,
+}
+
+/// When peers hear from us though there is nothing to say.
+#[derive(Default)]
+struct KeepAlive {
+    next: Duration,
+    /// What had been sent to each peer by the last time.
+    sent: Vec<u64>,
+}
+
+impl Path {
+    pub(super) fn new(
+        tun: Tun,
+        sockets: Dual<Socket>,
+        table: Arc<Table>,
+        options: Options,
+    ) -> Self {
+        Self {
+            joins: [tun.has_tcp_offload(), tun.has_udp_offload()],
+            tun,
+            sockets,
+            peers: PeerCounts::new(&table),
+            posted: Arc::clone(&table),
+            table,
+            learned: PathMtus::default(),
+            options,
+            limits: Limits::default(),
+            counters: Counters::default(),
+            tracing: None,
+            suspect: None,
+            started: Instant::now(),
+            now: Duration::ZERO,
+            chores: Duration::ZERO,
+            keep_alive: KeepAlive::default(),
+        }
+    }
+
+    pub(super) fn report(&self) -> Report {
+        let mut offloads = Offloads {
+            tcp: self.joins[0],
+            udp: self.joins[1],
+            ..Offloads::ALL
+        };
+        for socket in self.sockets.values() {
+            offloads.send &= socket.sends_segments();
+            offloads.receive &= socket.receives_segments();
+        }
+        Report {
+            counters: self.counters,
+            peers: self.peers.clone(),
+            table: Arc::clone(&self.table),
+            offloads,
+        }
+    }
+
+    /// Looks at the clock.
+    pub(super) fn tick(&mut self) {
+        self.now = self.started.elapsed();
+    }
+
+    /// Does what the mail says.
+    pub(super) fn obey(&mut self, mail: Mail) {
+        if let Some(table) = mail.table {
+            self.peers = self.peers.follow(&self.table, &table);
+            self.keep_alive.sent.clear();
+            self.posted = table;
+            self.take_posted();
+        }
+        if mail.tracing.is_some() {
+            self.tracing = mail.tracing;
+        }
+    }
+
+    /// The posted table, with what was learned.
+    fn take_posted(&mut self) {
+        self.table = Arc::clone(&self.posted);
+        if !self.learned.is_empty() {
+            self.learned.tell(Arc::make_mut(&mut self.table));
+        }
+    }
+
+    /// Learns that datagrams of more than so many bytes do not get to an address.
+    fn learn(&mut self, addr: IpAddr, mtu: u32) {
+        let table = Arc::make_mut(&mut self.table);
+        if self.learned.learn(table, addr, mtu, self.now) {
+            tracing::info!(peer = %addr, mtu, "the path to a peer is narrower than the uplink");
+        }
+    }
+
+    /// Asks how narrow the path is that a message was too big for.
+    pub(super) fn probe(&mut self) {
+        let Some(suspect) = self.suspect.take() else {
+            return;
+        };
+        let socket = self.sockets.get(Family::of(&suspect.ip()));
+        if let Some(Ok(mtu)) = socket.map(|socket| socket.path_mtu(suspect)) {
+            self.learn(suspect.ip(), mtu);
+        }
+    }
+
+    /// Hears what the underlay says of datagrams.
+    pub(super) fn hear(&mut self) {
+        for _ in 0..COMPLAINTS {
+            let Some((to, complaint)) = self.sockets.values().find_map(Socket::complaint) else {
+                return;
+            };
+            self.counters.underlay_errors += 1;
+            let addr = to.ip().to_canonical();
+            match complaint {
+                Complaint::Narrow(mtu) => self.learn(addr, mtu),
+                Complaint::Refused => {
+                    if let Some(peer) = self.peers.at(&self.table, addr) {
+                        peer.refused += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// How long to sleep at most; forever if nothing is planned.
+    pub(super) fn sleep(&self) -> Option<Duration> {
+        self.options.keep_alive?;
+        Some(self.keep_alive.next.saturating_sub(self.now))
+    }
+
+    /// Does what is due.
+    pub(super) fn do_chores(&mut self) {
+        if self.now >= self.chores {
+            self.chores = self.now + CHORES;
+            if self.learned.forget(self.now) {
+                self.take_posted();
+            }
+        }
+        let interval = self.options.keep_alive;
+        if let Some(interval) = interval.filter(|_| self.now >= self.keep_alive.next) {
+            self.keep_alive.next = self.now + interval;
+            self.greet();
+        }
+    }
+
+    /// Sends an empty datagram to each peer that was sent nothing since the last time.
+    fn greet(&mut self) {
+        let table = Arc::clone(&self.table);
+        let sent: Vec<u64> = self
+            .peers
+            .all()
+            .iter()
+            .map(|peer| peer.sent.packets)
+            .collect();
+        for (place, peer) in table.peers().iter().enumerate() {
+            let silent = self
+                .keep_alive
+                .sent
+                .get(place)
+                .is_none_or(|before| *before == sent[place]);
+            let socket = match peer.endpoint {
+                SocketAddr::V4(_) => self.sockets.v4.as_mut(),
+                SocketAddr::V6(_) => self.sockets.v6.as_mut(),
+            };
+            if let Some(socket) = socket.filter(|_| silent)
+                && socket.send(peer.endpoint, &[], 0).is_ok()
+            {
+                self.counters.keep_alives_sent += 1;
+            }
+        }
+        self.keep_alive.sent = sent;
+    }
+
+    /// Tells of a decision, where anybody asked.
+    #[inline]
+    pub(super) fn trace(
+        &mut self,
+        way: Way,
+        bytes: &[u8],
+        sender: Option<IpAddr>,
+        verdict: Verdict,
+    ) {
+        if self.tracing.is_some() {
+            self.tell(way, bytes, sender, verdict);
+        }
+    }
+
+    #[cold]
+    fn tell(&mut self, way: Way, bytes: &[u8], sender: Option<IpAddr>, verdict: Verdict) {
+        // What cannot be read has no addresses to ask for.
+        let Ok(packet) = Packet::parse(bytes) else {
+            return;
+        };
+        let traced = Traced::new(way, &packet, sender, verdict);
+        if let Some(tracing) = &mut self.tracing
+            && !tracing.note(&traced)
+        {
+            self.tracing = None;
+        }
+    }
+}
