@@ -71,7 +71,11 @@ impl Launch {
 
     /// Agents that share the lab's folder.
     pub fn file(lab: &Lab) -> Self {
-        let folder = lab.folder.path().join("store");
+        Self::file_at(&lab.folder.path().join("store"))
+    }
+
+    /// Agents that share this folder.
+    pub fn file_at(folder: &Path) -> Self {
         Self::with_store(vec![
             "--store=file".to_owned(),
             format!("--store-dir={}", folder.display()),

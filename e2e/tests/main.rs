@@ -16,6 +16,7 @@ mod hostile;
 mod hostport;
 mod identity;
 mod lab;
+mod mixed;
 mod nat;
 mod neighbours;
 mod operator;

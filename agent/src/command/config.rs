@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value;
-use tweed_overlay::backend::Backend;
+use tweed_overlay::backend::Backends;
 use tweed_overlay::model::{Family, NetworkConfig, Pool};
 use tweed_overlay::store::LeaseStore;
 
@@ -19,6 +19,8 @@ use super::print;
 #[derive(Debug, Serialize)]
 struct Summary {
     backend: String,
+    /// Backends whose nodes are peers too.
+    accepts: Vec<String>,
     pools: Vec<PoolSummary>,
     /// Keys that mean nothing.
     unknown: Vec<String>,
@@ -92,7 +94,7 @@ fn read(file: &Path) -> anyhow::Result<String> {
 /// Reads a configuration as the daemon does.
 fn summary(text: &str) -> anyhow::Result<Summary> {
     let (config, mut unknown) = NetworkConfig::parse(text)?;
-    let (_, unknown_options) = Backend::parse(&config)?;
+    let (backends, unknown_options) = Backends::parse(&config)?;
     unknown.extend(unknown_options);
     let pools = config.pools.values().map(|pool| PoolSummary {
         network: pool.network.to_string(),
@@ -104,6 +106,7 @@ fn summary(text: &str) -> anyhow::Result<Summary> {
     Ok(Summary {
         pools: pools.collect(),
         backend: config.backend_type,
+        accepts: backends.accepted().map(str::to_owned).collect(),
         unknown,
     })
 }
@@ -125,6 +128,9 @@ fn capacity(pool: &Pool) -> u64 {
 impl Summary {
     fn words(&self) -> String {
         let mut text = format!("backend {}\n", self.backend);
+        for name in &self.accepts {
+            text += &format!("accepts {name}\n");
+        }
         for pool in &self.pools {
             text += &format!(
                 "network {}: {} subnets of /{}, from {} to {}\n",

@@ -84,7 +84,11 @@ impl fmt::Display for Words<'_> {
             row(f, "uplink", format!("{uplink}, announced as {public}"))?;
         }
         if let (Some(backend), Some(mtu)) = (&status.backend, status.mtu) {
-            row(f, "backend", format!("{backend}, pod MTU {mtu}"))?;
+            let accepts = match &status.accepts[..] {
+                [] => String::new(),
+                accepts => format!(", accepts {}", accepts.join(", ")),
+            };
+            row(f, "backend", format!("{backend}{accepts}, pod MTU {mtu}"))?;
         }
         let sync = if status.in_sync {
             "in sync"

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tweed_overlay::backend::Backend;
+use tweed_overlay::backend::Backends;
 use tweed_overlay::model::{
     Dual, Family, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig,
 };
@@ -27,8 +27,8 @@ pub struct Session {
     pub config_text: String,
     /// The configuration.
     pub config: NetworkConfig,
-    /// The backend with its options.
-    pub backend: Backend,
+    /// The backends with their options.
+    pub backends: Backends,
     /// This node.
     pub node: LocalNode,
     /// The own lease.
@@ -49,7 +49,7 @@ pub struct Session {
 struct Network {
     text: String,
     config: NetworkConfig,
-    backend: Backend,
+    backends: Backends,
     /// It came from the state folder: the store is out of reach.
     saved: bool,
 }
@@ -88,17 +88,17 @@ async fn attempt<S: LeaseStore>(
         .map_err(|error| format!("uplink: {error:#}"))?;
     uplink::announce(&choice);
     let mtu = network
-        .backend
+        .backends
         .mtu(choice.uplink.mtu, &network.config.pools);
     let mtu = mtu.map_err(|error| error.to_string())?;
-    let identity = identity(daemon, &network.backend, own.announced.as_ref());
+    let identity = identity(daemon, &network.backends, own.announced.as_ref());
     saved::save_identity(&daemon.state, &identity);
     let request = Request {
         pools: network.config.pools.clone(),
         attrs: LeaseAttrs {
             public: choice.public,
-            backend_type: network.backend.wire_type().to_owned(),
-            data: network.backend.announce(&identity, &network.config.pools),
+            backend_type: network.backends.wire_type().to_owned(),
+            data: network.backends.announce(&identity, &network.config.pools),
         },
         previous: previous(daemon, saved),
         held: saved
@@ -116,13 +116,13 @@ async fn attempt<S: LeaseStore>(
     let Network {
         text: config_text,
         config,
-        backend,
+        backends,
         ..
     } = network;
     Ok(Session {
         config_text,
         config,
-        backend,
+        backends,
         node,
         lease,
         request,
@@ -164,14 +164,15 @@ async fn network<S: LeaseStore>(store: &S, saved: Option<&SavedLease>) -> Result
 
 fn read_network(text: String, saved: bool) -> Result<Network, String> {
     let (config, unknown) = NetworkConfig::parse(&text).map_err(|error| error.to_string())?;
-    let (backend, unknown_options) = Backend::parse(&config).map_err(|error| error.to_string())?;
+    let (backends, unknown_options) =
+        Backends::parse(&config).map_err(|error| error.to_string())?;
     for key in unknown.iter().chain(&unknown_options) {
         tracing::warn!(key, "network configuration: unknown key, ignored");
     }
     Ok(Network {
         text,
         config,
-        backend,
+        backends,
         saved,
     })
 }
@@ -234,7 +235,7 @@ fn previous(daemon: &Daemon, saved: Option<&SavedLease>) -> Vec<Dual<IpNet>> {
 /// node announced under its own name, where the store knows nodes by name; else random ones. Not those that a store has
 /// for our public address: knowing them is how a node shows that a lease is its own, and another host with the same
 /// address (behind one NAT, say) could read them there as well.
-fn identity(daemon: &Daemon, backend: &Backend, announced: Option<&LeaseAttrs>) -> Identity {
+fn identity(daemon: &Daemon, backends: &Backends, announced: Option<&LeaseAttrs>) -> Identity {
     if let Some(identity) = saved::identity(&daemon.state) {
         return identity;
     }
@@ -243,8 +244,8 @@ fn identity(daemon: &Daemon, backend: &Backend, announced: Option<&LeaseAttrs>) 
         Mac::local([a, b, c, d, e, f])
     };
     let mac = |family: Family| {
-        device_mac(backend, family)
-            .or_else(|| backend.announced_mac(announced?, family))
+        device_mac(backends, family)
+            .or_else(|| backends.announced_mac(announced?, family))
             .unwrap_or_else(drawn)
     };
     Identity {
@@ -253,8 +254,8 @@ fn identity(daemon: &Daemon, backend: &Backend, announced: Option<&LeaseAttrs>) 
     }
 }
 
-fn device_mac(backend: &Backend, family: Family) -> Option<Mac> {
-    let name = backend.link_name(family)?;
+fn device_mac(backends: &Backends, family: Family) -> Option<Mac> {
+    let name = backends.vtep_name(family)?;
     let link = Netlink::open().ok()?.link(&name).ok()??;
     link.mac.filter(Mac::is_unicast)
 }

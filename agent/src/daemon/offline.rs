@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tweed_overlay::backend::Backend;
+use tweed_overlay::backend::Backends;
 use tweed_overlay::kernel::Linux;
 use tweed_overlay::model::{ClusterSnapshot, LocalNode, NetworkConfig};
 use tweed_overlay::plan::{Desired, desired};
@@ -52,7 +52,7 @@ pub async fn wanted(options: &Options) -> Result<Desired> {
     })?;
     let identity = saved::identity(&state).context("no identity is saved")?;
     let (config, _) = NetworkConfig::parse(&lease.config)?;
-    let (backend, _) = Backend::parse(&config)?;
+    let (backends, _) = Backends::parse(&config)?;
     let mut wishes = options.uplink.clone();
     for (family, wish) in lease.wishes.iter() {
         wishes.public.set(family, Some(*wish));
@@ -67,7 +67,7 @@ pub async fn wanted(options: &Options) -> Result<Desired> {
     let snapshot = snapshot(options, &state).await;
     Ok(desired(
         &config,
-        &backend,
+        &backends,
         &node,
         &choices(options),
         &snapshot,

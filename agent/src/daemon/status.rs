@@ -125,6 +125,9 @@ pub struct Status {
     pub no_uplink: Option<String>,
     /// The backend.
     pub backend: Option<String>,
+    /// The backends whose nodes are peers too.
+    #[serde(default)]
+    pub accepts: Vec<String>,
     /// MTU of the pods' interfaces in bytes.
     pub mtu: Option<u32>,
     /// Number of peers.

@@ -164,7 +164,7 @@ fn first_cells(section: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_reference_lists_the_keys_and_backends_of_the_network_configuration() {
-    use tweed_overlay::backend::Backend;
+    use tweed_overlay::backend::Backends;
     use tweed_overlay::model::NetworkConfig;
 
     let text = document("docs/CONFIGURATION.md");
@@ -192,7 +192,7 @@ fn the_reference_lists_the_keys_and_backends_of_the_network_configuration() {
         .collect();
     assert_eq!(first_cells(keys), known);
 
-    let (_, unknown) = Backend::parse(&config).expect("a backend");
+    let (_, unknown) = Backends::parse(&config).expect("a backend");
     assert_eq!(unknown, [""; 0]);
     for key in full["Backend"]
         .as_object()
@@ -205,12 +205,12 @@ fn the_reference_lists_the_keys_and_backends_of_the_network_configuration() {
     for name in first_cells(backends) {
         let text = format!(r#"{{"Network":"10.5.0.0/16","Backend":{{"Type":"{name}"}}}}"#);
         let (config, _) = NetworkConfig::parse(&text).expect("a configuration");
-        Backend::parse(&config).unwrap_or_else(|error| panic!("{name}: {error}"));
+        Backends::parse(&config).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
     // The refusal of an unknown backend names those there are; all of them are documented.
     let text = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"pigeon"}}"#;
     let (config, _) = NetworkConfig::parse(text).expect("a configuration");
-    let refusal = Backend::parse(&config).expect_err("refused").to_string();
+    let refusal = Backends::parse(&config).expect_err("refused").to_string();
     for name in first_cells(backends) {
         assert!(refusal.contains(&name), "{refusal}");
     }

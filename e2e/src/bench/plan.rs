@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tweed_overlay::backend::Backend;
+use tweed_overlay::backend::Backends;
 use tweed_overlay::firewall::Masquerade;
 use tweed_overlay::model::lease::Term;
 use tweed_overlay::model::{
@@ -102,10 +102,10 @@ fn change(leases: u32, most: f64) -> Result<Row> {
     })
 }
 
-fn world() -> Result<(NetworkConfig, Backend, LocalNode, Choices)> {
+fn world() -> Result<(NetworkConfig, Backends, LocalNode, Choices)> {
     let config = json!({ "Network": "10.0.0.0/8", "Backend": { "Type": "vxlan" } });
     let (config, _) = NetworkConfig::parse(&config.to_string())?;
-    let (backend, _) = Backend::parse(&config)?;
+    let (backend, _) = Backends::parse(&config)?;
     let addrs = Dual::of_addrs([Ipv4Addr::new(198, 18, 0, 1).into()]);
     let node = LocalNode {
         uplink: Uplink {

@@ -4,10 +4,13 @@
 use crate::model::{Admission, LinkName, LocalNode, PeerSide, Refusal};
 use crate::plan::{KernelState, NextHop, ROUTE_PROTOCOL, Route, RouteKey};
 
+/// What a lease announces.
+pub(super) const WIRE_TYPE: &str = "host-gw";
+
 pub(super) fn program(node: &LocalNode, admission: &mut Admission) -> KernelState {
     let mut state = KernelState::default();
     let uplink = LinkName::from(node.uplink.name.as_str());
-    admission.sift(|peer| {
+    admission.sift(WIRE_TYPE, |peer| {
         let mut sides = peer.sides.values();
         if let Some(far) = sides.find(|side| !node.uplink.reaches_directly(&side.public)) {
             return Err(unreachable(node, far));

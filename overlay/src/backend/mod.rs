@@ -1,5 +1,6 @@
 //! How leases become intent: one pure function a backend, from the admitted peers to the kernel's objects.
 
+mod backends;
 mod host_gw;
 mod options;
 mod udp;
@@ -9,6 +10,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+pub use backends::Backends;
 pub use udp::{Forwarding, Udp};
 pub use vxlan::Vxlan;
 
@@ -44,15 +46,15 @@ impl Backend {
     /// The backends there are, by the names that `Backend.Type` takes.
     pub const NAMES: [&'static str; 4] = ["vxlan", "udp", "host-gw", "alloc"];
 
-    /// Reads the `Backend` object of a network configuration. The second value lists keys that no backend knows.
-    ///
-    /// # Errors
-    /// When the type is unknown, or a key's value is not allowed.
-    pub fn parse(config: &NetworkConfig) -> Result<(Self, Vec<String>), ConfigError> {
-        let options = Object::from(&config.backend);
-        let (backend, known): (Self, &[&str]) = match config.backend_type.as_str() {
-            "vxlan" => (Self::Vxlan(Vxlan::parse(&options)?), Vxlan::KEYS),
-            "udp" => (Self::Udp(Udp::parse(&options, config)?), Udp::KEYS),
+    /// Reads the options of a backend. The second value lists the keys that it knows.
+    fn parse(
+        kind: &str,
+        options: &Object,
+        config: &NetworkConfig,
+    ) -> Result<(Self, &'static [&'static str]), ConfigError> {
+        Ok(match kind {
+            "vxlan" => (Self::Vxlan(Vxlan::parse(options)?), Vxlan::KEYS),
+            "udp" => (Self::Udp(Udp::parse(options, config)?), Udp::KEYS),
             "host-gw" => (Self::HostGw, &["Type"]),
             "alloc" => (Self::Alloc, &["Type"]),
             other => {
@@ -61,23 +63,30 @@ impl Backend {
                     Self::NAMES.join(", ")
                 )));
             }
-        };
-        let unknown = options.unknown_keys(known).into_iter();
-        let unknown = unknown.map(|key| format!("Backend.{key}")).collect();
-        Ok((backend, unknown))
+        })
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Vxlan(_) => "vxlan",
+            Self::Udp(_) => "udp",
+            Self::HostGw => "host-gw",
+            Self::Alloc => "alloc",
+        }
     }
 
     /// The name to announce in the lease; empty where flannel announces none.
-    pub fn wire_type(&self) -> &'static str {
+    fn wire_type(&self) -> &'static str {
         match self {
-            Self::Vxlan(_) => "vxlan",
-            Self::HostGw => "host-gw",
-            Self::Udp(_) | Self::Alloc => "",
+            Self::Vxlan(_) => vxlan::WIRE_TYPE,
+            Self::Udp(_) => udp::WIRE_TYPE,
+            Self::HostGw => host_gw::WIRE_TYPE,
+            Self::Alloc => "",
         }
     }
 
     /// What to announce in the lease, for each family that has a subnet.
-    pub fn announce<T>(&self, identity: &Identity, families: &Dual<T>) -> Dual<Value> {
+    fn announce<T>(&self, identity: &Identity, families: &Dual<T>) -> Dual<Value> {
         match self {
             Self::Vxlan(vxlan) => families.map(|family, _| vxlan.announce(identity.mac(family))),
             Self::Udp(udp) => udp.announce(families),
@@ -86,7 +95,7 @@ impl Backend {
     }
 
     /// The MAC of a family's VTEP that this backend announced earlier, if it did.
-    pub fn announced_mac(&self, attrs: &LeaseAttrs, family: Family) -> Option<Mac> {
+    fn announced_mac(&self, attrs: &LeaseAttrs, family: Family) -> Option<Mac> {
         let data = attrs.data.get(family)?.as_object()?;
         let text = Object::from(data).string("VtepMAC").ok()??;
         let mac: Mac = text.parse().ok()?;
@@ -95,10 +104,7 @@ impl Backend {
 
     /// The MTU of the pods' interfaces in bytes, given the uplink's. It fits every enabled family: the underlay's IPv6
     /// header takes 20 bytes more than IPv4's.
-    ///
-    /// # Errors
-    /// When what is left would be below what IP needs (576 bytes, with IPv6 1280).
-    pub fn mtu<T>(&self, uplink_mtu: u32, families: &Dual<T>) -> Result<u32, ConfigError> {
+    fn mtu<T>(&self, uplink_mtu: u32, families: &Dual<T>) -> Result<u32, ConfigError> {
         let mtu = match self {
             Self::Vxlan(vxlan) => vxlan.pod_mtu(uplink_mtu, families),
             Self::Udp(_) => Udp::pod_mtu(uplink_mtu, families),
@@ -115,7 +121,7 @@ impl Backend {
     }
 
     /// Names of the interfaces that are ours with this backend, whichever families are enabled.
-    pub fn link_names(&self) -> BTreeSet<String> {
+    fn link_names(&self) -> BTreeSet<String> {
         match self {
             Self::Vxlan(vxlan) => vxlan.link_names(),
             Self::Udp(udp) => BTreeSet::from([udp.link_name()]),
@@ -124,16 +130,33 @@ impl Backend {
     }
 
     /// The name of one family's VTEP, where the backend has one.
-    pub fn link_name(&self, family: Family) -> Option<String> {
+    fn vtep_name(&self, family: Family) -> Option<String> {
         match self {
             Self::Vxlan(vxlan) => Some(vxlan.link_name(family)),
-            Self::Udp(udp) => Some(udp.link_name()),
+            Self::Udp(_) | Self::HostGw | Self::Alloc => None,
+        }
+    }
+
+    /// The UDP port that it receives at.
+    fn port(&self) -> Option<u16> {
+        match self {
+            Self::Vxlan(vxlan) => Some(vxlan.port),
+            Self::Udp(udp) => Some(udp.port),
             Self::HostGw | Self::Alloc => None,
         }
     }
 
+    /// Whether packets of pods may go over the uplink as they are.
+    fn routes_directly(&self) -> bool {
+        match self {
+            Self::Vxlan(vxlan) => vxlan.direct_routing,
+            Self::HostGw => true,
+            Self::Udp(_) | Self::Alloc => false,
+        }
+    }
+
     /// The tunnel port to be closed to strangers, where there is one.
-    pub fn tunnel_port(&self) -> Option<TunnelPort> {
+    fn tunnel_port(&self) -> Option<TunnelPort> {
         match self {
             Self::Vxlan(vxlan) => Some(TunnelPort {
                 port: vxlan.port,
@@ -144,7 +167,7 @@ impl Backend {
     }
 
     /// What the data plane of ours forwards by, where packets go through it.
-    pub fn forwarding(&self, node: &LocalNode, peers: &Admission) -> Option<Forwarding> {
+    fn forwarding(&self, node: &LocalNode, peers: &Admission) -> Option<Forwarding> {
         match self {
             Self::Udp(udp) => Some(udp.forwarding(node, peers)),
             Self::Vxlan(_) | Self::HostGw | Self::Alloc => None,
@@ -152,7 +175,7 @@ impl Backend {
     }
 
     /// Adds what this backend wants from the kernel; peers whose data can't be used move to the refused.
-    pub fn program(&self, node: &LocalNode, alias: &str, peers: &mut Admission) -> KernelState {
+    fn program(&self, node: &LocalNode, alias: &str, peers: &mut Admission) -> KernelState {
         match self {
             Self::Vxlan(vxlan) => vxlan.program(node, alias, peers),
             Self::Udp(udp) => udp.program(node, alias, peers),

@@ -43,6 +43,7 @@ pub(super) fn choice<T: Copy>(
     })
 }
 
-fn in_backend(error: JsonError) -> ConfigError {
+/// An error of a document, with the place of the `Backend` object.
+pub(super) fn in_backend(error: JsonError) -> ConfigError {
     ConfigError(format!("Backend.{error}"))
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+mod accept;
 mod udp;
 
 use super::*;
@@ -16,8 +17,12 @@ fn config(backend: &str) -> NetworkConfig {
     NetworkConfig::parse(&text).unwrap().0
 }
 
-fn parse(backend: &str) -> Result<Backend, ConfigError> {
-    Backend::parse(&config(backend)).map(|(backend, _)| backend)
+fn parse(backend: &str) -> Result<Backends, ConfigError> {
+    Backends::parse(&config(backend)).map(|(backends, _)| backends)
+}
+
+fn own(backend: &str) -> Backend {
+    parse(backend).unwrap().all().next().unwrap().clone()
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -80,7 +85,7 @@ fn peer(number: u16, public: &str, mac: &str, created: u64) -> Lease {
 
 fn program(backend: &str, leases: Vec<Lease>) -> (KernelState, Admission) {
     let config = config(backend);
-    let backend = parse(backend).unwrap();
+    let backends = parse(backend).unwrap();
     let node = dual_node();
     let leases = leases
         .into_iter()
@@ -90,13 +95,13 @@ fn program(backend: &str, leases: Vec<Lease>) -> (KernelState, Admission) {
         leases,
         ..ClusterSnapshot::default()
     };
-    let mut admission = admit::admit(&config.pools, &node, backend.wire_type(), &snapshot);
-    (backend.program(&node, "alias", &mut admission), admission)
+    let mut admission = admit::admit(&config.pools, &node, &backends.spoken(), &snapshot);
+    (backends.program(&node, "alias", &mut admission), admission)
 }
 
 #[test]
 fn vxlan_defaults_are_flannels() {
-    let Backend::Vxlan(vxlan) = parse(r#"{"Type":"vxlan"}"#).unwrap() else {
+    let Backend::Vxlan(vxlan) = own(r#"{"Type":"vxlan"}"#) else {
         panic!()
     };
     assert_eq!((vxlan.vni, vxlan.port, vxlan.mtu), (1, 8472, None));
@@ -138,7 +143,7 @@ fn wrong_options_are_named_with_what_is_allowed() {
 #[test]
 fn unknown_options_are_reported() {
     let config = config(r#"{"Type":"vxlan","Prot":1}"#);
-    assert_eq!(Backend::parse(&config).unwrap().1, ["Backend.Prot"]);
+    assert_eq!(Backends::parse(&config).unwrap().1, ["Backend.Prot"]);
 }
 
 #[test]

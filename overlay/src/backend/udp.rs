@@ -18,6 +18,8 @@ use crate::model::{
 };
 use crate::plan::{KernelState, Link, LinkKind, NextHop, ROUTE_PROTOCOL, Route, RouteKey};
 
+/// What a lease announces: flannel's announces nothing.
+pub(super) const WIRE_TYPE: &str = "";
 /// flannel's port; nodes don't announce theirs, so that all of them need the same.
 const DEFAULT_PORT: u16 = 8285;
 /// UDP 8, IPv4 20 bytes.
@@ -114,7 +116,7 @@ impl Udp {
         alias: &str,
         admission: &mut Admission,
     ) -> KernelState {
-        admission.sift(|peer| match peer.sides.v6 {
+        admission.sift(WIRE_TYPE, |peer| match peer.sides.v6 {
             Some(_) if peer.lease.attrs.data.v6.is_none() => Err(Refusal::BadData(
                 "it does not say that it takes IPv6; flannel's udp does not".to_owned(),
             )),

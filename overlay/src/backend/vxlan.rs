@@ -19,6 +19,8 @@ use crate::plan::{
     Vxlan as VxlanLink,
 };
 
+/// What a lease announces.
+pub(super) const WIRE_TYPE: &str = "vxlan";
 /// The Linux kernel's default VXLAN port, which flannel uses unless told otherwise. IANA's is 4789.
 const DEFAULT_PORT: u16 = 8472;
 /// Outer Ethernet is not counted: inner Ethernet 14, VXLAN 8, UDP 8, IPv4 20 bytes.
@@ -122,7 +124,7 @@ impl Vxlan {
         let mut entries = Entries::default();
         let uplink = LinkName::from(node.uplink.name.as_str());
         let [v4, v6] = Family::BOTH.map(|family| LinkName::from(self.link_name(family).as_str()));
-        admission.sift(|peer| {
+        admission.sift(WIRE_TYPE, |peer| {
             let macs = self.resolve(node, peer)?;
             owners.enter(peer, &macs)?;
             for (family, side) in peer.sides.iter() {

@@ -58,11 +58,11 @@ pub enum Refusal {
     BadPublicAddress(IpAddr),
     /// It has no subnet together with a public address in any family that is enabled here.
     NothingUsable,
-    /// It runs another backend.
+    /// It runs a backend that this node does not.
     OtherBackend {
-        /// The peer's.
+        /// What the peer announces.
         theirs: String,
-        /// Ours.
+        /// The names of ours.
         ours: String,
     },
     /// Its backend data can't be used.
@@ -125,25 +125,29 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Shows each peer to a backend, the oldest first. One that it can't use moves to the refused.
-    pub fn sift(&mut self, mut judge: impl FnMut(&Peer) -> Result<(), Refusal>) {
+    /// Shows each peer that announces a backend to that backend, the oldest first. One that it can't use moves to the
+    /// refused.
+    pub fn sift(&mut self, wire_type: &str, mut judge: impl FnMut(&Peer) -> Result<(), Refusal>) {
         let refused = &mut self.refused;
-        self.peers.retain(|peer| match judge(peer) {
-            Ok(()) => true,
-            Err(reason) => {
-                refused.insert(peer.lease.key, reason);
-                false
-            }
+        self.peers.retain(|peer| {
+            let verdict = match peer.lease.attrs.backend_type == wire_type {
+                true => judge(peer),
+                false => Ok(()),
+            };
+            verdict
+                .map_err(|reason| refused.insert(peer.lease.key, reason))
+                .is_ok()
         });
     }
 }
 
 /// Sorts the leases of a snapshot into peers and refused ones. The own lease (by its key) is neither, nor is a
-/// reservation that no node has taken up.
+/// reservation that no node has taken up. `spoken` are the backends that this node runs: what their leases announce, and
+/// what they are called.
 pub fn admit(
     pools: &Dual<Pool>,
     node: &LocalNode,
-    backend_type: &str,
+    spoken: &BTreeMap<&str, &str>,
     snapshot: &ClusterSnapshot,
 ) -> Admission {
     let own = SubnetKey(node.subnets);
@@ -154,7 +158,7 @@ pub fn admit(
     let mut taken = Taken::default();
     let mut admission = Admission::default();
     for lease in others {
-        match sound(pools, node, backend_type, lease, &taken) {
+        match sound(pools, node, spoken, lease, &taken) {
             Ok(sides) => {
                 taken.insert(&sides, lease.key);
                 let lease = Arc::clone(lease);
@@ -174,7 +178,7 @@ pub fn admit(
 fn sound(
     pools: &Dual<Pool>,
     node: &LocalNode,
-    backend_type: &str,
+    spoken: &BTreeMap<&str, &str>,
     lease: &Lease,
     taken: &Taken,
 ) -> Result<Dual<PeerSide>, Refusal> {
@@ -214,10 +218,12 @@ fn sound(
     {
         return Err(Refusal::BadPublicAddress(*addr));
     }
-    if lease.attrs.backend_type != backend_type {
+    let theirs = lease.attrs.backend_type.as_str();
+    if !spoken.contains_key(theirs) {
+        let ours: Vec<&str> = spoken.values().copied().collect();
         return Err(Refusal::OtherBackend {
-            theirs: lease.attrs.backend_type.clone(),
-            ours: backend_type.to_owned(),
+            theirs: theirs.to_owned(),
+            ours: ours.join(" and "),
         });
     }
     let sides = pools.filter_map(|family, _| {

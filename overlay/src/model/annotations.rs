@@ -120,14 +120,14 @@ impl fmt::Display for Prefix {
 }
 
 /// What a node announces, as annotations. flannel's rules decide which there are: the IPv4 pair always, except for
-/// VXLAN without IPv4; the IPv6 pair for the backends that know IPv6.
+/// VXLAN without IPv4; the IPv6 pair for the backends that know IPv6, which our udp does where it says so.
 pub fn render(prefix: &Prefix, attrs: &LeaseAttrs) -> Annotations {
     let kind = attrs.backend_type.as_str();
     let has = |family: Family| match (family, kind) {
         (Family::V4, "vxlan") => attrs.data.v4.is_some(),
         (Family::V4, _) => true,
         (Family::V6, "vxlan") => attrs.data.v6.is_some(),
-        (Family::V6, "wireguard") => attrs.data.v6.is_some() && attrs.public.v6.is_some(),
+        (Family::V6, "wireguard" | "") => attrs.data.v6.is_some() && attrs.public.v6.is_some(),
         (Family::V6, "host-gw" | "extension") => attrs.public.v6.is_some(),
         (Family::V6, _) => false,
     };

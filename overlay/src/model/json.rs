@@ -74,6 +74,14 @@ impl Object {
         self.read(key, "a string", |value| value.as_str().map(str::to_owned))
     }
 
+    /// A list.
+    ///
+    /// # Errors
+    /// [`JsonError::Type`] if any value under the key is something else.
+    pub fn list(&self, key: &str) -> Result<Option<Vec<Value>>, JsonError> {
+        self.read(key, "a list", |value| value.as_array().cloned())
+    }
+
     /// The last string under a key for which flannel's own types refuse even `null`: addresses and networks.
     ///
     /// # Errors

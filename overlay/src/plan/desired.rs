@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::state::{KernelState, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope};
-use crate::backend::{Backend, Forwarding};
+use crate::backend::{Backends, Forwarding};
 use crate::firewall::{
     AllowList, ForeignForward, Masquerade, PolicyInput, PolicyNetwork, Ruleset, agent_ruleset,
 };
@@ -74,23 +74,23 @@ impl Desired {
 /// The wanted state.
 pub fn desired(
     config: &NetworkConfig,
-    backend: &Backend,
+    backends: &Backends,
     node: &LocalNode,
     choices: &Choices,
     snapshot: &ClusterSnapshot,
 ) -> Desired {
-    let mut admission = admit::admit(&config.pools, node, backend.wire_type(), snapshot);
-    let mut state = backend.program(node, &choices.alias(), &mut admission);
-    let forwarding = backend.forwarding(node, &admission).map(Arc::new);
+    let mut admission = admit::admit(&config.pools, node, &backends.spoken(), snapshot);
+    let mut state = backends.program(node, &choices.alias(), &mut admission);
+    let forwarding = backends.forwarding(node, &admission).map(Arc::new);
     let addrs = public_addrs(&admission);
     add_sysctls(&mut state, node, &config.pools);
     if choices.blackhole {
         add_blackholes(&mut state, node);
     }
     state.foreign_forward = foreign_forward(config, choices);
-    let ruleset = agent_ruleset(&policy_input(config, backend, node, choices, &addrs));
+    let ruleset = agent_ruleset(&policy_input(config, backends, node, choices, &addrs));
     state.firewall = (!ruleset.is_empty()).then(|| ruleset.state());
-    let scope = scope(config, backend, node, choices, &state, addrs);
+    let scope = scope(config, backends, node, choices, &state, addrs);
     Desired {
         state,
         ruleset,
@@ -154,7 +154,7 @@ fn foreign_forward(config: &NetworkConfig, choices: &Choices) -> BTreeMap<Family
 
 fn policy_input(
     config: &NetworkConfig,
-    backend: &Backend,
+    backends: &Backends,
     node: &LocalNode,
     choices: &Choices,
     peers: &BTreeSet<IpAddr>,
@@ -166,7 +166,7 @@ fn policy_input(
             subnet,
         })
     });
-    let allow_list = backend
+    let allow_list = backends
         .tunnel_port()
         .filter(|_| choices.allow_list)
         .map(|tunnel| AllowList {
@@ -189,14 +189,14 @@ fn public_addrs(admission: &Admission) -> BTreeSet<IpAddr> {
 
 fn scope(
     config: &NetworkConfig,
-    backend: &Backend,
+    backends: &Backends,
     node: &LocalNode,
     choices: &Choices,
     state: &KernelState,
     node_addrs: BTreeSet<IpAddr>,
 ) -> Scope {
     Scope {
-        link_names: backend.link_names(),
+        link_names: backends.link_names(),
         alias: choices.alias(),
         uplink: node.uplink.name.clone(),
         networks: config.pools.values().map(|pool| pool.network).collect(),

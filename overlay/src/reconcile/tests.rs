@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::backend::Backend;
+use crate::backend::Backends;
 use crate::firewall::Masquerade;
 use crate::kernel::fake::FakeKernel;
 use crate::model::lease::Term;
@@ -79,7 +79,7 @@ fn want(cluster: &Cluster, listings: u64) -> Arc<Desired> {
         cluster.dual
     );
     let (config, _) = NetworkConfig::parse(&text).unwrap();
-    let (backend, _) = Backend::parse(&config).unwrap();
+    let (backend, _) = Backends::parse(&config).unwrap();
     let v6 = cluster.dual.then(|| "fd00:10:244:1::/64".parse().unwrap());
     let addrs = Dual {
         v4: Some(ip("198.18.0.1")),

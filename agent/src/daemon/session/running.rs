@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tokio::sync::Notify;
-use tweed_overlay::backend::Backend;
+use tweed_overlay::backend::Backends;
 use tweed_overlay::model::{ClusterSnapshot, NetworkConfig};
 use tweed_overlay::plan::{Choices, Desired, desired};
 use tweed_overlay::reconcile::Failure;
@@ -59,7 +59,7 @@ impl<'a> Running<'a> {
     pub(super) fn start(session: &'a Session, daemon: &Daemon, relist: Arc<Notify>) -> Self {
         let (config, node) = (&session.config, &session.node);
         tracing::info!(
-            lease = %session.lease.key, backend = session.config.backend_type, mtu = session.mtu,
+            lease = %session.lease.key, backend = %session.backends, mtu = session.mtu,
             uplink = node.uplink.name, public = join(&node.public), confirmed = session.confirmed,
             "session starts"
         );
@@ -69,6 +69,7 @@ impl<'a> Running<'a> {
             status.public = node.public;
             status.uplink = Some(node.uplink.name.clone());
             status.backend = Some(config.backend_type.clone());
+            status.accepts = session.backends.accepted().map(str::to_owned).collect();
             status.mtu = Some(session.mtu);
             status.subnet_file = None;
             status.no_uplink = None;
@@ -113,7 +114,7 @@ impl<'a> Running<'a> {
         };
         let desired = desired(
             &session.config,
-            &session.backend,
+            &session.backends,
             &session.node,
             &choices,
             snapshot,
@@ -291,11 +292,12 @@ impl<'a> Running<'a> {
         if *text == self.session.config_text {
             return None;
         }
-        let parsed = NetworkConfig::parse(text)
-            .and_then(|(config, _)| Backend::parse(&config).map(|(backend, _)| (config, backend)));
+        let parsed = NetworkConfig::parse(text).and_then(|(config, _)| {
+            Backends::parse(&config).map(|(backends, _)| (config, backends))
+        });
         match parsed {
-            Ok((config, backend))
-                if config == self.session.config && backend == self.session.backend =>
+            Ok((config, backends))
+                if config == self.session.config && backends == self.session.backends =>
             {
                 None
             }

@@ -5,13 +5,13 @@ use crate::forward::decide::Trust;
 use crate::forward::options::Options as Choices;
 
 fn udp(options: &str) -> Udp {
-    match parse(&format!(r#"{{"Type":"udp"{options}}}"#)).unwrap() {
+    match own(&format!(r#"{{"Type":"udp"{options}}}"#)) {
         Backend::Udp(udp) => udp,
         other => panic!("{other:?}"),
     }
 }
 
-fn udp_peer(number: u16) -> Lease {
+pub(super) fn udp_peer(number: u16) -> Lease {
     let mut lease = peer(number, &format!("192.168.9.{number}"), "x", number.into());
     lease.attrs.backend_type = String::new();
     lease.attrs.data = Dual {
@@ -36,10 +36,8 @@ fn port_and_device_are_flannels_and_those_of_a_second_network_differ() {
 #[test]
 fn no_backend_at_all_means_udp_as_in_flannel() {
     let (config, _) = NetworkConfig::parse(r#"{"Network":"10.244.0.0/16"}"#).unwrap();
-    assert!(matches!(
-        Backend::parse(&config).unwrap().0,
-        Backend::Udp(_)
-    ));
+    let (backends, unknown) = Backends::parse(&config).unwrap();
+    assert_eq!((backends.to_string().as_str(), unknown.len()), ("udp", 0));
 }
 
 #[test]
@@ -65,7 +63,7 @@ fn wrong_and_unknown_options_are_named() {
         assert!(error.to_string().contains(expected), "{error}");
     }
     let config = config(r#"{"Type":"udp","VNI":3}"#);
-    assert_eq!(Backend::parse(&config).unwrap().1, ["Backend.VNI"]);
+    assert_eq!(Backends::parse(&config).unwrap().1, ["Backend.VNI"]);
 }
 
 #[test]

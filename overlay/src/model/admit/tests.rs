@@ -53,6 +53,10 @@ fn lease(subnet: &str, public: &str, created: u64) -> Lease {
     }
 }
 
+fn vxlan() -> BTreeMap<&'static str, &'static str> {
+    BTreeMap::from([("vxlan", "vxlan")])
+}
+
 fn admitted(leases: Vec<Lease>) -> Admission {
     let leases = leases
         .into_iter()
@@ -62,7 +66,7 @@ fn admitted(leases: Vec<Lease>) -> Admission {
         leases,
         ..ClusterSnapshot::default()
     };
-    admit(&pools(), &node(), "vxlan", &snapshot)
+    admit(&pools(), &node(), &vxlan(), &snapshot)
 }
 
 fn keys(admission: &Admission) -> Vec<SubnetKey> {
@@ -149,7 +153,7 @@ fn a_reservation_that_waits_for_its_node_is_neither_peer_nor_fault() {
             leases,
             ..ClusterSnapshot::default()
         };
-        admit(&pools(), &node(), "vxlan", &snapshot)
+        admit(&pools(), &node(), &vxlan(), &snapshot)
     };
     let admission = of(waiting.clone());
     assert!(admission.peers.is_empty() && admission.refused.is_empty());
@@ -173,7 +177,7 @@ fn a_family_that_is_off_here_is_ignored() {
         leases: [(dual.key, dual.into())].into(),
         ..ClusterSnapshot::default()
     };
-    let admission = admit(&v4_only, &node(), "vxlan", &snapshot);
+    let admission = admit(&v4_only, &node(), &vxlan(), &snapshot);
     assert!(admission.peers[0].sides.v6.is_none());
 }
 

@@ -103,6 +103,11 @@ fn what_is_announced_is_read_back() {
         attrs("vxlan", &["fd00::1"], [None, vtep(1)]),
         attrs("host-gw", &["10.0.0.1", "fd00::1"], [None, None]),
         attrs("", &["10.0.0.1"], [None, None]),
+        attrs(
+            "",
+            &["10.0.0.1", "fd00::1"],
+            [None, Some(json!({ "Port": 8285 }))],
+        ),
     ] {
         let text = render(&flannel(), &attrs);
         assert_eq!(parse(&flannel(), &text), Ok(Some(attrs)));
