@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde_json::Value;
@@ -12,7 +13,7 @@ use crate::model::json::Object;
 use crate::model::{
     Admission, ConfigError, Dual, Family, Identity, LeaseAttrs, LocalNode, Mac, NetworkConfig,
 };
-use crate::plan::KernelState;
+use crate::plan::{KernelState, NextHop, ROUTE_PROTOCOL, Route, RouteKey};
 
 const ACCEPT: &str = "Accept";
 /// Those whose packets can be told apart by device and port, so that one node can run them together.
@@ -178,6 +179,7 @@ impl Backends {
             state.sysctls.extend(beside.sysctls);
         }
         if !self.accepted.is_empty() {
+            add_gateways(&mut state);
             self.allow_detours(node, &mut state);
         }
         state
@@ -196,6 +198,32 @@ impl Backends {
         let switches: Vec<_> = devices.into_iter().map(switch).collect();
         state.sysctls.extend(switches);
     }
+}
+
+/// IPv6 refuses an onlink route whose gateway is also within another device's route, as it is within the network's over
+/// the TUN device, unless the gateway has a route of its own (seen on Linux 6.18: "Nexthop has invalid gateway or device
+/// mismatch").
+fn add_gateways(state: &mut KernelState) {
+    let gateway = |route: &Route| match &route.next_hop {
+        NextHop::Via {
+            gateway: Some(gateway @ IpAddr::V6(_)),
+            dev,
+            onlink: true,
+        } => Some((*gateway, dev.clone())),
+        _ => None,
+    };
+    let gateways: Vec<_> = state.routes.values().filter_map(gateway).collect();
+    state
+        .routes
+        .extend(gateways.into_iter().map(|(gateway, dev)| {
+            let next_hop = NextHop::Via {
+                gateway: None,
+                dev,
+                onlink: false,
+            };
+            let protocol = ROUTE_PROTOCOL;
+            (RouteKey::of(gateway.into()), Route { next_hop, protocol })
+        }));
 }
 
 fn unknown_keys(place: &str, options: &Object, known: &[&str]) -> Vec<String> {

@@ -134,8 +134,13 @@ fn put(want: &Desired, have: &KernelState, ops: &mut Vec<Op>) {
     for (key, dst) in missing(&state.fdb, &have.fdb) {
         ops.push(Op::PutFdb(key.clone(), *dst));
     }
-    for (key, route) in missing(&state.routes, &have.routes) {
-        ops.push(Op::PutRoute(*key, route.clone()));
+    // A gateway may need a route of its own to be one.
+    for by_gateway in [false, true] {
+        for (key, route) in missing(&state.routes, &have.routes) {
+            if has_gateway(&route.next_hop) == by_gateway {
+                ops.push(Op::PutRoute(*key, route.clone()));
+            }
+        }
     }
 }
 
@@ -171,6 +176,10 @@ fn side_by_side<'a, K: Ord, V>(
         let other = those.next_if(|(other, _)| *other == key);
         (key, value, other.map(|(_, value)| value))
     })
+}
+
+fn has_gateway(next_hop: &NextHop) -> bool {
+    matches!(next_hop, NextHop::Via { gateway, .. } if gateway.is_some())
 }
 
 fn is_forwarding(sysctl: &str) -> bool {

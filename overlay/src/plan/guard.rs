@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::desired::Desired;
 use super::diff::Plan;
@@ -76,7 +79,8 @@ impl Guard {
     /// Judges a plan against what is there.
     pub fn check(&mut self, plan: &Plan, want: &Desired, have: &KernelState) -> Verdict {
         let confirmed = std::mem::take(&mut self.confirmed);
-        let losing = lost(plan, have);
+        let mut losing = lost(plan, have);
+        leave_out_carried(&mut losing, want);
         let routes = have
             .routes
             .values()
@@ -105,6 +109,19 @@ impl Guard {
         self.held = Some(Suspicion { listing, losing });
         count
     }
+}
+
+/// A peer that has gone over to our own data plane needs no route for itself: it is not lost.
+fn leave_out_carried(losing: &mut BTreeSet<RouteKey>, want: &Desired) {
+    let Some(forwarding) = want.forwarding.as_ref().filter(|_| !losing.is_empty()) else {
+        return;
+    };
+    let subnets = forwarding
+        .peers
+        .iter()
+        .flat_map(|peer| peer.subnets.values());
+    let carried: BTreeSet<IpAddr> = subnets.map(IpNet::network).collect();
+    losing.retain(|key| !carried.contains(&key.dst.network()));
 }
 
 /// Peers' routes that the plan deletes, those included that go with a deleted link.

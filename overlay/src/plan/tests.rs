@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::model::Mac;
+use crate::backend::Forwarding;
+use crate::forward::table::Peer as Endpoint;
+use crate::model::{Dual, Mac};
 
 fn mac(last: u8) -> Mac {
     Mac([2, 0, 0, 0, 0, last])
@@ -249,6 +251,33 @@ fn the_guard_wants_a_second_list_before_most_peers_go() {
     );
     want.listings += 1;
     assert_eq!(verdict(&mut guard, &want, 10), Verdict::Pass);
+}
+
+#[test]
+fn peers_that_move_to_our_own_data_plane_are_not_lost() {
+    let mut guard = Guard::default();
+    let mut want = wanted("flannel.1", 0);
+    want.peers = 10;
+    let carried = |numbers: std::ops::Range<u8>| {
+        let peers = numbers.map(|number| Endpoint {
+            endpoint: format!("198.18.0.{number}:8285").parse().unwrap(),
+            addresses: Dual::default(),
+            subnets: Dual::of_nets([format!("10.244.{number}.0/24").parse().unwrap()]),
+            mtu: 1472,
+        });
+        let forwarding = Forwarding {
+            device: "flannel0".into(),
+            port: 8285,
+            locals: Dual::default(),
+            own: Dual::default(),
+            peers: peers.collect(),
+        };
+        Some(forwarding.into())
+    };
+    want.forwarding = carried(2..12);
+    assert_eq!(verdict(&mut guard, &want, 10), Verdict::Pass);
+    want.forwarding = carried(2..4);
+    assert!(matches!(verdict(&mut guard, &want, 10), Verdict::Hold(_)));
 }
 
 #[test]

@@ -124,6 +124,8 @@ fn each_peer_is_sent_to_by_what_its_lease_says() {
         };
         assert_eq!(dev("10.244.2.0/24").as_deref(), Some("flannel.1"));
         assert_eq!(dev("fd00:10:244:2::/64").as_deref(), Some("flannel-v6.1"));
+        let gateway = dev("fd00:10:244:2::/128");
+        assert_eq!(gateway.as_deref(), Some("flannel-v6.1"), "see add_gateways");
         assert_eq!(dev("10.244.3.0/24"), None, "the whole network's is enough");
         assert_eq!(dev("10.244.0.0/16").as_deref(), Some("flannel0"));
         assert_eq!(dev("fd00:10:244::/48").as_deref(), Some("flannel0"));
