@@ -180,7 +180,7 @@ fn the_reference_lists_the_keys_and_backends_of_the_network_configuration() {
         "IPv6Network": "fd00:5::/48", "IPv6SubnetLen": 64, "IPv6SubnetMin": "fd00:5:0:1::",
         "IPv6SubnetMax": "fd00:5:0:9::", "EnableIPv4": true, "EnableIPv6": true, "EnableNFTables": true,
         "Backend": { "Type": "vxlan", "VNI": 1, "Port": 8472, "MTU": 1500, "GBP": false, "Learning": false,
-            "DirectRouting": false },
+            "DirectRouting": false, "Accept": [{ "Type": "udp" }] },
     });
     let (config, unknown) = NetworkConfig::parse(&full.to_string()).expect("a configuration");
     assert_eq!(unknown, [""; 0]);
