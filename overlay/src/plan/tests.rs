@@ -268,6 +268,9 @@ fn peers_that_move_to_our_own_data_plane_are_not_lost() {
         let forwarding = Forwarding {
             device: "flannel0".into(),
             port: 8285,
+            workers: 1,
+            persist: true,
+            options: Default::default(),
             locals: Dual::default(),
             own: Dual::default(),
             peers: peers.collect(),
