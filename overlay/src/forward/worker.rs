@@ -32,9 +32,10 @@ use crate::model::Dual;
 
 /// How often both directions take turns before the mailbox is looked at.
 const TURNS: usize = 16;
-/// What an event says has happened: mail, or packets.
+/// What an event is about.
 const MAIL: u64 = 1;
-const PACKETS: u64 = 0;
+const DEVICE: u64 = 2;
+const SOCKETS: u64 = 4;
 
 /// What a worker works with.
 #[derive(Debug)]
@@ -78,9 +79,9 @@ impl Worker {
         let mailbox = Arc::new(Mailbox::new(path.report())?);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(mailbox.bell(), EpollEvent::new(EpollFlags::EPOLLIN, MAIL))?;
-        epoll.add(&path.tun, EpollEvent::new(EpollFlags::EPOLLIN, PACKETS))?;
+        epoll.add(&path.tun, EpollEvent::new(EpollFlags::EPOLLIN, DEVICE))?;
         for fd in path.sockets.values().flat_map(Socket::descriptors) {
-            epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, PACKETS))?;
+            epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, SOCKETS))?;
         }
         let theirs = Arc::clone(&mailbox);
         let thread = thread::Builder::new()
@@ -161,7 +162,8 @@ fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
         };
         path.tick();
         let events = &events[..count];
-        if events.iter().any(|event| event.data() == MAIL) {
+        let ready = events.iter().fold(0, |ready, event| ready | event.data());
+        if ready & MAIL != 0 {
             let mail = mailbox.take();
             if mail.stop {
                 return Ok(());
@@ -177,20 +179,32 @@ fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
         {
             path.hear();
         }
-        if events.iter().any(|event| event.data() == PACKETS) {
-            take_turns(path, &mut outbox, &mut inbox)?;
+        if ready & (DEVICE | SOCKETS) != 0 {
+            let waiting = [ready & DEVICE != 0, ready & SOCKETS != 0];
+            take_turns(path, &mut outbox, &mut inbox, waiting)?;
             awake_until = path.now + path.options.busy_poll;
         }
         path.do_chores();
     }
 }
 
-fn take_turns(path: &mut Path, outbox: &mut Outbox, inbox: &mut Inbox) -> io::Result<()> {
+/// Carries what waits at the device and at the sockets. While one has more than a turn's worth, the other is looked at
+/// too: it may have got something meanwhile.
+fn take_turns(
+    path: &mut Path,
+    outbox: &mut Outbox,
+    inbox: &mut Inbox,
+    mut waiting: [bool; 2],
+) -> io::Result<()> {
     for _ in 0..TURNS {
-        let more = [outbox.turn(path)?, inbox.turn(path)?];
+        let more = [
+            waiting[0] && outbox.turn(path)?,
+            waiting[1] && inbox.turn(path)?,
+        ];
         if more == [false; 2] {
             break;
         }
+        waiting = [true; 2];
     }
     Ok(())
 }

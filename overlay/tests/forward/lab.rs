@@ -99,7 +99,7 @@ impl Node {
              ip addr add 2001:db8::{n}/64 dev eth0 nodad
              ip link set eth0 up
              ip addr add 10.42.{n}.5/32 dev lo
-             ip addr add fd00:42:0:{n}::5/128 dev lo"
+             ip addr add fd00:42:0:{n}::5/128 dev lo nodad"
         ));
     }
 
