@@ -5,6 +5,13 @@
 //!      host1                                                                             host2 (and host3)
 //! ```
 
+mod format;
+mod hostile;
+mod load;
+mod raw;
+mod sizes;
+mod underlay;
+
 use std::thread;
 use std::time::Duration;
 

@@ -1,0 +1,180 @@
+//! Much at once: streams that outlive the agent, and flows without number.
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::socket::{setsockopt, sockopt};
+use tweed_e2e::agent::Agent;
+use tweed_e2e::cluster::Cluster;
+use tweed_e2e::topology::Topology;
+use tweed_e2e::traffic::{self, Stream};
+use tweed_overlay::model::Family;
+
+use super::raw::Unchecked;
+use super::udp;
+
+#[test]
+fn connections_outlive_an_agent_that_is_restarted_or_killed_under_load() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let mut cluster =
+            Cluster::on_etcd_with(lab, &udp(&Family::BOTH), |launch| launch.arg("--ip-masq"))?;
+        cluster.talks(Family::V4)?;
+        cluster.talks(Family::V6)?;
+        for killed in [false, true] {
+            let Cluster {
+                agents,
+                pods,
+                launch,
+                ..
+            } = &mut cluster;
+            let [one, two] = &pods[..] else {
+                anyhow::bail!("two pods");
+            };
+            let over = AtomicBool::new(false);
+            let rounds = AtomicUsize::new(0);
+            let load = |family| {
+                let addr = two.addr(family)?;
+                // At least once to the end after the restart.
+                while !over.load(Ordering::Relaxed) {
+                    traffic::tcp(one.place(), two.place(), addr, 16 << 20)?;
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(())
+            };
+            thread::scope(|scope| -> Result<()> {
+                let loads = [Family::V4, Family::V6, Family::V4, Family::V6]
+                    .map(|family| scope.spawn(move || -> Result<()> { load(family) }));
+                let mut restart = || -> Result<()> {
+                    let probes = [
+                        Stream::start(one, two, Family::V4)?,
+                        Stream::start(two, one, Family::V6)?,
+                    ];
+                    if killed {
+                        agents[0].kill()?;
+                    } else {
+                        agents[0].terminate()?;
+                    }
+                    agents[0] = Agent::start(lab, &lab.hosts[0], launch)?;
+                    agents[0].ready()?;
+                    for probe in probes {
+                        let loss = probe.stop()?;
+                        ensure!(
+                            loss.gap < Duration::from_secs(2),
+                            "killed {killed}: {loss:?}"
+                        );
+                    }
+                    Ok(())
+                };
+                let outcome = restart();
+                over.store(true, Ordering::Relaxed);
+                for load in loads {
+                    load.join()
+                        .map_err(|_| anyhow::anyhow!("a load panicked"))??;
+                }
+                outcome
+            })
+            .with_context(|| format!("killed {killed}"))?;
+            ensure!(
+                rounds.load(Ordering::Relaxed) >= 4,
+                "every stream came to its end"
+            );
+        }
+        Ok(())
+    })
+}
+
+/// Memory of a process in KiB.
+fn resident(agent: &Agent<'_>) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let words = line.context("a process has memory")?;
+    Ok(words.trim().trim_end_matches(" kB").parse()?)
+}
+
+/// Flows of each of two pods.
+const FLOWS: u16 = 50_000;
+/// Packets that may be under way.
+const UNDER_WAY: usize = 256;
+
+#[test]
+fn a_hundred_thousand_flows_all_arrive_and_cost_no_memory() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let cluster =
+            Cluster::on_etcd_with(lab, &udp(&[Family::V4]), |launch| launch.arg("--ip-masq"))?;
+        cluster.talks(Family::V4)?;
+        let second = tweed_e2e::cni::Runtime::tweed().pod(&lab.hosts[0])?;
+        let receiver = &cluster.pods[1];
+        let addr = receiver.v4()?;
+        let socket = receiver
+            .place()
+            .run(|| Ok(UdpSocket::bind((addr, 9000))?))?;
+        socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+        // What it loses by itself is none of our business.
+        setsockopt(&socket, sockopt::RcvBufForce, &(8 << 20))?;
+        let before = [resident(&cluster.agents[0])?, resident(&cluster.agents[1])?];
+        let senders = [
+            Unchecked::new(cluster.pods[0].place())?,
+            Unchecked::new(second.place())?,
+        ];
+        let total = usize::from(FLOWS) * senders.len();
+        let came = AtomicUsize::new(0);
+        let begin = Instant::now();
+        let flows = thread::scope(|scope| {
+            let count = scope.spawn(|| receive(&socket, total, &came));
+            let sent = send(&senders, SocketAddr::new(addr, 9000), &came);
+            let counted = count
+                .join()
+                .map_err(|_| anyhow::anyhow!("the receiver panicked"))?;
+            sent.and(counted)
+        })?;
+        ensure!(
+            flows == total,
+            "{flows} of {total} flows arrived in {:?}",
+            begin.elapsed()
+        );
+        for (agent, before) in cluster.agents.iter().zip(before) {
+            let grown = resident(agent)?.saturating_sub(before);
+            ensure!(grown < 8 << 10, "the agent took {grown} KiB for it");
+        }
+        Ok(())
+    })
+}
+
+/// One datagram from each port, no faster than they arrive.
+fn send(senders: &[Unchecked], to: SocketAddr, came: &AtomicUsize) -> Result<()> {
+    let mut sent = 0;
+    for port in 1024..1024 + FLOWS {
+        for sender in senders {
+            let stuck = Instant::now();
+            while sent - came.load(Ordering::Relaxed) > UNDER_WAY {
+                ensure!(
+                    stuck.elapsed() < Duration::from_secs(5),
+                    "stuck after {sent}"
+                );
+                thread::yield_now();
+            }
+            sender.send(port, to, b"flow")?;
+            sent += 1;
+        }
+    }
+    Ok(())
+}
+
+/// How many different senders' datagrams come.
+fn receive(socket: &UdpSocket, total: usize, came: &AtomicUsize) -> Result<usize> {
+    let mut seen = std::collections::HashSet::with_capacity(total);
+    let mut buffer = [0; 16];
+    while seen.len() < total {
+        let Ok((len, from)) = socket.recv_from(&mut buffer) else {
+            break; // Nothing more comes.
+        };
+        ensure!(&buffer[..len] == b"flow", "{:?} came", &buffer[..len]);
+        seen.insert(from);
+        came.store(seen.len(), Ordering::Relaxed);
+    }
+    Ok(seen.len())
+}

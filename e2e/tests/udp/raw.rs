@@ -1,0 +1,105 @@
+//! Packets by hand, and sockets that send them: as a peer's datagrams, or from a pod with all fields as they are.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use anyhow::{Context, Result};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sendto, socket,
+};
+use tweed_e2e::agent::Agent;
+use tweed_e2e::namespace::Place;
+use tweed_e2e::topology::Host;
+
+/// The data plane's port.
+pub(super) const PORT: u16 = 8285;
+
+/// A UDP datagram in an IPv4 packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Datagram<'a> {
+    pub(super) from: Ipv4Addr,
+    pub(super) to: Ipv4Addr,
+    pub(super) port: u16,
+    pub(super) ttl: u8,
+    pub(super) payload: &'a [u8],
+}
+
+impl Datagram<'_> {
+    /// The whole packet. Without a UDP checksum, which IPv4 allows.
+    pub(super) fn packet(&self) -> Vec<u8> {
+        let udp = 8 + self.payload.len() as u16;
+        let mut packet = vec![0x45, 0];
+        packet.extend((20 + udp).to_be_bytes());
+        packet.extend([0, 1, 0, 0, self.ttl, 17, 0, 0]);
+        packet.extend(self.from.octets());
+        packet.extend(self.to.octets());
+        let sum = checksum(&packet);
+        packet[10..12].copy_from_slice(&sum);
+        packet.extend(udp_header(4000, self.port, self.payload.len()));
+        packet.extend(self.payload);
+        packet
+    }
+}
+
+/// A UDP header without checksum.
+fn udp_header(from: u16, to: u16, payload: usize) -> Vec<u8> {
+    [from, to, 8 + payload as u16, 0]
+        .map(u16::to_be_bytes)
+        .concat()
+}
+
+/// RFC 1071.
+pub(super) fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let words = bytes.chunks(2);
+    let sum: u32 = words
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0)))
+        .sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    (!(sum as u16)).to_be_bytes()
+}
+
+/// A socket whose datagrams have any source port, and no checksum.
+pub(super) struct Unchecked(OwnedFd);
+
+impl Unchecked {
+    pub(super) fn new(place: Place<'_>) -> Result<Self> {
+        let make = || {
+            let (family, flags) = (AddressFamily::Inet, SockFlag::SOCK_CLOEXEC);
+            Ok(socket(family, SockType::Raw, flags, SockProtocol::Udp)?)
+        };
+        place.run(make).map(Self)
+    }
+
+    pub(super) fn send(&self, from: u16, to: SocketAddr, payload: &[u8]) -> Result<()> {
+        let bytes = [&udp_header(from, to.port(), payload.len()), payload].concat();
+        let to = SockaddrStorage::from(to);
+        sendto(self.0.as_raw_fd(), &bytes, &to, MsgFlags::empty())?;
+        Ok(())
+    }
+}
+
+/// A socket on a host's uplink, as another program of that host has it.
+pub(super) fn on_uplink(host: &Host, port: u16) -> Result<UdpSocket> {
+    let addr = (host.v4(), port);
+    host.place().run(|| Ok(UdpSocket::bind(addr)?))
+}
+
+/// How many packets the agent has dropped for a reason.
+pub(super) fn dropped(agent: &Agent<'_>, reason: &str) -> Result<u64> {
+    let status = agent.status()?;
+    let all = status["data_plane"]["dropped"].as_object();
+    let all = all.with_context(|| format!("no drops in {status}"))?;
+    Ok(all
+        .get(reason)
+        .and_then(|count| count.as_u64())
+        .unwrap_or(0))
+}
+
+/// An IPv4 address.
+pub(super) fn v4(addr: IpAddr) -> Result<Ipv4Addr> {
+    match addr {
+        IpAddr::V4(addr) => Ok(addr),
+        IpAddr::V6(addr) => anyhow::bail!("{addr} is not of IPv4"),
+    }
+}

@@ -1,0 +1,79 @@
+//! Underlays that are not what the agents were told: narrower on the way, or without offloads.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tweed_e2e::cluster::Cluster;
+use tweed_e2e::topology::Topology;
+use tweed_e2e::traffic;
+use tweed_e2e::wait::eventually;
+use tweed_overlay::model::Family;
+
+use super::udp;
+
+#[test]
+fn a_path_that_is_narrower_than_the_uplinks_is_found_out_and_told_to_the_pods() -> Result<()> {
+    Topology::on_segments(&[0, 1]).play(|lab| {
+        let cluster = Cluster::on_etcd(lab, &udp(&Family::BOTH))?;
+        for family in Family::BOTH {
+            cluster.talks(family)?;
+        }
+        // The router's legs; the hosts' uplinks still say 1500.
+        for leg in ["seg0", "seg1"] {
+            lab.switch
+                .place()
+                .sh(&format!("ip link set {leg} mtu 1300"))?;
+        }
+        let [one, two] = &cluster.pods[..] else {
+            anyhow::bail!("two pods");
+        };
+        for (from, to) in [(one, two), (two, one)] {
+            let line = format!(
+                "ping -n -c 1 -W 1 -M do -s {} {} || true",
+                1452 - 28,
+                to.v4()?
+            );
+            eventually("a ping that is too big is told the path's MTU", || {
+                from.place().sh("ip route flush cache")?;
+                let said = from.place().cmd(["sh", "-c", &line])?;
+                ensure!(said.contains("mtu = 1272"), "{said}");
+                Ok(())
+            })?;
+            for size in [100, 1272, 4000, 20_000] {
+                let line = format!("ping -n -c 1 -W 2 -M dont -s {size} {}", to.v4()?);
+                eventually("what may be fragmented arrives", || from.place().sh(&line))?;
+            }
+            let transfer = traffic::tcp(from.place(), to.place(), to.v4()?, 8 << 20)?;
+            ensure!(transfer.taken < Duration::from_secs(5), "{transfer:?}");
+            let transfer = traffic::tcp(from.place(), to.place(), to.addr(Family::V6)?, 8 << 20)?;
+            ensure!(transfer.taken < Duration::from_secs(5), "{transfer:?}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn an_underlay_without_offloads_carries_all_the_same() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let cluster = Cluster::on_etcd(lab, &udp(&Family::BOTH))?;
+        for family in Family::BOTH {
+            cluster.talks(family)?;
+        }
+        let [one, two] = &cluster.pods[..] else {
+            anyhow::bail!("two pods");
+        };
+        for switch in ["gro off", "tso off gso off", "tx off rx off sg off"] {
+            for host in &lab.hosts {
+                host.sh(&format!("ethtool -K eth0 {switch}"))?;
+            }
+            for family in Family::BOTH {
+                for (from, to) in [(one, two), (two, one)] {
+                    let addr = to.addr(family)?;
+                    traffic::tcp(from.place(), to.place(), addr, 4 << 20).context(switch)?;
+                    traffic::ping_size(from.place(), addr, 1452).context(switch)?;
+                }
+            }
+        }
+        Ok(())
+    })
+}
