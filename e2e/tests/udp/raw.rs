@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sendto, socket,
 };
+use serde_json::{Map, Value};
 use tweed_e2e::agent::Agent;
 use tweed_e2e::namespace::Place;
 use tweed_e2e::topology::Host;
@@ -85,21 +86,25 @@ pub(super) fn on_uplink(host: &Host, port: u16) -> Result<UdpSocket> {
     host.place().run(|| Ok(UdpSocket::bind(addr)?))
 }
 
-/// How many packets the agent has dropped for a reason.
+/// How many packets the agent has dropped, by reason.
+pub(super) fn drops(agent: &Agent<'_>) -> Result<Map<String, Value>> {
+    let mut status = agent.status()?;
+    match status["data_plane"]["dropped"].take() {
+        Value::Object(all) => Ok(all),
+        _ => bail!("no drops in {status}"),
+    }
+}
+
+/// How many it has dropped for one of them.
 pub(super) fn dropped(agent: &Agent<'_>, reason: &str) -> Result<u64> {
-    let status = agent.status()?;
-    let all = status["data_plane"]["dropped"].as_object();
-    let all = all.with_context(|| format!("no drops in {status}"))?;
-    Ok(all
-        .get(reason)
-        .and_then(|count| count.as_u64())
-        .unwrap_or(0))
+    let all = drops(agent)?;
+    Ok(all.get(reason).and_then(Value::as_u64).unwrap_or(0))
 }
 
 /// An IPv4 address.
 pub(super) fn v4(addr: IpAddr) -> Result<Ipv4Addr> {
     match addr {
         IpAddr::V4(addr) => Ok(addr),
-        IpAddr::V6(addr) => anyhow::bail!("{addr} is not of IPv4"),
+        IpAddr::V6(addr) => bail!("{addr} is not of IPv4"),
     }
 }
