@@ -67,10 +67,10 @@ bench-kube: build ## The agent in a cluster of 5,000 nodes: start, memory, reque
 	@$(BIN_DIR)/bench kube
 
 .PHONY: bench-dataplane
-bench-dataplane: build ## Backend udp beside VXLAN, a naive loop and no overlay; prints Markdown (root)
+bench-dataplane: build ## Backend udp beside VXLAN, a naive loop and no overlay; prints Markdown, draws docs/dataplane.svg (root)
 	@.ci/setup bench
 	cargo build --locked --release --target $(HOST) -p tweed-e2e --bin bench
-	@$(BIN_DIR)/bench dataplane
+	@$(BIN_DIR)/bench dataplane --svg docs/dataplane.svg
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -73,6 +73,11 @@ impl Table {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
+    /// Whether there is nothing but the head.
+    pub fn is_empty(&self) -> bool {
+        self.rows.len() <= 1
+    }
+
     /// For a terminal, each line indented.
     pub fn terminal(&self, indent: &str) -> String {
         let widths = self.widths();

@@ -17,6 +17,7 @@ mod hostport;
 mod identity;
 mod lab;
 mod mixed;
+mod naive;
 mod nat;
 mod neighbours;
 mod operator;

@@ -90,7 +90,7 @@ pub fn run() -> Result<Vec<Row>> {
 }
 
 /// A node of a large cluster in 10.0.0.0/8.
-pub(super) fn peer(number: usize) -> Result<Node> {
+pub(crate) fn peer(number: usize) -> Result<Node> {
     let (high, low) = (number / 256, number % 256);
     Ok(Node {
         subnet: format!("10.{}.{low}.0/24", 100 + high).parse()?,

@@ -7,7 +7,7 @@ use std::env;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use tweed_e2e::bench::dataplane::{self, naive};
+use tweed_e2e::bench::dataplane::{self, naive, shuffle};
 use tweed_e2e::bench::{Row, agent, cni, floor, kube, path, plan, table};
 
 fn main() -> ExitCode {
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     let outcome = match words.split_first() {
         Some((first, rest)) if first == floor::COMMAND => floor::run(rest),
         Some((first, rest)) if first == naive::COMMAND => naive::run(rest),
+        Some((first, rest)) if first == shuffle::COMMAND => shuffle::run(rest),
         Some((first, rest)) if first == "dataplane" => dataplane::run(rest),
         _ => measure(&words),
     };

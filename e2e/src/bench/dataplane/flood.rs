@@ -1,5 +1,7 @@
 //! Small datagrams, as many as arrive. Senders and sinks use `sendmmsg` and `recvmmsg` in every mode, so that they take
 //! as little of the processors as they can; sinks have a large buffer unless it is the default one that is looked at.
+//! A sink that waits is woken for each datagram that finds it waiting, which costs whoever delivers it. Most receivers
+//! are like that; one that looks every now and then shows the path alone.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::UdpSocket;
@@ -21,6 +23,8 @@ use crate::traffic;
 const BUFFER: usize = 8 << 20;
 /// Datagrams in one system call.
 const BATCH: usize = 64;
+/// What a sink sleeps that looks every now and then. The large buffer holds what comes meanwhile.
+const NAP: Duration = Duration::from_micros(500);
 /// The longest.
 const LONGEST: usize = 1472;
 /// Not counted at the beginning.
@@ -33,10 +37,23 @@ pub struct Flood {
     pub flows: usize,
     /// Sizes of the datagrams, in turns.
     pub sizes: &'static [usize],
-    /// Whether sinks keep the kernel's default buffer.
-    pub default_buffer: bool,
+    /// How they are received.
+    pub sink: Sink,
+    /// Datagrams that a sender sends in one system call, at most [`BATCH`].
+    pub batch: usize,
     /// Datagrams a second of each sender, or as many as go.
     pub rate: Option<u32>,
+}
+
+/// How datagrams are received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// Waits for the next one, with a large buffer.
+    Waits,
+    /// Looks every now and then, with a large buffer.
+    Looks,
+    /// Waits for the next one, with the kernel's default buffer.
+    DefaultBuffer,
 }
 
 /// Sizes of 64 bytes to nearly a full packet.
@@ -57,7 +74,8 @@ impl Flood {
         Self {
             flows,
             sizes: &[64],
-            default_buffer: false,
+            sink: Sink::Waits,
+            batch: BATCH,
             rate: None,
         }
     }
@@ -89,7 +107,7 @@ impl Flood {
         for _ in 0..self.flows {
             let to = path.to().v4()?;
             let sink = path.to().place().run(|| Ok(UdpSocket::bind((to, 0))?))?;
-            if !self.default_buffer {
+            if self.sink != Sink::DefaultBuffer {
                 setsockopt(&sink, sockopt::RcvBufForce, &BUFFER)?;
             }
             sink.set_read_timeout(Some(Duration::from_millis(20)))?;
@@ -102,9 +120,9 @@ impl Flood {
                 Ok(())
             };
             running.threads.push(thread::spawn(sender));
-            let shared = Arc::clone(&running.shared);
+            let (kind, shared) = (self.sink, Arc::clone(&running.shared));
             let receiver = move || {
-                receive(&sink, &shared);
+                receive(&sink, kind, &shared);
                 Ok(())
             };
             running.threads.push(thread::spawn(receiver));
@@ -123,6 +141,7 @@ pub struct Running {
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
+    halt: AtomicBool,
     sent: AtomicU64,
     received: AtomicU64,
 }
@@ -135,6 +154,18 @@ impl Running {
             shared.sent.load(Ordering::Relaxed),
             shared.received.load(Ordering::Relaxed),
         )
+    }
+
+    /// Ends the senders, waits until what is under way has come or is lost, and gives what was sent and received.
+    ///
+    /// # Errors
+    /// When a thread has panicked.
+    pub fn halt(self, wait: Duration) -> Result<(u64, u64)> {
+        self.shared.halt.store(true, Ordering::Relaxed);
+        thread::sleep(wait);
+        let counts = self.counts();
+        self.stop()?;
+        Ok(counts)
     }
 
     /// Ends all threads.
@@ -155,14 +186,14 @@ impl Drop for Running {
 
 fn send(socket: &UdpSocket, flood: Flood, shared: &Shared) {
     let payload = [0x55; LONGEST];
-    let sizes = flood.sizes.iter().cycle().take(BATCH);
+    let sizes = flood.sizes.iter().cycle().take(flood.batch);
     let slices: Vec<_> = sizes
         .map(|&size| [IoSlice::new(&payload[..size])])
         .collect();
     let connected: [Option<SockaddrIn>; BATCH] = [None; BATCH];
     let start = Instant::now();
     let mut total = 0;
-    while !shared.stop.load(Ordering::Relaxed) {
+    while !shared.stop.load(Ordering::Relaxed) && !shared.halt.load(Ordering::Relaxed) {
         let mut headers = MultiHeaders::preallocate(BATCH, None);
         let flags = MsgFlags::empty();
         let fd = socket.as_raw_fd();
@@ -179,17 +210,21 @@ fn send(socket: &UdpSocket, flood: Flood, shared: &Shared) {
     }
 }
 
-fn receive(socket: &UdpSocket, shared: &Shared) {
+fn receive(socket: &UdpSocket, kind: Sink, shared: &Shared) {
     let mut buffer = vec![0; BATCH * LONGEST];
+    let flags = match kind {
+        Sink::Looks => MsgFlags::MSG_DONTWAIT,
+        Sink::Waits | Sink::DefaultBuffer => MsgFlags::MSG_WAITFORONE,
+    };
     while !shared.stop.load(Ordering::Relaxed) {
         let chunks = buffer.chunks_exact_mut(LONGEST);
         let mut slices: Vec<_> = chunks.map(|chunk| [IoSliceMut::new(chunk)]).collect();
         let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
-        let flags = MsgFlags::MSG_WAITFORONE;
-        if let Ok(some) = recvmmsg(socket.as_raw_fd(), &mut headers, &mut slices, flags, None) {
-            shared
-                .received
-                .fetch_add(some.count() as u64, Ordering::Relaxed);
+        let some = recvmmsg(socket.as_raw_fd(), &mut headers, &mut slices, flags, None);
+        let count = some.map_or(0, Iterator::count);
+        shared.received.fetch_add(count as u64, Ordering::Relaxed);
+        if kind == Sink::Looks && count < BATCH {
+            thread::sleep(NAP);
         }
     }
 }

@@ -1,27 +1,38 @@
 //! `bench dataplane`: backend `udp` beside VXLAN, a naive loop and no overlay at all, in one run. Prints Markdown.
 
+pub mod chart;
+pub mod device;
 pub mod flood;
 pub mod goals;
 pub mod iperf;
 pub mod latency;
+pub mod lost;
 pub mod machine;
 pub mod naive;
 pub mod paths;
 pub mod probe;
 pub mod series;
+pub mod shuffle;
+pub mod soak;
+pub mod underlay;
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use self::paths::{MODES, Path};
-use self::probe::Spans;
+use self::flood::{Flood, Sink};
+use self::lost::Losses;
+use self::paths::{MODES, Mode, Path};
+use self::probe::{Probe, Spans};
 use super::table;
+use crate::report::Table;
 
 /// Rounds of a full run.
 const ROUNDS: usize = 3;
 /// How the command is called.
-const USAGE: &str = "bench dataplane [quick] [--only <part of a name>] [--rounds <n>]";
+const USAGE: &str = "bench dataplane [quick] [--only <part of a name>] [--rounds <n>] [--svg <file>] | bench dataplane soak [<seconds>]";
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +41,8 @@ struct Wish {
     /// Only measurements whose names have this in them.
     only: String,
     rounds: usize,
+    /// Where to write the picture.
+    svg: Option<PathBuf>,
 }
 
 /// Measures, as the words say.
@@ -37,7 +50,13 @@ struct Wish {
 /// # Errors
 /// When a path does not carry traffic.
 pub fn run(words: &[String]) -> Result<()> {
-    compare(&Wish::parse(words)?)
+    let rows = match words {
+        [first] if first == "soak" => soak::run(soak::SPAN)?,
+        [first, span] if first == "soak" => soak::run(span.parse().context(USAGE)?)?,
+        _ => return compare(&Wish::parse(words)?),
+    };
+    show(&table(&rows));
+    Ok(())
 }
 
 impl Wish {
@@ -46,6 +65,7 @@ impl Wish {
             quick: false,
             only: String::new(),
             rounds: ROUNDS,
+            svg: None,
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -61,29 +81,92 @@ impl Wish {
                 }
                 "--only" => value()?.clone_into(&mut wish.only),
                 "--rounds" => wish.rounds = value()?.parse().context(USAGE)?,
+                "--svg" => wish.svg = Some(value()?.into()),
                 _ => bail!("{USAGE}, not {word:?}"),
             }
         }
         Ok(wish)
     }
+
+    /// Whether a part of the full run is asked for.
+    fn asks_for(&self, part: &str) -> bool {
+        !self.quick && part.contains(&self.only)
+    }
 }
 
 fn compare(wish: &Wish) -> Result<()> {
-    let labs = MODES.iter().map(|mode| mode.lab());
+    let mut modes = MODES.to_vec();
+    modes.push(Mode::Spinning);
+    if !wish.quick {
+        modes.push(Mode::Crowd);
+    }
+    let labs = modes.iter().map(|mode| mode.lab());
     let labs = labs.collect::<Result<Vec<_>>>()?;
-    let laid = MODES.iter().zip(&labs);
+    let laid = modes.iter().zip(&labs);
     let paths = laid
         .map(|(mode, lab)| Path::lay_out(*mode, lab))
         .collect::<Result<Vec<_>>>()?;
+    let of = |modes: &[Mode]| {
+        let some = paths.iter().filter(|path| modes.contains(&path.mode));
+        some.collect::<Vec<_>>()
+    };
     let spans = Spans {
         bulk: if wish.quick { 1 } else { 2 },
         flood: Duration::from_millis(if wish.quick { 500 } else { 1000 }),
         latency: Duration::from_millis(300),
     };
-    let mut probes = probe::all(spans, wish.quick)?;
-    probes.retain(|probe| probe.is_called(&wish.only));
-    let series = probe::take(probes, &paths, wish.rounds)?;
-    let figures = series::table(&series, &MODES).markdown();
-    print!("{figures}\n{}", table(&goals::rows(&series)).markdown());
+    let take = |mut probes: Vec<Probe>, modes: &[Mode]| {
+        probes.retain(|probe| probe.is_called(&wish.only));
+        probe::take(probes, &of(modes), wish.rounds)
+    };
+    let mut series = take(probe::all(spans, wish.quick)?, &MODES)?;
+    show(&series::table(&series, &MODES));
+    let idle = take(vec![Probe::latency(spans)], &modes[..=MODES.len()])?;
+    show(&series::table(&idle, &modes[..=MODES.len()]));
+    series.extend(idle);
+    show(&table(&goals::rows(&series)));
+    if let Some(file) = &wish.svg {
+        fs::write(file, chart::svg(&series))
+            .with_context(|| format!("write {}", file.display()))?;
+    }
+    if wish.asks_for("peers") {
+        let modes = [Mode::Udp, Mode::Crowd];
+        let series = probe::take(probe::few(spans), &of(&modes), wish.rounds)?;
+        show(&series::table(&series, &modes));
+    }
+    if wish.asks_for("losses") {
+        show(&lost::table(&losses(&of(&MODES))?));
+    }
+    if wish.asks_for("underlay") {
+        show(&underlay::run(&of(&MODES))?);
+    }
     Ok(())
+}
+
+fn show(table: &Table) {
+    if !table.is_empty() {
+        println!("{}", table.markdown());
+    }
+}
+
+/// Of one flow of small datagrams, by how it is received and sent.
+fn losses(paths: &[&Path<'_>]) -> Result<Vec<(String, Losses)>> {
+    let mut rows = Vec::new();
+    let small = Flood::small(1);
+    for path in paths {
+        for (kind, sink, batch) in [
+            ("", Sink::Waits, small.batch),
+            (", a call for each", Sink::Waits, 1),
+            (", default buffer", Sink::DefaultBuffer, small.batch),
+        ] {
+            let flood = Flood {
+                sink,
+                batch,
+                ..small
+            };
+            let what = format!("{}{kind}", path.mode.name());
+            rows.push((what, Losses::of(path, &flood, Duration::from_secs(1))?));
+        }
+    }
+    Ok(rows)
 }

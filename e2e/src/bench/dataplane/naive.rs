@@ -2,14 +2,16 @@
 //! system call, without offloads, with sockets as the kernel makes them. What flannel's C proxy does, in plain Rust;
 //! the wire format is the same. The benchmark starts itself anew for each host.
 
-use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use ipnet::Ipv4Net;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tun::Layer;
+
+use super::device::Device;
 
 /// The word that makes the benchmark do this instead of measuring.
 pub const COMMAND: &str = "naive";
@@ -22,7 +24,7 @@ const LOOK: u16 = 100;
 
 /// A device, a socket, and where subnets are.
 pub struct Loop {
-    tun: tun::Device,
+    tun: Device,
     socket: UdpSocket,
     routes: Vec<(Ipv4Net, SocketAddr)>,
 }
@@ -48,12 +50,7 @@ impl Loop {
     /// # Errors
     /// When the kernel refuses.
     pub fn open(device: &str, local: Ipv4Addr, routes: &[(Ipv4Net, Ipv4Addr)]) -> Result<Self> {
-        let mut configuration = tun::Configuration::default();
-        configuration.tun_name(device).platform_config(|platform| {
-            platform.ensure_root_privileges(false);
-        });
-        let tun = tun::create(&configuration).with_context(|| format!("attach to {device}"))?;
-        tun.set_nonblock()?;
+        let tun = Device::open(device, Layer::L3)?;
         let socket = UdpSocket::bind((local, PORT))?;
         socket.set_nonblocking(true)?;
         let routes = routes.iter().map(|&(net, host)| (net, (host, PORT).into()));
@@ -78,20 +75,16 @@ impl Loop {
     }
 
     fn wait(&self) -> Result<()> {
-        #[expect(unsafe_code, reason = "the crate has its descriptor as a number alone")]
-        // SAFETY: the device is open for as long as `self` is borrowed.
-        let tun = unsafe { BorrowedFd::borrow_raw(self.tun.as_raw_fd()) };
-        let mut fds = [tun, self.socket.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let mut fds =
+            [self.tun.as_fd(), self.socket.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         poll(&mut fds, PollTimeout::from(LOOK))?;
         Ok(())
     }
 
     /// One packet from the device to its host. Says whether there was one.
     fn out(&mut self, buffer: &mut [u8]) -> Result<bool> {
-        let len = match self.tun.read(buffer) {
-            Ok(len) => len,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error.into()),
+        let Some(len) = self.tun.read(buffer)? else {
+            return Ok(false);
         };
         if let Some(host) = route(&self.routes, &buffer[..len])
             && decrement_ttl(buffer)
@@ -108,8 +101,7 @@ impl Loop {
             return Ok(false);
         };
         if len >= 20 && decrement_ttl(buffer) {
-            // The kernel refuses what is no packet.
-            let _ = self.tun.write(&buffer[..len]);
+            self.tun.write(&buffer[..len]);
         }
         Ok(true)
     }

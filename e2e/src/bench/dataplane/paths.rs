@@ -10,8 +10,10 @@ use tweed_overlay::model::Family;
 use super::iperf::Server;
 use super::naive;
 use crate::agent::Agent;
+use crate::bench::agent::peer;
+use crate::bench::gateway;
 use crate::cni::Pod;
-use crate::etcd::Etcd;
+use crate::etcd::{Etcd, PREFIX};
 use crate::flannel::Node;
 use crate::launch::{Launch, NETWORK, config};
 use crate::topology::{Host, Lab, Topology};
@@ -32,6 +34,8 @@ pub enum Mode {
     Bare,
     /// Our agents with backend `udp` that spin for a while before they sleep.
     Spinning,
+    /// Our agents with backend `udp` among a thousand others.
+    Crowd,
 }
 
 /// What is always compared.
@@ -43,6 +47,8 @@ pub const MODES: [Mode; 5] = [
     Mode::Bare,
 ];
 
+/// Where pods are, whatever the way: a network with room for a thousand nodes.
+const WIDE: &str = "10.0.0.0/8";
 /// Microseconds that [`Mode::Spinning`] spins.
 const SPIN: u32 = 50;
 
@@ -55,14 +61,15 @@ impl Mode {
             Self::ByHand => "VXLAN by hand",
             Self::Naive => "naive loop",
             Self::Bare => "no overlay",
-            Self::Spinning => "udp, busy poll",
+            Self::Spinning => "udp, BusyPoll 50",
+            Self::Crowd => "udp, 1,000 peers",
         }
     }
 
     /// The tunnel's device.
     pub fn device(self) -> &'static str {
         match self {
-            Self::Udp | Self::Spinning | Self::Naive => "flannel0",
+            Self::Udp | Self::Spinning | Self::Crowd | Self::Naive => "flannel0",
             Self::Vxlan | Self::ByHand => "flannel.1",
             Self::Bare => "eth0",
         }
@@ -71,7 +78,7 @@ impl Mode {
     /// UDP port of the tunnel's packets.
     pub fn port(self) -> Option<u16> {
         match self {
-            Self::Udp | Self::Spinning | Self::Naive => Some(naive::PORT),
+            Self::Udp | Self::Spinning | Self::Crowd | Self::Naive => Some(naive::PORT),
             Self::Vxlan | Self::ByHand => Some(8472),
             Self::Bare => None,
         }
@@ -79,7 +86,7 @@ impl Mode {
 
     fn pod_mtu(self) -> u32 {
         match self {
-            Self::Udp | Self::Spinning | Self::Naive => 1472,
+            Self::Udp | Self::Spinning | Self::Crowd | Self::Naive => 1472,
             Self::Vxlan | Self::ByHand => 1450,
             Self::Bare => 1500,
         }
@@ -87,10 +94,19 @@ impl Mode {
 
     fn backend(self) -> Option<Value> {
         match self {
-            Self::Udp => Some(json!({ "Type": "udp" })),
+            Self::Udp | Self::Crowd => Some(json!({ "Type": "udp" })),
             Self::Spinning => Some(json!({ "Type": "udp", "BusyPoll": SPIN })),
             Self::Vxlan => Some(json!({ "Type": "vxlan" })),
             Self::ByHand | Self::Naive | Self::Bare => None,
+        }
+    }
+
+    /// Nodes in the store beside the two hosts.
+    fn others(self) -> usize {
+        match self {
+            Self::Udp => 2,
+            Self::Crowd => 999,
+            _ => 0,
         }
     }
 
@@ -141,8 +157,13 @@ impl<'lab> Path<'lab> {
         let (mut agents, mut loops, mut etcd) = (Vec::new(), Vec::new(), None);
         if let Some(backend) = mode.backend() {
             let store = Etcd::start(lab)?;
-            store.put_config(&config(&[Family::V4], &backend))?;
+            let mut config = config(&[Family::V4], &backend);
+            if mode.others() > 0 {
+                config["Network"] = WIDE.into();
+            }
+            store.put_config(&config)?;
             agents = Agent::everywhere(lab, &Launch::etcd())?;
+            announce(lab, &agents, mode.others())?;
             for (node, agent) in nodes.iter_mut().zip(&agents) {
                 node.subnet = agent.subnet(Family::V4)?.to_string().parse()?;
             }
@@ -157,12 +178,13 @@ impl<'lab> Path<'lab> {
                     let line = format!("ip route add {} via {}", other.subnet, other.public);
                     host.sh(&line)?;
                 }
-                Mode::Udp | Mode::Vxlan | Mode::Spinning => {}
+                Mode::Udp | Mode::Vxlan | Mode::Spinning | Mode::Crowd => {}
             }
         }
         let attach = |(host, node): (&'lab Host, &Node)| {
             let mut runtime = node.go_plugins();
             runtime.plugins[0]["mtu"] = mode.pod_mtu().into();
+            runtime.plugins[0]["ipam"]["routes"][0]["dst"] = WIDE.into();
             runtime.pod(host)
         };
         let pods = lab.hosts.iter().zip(&nodes).map(attach);
@@ -190,6 +212,22 @@ impl<'lab> Path<'lab> {
     pub fn to(&self) -> &Pod<'lab> {
         &self.pods[1]
     }
+}
+
+/// Adds nodes with backend `udp`, and waits until the agents have them.
+fn announce(lab: &Lab, agents: &[Agent<'_>], count: usize) -> Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    let entry = |number| {
+        let peer = peer(number)?;
+        let value = json!({ "PublicIP": peer.public, "PublicIPv6": null });
+        let key = format!("{PREFIX}/subnets/{}", peer.key());
+        Ok((key, value.to_string()))
+    };
+    let entries = (0..count).map(entry).collect::<Result<Vec<_>>>()?;
+    gateway::put(lab, &entries)?;
+    agents.iter().try_for_each(|agent| agent.sees(count + 1))
 }
 
 /// Device and routes as flannel's, and a process of our own behind them.

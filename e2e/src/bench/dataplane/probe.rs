@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::flood::{Flood, MIXED};
+use super::flood::{Flood, MIXED, Sink};
 use super::iperf::{self, Load};
 use super::latency;
 use super::machine::Watch;
@@ -107,7 +107,7 @@ impl Probe {
     }
 }
 
-/// What `make bench-dataplane` compares on an undisturbed underlay.
+/// What is compared on an undisturbed underlay.
 ///
 /// # Errors
 /// When the machine cannot be watched.
@@ -115,54 +115,59 @@ pub fn all(spans: Spans, quick: bool) -> Result<Vec<Probe>> {
     let mut probes = vec![
         Probe::bulk("TCP, 1 stream", 1, "cubic", spans),
         Probe::bulk("TCP, 4 streams", 4, "cubic", spans),
-        Probe::flood("64-byte datagrams, 1 flow", Flood::small(1), spans),
-        Probe::flood("64-byte datagrams, 4 flows", Flood::small(4), spans),
-        Probe::flood(
-            "datagrams of 64 to 1400 bytes, 4 flows",
-            Flood {
-                sizes: MIXED,
-                ..Flood::small(4)
-            },
-            spans,
-        ),
-        Probe::latency(spans),
     ];
     if !quick {
-        let background = Watch::background(Duration::from_secs(2))?;
-        probes.splice(
-            2..2,
-            [
-                Probe::bulk("TCP with BBR, 1 stream", 1, "bbr", spans),
-                Probe::bulk("TCP with BBR, 4 streams", 4, "bbr", spans),
-            ],
-        );
         probes.extend([
-            Probe::cost(
-                "processor time at 0.5 Gbit/s",
-                500_000_000,
-                background,
-                spans,
-            ),
-            Probe::cost(
-                "processor time at 2 Gbit/s",
-                2_000_000_000,
-                background,
-                spans,
-            ),
+            Probe::bulk("TCP with BBR, 1 stream", 1, "bbr", spans),
+            Probe::bulk("TCP with BBR, 4 streams", 4, "bbr", spans),
         ]);
     }
+    probes.extend(few(spans).pop());
+    let looks = Flood {
+        sink: Sink::Looks,
+        ..Flood::small(1)
+    };
+    let mixed = Flood {
+        sizes: MIXED,
+        ..Flood::small(4)
+    };
+    probes.extend([
+        Probe::flood("64-byte datagrams, 1 flow, sink never woken", looks, spans),
+        Probe::flood("64-byte datagrams, 4 flows", Flood::small(4), spans),
+        Probe::flood("datagrams of 64 to 1400 bytes, 4 flows", mixed, spans),
+    ]);
+    if !quick {
+        let background = Watch::background(Duration::from_secs(2))?;
+        for (what, rate) in [
+            ("processor time at 0.5 Gbit/s", 500_000_000),
+            ("processor time at 2 Gbit/s", 2_000_000_000),
+        ] {
+            probes.push(Probe::cost(what, rate, background, spans));
+        }
+    }
     Ok(probes)
+}
+
+/// One stream and one flow.
+pub fn few(spans: Spans) -> Vec<Probe> {
+    vec![
+        Probe::bulk("TCP, 1 stream", 1, "cubic", spans),
+        Probe::flood("64-byte datagrams, 1 flow", Flood::small(1), spans),
+    ]
 }
 
 /// Takes every figure of every path this often.
 ///
 /// # Errors
 /// When a path does not carry what it should.
-pub fn take(mut probes: Vec<Probe>, paths: &[Path<'_>], rounds: usize) -> Result<Vec<Series>> {
+pub fn take(mut probes: Vec<Probe>, paths: &[&Path<'_>], rounds: usize) -> Result<Vec<Series>> {
     for round in 0..rounds {
+        if probes.is_empty() {
+            break;
+        }
         for (number, probe) in probes.iter_mut().enumerate() {
             for turn in 0..paths.len() {
-                let path = &paths[(round + number + turn) % paths.len()];
+                let path = paths[(round + number + turn) % paths.len()];
                 let what = || format!("{} over {}", probe.series[0].what, path.mode.name());
                 let values = (probe.measure)(path).with_context(what)?;
                 for (series, value) in probe.series.iter_mut().zip(values) {

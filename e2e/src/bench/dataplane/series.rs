@@ -40,6 +40,12 @@ impl Series {
         self.sorted(mode).map(|values| median(&values))
     }
 
+    /// Least and greatest, where there is a median.
+    pub fn range(&self, mode: Mode) -> Option<(f64, f64)> {
+        let sorted = self.sorted(mode)?;
+        Some((sorted[0], sorted[sorted.len() - 1]))
+    }
+
     /// Least, middle and greatest.
     pub fn cell(&self, mode: Mode) -> String {
         if !self.cells.contains_key(&mode) {
