@@ -24,6 +24,8 @@ fn an_empty_store_waits_for_the_operator() -> Result<()> {
             status.contains("--confirm"),
             "status does not say: {status}"
         );
+        let said = agent.log()?.matches("deletions held back").count();
+        ensure!(said == 1, "the log says it {said} times");
         let output = agent.command(&["plan", "--confirm"])?;
         eventually("the routes go once the operator has confirmed", || {
             count(lab, 0)

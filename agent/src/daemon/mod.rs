@@ -283,7 +283,8 @@ impl Daemon {
             tokio::select! {
                 () = &mut over => return,
                 Some(report) = self.reports.recv() => {
-                    log_outcome(&report.outcome, &report.outcome.failed);
+                    let outcome = &report.outcome;
+                    log_outcome(outcome, &outcome.failed, None);
                     self.status.update(|status| status.add_outcome(&report.outcome));
                 }
             }

@@ -1,6 +1,7 @@
 //! One session: follows the store, keeps the lease, hands each wanted state to the kernel thread, and files what comes
 //! back. It ends when something it stands on changes; the kernel stays programmed all the while.
 
+mod held;
 pub(super) mod outcome;
 mod running;
 

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use tweed_overlay::plan::Held;
 use tweed_overlay::reconcile::{Failure, Outcome};
 
-/// Logs a pass. What could not be done is said once, not at each retry: `known` is what failed before.
-pub(in crate::daemon) fn log_outcome(outcome: &Outcome, known: &[Failure]) {
+/// Logs a pass. What could not be done is said once, not at each retry: `known` is what failed before, and `held` what
+/// was held back.
+pub(in crate::daemon) fn log_outcome(outcome: &Outcome, known: &[Failure], held: Option<Held>) {
     for failure in outcome
         .failed
         .iter()
@@ -23,7 +25,7 @@ pub(in crate::daemon) fn log_outcome(outcome: &Outcome, known: &[Failure]) {
             "another program keeps changing this; find and stop it"
         );
     }
-    if let Some(held) = outcome.held {
+    if let Some(held) = outcome.held.filter(|now| Some(*now) != held) {
         tracing::warn!(%held, "deletions held back");
     }
     let Some(first) = outcome.done.first() else {

@@ -15,6 +15,7 @@ use tweed_overlay::store::Holding;
 
 use crate::daemon::bootstrap::Session;
 use crate::daemon::outputs::{self, SubnetFile, join};
+use crate::daemon::session::held::HeldBack;
 use crate::daemon::session::outcome::log_outcome;
 use crate::daemon::status::Standing;
 use crate::daemon::{Daemon, saved};
@@ -32,7 +33,6 @@ const REACH: Duration = Duration::from_secs(3);
 pub(super) struct Running<'a> {
     session: &'a Session,
     started: Instant,
-    relist: Arc<Notify>,
     subnet_file: SubnetFile,
     desired: Option<Arc<Desired>>,
     snapshot: Arc<ClusterSnapshot>,
@@ -53,6 +53,7 @@ pub(super) struct Running<'a> {
     sysctls_held: bool,
     /// What the last pass could not do: said once, not at each retry.
     failures: Vec<Failure>,
+    held: HeldBack,
 }
 
 impl<'a> Running<'a> {
@@ -88,7 +89,6 @@ impl<'a> Running<'a> {
         Self {
             session,
             started: Instant::now(),
-            relist,
             subnet_file: SubnetFile::new(path, config, node, session.mtu, ip_masq),
             desired: None,
             snapshot: Arc::default(),
@@ -102,6 +102,7 @@ impl<'a> Running<'a> {
             uplink_read: Instant::now(),
             sysctls_held: true,
             failures: Vec::new(),
+            held: HeldBack::new(relist),
         }
     }
 
@@ -193,12 +194,10 @@ impl<'a> Running<'a> {
             .as_ref()
             .is_some_and(|desired| Arc::ptr_eq(desired, &report.desired));
         let outcome = &report.outcome;
-        log_outcome(outcome, &self.failures);
+        log_outcome(outcome, &self.failures, self.held.held());
         self.failures.clone_from(&outcome.failed);
         daemon.status.update(|status| status.add_outcome(outcome));
-        if outcome.held.is_some() {
-            self.relist.notify_one();
-        }
+        self.held.take(outcome.held, Instant::now());
         // Whatever could be programmed is: a peer that can't be must not keep pods from starting.
         if ours && !outcome.blocked && !self.programmed {
             self.programmed = true;
@@ -223,6 +222,7 @@ impl<'a> Running<'a> {
             self.write_subnet_file(daemon);
         }
         self.look_at_sysctls(daemon);
+        self.held.look(Instant::now());
         self.save_peers(daemon);
     }
 

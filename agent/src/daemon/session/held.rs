@@ -1,0 +1,96 @@
+//! Deletions that the guard holds back, and the lists that are asked for meanwhile: one at once, which settles most
+//! cases; then ever more seldom, since a list of a large cluster is dear and every node may be asking.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tweed_overlay::plan::Held;
+
+/// The first pause between two lists.
+const PAUSE: Duration = Duration::from_secs(5);
+/// The longest one.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// What is held back now.
+pub(super) struct HeldBack {
+    relist: Arc<Notify>,
+    held: Option<Held>,
+    /// When the next list is due, and how long after it the one behind it.
+    due: Instant,
+    pause: Duration,
+}
+
+impl HeldBack {
+    pub(super) fn new(relist: Arc<Notify>) -> Self {
+        Self {
+            relist,
+            held: None,
+            due: Instant::now(),
+            pause: PAUSE,
+        }
+    }
+
+    /// What the last pass has said.
+    pub(super) fn held(&self) -> Option<Held> {
+        self.held
+    }
+
+    /// Takes what a pass says.
+    pub(super) fn take(&mut self, held: Option<Held>, now: Instant) {
+        if self.held.is_none() {
+            (self.due, self.pause) = (now, PAUSE);
+        }
+        self.held = held;
+        self.look(now);
+    }
+
+    /// Asks for a list if one is due.
+    pub(super) fn look(&mut self, now: Instant) {
+        if self.held.is_some() && now >= self.due {
+            self.due = now + self.pause;
+            self.pause = (self.pause * 2).min(PAUSE_MAX);
+            self.relist.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::unconstrained;
+
+    use super::*;
+
+    /// Whether a list has been asked for since the last question.
+    fn asked(relist: &Notify) -> bool {
+        use std::pin::pin;
+        use std::task::{Context, Poll, Waker};
+        let notified = pin!(unconstrained(relist.notified()));
+        notified.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+    }
+
+    #[test]
+    fn lists_are_asked_for_at_once_and_then_ever_more_seldom() {
+        let relist = Arc::new(Notify::new());
+        let mut held = HeldBack::new(Arc::clone(&relist));
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let some = Some(Held::ForOperator { losing: 4 });
+        held.take(None, at(0));
+        assert!(!asked(&relist), "nothing is held back");
+        for (second, wanted) in [(0, true), (0, false), (4, false), (5, true), (14, false)] {
+            held.take(some, at(second));
+            assert_eq!(asked(&relist), wanted, "after {second} s");
+        }
+        held.look(at(15));
+        assert!(asked(&relist));
+        let hour = (16..3600).filter(|second| {
+            held.look(at(*second));
+            asked(&relist)
+        });
+        assert_eq!(hour.count(), 16);
+        held.take(None, at(3600));
+        held.take(some, at(3601));
+        assert!(asked(&relist), "another case");
+    }
+}
