@@ -7,6 +7,7 @@ mod fights;
 pub mod worker;
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -145,7 +146,7 @@ impl<K: Kernel> Reconciler<K> {
         let mut outcome = Outcome {
             held,
             peers: want.peers,
-            ..self.apply(&plan)
+            ..self.apply(&plan, want)
         };
         if repairing {
             let objects: BTreeSet<String> = plan.ops().map(Op::object).collect();
@@ -159,12 +160,19 @@ impl<K: Kernel> Reconciler<K> {
         outcome
     }
 
-    /// Makes every change it can. What fails marks its link; later changes on that link are skipped.
-    fn apply(&mut self, plan: &Plan) -> Outcome {
+    /// Makes every change it can. What fails marks its link; later changes on that link are skipped. Where a link can't
+    /// be made, nothing of the former ones is deleted: they may be what still carries the packets.
+    fn apply(&mut self, plan: &Plan, want: &Desired) -> Outcome {
         let mut outcome = Outcome::default();
         let mut broken: BTreeSet<String> = BTreeSet::new();
-        for op in plan.ops() {
-            if op.link().is_some_and(|link| broken.contains(link)) {
+        let mut lacking = false;
+        for (index, op) in plan.ops().enumerate() {
+            let spared = lacking && index >= plan.puts.len();
+            let stays = |link| spared && !want.state.links.contains_key(link);
+            if op
+                .link()
+                .is_some_and(|link| broken.contains(link) || stays(link))
+            {
                 outcome.skipped += 1;
                 continue;
             }
@@ -176,6 +184,9 @@ impl<K: Kernel> Reconciler<K> {
                 Err(error) => {
                     if breaks_link(op) {
                         outcome.blocked = true;
+                        // One of these may be what is in the way.
+                        let in_the_way = error.source.kind() == ErrorKind::AlreadyExists;
+                        lacking |= matches!(op, Op::AddLink(..)) && !in_the_way;
                         broken.extend(op.link().map(str::to_owned));
                     }
                     outcome.failed.push(Failure::of(op, &error));

@@ -1,3 +1,5 @@
+mod former;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
