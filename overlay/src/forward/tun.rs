@@ -13,6 +13,9 @@ const TCP: libc::c_uint = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
 /// USO, which came with Linux 6.2 and is refused as a whole before.
 const UDP: libc::c_uint = TUN_F_USO4 | TUN_F_USO6;
 
+/// Where devices are made.
+const PATH: &str = "/dev/net/tun";
+
 /// A queue of an open device, not blocking.
 #[derive(Debug)]
 pub struct Tun {
@@ -25,11 +28,11 @@ pub struct Tun {
 #[derive(Debug, thiserror::Error)]
 pub enum TunError {
     /// It cannot be made or attached to.
-    #[error("open TUN device {name}: {source}; /dev/net/tun and NET_ADMIN are needed")]
+    #[error("open TUN device {name}: {source}")]
     Open {
         /// Its name.
         name: String,
-        /// Why not.
+        /// Why not, and what to do.
         #[source]
         source: io::Error,
     },
@@ -46,9 +49,9 @@ impl Tun {
             // "Root privileges" means that the crate would set addresses and bring the device up.
             platform.vnet_hdr(true).ensure_root_privileges(false);
         });
-        let refused = |source: io::Error| TunError::Open {
+        let refused = |error: io::Error| TunError::Open {
             name: name.to_owned(),
-            source,
+            source: explain(&error),
         };
         let device = tun::create(&configuration).map_err(|error| refused(error.into()))?;
         device.set_nonblock().map_err(refused)?;
@@ -66,9 +69,9 @@ impl Tun {
     /// # Errors
     /// [`TunError`].
     pub fn open_queue(name: &str) -> Result<Self, TunError> {
-        let queue = open_queue(name).map_err(|source| TunError::Open {
+        let queue = open_queue(name).map_err(|error| TunError::Open {
             name: name.to_owned(),
-            source,
+            source: explain(&error),
         })?;
         Ok(Self::with_offloads(queue))
     }
@@ -134,7 +137,7 @@ pub fn open_queue(name: &str) -> io::Result<File> {
         .read(true)
         .write(true)
         .custom_flags(libc::O_NONBLOCK)
-        .open("/dev/net/tun")?;
+        .open(PATH)?;
     let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
     #[expect(unsafe_code, reason = "no crate opens further queues")]
     // SAFETY: a request of zeroes is a valid one. The kernel reads its name and flags, and writes within it
@@ -163,6 +166,38 @@ pub fn persist(device: &impl AsRawFd, stays: bool) -> io::Result<()> {
     number(device, libc::TUNSETPERSIST, stays.into())
 }
 
+/// What to do about a refusal. The crate doesn't say whether the file or the device was refused, so the file is opened
+/// once more.
+pub(crate) fn explain(error: &io::Error) -> io::Error {
+    let file = File::options().read(true).write(true).open(PATH);
+    let text = words(error, file.err().as_ref()).unwrap_or_else(|| error.to_string());
+    io::Error::new(error.kind(), text)
+}
+
+/// `file` is why the file can't be opened, if it can't.
+fn words(error: &io::Error, file: Option<&io::Error>) -> Option<String> {
+    let code = |error: &io::Error| error.raw_os_error();
+    let advice = match (code(error)?, file.map(code)) {
+        (_, Some(Some(libc::ENOENT))) => {
+            "load the module tun; a container must be given the device"
+        }
+        (_, Some(Some(libc::ENODEV))) => "the kernel has no module tun: modprobe tun",
+        // As a device cgroup does (seen with version 1 on Linux 6.18).
+        (_, Some(Some(libc::EPERM))) => {
+            "the container's device cgroup keeps it away, as runc 1.2.0 to 1.2.3 do: take another version, run the \
+             container privileged, or have a device plugin give it the device"
+        }
+        (_, Some(Some(libc::EACCES))) => "the file's mode or a security module keeps it away",
+        (libc::EPERM, None) => return Some(format!("{error}: NET_ADMIN is needed")),
+        _ => return None,
+    };
+    let error = file.unwrap_or(error);
+    Some(match code(error) {
+        Some(libc::ENOENT) => format!("there is no {PATH}: {advice}"),
+        _ => format!("{PATH}: {error}; {advice}"),
+    })
+}
+
 fn set_offload(device: &impl AsRawFd, offloads: libc::c_uint) -> io::Result<()> {
     number(device, libc::TUNSETOFFLOAD, offloads)
 }
@@ -176,4 +211,30 @@ fn number(device: &impl AsRawFd, request: libc::Ioctl, value: libc::c_uint) -> i
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        let of = io::Error::from_raw_os_error;
+        for (code, file, said) in [
+            (libc::ENOENT, Some(libc::ENOENT), "there is no /dev/net/tun"),
+            (libc::ENOENT, Some(libc::ENOENT), "must be given the device"),
+            (libc::ENODEV, Some(libc::ENODEV), "modprobe tun"),
+            (libc::EPERM, Some(libc::EPERM), "device cgroup"),
+            (libc::EPERM, Some(libc::EPERM), "privileged"),
+            (libc::EACCES, Some(libc::EACCES), "mode"),
+            (libc::EPERM, None, "NET_ADMIN"),
+        ] {
+            let file = file.map(of);
+            let text = words(&of(code), file.as_ref()).unwrap();
+            assert!(text.contains(said), "{text}");
+        }
+        // The device's own refusals are told as they are.
+        assert_eq!(words(&of(libc::EBUSY), None), None);
+        assert_eq!(words(&of(libc::EINVAL), None), None);
+    }
 }

@@ -2,6 +2,9 @@
 
 use std::io;
 
+#[cfg(feature = "forward")]
+use crate::forward::tun::explain;
+
 #[cfg(not(feature = "forward"))]
 pub(super) fn create(_name: &str, _queues: bool) -> io::Result<()> {
     Err(io::Error::other("this build has no data plane"))
@@ -23,11 +26,7 @@ pub(super) fn create(name: &str, queues: bool) -> io::Result<()> {
     };
     match made {
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Err(io::Error::new(
-            error.kind(),
-            "there is no /dev/net/tun; load the module tun, or give the container that device",
-        )),
-        result => result,
+        result => result.map_err(|error| explain(&error)),
     }
 }
 

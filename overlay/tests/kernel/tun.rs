@@ -1,5 +1,7 @@
 //! The TUN device of the data plane: made, seen, brought into form, and told from a TAP device.
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use tweed_overlay::forward::tun::Tun;
 use tweed_overlay::kernel::{Kernel, Linux};
 use tweed_overlay::model::Mac;
@@ -137,5 +139,31 @@ fn a_tap_device_under_the_name_is_another_kind() {
         let op = Op::AddLink(NAME.to_owned(), wanted());
         let error = linux.apply(&op).unwrap_err().to_string();
         assert!(error.contains("add link flannel0 tun"), "{error}");
+    });
+}
+
+#[test]
+fn without_the_device_file_the_error_says_what_is_missing() {
+    on_host(|linux| {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let nowhere = None::<&str>;
+        let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
+        mount(nowhere, "/", nowhere, private, nowhere).unwrap();
+        mount(
+            Some("test"),
+            "/dev/net",
+            Some("tmpfs"),
+            MsFlags::empty(),
+            nowhere,
+        )
+        .unwrap();
+        let op = Op::AddLink(NAME.to_owned(), wanted());
+        let error = linux.apply(&op).unwrap_err().to_string();
+        assert!(
+            error.contains("there is no /dev/net/tun: load the module tun"),
+            "{error}"
+        );
+        let error = Tun::open(NAME).unwrap_err().to_string();
+        assert!(error.contains("there is no /dev/net/tun"), "{error}");
     });
 }
