@@ -10,7 +10,7 @@ use tweed_e2e::traffic::{Loss, Stream};
 use tweed_e2e::wait::{PATIENCE, timed};
 use tweed_overlay::model::Family;
 
-use crate::scene::{NAMESPACE, Scene, patiently};
+use crate::scene::{AGENTS, NAMESPACE, Scene, patiently};
 
 /// How long the API server is away.
 const AWAY: Duration = Duration::from_secs(60);
@@ -39,24 +39,41 @@ pub(crate) fn upgrade(scene: &mut Scene<'_>) -> Result<()> {
 
 /// Does something to the DaemonSet that replaces all agents, one after the other.
 fn replaced(scene: &Scene<'_>, verb: &[&str], what: &[&str]) -> Result<()> {
-    let before = names(scene)?;
-    let start = Instant::now();
     let losses = under_traffic(scene, || {
+        renewed(scene, || {
+            let all = ["--namespace", NAMESPACE, "daemonset/kube-tweed"];
+            let words = [verb, &all, what].concat();
+            scene.cluster.api.kubectl(&words).map(drop)
+        })
+    })?;
+    lossless(&losses)
+}
+
+/// Does something that has all agents replaced, and waits until they are.
+pub(crate) fn renewed(scene: &Scene<'_>, act: impl FnOnce() -> Result<()>) -> Result<()> {
+    let words = [
+        "get",
+        "pods",
+        "--namespace",
+        NAMESPACE,
+        "--selector",
+        AGENTS,
+    ];
+    let before = scene.cluster.api.kubectl(&words)?;
+    let start = Instant::now();
+    act()?;
+    patiently("the rollout ends", || {
+        let words = ["rollout", "status", "--timeout=10s"];
         let all = ["--namespace", NAMESPACE, "daemonset/kube-tweed"];
-        let api = &scene.cluster.api;
-        api.kubectl(&[verb, &all, what].concat())?;
-        patiently("the rollout ends", || {
-            api.kubectl(&[&["rollout", "status", "--timeout=10s"], &all[..]].concat())
-        })?;
-        Ok(())
+        scene.cluster.api.kubectl(&[words, all].concat())
     })?;
     println!("  all agents were replaced after {:.1?}", start.elapsed());
     let after = names(scene)?;
     ensure!(
-        before.iter().all(|name| !after.contains(name)),
+        after.iter().all(|name| !before.contains(name)),
         "not all agents were replaced: {before:?}, {after:?}"
     );
-    lossless(&losses)
+    Ok(())
 }
 
 /// An agent is killed: kubelet starts it again.
@@ -127,7 +144,10 @@ pub(crate) fn away(scene: &mut Scene<'_>) -> Result<()> {
 }
 
 /// Runs something while pods of all nodes talk.
-fn under_traffic(scene: &Scene<'_>, act: impl FnOnce() -> Result<()>) -> Result<Vec<Loss>> {
+pub(crate) fn under_traffic(
+    scene: &Scene<'_>,
+    act: impl FnOnce() -> Result<()>,
+) -> Result<Vec<Loss>> {
     let streams = streams(scene)?;
     act()?;
     streams.into_iter().map(Stream::stop).collect()
@@ -158,7 +178,7 @@ fn names(scene: &Scene<'_>) -> Result<Vec<String>> {
     let agents = scene.agents()?;
     Ok(agents
         .iter()
-        .map(|pod| pod["metadata"]["name"].to_string())
+        .filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned))
         .collect())
 }
 

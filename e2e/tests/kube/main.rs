@@ -21,6 +21,7 @@ mod scene;
 mod store;
 mod subnets;
 mod trouble;
+mod udp;
 mod uninstall;
 mod workload;
 
@@ -106,6 +107,26 @@ const SHARED: &[Scenario] = &[
     (
         "services_and_host_ports_work_with_kube_proxy_in_iptables_mode",
         proxy::iptables,
+    ),
+    (
+        "agents_told_to_use_udp_without_the_device_say_what_is_missing",
+        udp::without_device,
+    ),
+    (
+        "the_overlay_udp_gives_agents_the_device_and_all_is_reached_as_before",
+        udp::applied,
+    ),
+    (
+        "a_rolling_restart_cuts_each_node_of_the_udp_backend_off_for_seconds_at_most",
+        udp::rollout,
+    ),
+    (
+        "a_deleted_tun_device_is_back_within_a_second_under_traffic",
+        udp::device_deleted,
+    ),
+    (
+        "an_agent_that_is_refused_the_tun_device_says_what_to_do",
+        udp::refused,
     ),
     (
         "deleting_the_manifest_and_cleaning_up_leaves_nothing",

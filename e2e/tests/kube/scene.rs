@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 use tweed_e2e::cni::Pod;
 use tweed_e2e::http;
+use tweed_e2e::kube::binaries::KubeBinaries;
 use tweed_e2e::kube::{KubeCluster, dns};
 use tweed_e2e::launch::{NETWORK, NETWORK_V6};
 use tweed_e2e::namespace::Place;
@@ -139,7 +140,23 @@ pub(crate) fn patiently<T>(what: &str, attempt: impl FnMut() -> Result<T>) -> Re
 
 /// The real manifest with both pod networks.
 pub(crate) fn manifest() -> Result<String> {
-    let text = fs::read_to_string(root().join("manifests/kube-tweed.yaml"))?;
+    dual(&fs::read_to_string(
+        root().join("manifests/kube-tweed.yaml"),
+    )?)
+}
+
+/// A kustomization beside the manifest, rendered, with both pod networks.
+pub(crate) fn kustomized(folder: &str) -> Result<String> {
+    let folder = root().join("manifests/kustomize").join(folder);
+    let output = Command::new(KubeBinaries::locate()?.kube)
+        .args(["kubectl", "kustomize"])
+        .arg(folder)
+        .output()?;
+    ensure!(output.status.success(), "{output:?}");
+    dual(&String::from_utf8(output.stdout)?)
+}
+
+fn dual(text: &str) -> Result<String> {
     let one = format!("\"Network\": \"{NETWORK}\",");
     let both = format!("{one} \"EnableIPv6\": true, \"IPv6Network\": \"{NETWORK_V6}\",");
     ensure!(text.contains(&one), "the manifest's network is another one");

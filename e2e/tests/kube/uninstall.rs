@@ -30,7 +30,7 @@ pub(crate) fn leaves_nothing(scene: &mut Scene<'_>) -> Result<()> {
     api.kubectl_with(admin, &["delete", "-f", "-"], &cleanup)?;
     for host in &scene.lab.hosts {
         let links = host.sh("ip -o link show")?;
-        for link in ["flannel.1", "flannel-v6.1", "cni0"] {
+        for link in ["flannel.1", "flannel-v6.1", "flannel0", "cni0"] {
             ensure!(!links.contains(&format!(" {link}:")), "{links}");
         }
         let rules = host.sh("nft list tables")?;

@@ -85,6 +85,14 @@ fn values_of_the_chart_reach_the_agent() -> Result<()> {
             ],
         ),
         (vec!["cni.withdraw=true"], vec!["- --cni-withdraw"]),
+        (
+            vec!["backend.Type=vxlan", "backend.Accept={udp}"],
+            vec!["mountPath: /dev/net/tun", "type: CharDevice", "cpu: 100m"],
+        ),
+        (
+            vec!["backend.Type=udp", "resources.requests.cpu=1"],
+            vec!["mountPath: /dev/net/tun", "cpu: 1\n"],
+        ),
     ] {
         let text = chart(&values)?;
         for words in expected {
@@ -93,6 +101,11 @@ fn values_of_the_chart_reach_the_agent() -> Result<()> {
     }
     let without = chart(&["admissionPolicy.enabled=false"])?;
     ensure!(!without.contains("ValidatingAdmissionPolicy"), "{without}");
+    let vxlan = chart(&[])?;
+    ensure!(
+        !vxlan.contains("/dev/net"),
+        "vxlan needs no device: {vxlan}"
+    );
     let etcd = chart(&["store=etcd", "etcd.endpoints={https://a:2379}"])?;
     ensure!(
         !etcd.contains("ClusterRole"),
@@ -130,6 +143,7 @@ fn a_real_api_server_takes_the_file_the_overlays_and_the_chart_and_chart_and_fil
             accepted(name, &std::fs::read_to_string(manifests().join(name))?)?;
         }
         accepted("overlay host-gw", &kustomize("overlays/host-gw")?)?;
+        let udp = accepted("overlay udp", &kustomize("overlays/udp")?)?;
         let etcd = accepted("overlay etcd", &kustomize("overlays/etcd")?)?;
         ensure!(
             etcd.keys().all(|name| !name.contains("Role")),
@@ -145,22 +159,30 @@ fn a_real_api_server_takes_the_file_the_overlays_and_the_chart_and_chart_and_fil
             ])?,
         )?;
 
-        let mut chart = accepted("chart", &chart(&[])?)?;
-        for (name, mut object) in file {
-            if name == "Namespace/kube-tweed" {
-                continue;
-            }
-            let mut other = chart
-                .remove(&name)
-                .with_context(|| format!("the chart has no {name}"))?;
-            for object in [&mut object, &mut other] {
-                essence(object)?;
-            }
-            ensure!(object == other, "{name} differs:\n{object:#}\n{other:#}");
+        for (by_file, values) in [(file, &[][..]), (udp, &["backend.Type=udp"])] {
+            same(by_file, accepted("chart", &chart(values)?)?)
+                .with_context(|| format!("chart with {values:?}"))?;
         }
-        ensure!(chart.is_empty(), "only the chart has {:?}", chart.keys());
         Ok(())
     })
+}
+
+/// Checks that the chart makes the objects of a file, less the namespace.
+fn same(file: BTreeMap<String, Value>, mut chart: BTreeMap<String, Value>) -> Result<()> {
+    for (name, mut object) in file {
+        if name == "Namespace/kube-tweed" {
+            continue;
+        }
+        let mut other = chart
+            .remove(&name)
+            .with_context(|| format!("the chart has no {name}"))?;
+        for object in [&mut object, &mut other] {
+            essence(object)?;
+        }
+        ensure!(object == other, "{name} differs:\n{object:#}\n{other:#}");
+    }
+    ensure!(chart.is_empty(), "only the chart has {:?}", chart.keys());
+    Ok(())
 }
 
 /// Objects by kind and name. kubectl prints one document after another, or a list.

@@ -13,6 +13,21 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- mergeOverwrite $conf .Values.netConf | toPrettyJson -}}
 {{- end }}
 
+{{/* Whether the agent carries packets itself, by the backend's type or one that it accepts besides. */}}
+{{- define "tweed.tun" -}}
+{{- $backend := (include "tweed.netConf" . | fromJson).Backend -}}
+{{- or (eq (lower $backend.Type) "udp") (has "udp" ($backend.Accept | default list)) -}}
+{{- end }}
+
+{{/* Processor time that others can't take: of those who carry packets themselves, more. */}}
+{{- define "tweed.resources" -}}
+{{- $resources := deepCopy (.Values.resources | default dict) -}}
+{{- if and $resources.requests (eq (toString $resources.requests.cpu) "") -}}
+{{- $_ := set $resources.requests "cpu" (ternary "100m" "20m" (eq (include "tweed.tun" .) "true")) -}}
+{{- end -}}
+{{- toYaml $resources -}}
+{{- end }}
+
 {{/* The prefix of annotations as the agent completes it: a slash, or a dash after what follows the slash. */}}
 {{- define "tweed.annotationPrefix" -}}
 {{- $prefix := .Values.annotationPrefix -}}
