@@ -1,12 +1,14 @@
 //! What decides: the table, both directions, and the whole way from one node's device to another's.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tweed_overlay::forward::decide::{Inbound, Outbound, Trust, inbound, outbound};
 use tweed_overlay::forward::fragment::fragment;
 use tweed_overlay::forward::icmp;
 use tweed_overlay::forward::packet::Packet;
+use tweed_overlay::forward::path_mtu::PathMtus;
 use tweed_overlay::forward::reason::Reason;
 use tweed_overlay::forward::split::split;
 use tweed_overlay::forward::table::{Peer, PeerId, Table};
@@ -153,6 +155,42 @@ fn a_lookup_finds_what_a_scan_finds() {
             found |= looked.is_some_and(|index| index > 0);
         }
         found || nets.len() == 1
+    });
+}
+
+#[test]
+fn no_report_about_a_path_widens_it_nor_closes_it_and_all_are_forgotten() {
+    let fresh = table(1);
+    fuzz("path_mtu", 50, |source| {
+        let (mut paths, mut table) = (PathMtus::default(), fresh.clone());
+        let (mut now, mut learned) = (Duration::ZERO, false);
+        for _ in 0..source.below(12) {
+            now += Duration::from_secs(source.below(400) as u64);
+            if paths.forget(now) {
+                table = fresh.clone();
+                paths.tell(&mut table);
+            }
+            let addr = underlay(source.below(6) as u8);
+            let before = table.clone();
+            let path = source.pick(&[0, 68, 552, 576, 1280, 1300, 1500, 9000, u32::MAX]);
+            let news = paths.learn(&mut table, addr, path, now);
+            learned |= news;
+            for (peer, before) in table.peers().iter().zip(before.peers()) {
+                let there = peer.endpoint.ip() == addr;
+                assert!(peer.mtu <= before.mtu && peer.mtu >= 552 - 28);
+                assert_eq!(peer.mtu < before.mtu, news && there);
+            }
+            let mut anew = fresh.clone();
+            paths.tell(&mut anew);
+            assert_eq!(
+                anew.peers(),
+                table.peers(),
+                "a new table is told all that is known"
+            );
+        }
+        paths.forget(now + Duration::from_hours(1));
+        assert!(paths.is_empty());
+        learned
     });
 }
 

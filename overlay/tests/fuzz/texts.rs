@@ -1,5 +1,6 @@
 //! What reads the store: configurations, leases and keys, as others write them or have broken them.
 
+use tweed_overlay::backend::Backends;
 use tweed_overlay::model::NetworkConfig;
 use tweed_overlay::model::subnet_env::SubnetEnv;
 use tweed_overlay::model::wire::{format_attrs, parse_attrs};
@@ -8,7 +9,7 @@ use crate::run::fuzz;
 use crate::source::Source;
 
 const CONFIGS: [&str; 3] = [
-    r#"{"Network":"10.42.0.0/16","SubnetLen":24,"SubnetMin":"10.42.1.0","SubnetMax":"10.42.9.0","Backend":{"Type":"udp","Port":8285}}"#,
+    r#"{"Network":"10.42.0.0/16","SubnetLen":24,"SubnetMin":"10.42.1.0","SubnetMax":"10.42.9.0","Backend":{"Type":"udp","Port":8285,"Workers":2,"BusyPoll":50,"KeepAlive":20,"Trust":"peers","Accept":[{"Type":"vxlan"}]}}"#,
     r#"{"EnableIPv6":true,"IPv6Network":"fd00:42::/48","Network":"10.42.0.0/16","Backend":{"Type":"vxlan","VNI":1}}"#,
     r#"{"network":"10.42.0.0/16","backend":{"type":"host-gw"}}"#,
 ];
@@ -82,7 +83,11 @@ fn configurations_are_read_or_refused_with_words() {
                     );
                     assert!(pool.subnet_len <= family.bits());
                 }
-                true
+                let backends = Backends::parse(&config);
+                if let Err(error) = &backends {
+                    assert!(!error.to_string().is_empty());
+                }
+                backends.is_ok()
             }
             Err(error) => {
                 assert!(!error.to_string().is_empty());
