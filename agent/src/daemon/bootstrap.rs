@@ -104,6 +104,9 @@ async fn attempt<S: LeaseStore>(
         held: saved
             .map(|saved| (saved.key, saved.created))
             .filter(|(key, _)| daemon.given_up != Some(*key)),
+        also: network
+            .backends
+            .announced_else(&identity, &network.config.pools),
         ttl: daemon.options.lease_ttl,
     };
     let (lease, confirmed) = lease(store, &network, &request, saved).await?;

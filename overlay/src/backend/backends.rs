@@ -125,6 +125,14 @@ impl Backends {
         self.own.announce(identity, families)
     }
 
+    /// What this node would announce if one of those that it accepts were its own, as it may have done before.
+    pub fn announced_else<T>(&self, identity: &Identity, families: &Dual<T>) -> Vec<Dual<Value>> {
+        let accepted = self.accepted.iter();
+        accepted
+            .map(|backend| backend.announce(identity, families))
+            .collect()
+    }
+
     /// The MAC of a family's VTEP that one of these backends announced earlier, if it did.
     pub fn announced_mac(&self, attrs: &LeaseAttrs, family: Family) -> Option<Mac> {
         self.all()

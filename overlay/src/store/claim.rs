@@ -4,7 +4,7 @@
 //! MAC is 46 random bits, a public key more). flannel goes by the address alone, so that nodes behind one NAT, or with
 //! the same address on a private management network, share one subnet. Here:
 //!
-//! * **Own**: same address and same data; or, where the backend announces no data, same address and a subnet that
+//! * **Own**: same address and same data, be it that of another backend which the node runs as well; or, where the backend announces no data, same address and a subnet that
 //!   this node remembers. A reservation for the address that nobody has filled with data is own too.
 //! * **Suspect**: only the address or only the data agrees; or neither does, but it is the very entry that this node
 //!   held last, by its order of creation (a backend without data, and another address since). That is this node after it lost its state or changed its
@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde_json::Value;
 
 use super::Request;
 use crate::model::subnet::{self, Exhausted, keys_overlap};
@@ -45,12 +46,12 @@ pub(crate) fn same_public(a: &LeaseAttrs, b: &LeaseAttrs) -> bool {
     }
 }
 
-/// Whether the backend data agree: equal in each family that both have, and there is one. A node that goes dual-stack
-/// adds a family to its data.
-fn same_data(a: &LeaseAttrs, b: &LeaseAttrs) -> bool {
+/// Whether backend data agree: equal in each family that both have, and there is one. A node that goes dual-stack adds
+/// a family to its data.
+fn same_data(a: &Dual<Value>, b: &Dual<Value>) -> bool {
     let mut both = Family::BOTH
         .into_iter()
-        .filter_map(|family| a.data.get(family).zip(b.data.get(family)))
+        .filter_map(|family| a.get(family).zip(b.get(family)))
         .peekable();
     both.peek().is_some() && both.all(|(a, b)| a == b)
 }
@@ -58,15 +59,18 @@ fn same_data(a: &LeaseAttrs, b: &LeaseAttrs) -> bool {
 /// Whether two announcements come from one holder.
 pub(crate) fn same_holder(a: &LeaseAttrs, b: &LeaseAttrs) -> bool {
     let no_data = a.data.is_empty() && b.data.is_empty();
-    same_public(a, b) && (no_data || same_data(a, b))
+    same_public(a, b) && (no_data || same_data(&a.data, &b.data))
 }
 
 fn claim(lease: &Lease, request: &Request) -> Claim {
     let (theirs, ours) = (&lease.attrs, &request.attrs);
-    let no_data = theirs.data.is_empty() && ours.data.is_empty();
+    // A node that moves from one backend to another still has the lease of the first.
+    let mut all_ours = std::iter::once(&ours.data).chain(&request.also);
+    let no_data = theirs.data.is_empty() && all_ours.clone().any(Dual::is_empty);
+    let same_data = all_ours.any(|ours| same_data(&theirs.data, ours));
     let remembered = request.previous.contains(&lease.key.0);
     let unclaimed = lease.term == Term::Reserved && theirs.data.is_empty();
-    match (same_public(theirs, ours), same_data(theirs, ours)) {
+    match (same_public(theirs, ours), same_data) {
         (true, true) => Claim::Own,
         (true, false) if unclaimed || (no_data && remembered) => Claim::Own,
         (true, false) | (false, true) => Claim::Suspect,

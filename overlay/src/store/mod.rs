@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::model::{ClusterSnapshot, Dual, Lease, LeaseAttrs, Pool, SubnetKey};
@@ -66,6 +67,8 @@ pub struct Request {
     pub previous: Vec<Dual<IpNet>>,
     /// The lease that this node held last, with its order of creation.
     pub held: Option<(SubnetKey, u64)>,
+    /// What this node would announce as data for the other backends that it runs: a lease with that is its own as well.
+    pub also: Vec<Dual<Value>>,
     /// How long the lease lasts without renewal, where the store has such a thing.
     pub ttl: Duration,
 }

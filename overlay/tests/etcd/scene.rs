@@ -72,6 +72,7 @@ pub(crate) fn request(pools: Dual<Pool>, n: u16) -> Request {
         pools,
         previous: Vec::new(),
         held: None,
+        also: Vec::new(),
         ttl: Duration::from_secs(60),
     }
 }

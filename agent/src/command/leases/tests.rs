@@ -22,6 +22,7 @@ async fn network() -> anyhow::Result<Memory> {
             },
             previous: vec![Dual::of_nets([subnet.parse()?])],
             held: None,
+            also: Vec::new(),
             ttl: std::time::Duration::from_secs(60),
         };
         store.node().acquire(&request).await?;

@@ -41,6 +41,7 @@ fn request(attrs: LeaseAttrs, previous: &[&str]) -> Request {
             .map(|key| key.parse::<SubnetKey>().unwrap().0)
             .collect(),
         held: None,
+        also: Vec::new(),
         ttl: Duration::from_secs(60),
     }
 }
@@ -50,6 +51,32 @@ fn claim_of(theirs: LeaseAttrs, term: Term, mine: LeaseAttrs, previous: &[&str])
         &lease("10.5.9.0-24", theirs, 1, term),
         &request(mine, previous),
     )
+}
+
+#[test]
+fn a_lease_under_another_backend_that_the_node_runs_too_is_own() {
+    let vxlan = attrs("10.0.0.1", Some("a"));
+    let udp = attrs("10.0.0.1", None);
+    for (had, has, remembered, expected) in [
+        (&vxlan, &udp, false, Claim::Own),
+        (&udp, &vxlan, true, Claim::Own),
+        (&udp, &vxlan, false, Claim::Suspect),
+        (&attrs("10.0.0.1", Some("b")), &udp, true, Claim::Suspect),
+        (&attrs("10.0.0.2", Some("a")), &udp, true, Claim::Suspect),
+        (&attrs("10.0.0.2", Some("b")), &udp, true, Claim::Foreign),
+    ] {
+        let previous = if remembered {
+            &["10.5.9.0-24"][..]
+        } else {
+            &[]
+        };
+        let request = Request {
+            also: vec![if has == &udp { &vxlan } else { &udp }.data.clone()],
+            ..request(has.clone(), previous)
+        };
+        let lease = lease("10.5.9.0-24", had.clone(), 1, Term::Leased);
+        assert_eq!(claim(&lease, &request), expected, "{had:?} {has:?}");
+    }
 }
 
 #[test]
