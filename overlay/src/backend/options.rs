@@ -20,6 +20,20 @@ pub(super) fn number(
     )))
 }
 
+/// A priority as `nice` counts them.
+pub(super) fn priority(options: &Object, key: &str, default: i8) -> Result<i8, ConfigError> {
+    let number = options.i64(key).map_err(in_backend)?;
+    let number = number.unwrap_or(default.into());
+    let priority = i8::try_from(number)
+        .ok()
+        .filter(|nice| (-20..=19).contains(nice));
+    priority.ok_or_else(|| {
+        ConfigError(format!(
+            "Backend.{key} is {number}; it must be a whole number from -20 to 19"
+        ))
+    })
+}
+
 /// A switch.
 pub(super) fn switch(options: &Object, key: &str, default: bool) -> Result<bool, ConfigError> {
     Ok(options.bool(key).map_err(in_backend)?.unwrap_or(default))

@@ -27,6 +27,8 @@ const OVERHEAD_V4: u32 = 28;
 /// UDP 8, IPv6 40 bytes.
 const OVERHEAD_V6: u32 = 48;
 
+/// Before what pods run, so that who sends more than the host can carry does not take the time that carrying needs.
+const NICE: i8 = -10;
 /// Threads at most: one for each queue that a TUN device can have is no use.
 const MOST_WORKERS: u64 = 64;
 /// Microseconds at most.
@@ -64,6 +66,7 @@ impl Udp {
         "Trust",
         "BusyPoll",
         "KeepAlive",
+        "Nice",
     ];
 
     pub(super) fn parse(options: &Object, config: &NetworkConfig) -> Result<Self, ConfigError> {
@@ -72,6 +75,8 @@ impl Udp {
         let trust = options::choice(options, "Trust", &TRUST)?;
         let busy_poll = options::number(options, "BusyPoll", 0, 0, MOST_BUSY_POLL)?;
         let keep_alive = options::number(options, "KeepAlive", 0, 0, MOST_KEEP_ALIVE)?;
+        // Who never sleeps must not come before everybody else.
+        let nice = if busy_poll == 0 { NICE } else { 0 };
         let workers = options::number(options, "Workers", 1, 1, MOST_WORKERS)?;
         Ok(Self {
             port: port.unwrap_or(DEFAULT_PORT),
@@ -81,6 +86,7 @@ impl Udp {
                 trust,
                 busy_poll: Duration::from_micros(busy_poll),
                 keep_alive: (keep_alive > 0).then_some(Duration::from_secs(keep_alive)),
+                nice: options::priority(options, "Nice", nice)?,
             },
             networks: config.pools.map(|_, pool| pool.network),
         })

@@ -14,4 +14,6 @@ pub struct Options {
     /// How often a peer that nothing is sent to is sent an empty packet, so that a firewall or NAT on the way
     /// remembers the flow.
     pub keep_alive: Option<Duration>,
+    /// The priority of a worker's thread, from -20, the first, to 19. Where the process may not have it, it stays.
+    pub nice: i8,
 }

@@ -144,9 +144,21 @@ impl Drop for Worker {
 }
 
 fn run(mut path: Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
+    be_nice(path.options.nice);
     let ended = carry(&mut path, epoll, mailbox);
     mailbox.tell(path.report());
     ended
+}
+
+/// Sets this thread's priority, where `CAP_SYS_NICE` or `RLIMIT_NICE` allows it.
+fn be_nice(nice: i8) {
+    #[expect(unsafe_code, reason = "nix has no setpriority")]
+    // SAFETY: it takes numbers only. To Linux a process is a thread here (setpriority(2), "C library/kernel differences").
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice.into()) };
+    if result < 0 {
+        let error = io::Error::last_os_error();
+        tracing::debug!(%error, nice, "the data plane's threads keep the priority of the process");
+    }
 }
 
 fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
@@ -161,6 +173,10 @@ fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
             Err(errno) => return Err(errno.into()),
         };
         path.tick();
+        if count == 0 && path.now < awake_until {
+            // Who is waiting for this processor may be the one who is about to send.
+            thread::yield_now();
+        }
         let events = &events[..count];
         let ready = events.iter().fold(0, |ready, event| ready | event.data());
         if ready & MAIL != 0 {

@@ -58,6 +58,14 @@ impl Object {
         self.read(key, "a whole number", Value::as_u64)
     }
 
+    /// A whole number, which may be negative.
+    ///
+    /// # Errors
+    /// When it is anything else, or too large.
+    pub fn i64(&self, key: &str) -> Result<Option<i64>, JsonError> {
+        self.read(key, "a whole number", Value::as_i64)
+    }
+
     /// `true` or `false`.
     ///
     /// # Errors

@@ -60,7 +60,9 @@ impl Op {
                 NextHop::Via { dev, .. } => Some(dev),
                 NextHop::Blackhole => None,
             },
-            Self::SetSysctl(..) | Self::Firewall(_) | Self::ForeignForward(..) => None,
+            // `net/ipv4/conf/<link>/…`; for what concerns all links there is none of that name.
+            Self::SetSysctl(key, _) => key.split('/').nth(3).filter(|_| key.contains("/conf/")),
+            Self::Firewall(_) | Self::ForeignForward(..) => None,
         }
     }
 

@@ -52,6 +52,7 @@ fn wrong_and_unknown_options_are_named() {
         (r#""Workers":65"#, "from 1 to 64"),
         (r#""BusyPoll":20000"#, "from 0 to 10000"),
         (r#""KeepAlive":-1"#, "Backend.KeepAlive"),
+        (r#""Nice":-21"#, "from -20 to 19"),
         (r#""Persist":"yes""#, "Backend.Persist"),
         (
             r#""Trust":"all""#,
@@ -70,14 +71,21 @@ fn wrong_and_unknown_options_are_named() {
 fn options_are_careful_unless_the_operator_says_otherwise() {
     let default = udp("");
     assert_eq!((default.workers, default.persist), (1, true));
-    assert_eq!(default.options, Choices::default());
-    let chosen =
-        udp(r#","Workers":4,"Persist":false,"Trust":"peers","BusyPoll":50,"KeepAlive":20"#);
+    let careful = Choices {
+        nice: -10,
+        ..Choices::default()
+    };
+    assert_eq!(default.options, careful);
+    assert_eq!(udp(r#","BusyPoll":50"#).options.nice, 0, "it never sleeps");
+    let chosen = udp(
+        r#","Workers":4,"Persist":false,"Trust":"peers","BusyPoll":50,"KeepAlive":20,"Nice":5"#,
+    );
     assert_eq!((chosen.workers, chosen.persist), (4, false));
     let expected = Choices {
         trust: Trust::Peers,
         busy_poll: Duration::from_micros(50),
         keep_alive: Some(Duration::from_secs(20)),
+        nice: 5,
     };
     assert_eq!(chosen.options, expected);
 }
