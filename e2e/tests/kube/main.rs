@@ -109,12 +109,12 @@ const SHARED: &[Scenario] = &[
         proxy::iptables,
     ),
     (
-        "agents_told_to_use_udp_without_the_device_say_what_is_missing",
-        udp::without_device,
+        "a_cluster_moves_from_vxlan_to_udp_without_a_lost_packet",
+        udp::moved,
     ),
     (
-        "the_overlay_udp_gives_agents_the_device_and_all_is_reached_as_before",
-        udp::applied,
+        "over_udp_unprivileged_agents_have_everything_reached_as_over_vxlan",
+        udp::reached,
     ),
     (
         "a_rolling_restart_cuts_each_node_of_the_udp_backend_off_for_seconds_at_most",
@@ -127,6 +127,10 @@ const SHARED: &[Scenario] = &[
     (
         "an_agent_that_is_refused_the_tun_device_says_what_to_do",
         udp::refused,
+    ),
+    (
+        "an_update_without_the_tun_device_stops_at_the_first_node_which_says_what_is_missing",
+        udp::without_device,
     ),
     (
         "deleting_the_manifest_and_cleaning_up_leaves_nothing",

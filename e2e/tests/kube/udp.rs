@@ -4,9 +4,10 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
 use tweed_e2e::topology::Host;
 use tweed_e2e::traffic::{self, Loss};
-use tweed_e2e::wait::eventually;
+use tweed_e2e::wait::{eventually, stays};
 use tweed_overlay::model::Family;
 
 use crate::disruption::{agent_pid, renewed, under_traffic};
@@ -19,48 +20,53 @@ const CAPABILITIES: &str = "0000000000003000";
 /// A restarted agent carries again when its container runs and it has read its saved lease.
 const CUT_OFF: Duration = Duration::from_secs(15);
 
-/// The configuration says `udp`, but nobody has given the agents the device: they aren't ready and say what is missing.
-pub(crate) fn without_device(scene: &mut Scene<'_>) -> Result<()> {
-    let all = scene::kustomized("overlays/udp")?;
-    let mut objects = all.split("\n---\n");
-    let config = objects
-        .find(|object| object.contains("\nkind: ConfigMap\n"))
-        .context("there is no ConfigMap")?;
-    scene.cluster.api.apply(config)?;
+/// The guide's steps from VXLAN to UDP: the device with the first one, then edits of the ConfigMap, which kubelets bring
+/// to each node at another time.
+pub(crate) fn moved(scene: &mut Scene<'_>) -> Result<()> {
+    let api = &scene.cluster.api;
+    let overlay = scene::kustomized("overlays/udp")?;
+    let step = |backend: &str| overlay.replace(r#""Type": "udp""#, backend);
+    let losses = under_traffic(scene, || {
+        let first = step(r#""Type": "vxlan", "Accept": [{"Type": "udp"}]"#);
+        renewed(scene, || api.apply(&first))?;
+        run(scene, "vxlan", &["udp"])?;
+        api.apply(&step(r#""Type": "udp", "Accept": [{"Type": "vxlan"}]"#))?;
+        run(scene, "udp", &["vxlan"])?;
+        api.apply(&overlay)?;
+        run(scene, "udp", &[])
+    })?;
+    told("the move", &losses);
+    ensure!(losses.iter().all(|loss| loss.lost == 0), "{losses:?}");
     for host in &scene.lab.hosts {
-        patiently("status says what is missing", || {
-            let status = scene.status(host)?;
-            let reasons = status["not_ready"].to_string();
-            ensure!(reasons.contains("there is no /dev/net/tun"), "{status}");
-            Ok(())
-        })?;
-        shown_unready(scene, host)?;
+        let links = host.sh("ip -o link show")?;
+        ensure!(!links.contains(" flannel.1:"), "{links}");
+        ensure!(!links.contains(" flannel-v6.1:"), "{links}");
     }
     Ok(())
 }
 
-/// The overlay is applied. Everything is reached as with VXLAN.
-pub(crate) fn applied(scene: &mut Scene<'_>) -> Result<()> {
-    let api = &scene.cluster.api;
-    renewed(scene, || api.apply(&scene::kustomized("overlays/udp")?))?;
+/// Waits until all nodes run a backend and accept these, and are ready.
+fn run(scene: &Scene<'_>, backend: &str, accepts: &[&str]) -> Result<()> {
     for host in &scene.lab.hosts {
-        eventually("VXLAN's devices are gone", || {
-            let links = host.sh("ip -o link show")?;
-            ensure!(links.contains(&format!(" {DEVICE}:")), "{links}");
-            ensure!(
-                !links.contains(" flannel.1:") && !links.contains(" flannel-v6.1:"),
-                "{links}"
-            );
+        patiently("the node has taken the step", || {
+            let status = scene.status(host)?;
+            let there = status["backend"] == backend && status["accepts"] == json!(accepts);
+            ensure!(there && status["ready"] == true, "{status}");
             Ok(())
         })?;
+    }
+    Ok(())
+}
+
+/// Agents have the device and no more rights than with VXLAN, and everything is reached as with it.
+pub(crate) fn reached(scene: &mut Scene<'_>) -> Result<()> {
+    for host in &scene.lab.hosts {
         let local = host.sh("sysctl -n net.ipv4.conf.flannel0.accept_local")?;
         ensure!(local.trim() == "1", "{}: {local}", host.name());
         let status = fs::read_to_string(host.path(format!("/proc/{}/status", agent_pid(host)?)))?;
         for set in ["CapPrm", "CapEff", "CapBnd"] {
-            ensure!(
-                status.contains(&format!("{set}:\t{CAPABILITIES}\n")),
-                "{status}"
-            );
+            let line = format!("{set}:\t{CAPABILITIES}\n");
+            ensure!(status.contains(&line), "{status}");
         }
     }
     reach::pods(scene)?;
@@ -126,15 +132,36 @@ pub(crate) fn refused(scene: &mut Scene<'_>) -> Result<()> {
     scene.talks()
 }
 
-/// Waits until Kubernetes shows that the agent of a node isn't ready.
-fn shown_unready(scene: &Scene<'_>, host: &Host) -> Result<()> {
-    let node = format!("--field-selector=spec.nodeName={}", host.name());
-    let words = ["wait", "pod", "--namespace", NAMESPACE, "--timeout=10s"];
-    let wanted = [&node, "--for=condition=Ready=false"];
+/// A manifest that doesn't give the device: the rolling update stops at the first node, whose agent says what is
+/// missing; the others go on.
+pub(crate) fn without_device(scene: &mut Scene<'_>) -> Result<()> {
     let api = &scene.cluster.api;
-    patiently("its pod shows it", || {
-        api.kubectl(&[&words[..], &wanted].concat()).map(drop)
-    })
+    let udp = scene::manifest()?.replace(r#""Type": "vxlan""#, r#""Type": "udp""#);
+    api.apply(&udp)?;
+    let lacks = |host: &Host| -> Result<bool> {
+        let reasons = scene.status(host)?["not_ready"].to_string();
+        Ok(reasons.contains("there is no /dev/net/tun"))
+    };
+    let hosts = &scene.lab.hosts;
+    let first = patiently("an agent says what is missing", || {
+        let first = hosts.iter().position(|host| lacks(host).unwrap_or(false));
+        first.context("none does")
+    })?;
+    let [one, other] = [1, 2].map(|step| &scene.pods[(first + step) % 3]);
+    stays("the others", Duration::from_secs(3), || {
+        for pod in [one, other] {
+            let status = scene.status(pod.host)?;
+            ensure!(status["ready"] == true, "{status}");
+        }
+        traffic::ping(one.place(), other.v4()?).map(drop)
+    })?;
+    api.apply(&scene::kustomized("overlays/udp")?)?;
+    patiently("the node works again", || {
+        ensure!(!lacks(&hosts[first])?, "it lacks the device");
+        Ok(())
+    })?;
+    scene.agents()?;
+    scene.talks()
 }
 
 /// Writes a rule of the agent's control group about `/dev/net/tun`. It counts when a file is opened.

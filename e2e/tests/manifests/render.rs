@@ -86,7 +86,7 @@ fn values_of_the_chart_reach_the_agent() -> Result<()> {
         ),
         (vec!["cni.withdraw=true"], vec!["- --cni-withdraw"]),
         (
-            vec!["backend.Type=vxlan", "backend.Accept={udp}"],
+            vec!["backend.Type=vxlan", "backend.Accept[0].Type=udp"],
             vec!["mountPath: /dev/net/tun", "type: CharDevice", "cpu: 100m"],
         ),
         (

@@ -16,7 +16,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{/* Whether the agent carries packets itself, by the backend's type or one that it accepts besides. */}}
 {{- define "tweed.tun" -}}
 {{- $backend := (include "tweed.netConf" . | fromJson).Backend -}}
-{{- or (eq (lower $backend.Type) "udp") (has "udp" ($backend.Accept | default list)) -}}
+{{- $types := list (lower $backend.Type) -}}
+{{- range $backend.Accept }}{{ $types = append $types (lower .Type) }}{{ end -}}
+{{- has "udp" $types -}}
 {{- end }}
 
 {{/* Processor time that others can't take: of those who carry packets themselves, more. */}}
