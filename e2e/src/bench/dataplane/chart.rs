@@ -26,12 +26,12 @@ const VALUE: u32 = 78;
 const HEIGHT: u32 = TITLE + MODES.len() as u32 * STEP + MARGIN;
 
 const STYLE: &str = "\
-text { font: 13px system-ui, sans-serif; fill: #424a53; }
+text { font: 13px system-ui, sans-serif; fill: #6e7781; }
 .title { font-weight: 600; }
 .hint { font-size: 11px; fill: #6e7781; }
 .ours { fill: #1f77d0; }
 .other { fill: #8c959f; fill-opacity: 0.6; }
-.range { stroke: #57606a; stroke-width: 1.5; }
+.range { stroke: #6e7781; stroke-width: 1.5; }
 @media (prefers-color-scheme: dark) {
   text { fill: #c9d1d9; }
   .hint { fill: #9198a1; }

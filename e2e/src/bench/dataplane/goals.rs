@@ -51,6 +51,20 @@ const GOALS: [Goal; 11] = [
     at_most("64 bytes there and back, TCP, median", Mode::ByHand, 1.4),
 ];
 
+/// What the figures among a thousand peers should be of those among three. Two runs of the same differ by some per cent.
+const CROWD: f64 = 0.9;
+
+/// A row for each figure among a thousand peers.
+pub fn crowd(series: &[Series]) -> Vec<Row> {
+    let row = |series: &Series| {
+        let (ours, other) = (series.median(Mode::Crowd)?, series.median(Mode::Udp)?);
+        let what = format!("1,000 peers: {}", series.what);
+        let row = Row::at_least(&what, ours, ("3 peers", other), series.unit, CROWD);
+        Some(row)
+    };
+    series.iter().filter_map(row).collect()
+}
+
 /// A row for each goal whose figures were taken.
 pub fn rows(series: &[Series]) -> Vec<Row> {
     let row = |goal: &Goal| {

@@ -48,7 +48,7 @@ impl Watch {
     pub fn background(span: Duration) -> Result<f64> {
         let watch = Self::start()?;
         std::thread::sleep(span);
-        Ok(watch.used()? / span.as_secs_f64())
+        Ok(watch.used()? / span.as_secs_f64().max(1.0))
     }
 }
 

@@ -133,6 +133,7 @@ fn compare(wish: &Wish) -> Result<()> {
         let modes = [Mode::Udp, Mode::Crowd];
         let series = probe::take(probe::few(spans), &of(&modes), wish.rounds)?;
         show(&series::table(&series, &modes));
+        show(&table(&goals::crowd(&series)));
     }
     if wish.asks_for("losses") {
         show(&lost::table(&losses(&of(&MODES))?));
