@@ -8,6 +8,7 @@
 mod format;
 mod hostile;
 mod load;
+mod operator;
 mod raw;
 mod sizes;
 mod underlay;

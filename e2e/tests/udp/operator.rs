@@ -1,0 +1,198 @@
+//! What an operator sees of the data plane, and chooses about it.
+
+use std::thread;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tweed_e2e::agent::Agent;
+use tweed_e2e::cluster::Cluster;
+use tweed_e2e::launch::config;
+use tweed_e2e::topology::Topology;
+use tweed_e2e::traffic;
+use tweed_e2e::wait::eventually;
+use tweed_overlay::model::Family;
+
+use super::{DEVICE, udp};
+
+#[test]
+fn metrics_and_status_say_what_was_exchanged_with_whom_and_what_the_kernel_helps_with() -> Result<()>
+{
+    Topology::hosts(2).play(|lab| {
+        let cluster = Cluster::on_etcd(lab, &udp(&[Family::V4]))?;
+        cluster.talks(Family::V4)?;
+        let [one, two] = &cluster.pods[..] else {
+            anyhow::bail!("two pods");
+        };
+        let agent = &cluster.agents[0];
+        let (peer, subnet) = (
+            lab.hosts[1].v4(),
+            cluster.agents[1].subnet(Family::V4)?.trunc(),
+        );
+        let of_peer = |name: &str, direction: &str| {
+            let labels = format!(r#"peer="{peer}:8285",subnet="{subnet}",direction="{direction}""#);
+            agent.metric(&format!("tweed_{name}_total{{{labels}}}"))
+        };
+        let before = [
+            of_peer("peer_packets", "sent")?,
+            of_peer("peer_bytes", "received")?,
+        ];
+        let transfer = 8 << 20;
+        traffic::tcp(two.place(), one.place(), one.v4()?, transfer)?;
+        ensure!(
+            of_peer("peer_packets", "sent")? > before[0],
+            "acknowledgements"
+        );
+        let received = of_peer("peer_bytes", "received")? - before[1];
+        ensure!(
+            received > f64::from(transfer as u32),
+            "{received} bytes received"
+        );
+        for offload in ["tcp", "udp", "send", "receive"] {
+            let name = format!(r#"tweed_data_plane_offload{{offload="{offload}"}}"#);
+            ensure!(agent.metric(&name)? == 1.0, "{offload} is off");
+        }
+        let delivered = |what: &str| {
+            agent.metric(&format!(
+                r#"tweed_data_plane_{what}_total{{direction="delivered"}}"#
+            ))
+        };
+        let joined = delivered("packets")? / delivered("calls")?;
+        ensure!(joined > 3.0, "{joined} packets in a call");
+        ensure!(
+            agent.metric("tweed_data_plane_workers")? == 1.0,
+            "one worker"
+        );
+        let mtu = format!(r#"tweed_peer_mtu_bytes{{peer="{peer}:8285",subnet="{subnet}"}}"#);
+        ensure!(agent.metric(&mtu)? == 1472.0, "another MTU");
+        let text = agent.command(&["status"])?;
+        let text = String::from_utf8(text.stdout)?;
+        ensure!(text.contains("packets sent to other nodes"), "{text}");
+        Ok(())
+    })
+}
+
+#[test]
+fn trace_shows_what_is_decided_about_an_address_and_says_where_nothing_is() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &udp(&[Family::V4]))?;
+        cluster.talks(Family::V4)?;
+        let target = cluster.pods[1].v4()?;
+        let address = target.to_string();
+        let agent = &cluster.agents[0];
+        let words = [
+            "trace",
+            &address,
+            "--count",
+            "4",
+            "--seconds",
+            "8",
+            "-o",
+            "json",
+        ];
+        let ping = format!("ping -n -i 0.1 -c 50 {address} || true");
+        let lines = thread::scope(|scope| {
+            let pinging = scope.spawn(|| cluster.pods[0].place().cmd(["sh", "-c", &ping]));
+            let asked = agent.command(&words);
+            ensure!(pinging.join().is_ok_and(|pinged| pinged.is_ok()), "no ping");
+            Ok(String::from_utf8(asked?.stdout)?)
+        })?;
+        let decisions: Vec<Value> = lines
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
+        ensure!(decisions.len() == 4, "{lines}");
+        for way in ["in", "out"] {
+            let of_way = decisions.iter().filter(|decision| decision["way"] == way);
+            ensure!(of_way.count() == 2, "{lines}");
+        }
+        let out = decisions.iter().find(|decision| decision["way"] == "out");
+        let peer = out.map(|decision| decision["peer"].clone());
+        ensure!(
+            peer == Some(json!(format!("{}:8285", lab.hosts[1].v4()))),
+            "{lines}"
+        );
+
+        let wrong = cluster.agents[0].command(&["trace", "10.244.0.0/99"])?;
+        let said = String::from_utf8(wrong.stderr)?;
+        ensure!(
+            !wrong.status.success() && said.contains("10.244.2.0/24"),
+            "{said}"
+        );
+        cluster.agents[0].terminate()?;
+        let gone = cluster.agents[0].command(&["trace", &address])?;
+        let said = String::from_utf8(gone.stderr)?;
+        ensure!(
+            !gone.status.success() && said.contains("no agent listens"),
+            "{said}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn options_are_taken_while_packets_flow_and_wrong_ones_are_named() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let cluster = Cluster::on_etcd(lab, &udp(&[Family::V4]))?;
+        cluster.talks(Family::V4)?;
+        let choose = |options: Value| {
+            cluster
+                .launch
+                .set_config(lab, &config(&[Family::V4], &options))
+        };
+        choose(json!({"Type": "udp", "Workers": 3, "BusyPoll": 20, "KeepAlive": 1, "Nice": 0}))?;
+        for agent in &cluster.agents {
+            eventually("three workers", || {
+                ensure!(
+                    agent.status()?["data_plane"]["workers"] == 3,
+                    "{}",
+                    agent.status()?
+                );
+                Ok(())
+            })?;
+            let device = agent.host().sh(&format!("ip -d link show {DEVICE}"))?;
+            ensure!(device.contains("multi_queue"), "{device}");
+        }
+        cluster.talks(Family::V4)?;
+        eventually("keep-alives", || {
+            let status = cluster.agents[0].status()?;
+            let received = status["data_plane"]["keep_alives"]["received"].as_u64();
+            ensure!(received > Some(0), "{status}");
+            Ok(())
+        })?;
+        choose(json!({"Type": "udp"}))?;
+        for agent in &cluster.agents {
+            eventually("one worker again", || {
+                ensure!(
+                    agent.status()?["data_plane"]["workers"] == 1,
+                    "{}",
+                    agent.status()?
+                );
+                Ok(())
+            })?;
+        }
+        cluster.talks(Family::V4)?;
+        let refused = choose(json!({"Type": "udp", "Trust": "nobody"})).unwrap_err();
+        ensure!(
+            refused
+                .to_string()
+                .contains("one of subnets, peers, anyone"),
+            "{refused}"
+        );
+        cluster.talks(Family::V4)
+    })
+}
+
+#[test]
+fn a_device_that_shall_not_persist_goes_with_the_agent() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let options = config(&[Family::V4], &json!({"Type": "udp", "Persist": false}));
+        let mut cluster = Cluster::on_etcd(lab, &options)?;
+        cluster.talks(Family::V4)?;
+        cluster.agents[0].terminate()?;
+        let links = lab.hosts[0].sh("ip -o link show")?;
+        ensure!(!links.contains(DEVICE), "{links}");
+        cluster.agents[0] = Agent::start(lab, &lab.hosts[0], &cluster.launch)?;
+        cluster.agents[0].ready()?;
+        cluster.talks(Family::V4)
+    })
+}
