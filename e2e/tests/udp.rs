@@ -9,6 +9,7 @@ mod format;
 mod hostile;
 mod load;
 mod operator;
+mod options;
 mod raw;
 mod sizes;
 mod underlay;
