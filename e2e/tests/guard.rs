@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 use tweed_e2e::agent::{Agent, peer_routes};
+use tweed_e2e::cluster::Cluster;
 use tweed_e2e::etcd::{Etcd, PREFIX};
 use tweed_e2e::flannel::Node;
-use tweed_e2e::launch::{Launch, vxlan};
+use tweed_e2e::launch::{Launch, config, vxlan};
 use tweed_e2e::topology::{Lab, Topology};
+use tweed_e2e::traffic::{self, Stream};
 use tweed_e2e::wait::{eventually, stays};
 use tweed_overlay::model::Family;
 
@@ -46,6 +49,56 @@ fn most_peers_at_once_go_only_after_a_second_list_that_says_the_same() -> Result
         eventually("the peers go", || count(lab, 1))?;
         agent.logged(&["second full list"])?;
         Ok(())
+    })
+}
+
+#[test]
+fn peers_of_our_own_data_plane_wait_for_the_operator_too_and_outlast_a_restart() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &config(&[Family::V4], &json!({ "Type": "udp" })))?;
+        for number in 0..PEERS {
+            let peer = peer(lab, number)?;
+            let lease = json!({ "PublicIP": peer.public });
+            let key = format!("{PREFIX}/subnets/{}", peer.key());
+            cluster.etcd()?.put(&key, &lease.to_string())?;
+        }
+        cluster.agents[0].sees(usize::from(PEERS) + 1)?;
+        let key = peer(lab, PEERS - 1)?.key();
+        eventually("the peers are saved", || {
+            lab.hosts[0].sh(&format!(
+                "grep -rq --include=peers.json {key} /var/lib/tweed"
+            ))
+        })?;
+        // The second host does not hear of what happens, and so does not put its lease back.
+        lab.hosts[1].sh("iptables -A INPUT -s 198.18.0.254 -j DROP")?;
+        let stream = Stream::start(&cluster.pods[0], &cluster.pods[1], Family::V4)?;
+        let subnets = format!("{PREFIX}/subnets/");
+        cluster.etcd()?.ctl(&["del", "--prefix", &subnets])?;
+        cluster.agents[0].logged(&["deletions held back", "no lease in the store"])?;
+        std::thread::sleep(Duration::from_secs(2));
+        let loss = stream.stop()?;
+        ensure!(loss.sent > 100 && loss.lost == 0, "{loss:?}");
+
+        // What the store says now must not have been saved: a restarted agent has only the saved peers to go by.
+        cluster.agents[0].terminate()?;
+        cluster.agents[0] = Agent::start(lab, &lab.hosts[0], &cluster.launch)?;
+        let [from, to] = &cluster.pods[..] else {
+            anyhow::bail!("two pods");
+        };
+        eventually("held back again", || {
+            let status = cluster.agents[0].status()?.to_string();
+            ensure!(status.contains("--confirm"), "{status}");
+            Ok(())
+        })?;
+        stays("the pods talk", Duration::from_secs(3), || {
+            traffic::ping(from.place(), to.v4()?).map(drop)
+        })?;
+        cluster.agents[0].command(&["plan", "--confirm"])?;
+        eventually("the peer goes once the operator has confirmed", || {
+            let answer = traffic::ping(from.place(), to.v4()?);
+            ensure!(answer.is_err(), "the pods talk still");
+            Ok(())
+        })
     })
 }
 

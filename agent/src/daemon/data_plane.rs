@@ -56,6 +56,11 @@ impl DataPlane {
         state.look();
     }
 
+    /// Whether there is anything to forward by.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.lock().wanted.is_some()
+    }
+
     /// Starts the workers if they should run and don't: the device has come, or has come back.
     pub(super) fn look(&self) {
         self.lock().look();

@@ -284,8 +284,9 @@ impl Daemon {
                 () = &mut over => return,
                 Some(report) = self.reports.recv() => {
                     let outcome = &report.outcome;
+                    self.data_plane.want(outcome.forwarding.as_ref());
                     log_outcome(outcome, &outcome.failed, None);
-                    self.status.update(|status| status.add_outcome(&report.outcome));
+                    self.status.update(|status| status.add_outcome(outcome));
                 }
             }
         }

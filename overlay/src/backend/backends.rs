@@ -167,6 +167,11 @@ impl Backends {
         self.all().find_map(Backend::tunnel_port)
     }
 
+    /// Whether packets go through the data plane of ours.
+    pub fn have_data_plane(&self) -> bool {
+        self.all().any(|backend| matches!(backend, Backend::Udp(_)))
+    }
+
     /// What the data plane of ours forwards by, where packets go through it. Peers of other backends are in it too:
     /// their packets come by it.
     pub fn forwarding(&self, node: &LocalNode, peers: &Admission) -> Option<Forwarding> {

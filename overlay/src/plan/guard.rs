@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
+use std::sync::Arc;
 
-use ipnet::IpNet;
-
+use super::carried;
 use super::desired::Desired;
 use super::diff::Plan;
 use super::op::Op;
-use super::state::{KernelState, NextHop, RouteKey};
+use super::state::{KernelState, NextHop, Route, RouteKey};
+use crate::backend::Forwarding;
 
-/// A plan that deletes fewer routes than this is never held back.
+/// A plan that loses fewer peers than this is never held back.
 const FEW: usize = 4;
 
 /// Why deletions are held back.
@@ -51,7 +51,7 @@ impl fmt::Display for Held {
 pub enum Verdict {
     /// Go on.
     Pass,
-    /// Make the puts, leave the deletes.
+    /// Add and change, but take nothing away, as before the store is in sync.
     Hold(Held),
 }
 
@@ -76,16 +76,25 @@ impl Guard {
         self.confirmed = true;
     }
 
-    /// Judges a plan against what is there.
-    pub fn check(&mut self, plan: &Plan, want: &Desired, have: &KernelState) -> Verdict {
+    /// Judges a plan against what is there: the kernel's routes, and the peers that the data plane carried until now.
+    pub fn check(
+        &mut self,
+        plan: &Plan,
+        want: &Desired,
+        have: &KernelState,
+        carried: Option<&Arc<Forwarding>>,
+    ) -> Verdict {
         let confirmed = std::mem::take(&mut self.confirmed);
         let mut losing = lost(plan, have);
         leave_out_carried(&mut losing, want);
-        let routes = have
-            .routes
-            .values()
-            .filter(|route| route.next_hop != NextHop::Blackhole);
-        let of = routes.count();
+        if let Some(carried) = carried.filter(|_| want.prune) {
+            let peers = carried::cut_off(want, carried).into_iter();
+            losing.extend(peers.flat_map(carried::subnets_of));
+        }
+        let of = match losing.len() {
+            0..FEW => 0,
+            _ => peers(have, carried.map(Arc::as_ref)),
+        };
         let few = losing.len() < FEW || losing.len() * 2 <= of;
         let second = self.held.as_ref().is_some_and(|held| {
             want.peers > 0 && want.listings > held.listing && losing.is_subset(&held.losing)
@@ -116,12 +125,22 @@ fn leave_out_carried(losing: &mut BTreeSet<RouteKey>, want: &Desired) {
     let Some(forwarding) = want.forwarding.as_ref().filter(|_| !losing.is_empty()) else {
         return;
     };
-    let subnets = forwarding
-        .peers
-        .iter()
-        .flat_map(|peer| peer.subnets.values());
-    let carried: BTreeSet<IpAddr> = subnets.map(IpNet::network).collect();
-    losing.retain(|key| !carried.contains(&key.dst.network()));
+    let carried: BTreeSet<RouteKey> = carried::subnets(forwarding).collect();
+    losing.retain(|key| !carried.contains(key));
+}
+
+/// Number of peers' subnets that there is a way to.
+fn peers(have: &KernelState, carried: Option<&Forwarding>) -> usize {
+    let routes = have.routes.iter();
+    let routes = routes.filter(|(_, route)| leads_to_peer(route));
+    let carried = carried.into_iter().flat_map(carried::subnets);
+    let subnets: BTreeSet<RouteKey> = routes.map(|(key, _)| *key).chain(carried).collect();
+    subnets.len()
+}
+
+/// Routes without a gateway are the ways to gateways, or to all that a device carries.
+fn leads_to_peer(route: &Route) -> bool {
+    matches!(&route.next_hop, NextHop::Via { gateway, .. } if gateway.is_some())
 }
 
 /// Peers' routes that the plan deletes, those included that go with a deleted link.
@@ -133,14 +152,15 @@ fn lost(plan: &Plan, have: &KernelState) -> BTreeSet<RouteKey> {
             Op::DelLink(name) => {
                 gone_links.insert(name.as_str());
             }
-            Op::DelRoute(key, route) if route.next_hop != NextHop::Blackhole => {
+            Op::DelRoute(key, route) if leads_to_peer(route) => {
                 lost.insert(*key);
             }
             _ => {}
         }
     }
     let with_links = have.routes.iter().filter(|(_, route)| {
-        matches!(&route.next_hop, NextHop::Via { dev, .. } if gone_links.contains(&**dev))
+        leads_to_peer(route)
+            && matches!(&route.next_hop, NextHop::Via { dev, .. } if gone_links.contains(&**dev))
     });
     lost.extend(with_links.map(|(key, _)| *key));
     for op in &plan.puts {

@@ -1,11 +1,13 @@
 //! What must change: desired and observed state as values, and their ordered difference. Pure.
 
+pub mod carried;
 pub mod desired;
 pub mod diff;
 pub mod guard;
 pub mod op;
 pub mod state;
 
+pub use carried::keeping;
 pub use desired::{Choices, Desired, desired};
 pub use diff::{Plan, plan};
 pub use guard::{Guard, Held, Verdict};

@@ -60,8 +60,11 @@ impl Op {
                 NextHop::Via { dev, .. } => Some(dev),
                 NextHop::Blackhole => None,
             },
-            // `net/ipv4/conf/<link>/…`; for what concerns all links there is none of that name.
-            Self::SetSysctl(key, _) => key.split('/').nth(3).filter(|_| key.contains("/conf/")),
+            // `net/ipv4/conf/<link>/…`, where the link may be `all`.
+            Self::SetSysctl(key, _) => key
+                .split('/')
+                .nth(3)
+                .filter(|link| key.contains("/conf/") && *link != "all"),
             Self::Firewall(_) | Self::ForeignForward(..) => None,
         }
     }

@@ -222,7 +222,7 @@ fn only_chains_that_drop_get_accept_rules() {
 
 fn verdict(guard: &mut Guard, want: &Desired, have: u8) -> Verdict {
     let have = wanted("flannel.1", have).state;
-    guard.check(&plan(want, &have), want, &have)
+    guard.check(&plan(want, &have), want, &have, None)
 }
 
 #[test]

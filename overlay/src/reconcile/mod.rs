@@ -11,8 +11,9 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::backend::Forwarding;
 use crate::kernel::{Kernel, KernelError};
-use crate::plan::{Desired, Guard, Held, KernelState, Op, Plan, Verdict, plan};
+use crate::plan::{Desired, Guard, Held, KernelState, Op, Plan, Verdict, keeping, plan};
 use fights::Fights;
 
 /// An operation that failed.
@@ -49,6 +50,8 @@ pub struct Outcome {
     pub skipped: usize,
     /// Deletions held back by the guard, and why.
     pub held: Option<Held>,
+    /// What the data plane is to forward by: what is wanted, and the peers that are held back.
+    pub forwarding: Option<Arc<Forwarding>>,
     /// Objects that another program keeps changing, found in this pass.
     pub fights: Vec<String>,
     /// Every change of this pass is one more round of a fight that was reported before: nothing new to tell.
@@ -72,6 +75,8 @@ impl Outcome {
 pub struct Reconciler<K> {
     kernel: K,
     applied: Option<Arc<Desired>>,
+    /// What the data plane was last told to forward by.
+    carried: Option<Arc<Forwarding>>,
     guard: Guard,
     fights: Fights,
 }
@@ -82,6 +87,7 @@ impl<K: Kernel> Reconciler<K> {
         Self {
             kernel,
             applied: None,
+            carried: None,
             guard: Guard::default(),
             fights: Fights::default(),
         }
@@ -136,15 +142,17 @@ impl<K: Kernel> Reconciler<K> {
         now: Instant,
     ) -> Outcome {
         let mut plan = plan(want, have);
-        let held = match self.guard.check(&plan, want, have) {
+        let carried = self.carried.as_ref();
+        let held = match self.guard.check(&plan, want, have, carried) {
             Verdict::Pass => None,
             Verdict::Hold(held) => {
-                plan.deletes.clear();
+                plan = without_deletes(want, have);
                 Some(held)
             }
         };
         let mut outcome = Outcome {
             held,
+            forwarding: self.carry(want, held.is_some() || !want.prune),
             peers: want.peers,
             ..self.apply(&plan, want)
         };
@@ -158,6 +166,19 @@ impl<K: Kernel> Reconciler<K> {
         let known = outcome.is_clean() && want.prune;
         self.applied = known.then(|| Arc::clone(want));
         outcome
+    }
+
+    /// What the data plane is to forward by while the kernel can't be observed: nobody is cut off on that ground.
+    fn carry_unseen(&mut self, want: &Desired) -> Option<Arc<Forwarding>> {
+        self.carry(want, true)
+    }
+
+    fn carry(&mut self, want: &Desired, keep: bool) -> Option<Arc<Forwarding>> {
+        self.carried = match self.carried.take().filter(|_| keep) {
+            Some(carried) => keeping(want, &carried),
+            None => want.forwarding.clone(),
+        };
+        self.carried.clone()
     }
 
     /// Makes every change it can. What fails marks its link; later changes on that link are skipped. Where a link can't
@@ -195,6 +216,15 @@ impl<K: Kernel> Reconciler<K> {
         }
         outcome
     }
+}
+
+/// The plan of a store that is not in sync: no peer goes, not from the firewall's sets either.
+fn without_deletes(want: &Desired, have: &KernelState) -> Plan {
+    let want = Desired {
+        prune: false,
+        ..want.clone()
+    };
+    plan(&want, have)
 }
 
 /// After these, nothing on the link can succeed. A single bad entry must not stop the others.

@@ -1,3 +1,4 @@
+mod carried;
 mod former;
 
 use std::collections::BTreeSet;

@@ -211,6 +211,7 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
                     op: "observe".to_owned(),
                     error: error.to_string(),
                 }],
+                forwarding: self.reconciler.carry_unseen(&desired),
                 peers: desired.peers,
                 took: now.elapsed(),
                 ..Outcome::default()

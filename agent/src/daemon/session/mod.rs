@@ -40,8 +40,10 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
 
     let mut running = Running::start(&session, daemon, relist);
-    // Without the store, the saved peers are all there is. With it, the first list is a moment away.
-    if !session.confirmed {
+    // Without the store, the saved peers are all there is. With it, the first list is a moment away; but which peers our
+    // own data plane carried before a restart no kernel object tells, and the guard has to know.
+    let forgotten = session.backends.have_data_plane() && !daemon.data_plane.is_wanted();
+    if !session.confirmed || forgotten && !snapshot.borrow().leases.is_empty() {
         running.take_snapshot(&snapshot.borrow_and_update().clone(), daemon);
     }
     running.take_standing(&standings.borrow_and_update().clone(), daemon);

@@ -40,6 +40,8 @@ pub(super) struct Running<'a> {
     programmed: bool,
     subnet_file_stands: bool,
     unsaved: bool,
+    /// A pass has been made for the snapshot, and held nothing back.
+    believed: bool,
     saved_at: Option<Instant>,
     /// What stands in the store as configuration, if that is not used, and why.
     bad_config: Option<(Option<String>, String)>,
@@ -95,6 +97,7 @@ impl<'a> Running<'a> {
             programmed: false,
             subnet_file_stands: false,
             unsaved: false,
+            believed: false,
             saved_at: None,
             bad_config: None,
             former,
@@ -126,12 +129,12 @@ impl<'a> Running<'a> {
             _ => {
                 let desired = Arc::new(desired);
                 self.desired = Some(Arc::clone(&desired));
+                self.believed = false;
                 daemon.wake(Wake::Desired(Arc::clone(&desired)));
                 desired
             }
         };
         // The kernel thread is at work from here on; what follows may take its time.
-        daemon.data_plane.want(desired.forwarding.as_ref());
         daemon.status.update(|status| {
             status.in_sync = snapshot.in_sync;
             // What is announced may differ from the own address by the operator's wish.
@@ -148,7 +151,6 @@ impl<'a> Running<'a> {
         self.log_refusals(&desired, before.as_deref(), snapshot);
         self.unsaved |= snapshot.in_sync && *snapshot != self.snapshot;
         self.snapshot = Arc::clone(snapshot);
-        self.save_peers(daemon);
     }
 
     fn log_refusals(
@@ -194,10 +196,13 @@ impl<'a> Running<'a> {
             .as_ref()
             .is_some_and(|desired| Arc::ptr_eq(desired, &report.desired));
         let outcome = &report.outcome;
+        daemon.data_plane.want(outcome.forwarding.as_ref());
         log_outcome(outcome, &self.failures, self.held.held());
         self.failures.clone_from(&outcome.failed);
         daemon.status.update(|status| status.add_outcome(outcome));
         self.held.take(outcome.held, Instant::now());
+        self.believed = ours && outcome.held.is_none();
+        self.save_peers(daemon);
         // Whatever could be programmed is: a peer that can't be must not keep pods from starting.
         if ours && !outcome.blocked && !self.programmed {
             self.programmed = true;
@@ -241,9 +246,10 @@ impl<'a> Running<'a> {
         self.sysctls_held = hold;
     }
 
-    /// Saves the peers if they changed, and not so often that a busy cluster wears out the disk.
+    /// Saves the peers if they changed, and not so often that a busy cluster wears out the disk. What the guard does not
+    /// believe does not replace them: a restarted agent knows of its data plane's peers by nothing else.
     fn save_peers(&mut self, daemon: &Daemon) {
-        if self.unsaved && self.saved_at.is_none_or(|at| at.elapsed() >= SAVE) {
+        if self.unsaved && self.believed && self.saved_at.is_none_or(|at| at.elapsed() >= SAVE) {
             self.unsaved = false;
             self.saved_at = Some(Instant::now());
             saved::save_peers(&daemon.state, &self.snapshot, self.session.lease.key);
