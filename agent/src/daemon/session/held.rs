@@ -88,7 +88,7 @@ mod tests {
             held.look(at(*second));
             asked(&relist)
         });
-        assert_eq!(hour.count(), 16);
+        assert_eq!(hour.count(), 14);
         held.take(None, at(3600));
         held.take(some, at(3601));
         assert!(asked(&relist), "another case");
