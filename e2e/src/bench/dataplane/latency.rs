@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::apart;
 use super::paths::Path;
 use crate::traffic;
 
@@ -24,11 +25,11 @@ pub struct Latency {
     pub p99: f64,
 }
 
-/// Datagrams.
+/// Datagrams. `apart` keeps the answering end on the second host's processor.
 ///
 /// # Errors
 /// When one is lost.
-pub fn udp(path: &Path<'_>, span: Duration) -> Result<Latency> {
+pub fn udp(path: &Path<'_>, span: Duration, apart: bool) -> Result<Latency> {
     let addr = path.to().v4()?;
     let server = path.to().place().run(|| Ok(UdpSocket::bind((addr, 0))?))?;
     let any = "0.0.0.0:0";
@@ -37,6 +38,9 @@ pub fn udp(path: &Path<'_>, span: Duration) -> Result<Latency> {
     client.set_read_timeout(Some(LOST))?;
     server.set_read_timeout(Some(LOST))?;
     let echo = thread::spawn(move || -> Result<()> {
+        if apart {
+            apart::stay(1)?;
+        }
         let mut buffer = [0; SIZE];
         loop {
             let (count, peer) = server.recv_from(&mut buffer)?;
@@ -56,11 +60,11 @@ pub fn udp(path: &Path<'_>, span: Duration) -> Result<Latency> {
     Ok(times)
 }
 
-/// A connection that doesn't wait for more to send.
+/// A connection that doesn't wait for more to send. `apart` keeps the answering end on the second host's processor.
 ///
 /// # Errors
 /// When it breaks.
-pub fn tcp(path: &Path<'_>, span: Duration) -> Result<Latency> {
+pub fn tcp(path: &Path<'_>, span: Duration, apart: bool) -> Result<Latency> {
     let addr = path.to().v4()?;
     let listener = path
         .to()
@@ -68,6 +72,9 @@ pub fn tcp(path: &Path<'_>, span: Duration) -> Result<Latency> {
         .run(|| Ok(TcpListener::bind((addr, 0))?))?;
     let target = listener.local_addr()?;
     let echo = thread::spawn(move || -> Result<()> {
+        if apart {
+            apart::stay(1)?;
+        }
         let (mut stream, _) = listener.accept()?;
         stream.set_nodelay(true)?;
         let mut buffer = [0; SIZE];

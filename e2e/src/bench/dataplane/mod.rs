@@ -1,5 +1,6 @@
 //! `bench dataplane`: backend `udp` beside VXLAN, a naive loop and no overlay at all, in one run. Prints Markdown.
 
+pub mod apart;
 pub mod chart;
 pub mod device;
 pub mod flood;
@@ -122,7 +123,10 @@ fn compare(wish: &Wish) -> Result<()> {
     };
     let mut series = take(probe::all(spans, wish.quick)?, &MODES)?;
     show(&series::table(&series, &MODES));
-    let idle = take(vec![Probe::latency(spans)], &modes[..=MODES.len()])?;
+    let idle = take(
+        vec![Probe::latency_apart(spans), Probe::latency(spans)],
+        &modes[..=MODES.len()],
+    )?;
     show(&series::table(&idle, &modes[..=MODES.len()]));
     series.extend(idle);
     show(&table(&goals::rows(&series)));

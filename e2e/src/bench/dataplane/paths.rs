@@ -143,7 +143,7 @@ pub struct Path<'lab> {
     pub agents: Vec<Agent<'lab>>,
     /// The agents' store.
     pub etcd: Option<Etcd<'lab>>,
-    _loops: Vec<Running>,
+    loops: Vec<Running>,
     _servers: Vec<Server>,
 }
 
@@ -199,8 +199,15 @@ impl<'lab> Path<'lab> {
             pods,
             agents,
             etcd,
-            _loops: loops,
+            loops,
         })
+    }
+
+    /// The processes that carry packets, each with the place of its host.
+    pub fn carriers(&self) -> Vec<(usize, u32)> {
+        let agents = self.agents.iter().map(Agent::pid);
+        let loops = self.loops.iter().map(|naive| naive.0.id());
+        agents.enumerate().chain(loops.enumerate()).collect()
     }
 
     /// The pod that sends.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::apart::{self, Apart};
 use super::flood::{Flood, MIXED, Sink};
 use super::iperf::{self, Load};
 use super::latency;
@@ -82,11 +83,32 @@ impl Probe {
             series: series.map(|what| Series::new(what, "µs", 0)).to_vec(),
             measure: Box::new(move |path| {
                 thread::sleep(SETTLE);
-                let udp = latency::udp(path, spans.latency)?;
-                let tcp = latency::tcp(path, spans.latency)?;
+                let udp = latency::udp(path, spans.latency, false)?;
+                let tcp = latency::tcp(path, spans.latency, false)?;
                 Ok([udp.median, udp.p99, tcp.median, tcp.p99]
                     .map(Some)
                     .to_vec())
+            }),
+        }
+    }
+
+    /// The same, with a processor for each host.
+    pub fn latency_apart(spans: Spans) -> Self {
+        let series = [
+            "there and back, a processor for each host, UDP, median",
+            "there and back, a processor for each host, TCP, median",
+        ];
+        Self {
+            series: series.map(|what| Series::new(what, "µs", 0)).to_vec(),
+            measure: Box::new(move |path| {
+                thread::sleep(SETTLE);
+                let Some(_apart) = Apart::pin(path)? else {
+                    return Ok(vec![None; 2]);
+                };
+                apart::stay(0)?;
+                let udp = latency::udp(path, spans.latency, true)?;
+                let tcp = latency::tcp(path, spans.latency, true)?;
+                Ok(vec![Some(udp.median), Some(tcp.median)])
             }),
         }
     }

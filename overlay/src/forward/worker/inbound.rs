@@ -14,8 +14,11 @@ use crate::forward::trace::{Verdict, Way};
 use crate::model::Family;
 use crate::random;
 
-/// Messages that are received in one turn.
+/// Messages that are received in one turn, their packets and bytes. Whoever sends small packets must not hold up the other
+/// direction for longer than large ones do.
 const MESSAGES: usize = 32;
+const PACKETS: usize = 512;
+const BYTES: usize = 1 << 20;
 /// The longest message in bytes.
 const LONGEST: usize = 1 << 16;
 
@@ -45,9 +48,11 @@ impl Inbox {
 
     /// Carries what the sockets have, but not more than a turn's worth. Says whether there may be more.
     pub(super) fn turn(&mut self, path: &mut Path) -> io::Result<bool> {
-        let mut place = 0;
+        let (mut place, mut packets, mut bytes) = (0, 0, 0);
+        let is_full =
+            |place, packets, bytes| place == MESSAGES || packets >= PACKETS || bytes >= BYTES;
         for family in Family::BOTH {
-            while place < MESSAGES {
+            while !is_full(place, packets, bytes) {
                 let Some(socket) = path.sockets.get(family) else {
                     break;
                 };
@@ -58,10 +63,12 @@ impl Inbox {
                 };
                 self.take(path, start, received);
                 place += 1;
+                packets += received.len.div_ceil(received.size.max(1));
+                bytes += received.len;
             }
         }
         self.write(path);
-        Ok(place == MESSAGES)
+        Ok(is_full(place, packets, bytes))
     }
 
     /// Decides about the datagrams of one message.
