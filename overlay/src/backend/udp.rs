@@ -28,7 +28,7 @@ const OVERHEAD_V4: u32 = 28;
 const OVERHEAD_V6: u32 = 48;
 
 /// Before what pods run, so that who sends more than the host can carry does not take the time that carrying needs.
-const NICE: i8 = -10;
+const NICE: i8 = -4;
 /// Threads at most: one for each queue that a TUN device can have is no use.
 const MOST_WORKERS: u64 = 64;
 /// Microseconds at most.

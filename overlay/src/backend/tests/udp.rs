@@ -72,7 +72,7 @@ fn options_are_careful_unless_the_operator_says_otherwise() {
     let default = udp("");
     assert_eq!((default.workers, default.persist), (1, true));
     let careful = Choices {
-        nice: -10,
+        nice: -4,
         ..Choices::default()
     };
     assert_eq!(default.options, careful);
