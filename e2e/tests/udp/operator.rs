@@ -1,6 +1,7 @@
 //! What an operator sees of the data plane, and chooses about it.
 
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -129,6 +130,21 @@ fn trace_shows_what_is_decided_about_an_address_and_says_where_nothing_is() -> R
     })
 }
 
+/// Processor time of the threads that carry packets.
+fn busy(agent: &Agent<'_>) -> Result<Duration> {
+    let mut busy = Duration::ZERO;
+    for task in std::fs::read_dir(format!("/proc/{}/task", agent.pid()))? {
+        let task = task?.path();
+        if std::fs::read_to_string(task.join("comm"))?.trim() == "forward" {
+            let stat = std::fs::read_to_string(task.join("schedstat"))?;
+            let nanoseconds = stat.split(' ').next().unwrap_or_default();
+            busy += Duration::from_nanos(nanoseconds.parse()?);
+        }
+    }
+    ensure!(!busy.is_zero(), "no thread carries packets");
+    Ok(busy)
+}
+
 #[test]
 fn options_are_taken_while_packets_flow_and_wrong_ones_are_named() -> Result<()> {
     Topology::hosts(2).play(|lab| {
@@ -153,6 +169,13 @@ fn options_are_taken_while_packets_flow_and_wrong_ones_are_named() -> Result<()>
             ensure!(device.contains("multi_queue"), "{device}");
         }
         cluster.talks(Family::V4)?;
+        let before = busy(&cluster.agents[0])?;
+        thread::sleep(Duration::from_millis(500));
+        let busy = busy(&cluster.agents[0])? - before;
+        ensure!(
+            busy < Duration::from_millis(250),
+            "it spins without packets: {busy:?}"
+        );
         eventually("keep-alives", || {
             let status = cluster.agents[0].status()?;
             let received = status["data_plane"]["keep_alives"]["received"].as_u64();

@@ -42,22 +42,13 @@ fn several_workers_share_the_device_and_the_port() {
 }
 
 #[test]
-fn who_polls_busily_carries_the_same_and_sleeps_in_the_end() {
+fn who_polls_busily_carries_the_same() {
     let options = Options {
         busy_poll: Duration::from_millis(1),
         ..Options::default()
     };
     let [one, two] = &nodes_with(Underlay::V4, 1, options);
     transfer(one, two, false, 5000, 4 << 20);
-    std::thread::sleep(Duration::from_millis(20));
-    let ticks = || {
-        let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap();
-        let word = stat.split(' ').next().unwrap();
-        word.parse::<u64>().unwrap()
-    };
-    let before = ticks();
-    std::thread::sleep(Duration::from_millis(100));
-    assert!(ticks() - before < 50_000_000, "it spins on");
 }
 
 #[test]
@@ -122,6 +113,10 @@ fn a_peer_that_does_not_listen_is_told_of_and_others_do_not_suffer() {
         "{peer:?}"
     );
     assert!(peer.sent.bytes >= 6 * 84, "{peer:?}");
+    assert!(
+        (1..=peer.received.packets).contains(&peer.received.calls),
+        "{peer:?}"
+    );
 }
 
 #[test]

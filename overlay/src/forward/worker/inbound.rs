@@ -86,7 +86,8 @@ impl Inbox {
                     let bytes = u64::from(packet.len);
                     path.counters.delivered.count(1, bytes, 0);
                     if let Some(peer) = peer {
-                        path.peers.of(peer).received.count(1, bytes, 0);
+                        let calls = u64::from(at == start);
+                        path.peers.of(peer).received.count(1, bytes, calls);
                     }
                     if !self.coalescer.has_room() {
                         self.write(path);
