@@ -39,7 +39,7 @@ pub struct Flood {
     pub sizes: &'static [usize],
     /// How they are received.
     pub sink: Sink,
-    /// Datagrams that a sender sends in one system call, at most [`BATCH`].
+    /// Datagrams that a sender sends in one system call, at most 64.
     pub batch: usize,
     /// Datagrams a second of each sender, or as many as go.
     pub rate: Option<u32>,

@@ -35,7 +35,7 @@ struct Setting {
     rates: [Vec<f64>; 2],
 }
 
-/// Measures on paths of which two are [`MODES`]. They are left as they were but for the cable between the hosts.
+/// Measures on our paths by UDP and by VXLAN. They are left as they were but for the cable between the hosts.
 ///
 /// # Errors
 /// When a path doesn't carry traffic, or a tool of the kernel refuses.
