@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result};
 use nix::net::if_::if_nametoindex;
 use tweed_overlay::backend::Forwarding;
+use tweed_overlay::forward::offloads::Offloads;
 use tweed_overlay::forward::options::Options;
 use tweed_overlay::forward::socket::{Port, Socket};
 use tweed_overlay::forward::table::Table;
@@ -110,8 +111,16 @@ impl State {
         }
         match start(&wanted) {
             Ok(workers) => {
-                let (device, port, workers_) = (&wanted.device, wanted.port, workers.len());
-                tracing::info!(device, port, workers = workers_, "data plane runs");
+                let (device, port, count) = (&wanted.device, wanted.port, workers.len());
+                tracing::info!(device, port, workers = count, "data plane runs");
+                let offloads = workers.iter().map(|worker| worker.report().offloads);
+                let offloads = offloads.fold(Offloads::ALL, Offloads::and);
+                for (offload, _) in offloads.each().into_iter().filter(|(_, on)| !on) {
+                    tracing::warn!(
+                        offload,
+                        "this kernel does not take this work from the data plane"
+                    );
+                }
                 self.workers = workers;
                 self.error = None;
             }

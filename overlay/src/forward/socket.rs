@@ -158,7 +158,12 @@ impl Socket {
                 // Too big for the path; older kernels say so with EINVAL. The next path may be wider.
                 Err(Errno::EMSGSIZE | Errno::EINVAL) => sent = Sent::Narrow,
                 // By an interface without checksum offload.
-                Err(Errno::EIO) => self.segments = false,
+                Err(Errno::EIO) => {
+                    self.segments = false;
+                    tracing::warn!(
+                        "the uplink takes no several datagrams at once; they are sent one by one from now on"
+                    );
+                }
                 Err(errno) => return Err(errno.into()),
             }
         }

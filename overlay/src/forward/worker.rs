@@ -184,10 +184,11 @@ fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
             if mail.stop {
                 return Ok(());
             }
-            if mail.asked {
+            let asked = mail.asked;
+            path.obey(mail);
+            if asked {
                 mailbox.tell(path.report());
             }
-            path.obey(mail);
         }
         if events
             .iter()
