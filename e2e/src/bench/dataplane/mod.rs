@@ -26,15 +26,16 @@ use anyhow::{Context, Result, bail};
 
 use self::flood::{Flood, Sink};
 use self::lost::Losses;
-use self::paths::{MODES, Mode, Path};
+use self::paths::{ALL, MODES, Mode, Path};
 use self::probe::{Probe, Spans};
+use self::series::Series;
 use super::table;
 use crate::report::Table;
 
 /// Rounds of a full run.
 const ROUNDS: usize = 3;
 /// How the command is called.
-const USAGE: &str = "bench dataplane [quick] [--only <part of a name>] [--rounds <n>] [--svg <file>] | bench dataplane soak [<seconds>]";
+const USAGE: &str = "bench dataplane [quick] [--only <part of a name>] [--over <way>]... [--rounds <n>] [--svg <file>] | bench dataplane soak [<seconds>]";
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ struct Wish {
     quick: bool,
     /// Only measurements whose names have this in them.
     only: String,
+    /// Only these ways, if any are named.
+    over: Vec<Mode>,
     rounds: usize,
     /// Where to write the picture.
     svg: Option<PathBuf>,
@@ -66,6 +69,7 @@ impl Wish {
         let mut wish = Self {
             quick: false,
             only: String::new(),
+            over: Vec::new(),
             rounds: ROUNDS,
             svg: None,
         };
@@ -82,12 +86,21 @@ impl Wish {
                     wish.rounds = 1;
                 }
                 "--only" => value()?.clone_into(&mut wish.only),
+                "--over" => wish.over.push(way(value()?)?),
                 "--rounds" => wish.rounds = value()?.parse().context(USAGE)?,
                 "--svg" => wish.svg = Some(value()?.into()),
                 _ => bail!("{USAGE}, not {word:?}"),
             }
         }
         Ok(wish)
+    }
+
+    /// Whether a way is asked for.
+    fn goes_over(&self, mode: Mode) -> bool {
+        if self.over.is_empty() {
+            return !self.quick || mode != Mode::Crowd;
+        }
+        self.over.contains(&mode)
     }
 
     /// Whether a part of the full run is asked for.
@@ -97,11 +110,8 @@ impl Wish {
 }
 
 fn compare(wish: &Wish) -> Result<()> {
-    let mut modes = MODES.to_vec();
-    modes.push(Mode::Spinning);
-    if !wish.quick {
-        modes.push(Mode::Crowd);
-    }
+    let mut modes = ALL.to_vec();
+    modes.retain(|mode| wish.goes_over(*mode));
     let labs = modes.iter().map(|mode| mode.lab());
     let labs = labs.collect::<Result<Vec<_>>>()?;
     let laid = modes.iter().zip(&labs);
@@ -117,18 +127,18 @@ fn compare(wish: &Wish) -> Result<()> {
         flood: Duration::from_millis(if wish.quick { 500 } else { 1000 }),
         latency: Duration::from_millis(300),
     };
-    let take = |mut probes: Vec<Probe>, modes: &[Mode]| {
+    let take = |mut probes: Vec<Probe>, paths: &[&Path<'_>]| -> Result<Vec<Series>> {
         probes.retain(|probe| probe.is_called(&wish.only));
-        probe::take(probes, &of(modes), wish.rounds)
+        let series = probe::take(probes, paths, wish.rounds)?;
+        let modes: Vec<Mode> = paths.iter().map(|path| path.mode).collect();
+        show(&series::table(&series, &modes));
+        Ok(series)
     };
-    let mut series = take(probe::all(spans, wish.quick)?, &MODES)?;
-    show(&series::table(&series, &MODES));
-    let idle = take(
-        vec![Probe::latency_apart(spans), Probe::latency(spans)],
-        &modes[..=MODES.len()],
-    )?;
-    show(&series::table(&idle, &modes[..=MODES.len()]));
-    series.extend(idle);
+    let always = of(&MODES);
+    let mut series = take(probe::all(spans, wish.quick)?, &always)?;
+    let idle = [always.clone(), of(&[Mode::Spinning])].concat();
+    let latency = vec![Probe::latency_apart(spans), Probe::latency(spans)];
+    series.extend(take(latency, &idle)?);
     show(&table(&goals::rows(&series)));
     if let Some(file) = &wish.svg {
         fs::write(file, chart::svg(&series))
@@ -141,12 +151,21 @@ fn compare(wish: &Wish) -> Result<()> {
         show(&table(&goals::crowd(&series)));
     }
     if wish.asks_for("losses") {
-        show(&lost::table(&losses(&of(&MODES))?));
+        show(&lost::table(&losses(&always)?));
     }
     if wish.asks_for("underlay") {
-        show(&underlay::run(&of(&MODES))?);
+        show(&underlay::run(&always)?);
     }
     Ok(())
+}
+
+/// A way by its name in the tables.
+fn way(name: &str) -> Result<Mode> {
+    let named = ALL.into_iter().find(|mode| mode.name() == name);
+    named.with_context(|| {
+        let names = ALL.map(|mode| format!("{:?}", mode.name()));
+        format!("no way is called {name:?}; there are {}", names.join(", "))
+    })
 }
 
 fn show(table: &Table) {

@@ -38,6 +38,17 @@ pub enum Mode {
     Crowd,
 }
 
+/// All of them.
+pub const ALL: [Mode; 7] = [
+    Mode::Udp,
+    Mode::Vxlan,
+    Mode::ByHand,
+    Mode::Naive,
+    Mode::Bare,
+    Mode::Spinning,
+    Mode::Crowd,
+];
+
 /// What is always compared.
 pub const MODES: [Mode; 5] = [
     Mode::Udp,
