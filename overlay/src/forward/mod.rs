@@ -3,7 +3,8 @@
 //! a value.
 //!
 //! From the device to a peer: [`virtio`] says what the kernel left undone, [`decide`] where the packet goes by the
-//! [`table`], [`split`] and [`fragment`] cut it to the wire's size. From a peer to the device: [`decide`] again, then
+//! [`table`], [`split`] and [`fragment`] cut it to the wire's size, [`gather`] makes
+//! messages of it. From a peer to the device: [`decide`] again, then
 //! [`coalesce`]. [`icmp`] tells senders why not, as often as [`limit`] allows.
 //!
 //! The shell around it is thin: the device (`tun`), the `socket`, and a `worker` that carries packets between them. It
@@ -16,6 +17,7 @@ pub mod coalesce;
 pub mod counters;
 pub mod decide;
 pub mod fragment;
+pub mod gather;
 pub mod icmp;
 pub mod limit;
 pub mod offloads;

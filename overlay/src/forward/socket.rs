@@ -1,7 +1,7 @@
 //! The UDP socket of the underlay: many datagrams in one system call, both ways (`UDP_SEGMENT`, Linux 4.18, and
 //! `UDP_GRO`, Linux 5.0; `linux/udp.h`).
 
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -22,11 +22,6 @@ const SEND_BUFFER: usize = 4 << 20;
 /// How long a send may wait for room in the send buffer, in microseconds. While it waits nothing is read from the
 /// device, whose queue then drops, which TCP understands.
 const PATIENCE: i64 = 20_000;
-
-/// The most datagrams of one message (`UDP_MAX_SEGMENTS` before Linux 6.9).
-pub const MOST_SEGMENTS: usize = 64;
-/// The longest message in bytes: what one datagram of IPv4 could carry.
-pub const MOST_BYTES: usize = 65_507;
 
 /// A bound socket, and another to send from where several share the port: the receiving host spreads flows by their
 /// source port.
@@ -138,22 +133,24 @@ impl Socket {
             .map(AsFd::as_fd)
     }
 
-    /// Sends `bytes` as datagrams of `size` bytes, the last may be shorter: at most [`MOST_SEGMENTS`] and
-    /// [`MOST_BYTES`]. A datagram that is too big for the path is fragmented by the kernel, which it does not do for
-    /// several at once.
+    /// Sends `parts` as datagrams of `size` bytes, the last may be shorter, as many as a
+    /// [`Message`](super::gather::Message) has. Each part ends where a datagram ends. A datagram that is too big for the
+    /// path is fragmented by the kernel, which it does not do for several at once.
     ///
     /// # Errors
     /// The last error, when any of them was not sent.
-    pub fn send(&mut self, to: SocketAddr, bytes: &[u8], size: usize) -> io::Result<Sent> {
+    pub fn send(&mut self, to: SocketAddr, parts: &[IoSlice<'_>], size: usize) -> io::Result<Sent> {
         let to = SockaddrStorage::from(to);
         let fd = self.sender.as_ref().unwrap_or(&self.fd);
-        if bytes.len() <= size {
-            send(fd, &to, bytes, None)?;
+        if let [part] = parts
+            && part.len() <= size
+        {
+            send(fd, &to, parts, None)?;
             return Ok(Sent::Whole);
         }
         let mut sent = Sent::Singly;
         if self.segments {
-            match send(fd, &to, bytes, Some(size as u16)) {
+            match send(fd, &to, parts, Some(size as u16)) {
                 Ok(()) => return Ok(Sent::Whole),
                 // Too big for the path; older kernels say so with EINVAL. The next path may be wider.
                 Err(Errno::EMSGSIZE | Errno::EINVAL) => sent = Sent::Narrow,
@@ -168,8 +165,8 @@ impl Socket {
             }
         }
         let mut last = Ok(sent);
-        for datagram in bytes.chunks(size) {
-            if let Err(errno) = send(fd, &to, datagram, None) {
+        for datagram in parts.iter().flat_map(|part| part.chunks(size)) {
+            if let Err(errno) = send(fd, &to, &[IoSlice::new(datagram)], None) {
                 last = Err(errno.into());
             }
         }
@@ -352,9 +349,9 @@ fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
 struct Control([u8; 24]);
 
 /// Sends, and once more if what failed was another datagram.
-fn send(fd: &OwnedFd, to: &SockaddrStorage, bytes: &[u8], size: Option<u16>) -> Result<(), Errno> {
-    match send_message(fd, to, bytes, size) {
-        Err(errno) if is_fate(errno) => send_message(fd, to, bytes, size),
+fn send(fd: &OwnedFd, to: &SockaddrStorage, parts: &[IoSlice<'_>], size: Option<u16>) -> Result<(), Errno> {
+    match send_message(fd, to, parts, size) {
+        Err(errno) if is_fate(errno) => send_message(fd, to, parts, size),
         result => result,
     }
 }
@@ -363,24 +360,21 @@ fn send(fd: &OwnedFd, to: &SockaddrStorage, bytes: &[u8], size: Option<u16>) -> 
 fn send_message(
     fd: &OwnedFd,
     to: &SockaddrStorage,
-    bytes: &[u8],
+    parts: &[IoSlice<'_>],
     size: Option<u16>,
 ) -> Result<(), Errno> {
-    let mut part = libc::iovec {
-        iov_base: bytes.as_ptr().cast_mut().cast(),
-        iov_len: bytes.len(),
-    };
     let mut control = Control([0; 24]);
     #[expect(unsafe_code, reason = "sendmsg without an allocation")]
     // SAFETY: a header of zeroes is a valid one. All it points to lives until the end of this function: the address,
-    // the one part, which is only read, and the control message, which has room for what is written (24 bytes for a
+    // the parts, which are only read, and the control message, which has room for what is written (24 bytes for a
     // header of 16 and a number of 2).
     let result = unsafe {
         let mut message: libc::msghdr = mem::zeroed();
         message.msg_name = to.as_ptr().cast_mut().cast();
         message.msg_namelen = to.len();
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
+        // The standard library guarantees a slice of these to be what the kernel expects.
+        message.msg_iov = parts.as_ptr().cast_mut().cast();
+        message.msg_iovlen = parts.len() as _;
         if let Some(size) = size {
             message.msg_control = (&raw mut control).cast();
             message.msg_controllen = libc::CMSG_SPACE(size_of::<u16>() as u32) as _;

@@ -32,6 +32,8 @@ use crate::model::Dual;
 
 /// How often both directions take turns before the mailbox is looked at.
 const TURNS: usize = 16;
+/// Whoever waited for events so long has slept: nothing had been there.
+const SILENCE: Duration = Duration::from_micros(3);
 /// What an event is about.
 const MAIL: u64 = 1;
 const DEVICE: u64 = 2;
@@ -166,17 +168,21 @@ fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
     let mut inbox = Inbox::new(path.joins);
     let mut events = [EpollEvent::empty(); 8];
     let mut awake_until = Duration::ZERO;
+    let mut idle = true;
     loop {
+        let asleep = path.tick();
         let count = match epoll.wait(&mut events, timeout(path, awake_until)) {
             Ok(count) => count,
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno.into()),
         };
-        path.tick();
+        let silence = path.tick() - asleep;
         if count == 0 && path.now < awake_until {
             // Who is waiting for this processor may be the one who is about to send.
             thread::yield_now();
         }
+        let first = idle || silence >= SILENCE;
+        idle = count == 0;
         let events = &events[..count];
         let ready = events.iter().fold(0, |ready, event| ready | event.data());
         if ready & MAIL != 0 {
@@ -198,7 +204,7 @@ fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
         }
         if ready & (DEVICE | SOCKETS) != 0 {
             let waiting = [ready & DEVICE != 0, ready & SOCKETS != 0];
-            take_turns(path, &mut outbox, &mut inbox, waiting)?;
+            take_turns(path, &mut outbox, &mut inbox, waiting, first)?;
             awake_until = path.now + path.options.busy_poll;
         }
         path.do_chores();
@@ -206,19 +212,21 @@ fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
 }
 
 /// Carries what waits at the device and at the sockets. While one has more than a turn's worth, the other is looked at
-/// too: it may have got something meanwhile.
+/// too: it may have got something meanwhile. The `first` packet after a silence doesn't wait for others: if there are
+/// any, the next events tell.
 fn take_turns(
     path: &mut Path,
     outbox: &mut Outbox,
     inbox: &mut Inbox,
     mut waiting: [bool; 2],
+    first: bool,
 ) -> io::Result<()> {
     for _ in 0..TURNS {
         let more = [
-            waiting[0] && outbox.turn(path)?,
-            waiting[1] && inbox.turn(path)?,
+            waiting[0] && outbox.turn(path, first)?,
+            waiting[1] && inbox.turn(path, first)?,
         ];
-        if more == [false; 2] {
+        if first || more == [false; 2] {
             break;
         }
         waiting = [true; 2];

@@ -16,7 +16,7 @@ use nix::sys::socket::{
     MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt,
 };
 
-use super::paths::Path;
+use crate::cni::Pod;
 use crate::traffic;
 
 /// Receive buffer of a sink in bytes, where it shall not be what loses packets.
@@ -84,8 +84,8 @@ impl Flood {
     ///
     /// # Errors
     /// When sockets cannot be made.
-    pub fn run(&self, path: &Path<'_>, span: Duration) -> Result<Arrived> {
-        let running = self.start(path)?;
+    pub fn run(&self, from: &Pod<'_>, to: &Pod<'_>, span: Duration) -> Result<Arrived> {
+        let running = self.start(from, to)?;
         thread::sleep(WARM_UP);
         let (begin, start) = (running.counts(), Instant::now());
         thread::sleep(span);
@@ -102,17 +102,17 @@ impl Flood {
     ///
     /// # Errors
     /// When sockets cannot be made.
-    pub fn start(&self, path: &Path<'_>) -> Result<Running> {
+    pub fn start(&self, from: &Pod<'_>, to: &Pod<'_>) -> Result<Running> {
         let mut running = Running::default();
         for _ in 0..self.flows {
-            let to = path.to().v4()?;
-            let sink = path.to().place().run(|| Ok(UdpSocket::bind((to, 0))?))?;
+            let addr = to.v4()?;
+            let sink = to.place().run(|| Ok(UdpSocket::bind((addr, 0))?))?;
             if self.sink != Sink::DefaultBuffer {
                 setsockopt(&sink, sockopt::RcvBufForce, &BUFFER)?;
             }
             sink.set_read_timeout(Some(Duration::from_millis(20)))?;
             let any = "0.0.0.0:0";
-            let source = path.from().place().run(|| Ok(UdpSocket::bind(any)?))?;
+            let source = from.place().run(|| Ok(UdpSocket::bind(any)?))?;
             source.connect(sink.local_addr()?)?;
             let (flood, shared) = (*self, Arc::clone(&running.shared));
             let sender = move || {
@@ -186,19 +186,23 @@ impl Drop for Running {
 
 fn send(socket: &UdpSocket, flood: Flood, shared: &Shared) {
     let payload = [0x55; LONGEST];
-    let sizes = flood.sizes.iter().cycle().take(flood.batch);
-    let slices: Vec<_> = sizes
+    let slices: Vec<_> = (flood.sizes.iter().cycle())
+        .take(flood.sizes.len().next_multiple_of(flood.batch))
         .map(|&size| [IoSlice::new(&payload[..size])])
         .collect();
+    let mut calls = slices.chunks_exact(flood.batch).cycle();
     let connected: [Option<SockaddrIn>; BATCH] = [None; BATCH];
     let start = Instant::now();
     let mut total = 0;
-    while !shared.stop.load(Ordering::Relaxed) && !shared.halt.load(Ordering::Relaxed) {
+    while !shared.stop.load(Ordering::Relaxed)
+        && !shared.halt.load(Ordering::Relaxed)
+        && let Some(slices) = calls.next()
+    {
         let mut headers = MultiHeaders::preallocate(BATCH, None);
         let flags = MsgFlags::empty();
         let fd = socket.as_raw_fd();
         // What the other end refuses or a full queue loses is lost; the sink counts.
-        if let Ok(sent) = sendmmsg(fd, &mut headers, &slices, connected, [], flags) {
+        if let Ok(sent) = sendmmsg(fd, &mut headers, slices, connected, [], flags) {
             let count = sent.count() as u64;
             total += count;
             shared.sent.fetch_add(count, Ordering::Relaxed);

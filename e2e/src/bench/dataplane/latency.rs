@@ -1,11 +1,11 @@
-//! 64 bytes there and back, over UDP and over TCP, one at a time on an idle machine.
+//! 64 bytes there and back, over UDP and over TCP: one at a time on an idle machine, and many at once.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::apart;
 use super::paths::Path;
@@ -23,6 +23,8 @@ pub struct Latency {
     pub median: f64,
     /// One in a hundred takes longer.
     pub p99: f64,
+    /// How often it was asked.
+    pub count: usize,
 }
 
 /// Datagrams. `apart` keeps the answering end on the second host's processor.
@@ -58,6 +60,21 @@ pub fn udp(path: &Path<'_>, span: Duration, apart: bool) -> Result<Latency> {
     client.send(&[0])?;
     traffic::join(echo)?;
     Ok(times)
+}
+
+/// Questions that are answered in a second when so many ask, each one question after the other, over UDP.
+///
+/// # Errors
+/// When one is lost.
+pub fn at_once(path: &Path<'_>, conversations: usize, span: Duration) -> Result<f64> {
+    let one = || udp(path, span, false);
+    let counts = thread::scope(|scope| {
+        let all: Vec<_> = (0..conversations).map(|_| scope.spawn(one)).collect();
+        let all = all.into_iter();
+        let joined = all.map(|one| one.join().unwrap_or_else(|_| bail!("a thread panicked")));
+        joined.map(|one| Ok(one?.count)).collect::<Result<Vec<_>>>()
+    })?;
+    Ok(counts.iter().sum::<usize>() as f64 / span.as_secs_f64())
 }
 
 /// A connection that doesn't wait for more to send. `apart` keeps the answering end on the second host's processor.
@@ -111,5 +128,6 @@ fn ask(span: Duration, mut question: impl FnMut() -> Result<()>) -> Result<Laten
     Ok(Latency {
         median: times[times.len() / 2],
         p99: times[times.len() * 99 / 100],
+        count: times.len(),
     })
 }

@@ -36,7 +36,7 @@ impl Losses {
     /// When a counter cannot be read.
     pub fn of(path: &Path<'_>, flood: &Flood, span: Duration) -> Result<Self> {
         let before = Self::counters(path)?;
-        let running = flood.start(path)?;
+        let running = flood.start(path.from(), path.to())?;
         thread::sleep(span);
         let (sent, received) = running.halt(Duration::from_millis(300))?;
         let after = Self::counters(path)?;

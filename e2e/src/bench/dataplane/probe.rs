@@ -67,7 +67,17 @@ impl Probe {
     /// Small datagrams, as many as arrive.
     pub fn flood(what: &'static str, flood: Flood, spans: Spans) -> Self {
         Self::one(Series::new(what, "kpps", 0), move |path| {
-            Ok(Some(flood.run(path, spans.flood)?.received * 1e-3))
+            Ok(Some(
+                flood.run(path.from(), path.to(), spans.flood)?.received * 1e-3,
+            ))
+        })
+    }
+
+    /// There and back, many at once.
+    pub fn conversations(what: &'static str, count: usize, spans: Spans) -> Self {
+        Self::one(Series::new(what, "thousand/s", 1), move |path| {
+            thread::sleep(SETTLE);
+            Ok(Some(latency::at_once(path, count, spans.flood)? * 1e-3))
         })
     }
 
@@ -156,10 +166,19 @@ pub fn all(spans: Spans, quick: bool) -> Result<Vec<Probe>> {
         sizes: MIXED,
         ..Flood::small(4)
     };
+    let many = Flood {
+        flows: 32,
+        batch: 1,
+        rate: Some(8000),
+        ..mixed
+    };
     probes.extend([
         Probe::flood("64-byte datagrams, 1 flow, sink never woken", looks, spans),
         Probe::flood("64-byte datagrams, 4 flows", Flood::small(4), spans),
         Probe::flood("datagrams of 64 to 1400 bytes, 4 flows", mixed, spans),
+        Probe::flood("datagrams of 64 to 1400 bytes, 32 flows", many, spans),
+        Probe::conversations("4 conversations at once, questions", 4, spans),
+        Probe::conversations("32 conversations at once, questions", 32, spans),
     ]);
     let background = Watch::background(Duration::from_secs(if quick { 0 } else { 2 }))?;
     if background > QUIET {

@@ -51,7 +51,7 @@ pub fn run(seconds: u32) -> Result<Vec<Row>> {
         rate: Some(RATE),
         ..Flood::small(4)
     };
-    let running = flood.start(&path)?;
+    let running = flood.start(path.from(), path.to())?;
     let seen = watch(&path, &running, seconds)?;
     running.stop()?;
     let mut steps = Vec::new();

@@ -46,11 +46,12 @@ impl Inbox {
         }
     }
 
-    /// Carries what the sockets have, but not more than a turn's worth. Says whether there may be more.
-    pub(super) fn turn(&mut self, path: &mut Path) -> io::Result<bool> {
+    /// Carries what the sockets have, but not more than a turn's worth: one message, if it is the `first` after a
+    /// silence. Says whether there may be more.
+    pub(super) fn turn(&mut self, path: &mut Path, first: bool) -> io::Result<bool> {
         let (mut place, mut packets, mut bytes) = (0, 0, 0);
-        let is_full =
-            |place, packets, bytes| place == MESSAGES || packets >= PACKETS || bytes >= BYTES;
+        let most = if first { 1 } else { MESSAGES };
+        let is_full = |place, packets, bytes| place == most || packets >= PACKETS || bytes >= BYTES;
         for family in Family::BOTH {
             while !is_full(place, packets, bytes) {
                 let Some(socket) = path.sockets.get(family) else {

@@ -1,20 +1,21 @@
-//! From the device to the peers. Packets to one peer that are of one size, and follow each other, are one message.
+//! From the device to the peers. What is read in one turn is gathered into as few messages as go.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::path::Path;
 use crate::forward::decide::{Outbound, outbound};
 use crate::forward::fragment::fragment;
+use crate::forward::gather::{Flows, Gather};
 use crate::forward::icmp::{self, IcmpError};
 use crate::forward::packet::Packet;
 use crate::forward::reason::Reason;
-use crate::forward::socket::{MOST_BYTES, MOST_SEGMENTS, Sent};
+use crate::forward::socket::Sent;
 use crate::forward::split::{Packets, complete, split};
 use crate::forward::table::{PeerId, Table};
 use crate::forward::trace::{Verdict, Way};
 use crate::forward::virtio::{self, Offload};
-use crate::model::Family;
 
 /// Packets, or super-packets, that are read in one turn, and their bytes. It takes about as long as a turn the other way.
 const READS: usize = 256;
@@ -29,24 +30,7 @@ pub(super) struct Outbox {
     read: Vec<u8>,
     /// Segments that are yet to be fragmented.
     cut: Vec<u8>,
-    queue: Queue,
-}
-
-/// Packets that are still to be sent, one behind the other. The last message among them is still open.
-struct Queue {
-    bytes: Vec<u8>,
-    used: usize,
-    message: Option<Message>,
-}
-
-/// Packets of one size for one peer; only the last may be shorter.
-#[derive(Clone, Copy)]
-struct Message {
-    peer: PeerId,
-    start: usize,
-    size: usize,
-    count: usize,
-    open: bool,
+    gather: Gather,
 }
 
 impl Outbox {
@@ -54,19 +38,16 @@ impl Outbox {
         Self {
             read: vec![0; virtio::LEN + LARGEST],
             cut: vec![0; CUT],
-            queue: Queue {
-                bytes: vec![0; 2 * CUT],
-                used: 0,
-                message: None,
-            },
+            gather: Gather::new(2 * CUT),
         }
     }
 
-    /// Carries what the device has, but not more than a turn's worth. Says whether there may be more.
-    pub(super) fn turn(&mut self, path: &mut Path) -> io::Result<bool> {
+    /// Carries what the device has, but not more than a turn's worth: one packet, if it is the `first` after a silence.
+    /// Says whether there may be more.
+    pub(super) fn turn(&mut self, path: &mut Path, first: bool) -> io::Result<bool> {
         let table = Arc::clone(&path.table);
         let mut bytes = 0;
-        for _ in 0..READS {
+        for _ in 0..if first { 1 } else { READS } {
             if bytes >= READ_BYTES {
                 break;
             }
@@ -84,7 +65,7 @@ impl Outbox {
     }
 
     fn end(&mut self, path: &mut Path, table: &Table) {
-        self.queue.flush(path, table);
+        send(&mut self.gather, path, table);
         path.probe();
     }
 
@@ -118,126 +99,96 @@ impl Outbox {
         if let Offload::Checksum(checksum) = offload {
             complete(&packet, bytes, checksum).map_err(|_| Reason::Offload)?;
         }
-        let Self { cut, queue, .. } = self;
-        let pieces = fragments.then_some(table.peer(peer).mtu);
-        match (offload, pieces) {
-            (Offload::Segments { kind, size, .. }, None) => {
-                let out = queue.room(path, table);
-                let packets = split(&packet, bytes, kind, size, out);
-                queue.add(path, table, peer, packets.map_err(|_| Reason::Offload)?);
-            }
-            (Offload::Segments { kind, size, .. }, Some(mtu)) => {
+        let flows = Flows::of(&packet, bytes);
+        let Self { cut, gather, .. } = self;
+        match offload {
+            Offload::Segments { kind, size, .. } if fragments => {
                 let packets =
                     split(&packet, bytes, kind, size, cut).map_err(|_| Reason::Offload)?;
                 for range in packets.iter() {
                     let bytes = &cut[range];
                     let packet = Packet::parse(bytes)?;
-                    queue.fragment(path, table, peer, (&packet, bytes, mtu))?;
+                    fragmented(gather, path, table, peer, (&packet, bytes))?;
                 }
             }
-            (_, Some(mtu)) => queue.fragment(path, table, peer, (&packet, bytes, mtu))?,
-            (_, None) => {
+            _ if fragments => fragmented(gather, path, table, peer, (&packet, bytes))?,
+            Offload::Segments { kind, size, .. } => {
+                let out = room(gather, path, table);
+                let packets = split(&packet, bytes, kind, size, out);
+                let packets = packets.map_err(|_| Reason::Offload)?;
+                add(gather, path, table, (peer, flows), packets);
+            }
+            Offload::None | Offload::Checksum(_) => {
                 let bytes = packet.trim(bytes);
-                queue.room(path, table)[..bytes.len()].copy_from_slice(bytes);
                 let (size, len) = (bytes.len(), bytes.len());
-                queue.add(path, table, peer, Packets { size, len });
+                room(gather, path, table)[..len].copy_from_slice(bytes);
+                add(gather, path, table, (peer, flows), Packets { size, len });
             }
         }
         Ok(())
     }
 }
 
-impl Queue {
-    /// Room for what one packet may become.
-    fn room(&mut self, path: &mut Path, table: &Table) -> &mut [u8] {
-        if self.bytes.len() - self.used < CUT {
-            self.flush(path, table);
-        }
-        &mut self.bytes[self.used..]
+/// Room for what one packet may become.
+fn room<'a>(gather: &'a mut Gather, path: &mut Path, table: &Table) -> &'a mut [u8] {
+    if gather.room(CUT).is_none() {
+        send(gather, path, table);
     }
+    gather.room(CUT).unwrap_or_default()
+}
 
-    /// Adds what has been written to the beginning of the room.
-    fn add(&mut self, path: &mut Path, table: &Table, peer: PeerId, packets: Packets) {
-        for range in packets.iter() {
-            let len = range.len();
-            let start = self.used;
-            self.used += len;
-            if let Some(message) = self.message.as_mut()
-                && message.takes(peer, start, len)
-            {
-                message.count += 1;
-                message.open = len == message.size;
-                continue;
-            }
-            self.send(path, table, start);
-            self.message = Some(Message {
-                peer,
-                start,
-                size: len,
-                count: 1,
-                open: true,
-            });
-        }
+/// Adds what has been written to the beginning of the room.
+fn add(
+    gather: &mut Gather,
+    path: &mut Path,
+    table: &Table,
+    (peer, flows): (PeerId, Flows),
+    packets: Packets,
+) {
+    if gather.add(peer, flows, packets) {
+        send(gather, path, table);
     }
+}
 
-    fn fragment(
-        &mut self,
-        path: &mut Path,
-        table: &Table,
-        peer: PeerId,
-        (packet, bytes, mtu): (&Packet, &[u8], u16),
-    ) -> Result<(), Reason> {
-        let out = self.room(path, table);
-        let packets = fragment(packet, bytes, mtu, out).map_err(|_| Reason::TooBig)?;
-        self.add(path, table, peer, packets);
-        Ok(())
-    }
+fn fragmented(
+    gather: &mut Gather,
+    path: &mut Path,
+    table: &Table,
+    peer: PeerId,
+    (packet, bytes): (&Packet, &[u8]),
+) -> Result<(), Reason> {
+    let mtu = table.peer(peer).mtu;
+    let out = room(gather, path, table);
+    let packets = fragment(packet, bytes, mtu, out).map_err(|_| Reason::TooBig)?;
+    add(gather, path, table, (peer, Flows::ANY), packets);
+    Ok(())
+}
 
-    /// Sends everything.
-    fn flush(&mut self, path: &mut Path, table: &Table) {
-        self.send(path, table, self.used);
-        self.used = 0;
-    }
-
-    /// Sends the open message, which ends at `end`.
-    fn send(&mut self, path: &mut Path, table: &Table, end: usize) {
-        let Some(message) = self.message.take() else {
-            return;
-        };
-        let bytes = &self.bytes[message.start..end];
+/// Sends everything.
+fn send(gather: &mut Gather, path: &mut Path, table: &Table) {
+    gather.drain(|message| {
         let to = table.peer(message.peer).endpoint;
-        let family = Family::of(&to.ip());
-        let socket = match family {
-            Family::V4 => path.sockets.v4.as_mut(),
-            Family::V6 => path.sockets.v6.as_mut(),
+        let socket = match to {
+            SocketAddr::V4(_) => path.sockets.v4.as_mut(),
+            SocketAddr::V6(_) => path.sockets.v6.as_mut(),
         };
-        let sent = socket.map(|socket| socket.send(to, bytes, message.size));
+        let sent = socket.map(|socket| socket.send(to, message.parts, message.size));
+        let packets = message.count as u64;
         let counters = &mut path.counters;
         let Some(Ok(sent)) = sent else {
-            counters.send_errors += message.count as u64;
+            counters.send_errors += packets;
             return;
         };
-        let packets = message.count as u64;
+        let bytes = message.len() as u64;
         let calls = if sent == Sent::Whole { 1 } else { packets };
-        counters.sent.count(packets, bytes.len() as u64, calls);
+        counters.sent.count(packets, bytes, calls);
         counters.sent_singly += u64::from(sent != Sent::Whole);
         let peer = path.peers.of(message.peer);
-        peer.sent.count(packets, bytes.len() as u64, calls);
+        peer.sent.count(packets, bytes, calls);
         if sent == Sent::Narrow {
             path.suspect = Some(to);
         }
-    }
-}
-
-impl Message {
-    /// Whether a packet of `len` bytes at `start` can be its next.
-    fn takes(&self, peer: PeerId, start: usize, len: usize) -> bool {
-        self.open
-            && self.peer == peer
-            && len <= self.size
-            && self.count < MOST_SEGMENTS
-            && start + len - self.start <= MOST_BYTES
-    }
+    });
 }
 
 /// Tells a packet's sender, where the limits allow it.

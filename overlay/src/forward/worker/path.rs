@@ -1,5 +1,6 @@
 //! What both directions use, and what happens to it beside packets: mail, complaints of the underlay, time.
 
+use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -101,8 +102,9 @@ impl Path {
     }
 
     /// Looks at the clock.
-    pub(super) fn tick(&mut self) {
+    pub(super) fn tick(&mut self) -> Duration {
         self.now = self.started.elapsed();
+        self.now
     }
 
     /// Does what the mail says.
@@ -205,7 +207,7 @@ impl Path {
                 SocketAddr::V6(_) => self.sockets.v6.as_mut(),
             };
             if let Some(socket) = socket.filter(|_| silent)
-                && socket.send(peer.endpoint, &[], 0).is_ok()
+                && socket.send(peer.endpoint, &[IoSlice::new(&[])], 0).is_ok()
             {
                 self.counters.keep_alives_sent += 1;
             }
