@@ -49,7 +49,7 @@ impl<'lab> Agent<'lab> {
             .create(true)
             .append(true)
             .open(host.log(&format!("tweedd{}", launch.suffix())))?;
-        let mut command = Command::new(&lab.binaries.tweedd);
+        let mut command = launch.command(&lab.binaries.tweedd);
         command
             .arg("run")
             .args(launch.store_args())

@@ -53,6 +53,8 @@ pub struct Launch {
     pub(crate) env: Vec<(String, String)>,
     /// Distinguishes several agents on one host: their files, socket and port.
     instance: u16,
+    /// The command that starts the agent, if it is not started directly.
+    through: Vec<String>,
 }
 
 impl Launch {
@@ -98,6 +100,7 @@ impl Launch {
             any_uplink: false,
             env: Vec::new(),
             instance: 0,
+            through: Vec::new(),
         }
     }
 
@@ -136,6 +139,23 @@ impl Launch {
     pub fn instance(mut self, number: u16) -> Self {
         self.instance = number;
         self
+    }
+
+    /// Has another command start the agent, which takes the agent's as its last arguments and becomes it.
+    #[must_use]
+    pub fn through(mut self, command: &str) -> Self {
+        self.through = command.split(' ').map(str::to_owned).collect();
+        self
+    }
+
+    /// A command that starts this.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let Some((first, others)) = self.through.split_first() else {
+            return Command::new(program);
+        };
+        let mut command = Command::new(first);
+        command.args(others).arg(program);
+        command
     }
 
     /// The store's flags, for operator commands.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
 use tweed_e2e::agent::Agent;
+use tweed_e2e::bench::dataplane::flood::{Flood, MIXED, Sink};
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic::{self, Stream};
@@ -83,6 +84,27 @@ fn connections_outlive_an_agent_that_is_restarted_or_killed_under_load() -> Resu
                 "every stream came to its end"
             );
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn many_senders_do_not_take_the_time_that_carrying_needs() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let cluster = Cluster::on_etcd(lab, &udp(&[Family::V4]))?;
+        cluster.talks(Family::V4)?;
+        let [from, to] = &cluster.pods[..] else {
+            anyhow::bail!("two pods");
+        };
+        let flood = Flood {
+            flows: 32,
+            sizes: MIXED,
+            sink: Sink::Looks,
+            batch: 1,
+            rate: None,
+        };
+        let arrived = flood.run(from, to, Duration::from_secs(1))?;
+        ensure!(arrived.received > arrived.sent / 4.0, "{arrived:?}");
         Ok(())
     })
 }

@@ -1,13 +1,16 @@
 //! What an operator sees of the data plane, and chooses about it.
 
+use std::fs;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
-use tweed_e2e::launch::config;
+use tweed_e2e::etcd::Etcd;
+use tweed_e2e::launch::{Launch, config};
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
@@ -130,19 +133,62 @@ fn trace_shows_what_is_decided_about_an_address_and_says_where_nothing_is() -> R
     })
 }
 
+/// The threads that carry packets, as directories below `/proc`.
+fn carriers(agent: &Agent<'_>) -> Result<Vec<PathBuf>> {
+    let mut carriers = Vec::new();
+    for task in fs::read_dir(format!("/proc/{}/task", agent.pid()))? {
+        let task = task?.path();
+        if fs::read_to_string(task.join("comm"))?.trim() == "forward" {
+            carriers.push(task);
+        }
+    }
+    ensure!(!carriers.is_empty(), "no thread carries packets");
+    Ok(carriers)
+}
+
 /// Processor time of the threads that carry packets.
 fn busy(agent: &Agent<'_>) -> Result<Duration> {
     let mut busy = Duration::ZERO;
-    for task in std::fs::read_dir(format!("/proc/{}/task", agent.pid()))? {
-        let task = task?.path();
-        if std::fs::read_to_string(task.join("comm"))?.trim() == "forward" {
-            let stat = std::fs::read_to_string(task.join("schedstat"))?;
-            let nanoseconds = stat.split(' ').next().unwrap_or_default();
-            busy += Duration::from_nanos(nanoseconds.parse()?);
-        }
+    for task in carriers(agent)? {
+        let stat = fs::read_to_string(task.join("schedstat"))?;
+        let nanoseconds = stat.split(' ').next().unwrap_or_default();
+        busy += Duration::from_nanos(nanoseconds.parse()?);
     }
-    ensure!(!busy.is_zero(), "no thread carries packets");
     Ok(busy)
+}
+
+/// The priorities of the threads that carry packets (`nice` in proc_pid_stat(5)).
+fn priorities(agent: &Agent<'_>) -> Result<Vec<i8>> {
+    let of = |task: PathBuf| -> Result<i8> {
+        let stat = fs::read_to_string(task.join("stat"))?;
+        let (_, after_name) = stat.rsplit_once(')').context("a name")?;
+        let nice = after_name.split_whitespace().nth(16);
+        Ok(nice.context("a priority")?.parse()?)
+    };
+    carriers(agent)?.into_iter().map(of).collect()
+}
+
+#[test]
+fn packets_are_carried_before_other_work_as_far_as_the_agent_may() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let etcd = Etcd::start(lab)?;
+        etcd.put_config(&udp(&[Family::V4]))?;
+        let bounded =
+            "prlimit --nice=0:0 setpriv --bounding-set=-all,+net_admin,+net_raw --inh-caps=-all";
+        let launches = [Launch::etcd(), Launch::etcd().through(bounded)];
+        let agents = lab.hosts.iter().zip(&launches);
+        let agents = agents.map(|(host, launch)| Agent::start(lab, host, launch));
+        let mut agents = agents.collect::<Result<Vec<_>>>()?;
+        for (agent, expected) in agents.iter_mut().zip([-17, 0]) {
+            agent.ready()?;
+            eventually("its priority", || {
+                let priorities = priorities(agent)?;
+                ensure!(priorities == [expected], "{priorities:?}, not {expected}");
+                Ok(())
+            })?;
+        }
+        Ok(())
+    })
 }
 
 #[test]

@@ -27,8 +27,10 @@ const OVERHEAD_V4: u32 = 28;
 /// UDP 8, IPv6 40 bytes.
 const OVERHEAD_V6: u32 = 48;
 
-/// Before what pods run, so that who sends more than the host can carry does not take the time that carrying needs.
-const NICE: i8 = -4;
+/// Before what pods run, as the kernel's own work for a packet is: many who send more than the host can carry would take
+/// the time that carrying needs. Not the first of all: a worker gives way after each turn, for as long as its weight says,
+/// and with -20 too few packets come meanwhile to send them together.
+const NICE: i8 = -17;
 /// Threads at most: one for each queue that a TUN device can have is no use.
 const MOST_WORKERS: u64 = 64;
 /// Microseconds at most.
@@ -75,8 +77,6 @@ impl Udp {
         let trust = options::choice(options, "Trust", &TRUST)?;
         let busy_poll = options::number(options, "BusyPoll", 0, 0, MOST_BUSY_POLL)?;
         let keep_alive = options::number(options, "KeepAlive", 0, 0, MOST_KEEP_ALIVE)?;
-        // Who never sleeps must not come before everybody else.
-        let nice = if busy_poll == 0 { NICE } else { 0 };
         let workers = options::number(options, "Workers", 1, 1, MOST_WORKERS)?;
         Ok(Self {
             port: port.unwrap_or(DEFAULT_PORT),
@@ -86,7 +86,7 @@ impl Udp {
                 trust,
                 busy_poll: Duration::from_micros(busy_poll),
                 keep_alive: (keep_alive > 0).then_some(Duration::from_secs(keep_alive)),
-                nice: options::priority(options, "Nice", nice)?,
+                nice: options::priority(options, "Nice", NICE)?,
             },
             networks: config.pools.map(|_, pool| pool.network),
         })

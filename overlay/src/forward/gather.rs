@@ -10,6 +10,7 @@ use std::io::IoSlice;
 use super::packet::{Fragment, Packet, protocol};
 use super::split::Packets;
 use super::table::PeerId;
+use crate::model::Family;
 
 /// The most packets of one message (`UDP_MAX_SEGMENTS` before Linux 6.9).
 pub const MOST_PACKETS: usize = 64;
@@ -37,19 +38,20 @@ impl Flows {
             return Self::ANY;
         }
         let addresses = match packet.family() {
-            crate::model::Family::V4 => bytes.get(12..20),
-            crate::model::Family::V6 => bytes.get(8..40),
+            Family::V4 => bytes.get(12..20),
+            Family::V6 => bytes.get(8..40),
         };
         let ports = match packet.protocol {
             protocol::TCP | protocol::UDP => packet.payload(bytes).get(..4),
             _ => None,
         };
         let words = [addresses, ports].into_iter().flatten();
-        let hash = words
-            .flat_map(|bytes| bytes.as_chunks::<4>().0)
-            .fold(u64::from(packet.protocol), |hash, word| {
+        let hash = words.flat_map(|bytes| bytes.as_chunks::<4>().0).fold(
+            u64::from(packet.protocol),
+            |hash, word| {
                 (hash ^ u64::from(u32::from_ne_bytes(*word))).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            });
+            },
+        );
         Self(1 << (hash >> 58))
     }
 

@@ -349,7 +349,12 @@ fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
 struct Control([u8; 24]);
 
 /// Sends, and once more if what failed was another datagram.
-fn send(fd: &OwnedFd, to: &SockaddrStorage, parts: &[IoSlice<'_>], size: Option<u16>) -> Result<(), Errno> {
+fn send(
+    fd: &OwnedFd,
+    to: &SockaddrStorage,
+    parts: &[IoSlice<'_>],
+    size: Option<u16>,
+) -> Result<(), Errno> {
     match send_message(fd, to, parts, size) {
         Err(errno) if is_fate(errno) => send_message(fd, to, parts, size),
         result => result,

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::resource::{Resource, getrlimit};
 
 pub use self::mailbox::Report;
 
@@ -152,15 +153,31 @@ fn run(mut path: Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
     ended
 }
 
-/// Sets this thread's priority, where `CAP_SYS_NICE` or `RLIMIT_NICE` allows it.
+/// Sets this thread's priority; where `CAP_SYS_NICE` is missing, as far as `RLIMIT_NICE` allows it.
 fn be_nice(nice: i8) {
+    let Err(error) = set_nice(nice) else {
+        return;
+    };
+    let limit = getrlimit(Resource::RLIMIT_NICE).map_or(0, |(limit, _)| limit);
+    let allowed = allowed(limit).filter(|allowed| (nice..0).contains(allowed));
+    if allowed.is_none_or(|allowed| set_nice(allowed).is_err()) {
+        tracing::debug!(%error, nice, "the data plane's threads keep the priority of the process");
+    }
+}
+
+/// The first priority that a limit allows. It counts the other way round: 1 is a nice of 19, 40 of -20 (setrlimit(2)).
+fn allowed(limit: u64) -> Option<i8> {
+    i8::try_from(20 - i64::try_from(limit).ok()?).ok()
+}
+
+fn set_nice(nice: i8) -> io::Result<()> {
     #[expect(unsafe_code, reason = "nix has no setpriority")]
     // SAFETY: it takes numbers only. To Linux a process is a thread here (setpriority(2), "C library/kernel differences").
     let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice.into()) };
     if result < 0 {
-        let error = io::Error::last_os_error();
-        tracing::debug!(%error, nice, "the data plane's threads keep the priority of the process");
+        return Err(io::Error::last_os_error());
     }
+    Ok(())
 }
 
 fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
@@ -168,21 +185,21 @@ fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
     let mut inbox = Inbox::new(path.joins);
     let mut events = [EpollEvent::empty(); 8];
     let mut awake_until = Duration::ZERO;
-    let mut idle = true;
+    let (mut carried, mut in_vain) = (false, true);
     loop {
+        if carried || path.now < awake_until {
+            // Who waits for this processor may be the one who is about to send, or has been sent something. And whoever
+            // sends a lot gets the time to: otherwise it would be interrupted for every packet.
+            thread::yield_now();
+        }
         let asleep = path.tick();
         let count = match epoll.wait(&mut events, timeout(path, awake_until)) {
             Ok(count) => count,
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno.into()),
         };
-        let silence = path.tick() - asleep;
-        if count == 0 && path.now < awake_until {
-            // Who is waiting for this processor may be the one who is about to send.
-            thread::yield_now();
-        }
-        let first = idle || silence >= SILENCE;
-        idle = count == 0;
+        let first = in_vain || path.tick() - asleep >= SILENCE;
+        in_vain = count == 0;
         let events = &events[..count];
         let ready = events.iter().fold(0, |ready, event| ready | event.data());
         if ready & MAIL != 0 {
@@ -202,7 +219,8 @@ fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
         {
             path.hear();
         }
-        if ready & (DEVICE | SOCKETS) != 0 {
+        carried = ready & (DEVICE | SOCKETS) != 0;
+        if carried {
             let waiting = [ready & DEVICE != 0, ready & SOCKETS != 0];
             take_turns(path, &mut outbox, &mut inbox, waiting, first)?;
             awake_until = path.now + path.options.busy_poll;
@@ -242,4 +260,17 @@ fn timeout(path: &Path, awake_until: Duration) -> EpollTimeout {
     let sleep = path.sleep();
     let sleep = sleep.map(|sleep| EpollTimeout::try_from(sleep + Duration::from_millis(1)));
     sleep.and_then(Result::ok).unwrap_or(EpollTimeout::NONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_says_which_priority_may_be_taken() {
+        for (limit, nice) in [(0, 20), (1, 19), (20, 0), (30, -10), (40, -20)] {
+            assert_eq!(allowed(limit), Some(nice), "{limit}");
+        }
+        assert_eq!(allowed(nix::sys::resource::RLIM_INFINITY), None);
+    }
 }

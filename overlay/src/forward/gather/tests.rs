@@ -112,7 +112,13 @@ fn drain(gather: &mut Gather, peers: &[PeerId], seen: &mut Vec<Seen>) {
 }
 
 fn added() -> impl Strategy<Value = Added> {
-    let sizes = prop_oneof![Just(64usize), Just(65), Just(576), Just(1400), 20..1500usize];
+    let sizes = prop_oneof![
+        Just(64usize),
+        Just(65),
+        Just(576),
+        Just(1400),
+        20..1500usize
+    ];
     let flow = prop_oneof![30 => (0..6u8).prop_map(Some), 1 => Just(None)];
     let count = prop_oneof![6 => Just(1usize), 1 => 2..80usize];
     let last = prop_oneof![3 => Just(None), 1 => (20..1500usize).prop_map(Some)];
@@ -213,7 +219,10 @@ fn what_nothing_can_join_is_sent_at_once() {
     gather.drain(|_| count += 1);
     let full = gather.add(peer, flow, packets(2000, 64_000));
     assert!(full, "no room for more of them");
-    assert!(gather.add(peer, flow, packets(1500, 1500)), "but for a shorter one");
+    assert!(
+        gather.add(peer, flow, packets(1500, 1500)),
+        "but for a shorter one"
+    );
     gather.drain(|_| count += 1);
     let full = gather.add(peer, flow, packets(100, 6400));
     assert!(full, "64 packets");
