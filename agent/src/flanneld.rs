@@ -44,7 +44,13 @@ pub fn find(proc: &Path) -> Vec<Flanneld> {
                 // A confined agent may not look; a flanneld of this machine is most likely one of this host.
                 Err(error) => error.kind() == ErrorKind::PermissionDenied,
             };
-            (near && is_flanneld(&process)).then(|| read(pid, &process))
+            if !near || !is_flanneld(&process) {
+                return None;
+            }
+            // Without any word it has ended and nobody has asked how, or it is just about to begin.
+            let words =
+                Some(strings(&process.join("cmdline"))).filter(|words| !words.is_empty())?;
+            Some(read(pid, &process, &words))
         })
         .collect();
     found.sort_by_key(|flanneld| flanneld.pid);
@@ -105,13 +111,12 @@ fn is_flanneld(process: &Path) -> bool {
 }
 
 /// Reads what the process was asked to do, with the same parser that reads our own command line.
-fn read(pid: u32, process: &Path) -> Flanneld {
+fn read(pid: u32, process: &Path, words: &[String]) -> Flanneld {
     let unknown = Flanneld {
         pid,
         network: None,
         subnet_file: None,
     };
-    let words = strings(&process.join("cmdline"));
     let name = |word: &String| Path::new(word).file_name() == Some(OsStr::new("flanneld"));
     let first = words.iter().position(name).map_or(1, |at| at + 1);
     let line = flannel_args::rewrite(words.get(first..).unwrap_or_default(), &[]);

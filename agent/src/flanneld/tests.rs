@@ -121,6 +121,23 @@ fn a_command_line_that_is_not_understood_still_names_the_process() {
 }
 
 #[test]
+fn a_flanneld_that_has_ended_is_not_running_though_nobody_waited_for_it() {
+    let mut running = Running::start(&[], &[]);
+    let pid = running.found().pid;
+    running.child.kill().expect("killed");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while find(Path::new("/proc"))
+        .iter()
+        .any(|flanneld| flanneld.pid == pid)
+    {
+        assert!(Instant::now() < deadline, "pid {pid} is still found");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let state = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
+    assert!(state.contains("(flanneld) Z"), "{state}");
+}
+
+#[test]
 fn a_flanneld_in_another_network_namespace_is_none_of_our_business() {
     let running = Running::start(&[], &[]);
     let pid = running.found().pid;

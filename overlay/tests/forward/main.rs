@@ -153,6 +153,25 @@ fn an_underlay_narrower_than_was_told_is_learned_and_costs_no_packet() {
     }
 }
 
+#[test]
+fn an_underlay_without_offloads_is_given_datagrams_singly_where_the_kernel_asks_for_it() {
+    let [one, two] = &nodes(Underlay::V4);
+    for node in [one, two] {
+        node.sh("ethtool -K eth0 tx off gso off gro off");
+    }
+    transfer(one, two, false, 5000, 4 << 20);
+    transfer(two, one, true, 5000, 4 << 20);
+    for node in [one, two] {
+        let report = node.worker().report();
+        let counters = report.counters;
+        assert_eq!(unexpected(node), []);
+        assert_eq!((counters.send_errors, counters.write_errors), (0, 0));
+        // Linux 6.1 refuses several datagrams at once, 6.18 cuts them itself.
+        let refused = counters.sent_singly > 0;
+        assert_eq!(refused, !report.offloads.send, "{report:?}");
+    }
+}
+
 /// An IPv4 packet without payload.
 fn packet(from: [u8; 4], to: [u8; 4]) -> Vec<u8> {
     let mut bytes = vec![0x45, 0, 0, 20, 0, 1, 0x40, 0, 64, 253, 0, 0];
