@@ -48,9 +48,8 @@ pub fn find(proc: &Path) -> Vec<Flanneld> {
                 return None;
             }
             // Without any word it has ended and nobody has asked how, or it is just about to begin.
-            let words =
-                Some(strings(&process.join("cmdline"))).filter(|words| !words.is_empty())?;
-            Some(read(pid, &process, &words))
+            let words = strings(&process.join("cmdline"));
+            (!words.is_empty()).then(|| read(pid, &process, &words))
         })
         .collect();
     found.sort_by_key(|flanneld| flanneld.pid);

@@ -88,17 +88,21 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), st
         ),
     ];
     for (name, help, value) in rows {
-        let gauge = ConstGauge::new(value);
-        gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        single(encoder, name, help, &ConstGauge::new(value))?;
     }
     let seconds = ConstGauge::new(status.kernel.last_full_seconds);
     let help = "Duration of the last full pass";
-    seconds.encode(encoder.encode_descriptor(
-        "full_pass_seconds",
-        help,
-        None,
-        seconds.metric_type(),
-    )?)
+    single(encoder, "full_pass_seconds", help, &seconds)
+}
+
+/// A metric without labels.
+fn single(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    metric: &impl EncodeMetric,
+) -> Result<(), std::fmt::Error> {
+    metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
 }
 
 fn counters(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), std::fmt::Error> {
@@ -132,8 +136,7 @@ fn counters(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), 
         ),
     ];
     for (name, help, value) in rows {
-        let counter = ConstCounter::new(value);
-        counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        single(encoder, name, help, &ConstCounter::new(value))?;
     }
     Ok(())
 }

@@ -87,7 +87,7 @@ fn values_of_the_chart_reach_the_agent() -> Result<()> {
         (vec!["cni.withdraw=true"], vec!["- --cni-withdraw"]),
         (
             vec!["backend.Type=vxlan", "backend.Accept[0].Type=udp"],
-            vec!["mountPath: /dev/net/tun", "type: CharDevice", "cpu: 100m"],
+            vec!["mountPath: /dev/net/tun", "type: CharDevice", "cpu: 500m"],
         ),
         (
             vec!["backend.Type=udp", "resources.requests.cpu=1"],

@@ -97,11 +97,10 @@ fn many_senders_do_not_take_the_time_that_carrying_needs() -> Result<()> {
             anyhow::bail!("two pods");
         };
         let flood = Flood {
-            flows: 32,
             sizes: MIXED,
             sink: Sink::Looks,
             batch: 1,
-            rate: None,
+            ..Flood::small(32)
         };
         let arrived = flood.run(from, to, Duration::from_secs(1))?;
         ensure!(arrived.received > arrived.sent / 4.0, "{arrived:?}");

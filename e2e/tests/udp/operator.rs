@@ -66,6 +66,15 @@ fn metrics_and_status_say_what_was_exchanged_with_whom_and_what_the_kernel_helps
             agent.metric("tweed_data_plane_workers")? == 1.0,
             "one worker"
         );
+        // One question after the other, each sent as soon as the last is answered.
+        let questions = ["ping", "-n", "-q", "-f", "-c", "500"];
+        let to = one.v4()?.to_string();
+        eventually("answers are looked for, not slept for", || {
+            two.place().cmd([&questions[..], &[to.as_str()]].concat())?;
+            let seconds = agent.metric("tweed_data_plane_polling_seconds_total")?;
+            ensure!(seconds > 0.0, "never");
+            Ok(())
+        })?;
         let mtu = format!(r#"tweed_peer_mtu_bytes{{peer="{peer}:8285",subnet="{subnet}"}}"#);
         ensure!(agent.metric(&mtu)? == 1472.0, "another MTU");
         let text = agent.command(&["status"])?;

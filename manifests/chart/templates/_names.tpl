@@ -25,7 +25,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "tweed.resources" -}}
 {{- $resources := deepCopy (.Values.resources | default dict) -}}
 {{- if and $resources.requests (eq (toString $resources.requests.cpu) "") -}}
-{{- $_ := set $resources.requests "cpu" (ternary "100m" "20m" (eq (include "tweed.tun" .) "true")) -}}
+{{- $_ := set $resources.requests "cpu" (ternary "500m" "20m" (eq (include "tweed.tun" .) "true")) -}}
 {{- end -}}
 {{- toYaml $resources -}}
 {{- end }}

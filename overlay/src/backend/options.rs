@@ -11,13 +11,22 @@ pub(super) fn number(
     min: u64,
     max: u64,
 ) -> Result<u64, ConfigError> {
-    let number = options.u64(key).map_err(in_backend)?.unwrap_or(default);
-    if (min..=max).contains(&number) {
-        return Ok(number);
+    Ok(optional(options, key, min, max)?.unwrap_or(default))
+}
+
+/// A whole number within bounds, if there is one.
+pub(super) fn optional(
+    options: &Object,
+    key: &str,
+    min: u64,
+    max: u64,
+) -> Result<Option<u64>, ConfigError> {
+    match options.u64(key).map_err(in_backend)? {
+        Some(number) if !(min..=max).contains(&number) => Err(ConfigError(format!(
+            "Backend.{key} is {number}; it must be a whole number from {min} to {max}"
+        ))),
+        number => Ok(number),
     }
-    Err(ConfigError(format!(
-        "Backend.{key} is {number}; it must be a whole number from {min} to {max}"
-    )))
 }
 
 /// A priority as `nice` counts them.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::options;
 use crate::forward::decide::Trust;
-use crate::forward::options::Options as Choices;
+use crate::forward::options::{BusyPoll, Options as Choices};
 use crate::forward::table::Peer as Endpoint;
 use crate::model::json::Object;
 use crate::model::{
@@ -75,7 +75,8 @@ impl Udp {
         let port = options::number(options, "Port", 0, 0, u16::MAX.into())?;
         let port = u16::try_from(port).ok().filter(|port| *port != 0);
         let trust = options::choice(options, "Trust", &TRUST)?;
-        let busy_poll = options::number(options, "BusyPoll", 0, 0, MOST_BUSY_POLL)?;
+        let busy_poll = options::optional(options, "BusyPoll", 0, MOST_BUSY_POLL)?;
+        let always = |micros| BusyPoll::Always(Duration::from_micros(micros));
         let keep_alive = options::number(options, "KeepAlive", 0, 0, MOST_KEEP_ALIVE)?;
         let workers = options::number(options, "Workers", 1, 1, MOST_WORKERS)?;
         Ok(Self {
@@ -84,7 +85,7 @@ impl Udp {
             persist: options::switch(options, "Persist", true)?,
             options: Choices {
                 trust,
-                busy_poll: Duration::from_micros(busy_poll),
+                busy_poll: busy_poll.map_or_else(BusyPoll::default, always),
                 keep_alive: (keep_alive > 0).then_some(Duration::from_secs(keep_alive)),
                 nice: options::priority(options, "Nice", NICE)?,
             },
@@ -216,6 +217,27 @@ impl Forwarding {
     pub fn same_path(&self, other: &Self) -> bool {
         let path = |of: &Self| (of.port, of.locals, of.workers, of.persist, of.options);
         self.device == other.device && path(self) == path(other)
+    }
+
+    /// That of host 1, with the hosts of these numbers.
+    #[cfg(test)]
+    pub(crate) fn towards(numbers: std::ops::Range<u8>) -> Self {
+        let peers = numbers.map(|number| Endpoint {
+            endpoint: SocketAddr::from(([198, 18, 0, number], DEFAULT_PORT)),
+            addresses: Dual::of_addrs([[198, 18, 0, number].into()]),
+            subnets: Dual::of_nets([format!("10.244.{number}.0/24").parse().unwrap()]),
+            mtu: 1472,
+        });
+        Self {
+            device: "flannel0".into(),
+            port: DEFAULT_PORT,
+            workers: 1,
+            persist: true,
+            options: Choices::default(),
+            locals: Dual::default(),
+            own: Dual::of_nets(["10.244.1.0/24".parse().unwrap()]),
+            peers: peers.collect(),
+        }
     }
 }
 

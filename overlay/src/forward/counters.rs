@@ -1,5 +1,7 @@
 //! What has been carried and what has not, by reason.
 
+use std::time::Duration;
+
 use super::reason::Reason;
 
 /// Packets and their bytes.
@@ -53,6 +55,8 @@ pub struct Counters {
     pub keep_alives_sent: u64,
     /// Empty datagrams received from peers.
     pub keep_alives: u64,
+    /// Time spent looking for packets instead of sleeping until one comes.
+    pub polling: Duration,
     dropped: [u64; Reason::ALL.len()],
 }
 
@@ -69,6 +73,7 @@ impl Default for Counters {
             underlay_errors: 0,
             keep_alives_sent: 0,
             keep_alives: 0,
+            polling: Duration::ZERO,
             dropped: [0; Reason::ALL.len()],
         }
     }
@@ -78,6 +83,11 @@ impl Counters {
     /// Counts a packet that went nowhere.
     pub fn drop(&mut self, reason: Reason) {
         self.dropped[reason.index()] += 1;
+    }
+
+    /// Packets sent to peers and given to the device.
+    pub fn carried(&self) -> u64 {
+        self.sent.packets + self.delivered.packets
     }
 
     /// Adds those of another worker.
@@ -92,6 +102,7 @@ impl Counters {
         self.underlay_errors += other.underlay_errors;
         self.keep_alives_sent += other.keep_alives_sent;
         self.keep_alives += other.keep_alives;
+        self.polling += other.polling;
         for (count, other) in self.dropped.iter_mut().zip(other.dropped) {
             *count += other;
         }

@@ -25,6 +25,7 @@ pub mod options;
 pub mod packet;
 pub mod path_mtu;
 pub mod peers;
+pub mod polling;
 pub mod reason;
 pub mod scope;
 pub mod segment;

@@ -24,10 +24,11 @@ use self::mailbox::{Mailbox, Tracing};
 use self::outbound::Outbox;
 use self::path::Path;
 use super::counters::Counters;
-use super::options::Options;
+use super::options::{BusyPoll, Options};
+use super::polling::Polling;
 use super::socket::Socket;
 use super::table::Table;
-use super::trace::{Filter, Traced};
+use super::trace::{Filter, Traced, Way};
 use super::tun::Tun;
 use crate::model::Dual;
 
@@ -184,16 +185,16 @@ fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
     let mut outbox = Outbox::new();
     let mut inbox = Inbox::new(path.joins);
     let mut events = [EpollEvent::empty(); 8];
-    let mut awake_until = Duration::ZERO;
+    let mut watch = Watch::default();
     let (mut carried, mut in_vain) = (false, true);
     loop {
-        if carried || path.now < awake_until {
+        if carried || path.now < watch.until {
             // Who waits for this processor may be the one who is about to send, or has been sent something. And whoever
             // sends a lot gets the time to: otherwise it would be interrupted for every packet.
             thread::yield_now();
         }
         let asleep = path.tick();
-        let count = match epoll.wait(&mut events, timeout(path, awake_until)) {
+        let count = match epoll.wait(&mut events, timeout(path, watch.until)) {
             Ok(count) => count,
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno.into()),
@@ -222,10 +223,38 @@ fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
         carried = ready & (DEVICE | SOCKETS) != 0;
         if carried {
             let waiting = [ready & DEVICE != 0, ready & SOCKETS != 0];
+            let before = (path.now, path.counters.carried());
             take_turns(path, &mut outbox, &mut inbox, waiting, first)?;
-            awake_until = path.now + path.options.busy_poll;
+            watch.turn(path, waiting, before);
         }
         path.do_chores();
+    }
+}
+
+/// Until when to look for packets, not to sleep.
+#[derive(Default)]
+struct Watch {
+    polling: Polling,
+    since: Duration,
+    until: Duration,
+}
+
+impl Watch {
+    /// A turn is over. Before it, it was this late and so many packets had been carried.
+    fn turn(&mut self, path: &mut Path, waiting: [bool; 2], (came, carried): (Duration, u64)) {
+        path.counters.polling += came.min(self.until).saturating_sub(self.since);
+        let way = match waiting {
+            [true, false] => Some(Way::Out),
+            [false, true] => Some(Way::In),
+            _ => None,
+        };
+        let way = way.filter(|_| path.counters.carried() == carried + 1);
+        self.since = path.tick();
+        let span = match path.options.busy_poll {
+            BusyPoll::WhileAnswersCome => self.polling.turn(way, came, self.since),
+            BusyPoll::Always(span) => span,
+        };
+        self.until = self.since + span;
     }
 }
 

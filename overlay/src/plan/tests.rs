@@ -2,7 +2,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::backend::Forwarding;
-use crate::forward::table::Peer as Endpoint;
 use crate::model::{Dual, Mac};
 
 fn mac(last: u8) -> Mac {
@@ -258,25 +257,7 @@ fn peers_that_move_to_our_own_data_plane_are_not_lost() {
     let mut guard = Guard::default();
     let mut want = wanted("flannel.1", 0);
     want.peers = 10;
-    let carried = |numbers: std::ops::Range<u8>| {
-        let peers = numbers.map(|number| Endpoint {
-            endpoint: format!("198.18.0.{number}:8285").parse().unwrap(),
-            addresses: Dual::default(),
-            subnets: Dual::of_nets([format!("10.244.{number}.0/24").parse().unwrap()]),
-            mtu: 1472,
-        });
-        let forwarding = Forwarding {
-            device: "flannel0".into(),
-            port: 8285,
-            workers: 1,
-            persist: true,
-            options: Default::default(),
-            locals: Dual::default(),
-            own: Dual::default(),
-            peers: peers.collect(),
-        };
-        Some(forwarding.into())
-    };
+    let carried = |numbers| Some(Forwarding::towards(numbers).into());
     want.forwarding = carried(2..12);
     assert_eq!(verdict(&mut guard, &want, 10), Verdict::Pass);
     want.forwarding = carried(2..4);

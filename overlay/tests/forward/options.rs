@@ -5,7 +5,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use tweed_overlay::forward::decide::Trust;
-use tweed_overlay::forward::options::Options;
+use tweed_overlay::forward::options::{BusyPoll, Options};
 use tweed_overlay::forward::packet::Malformed;
 use tweed_overlay::forward::reason::Reason;
 use tweed_overlay::forward::trace::{Filter, Verdict, Way};
@@ -44,11 +44,31 @@ fn several_workers_share_the_device_and_the_port() {
 #[test]
 fn who_polls_busily_carries_the_same() {
     let options = Options {
-        busy_poll: Duration::from_millis(1),
+        busy_poll: BusyPoll::Always(Duration::from_millis(1)),
         ..Options::default()
     };
     let [one, two] = &nodes_with(Underlay::V4, 1, options);
     transfer(one, two, false, 5000, 4 << 20);
+}
+
+#[test]
+fn answers_that_come_at_once_are_looked_for_unless_that_is_forbidden() {
+    let options = |busy_poll| Options {
+        busy_poll,
+        ..Options::default()
+    };
+    let questions = "ping -n -q -f -c 1000 -w 10 10.42.2.5";
+    let [one, _two] = &nodes_with(Underlay::V4, 1, options(BusyPoll::default()));
+    // On a busy machine they may not come at once for a while.
+    let looks = (0..20).any(|_| {
+        one.sh(questions);
+        !one.worker().counters().polling.is_zero()
+    });
+    assert!(looks, "never looked for an answer");
+    let never = options(BusyPoll::Always(Duration::ZERO));
+    let [one, _two] = &nodes_with(Underlay::V4, 1, never);
+    one.sh(questions);
+    assert_eq!(one.worker().counters().polling, Duration::ZERO);
 }
 
 #[test]

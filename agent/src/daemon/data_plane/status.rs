@@ -63,6 +63,8 @@ pub struct DataPlaneStatus {
     pub answers: u64,
     /// Empty datagrams, sent and received.
     pub keep_alives: BTreeMap<String, u64>,
+    /// Microseconds that threads looked for packets instead of sleeping until one came, all together.
+    pub polling_microseconds: u64,
     /// The peers.
     pub peers: Vec<PeerStatus>,
     /// Why nothing is carried.
@@ -134,6 +136,7 @@ impl Counted {
                 ("delivered", counters.delivered_singly),
             ]),
             answers: counters.answers,
+            polling_microseconds: counters.polling.as_micros().try_into().unwrap_or(u64::MAX),
             keep_alives: by(&[
                 ("sent", counters.keep_alives_sent),
                 ("received", counters.keep_alives),

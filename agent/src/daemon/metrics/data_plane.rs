@@ -7,6 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use super::single;
 use crate::daemon::data_plane::status::{Carried, DataPlaneStatus, PeerStatus};
 
 pub(super) fn encode(
@@ -15,12 +16,7 @@ pub(super) fn encode(
 ) -> Result<(), Error> {
     let workers = ConstGauge::new(plane.workers as i64);
     let help = "Threads that carry packets";
-    workers.encode(encoder.encode_descriptor(
-        "data_plane_workers",
-        help,
-        None,
-        workers.metric_type(),
-    )?)?;
+    single(encoder, "data_plane_workers", help, &workers)?;
     let offloads = plane.offloads.iter();
     let offloads = offloads.map(|(name, on)| (name.clone(), u64::from(*on)));
     family(
@@ -81,12 +77,10 @@ pub(super) fn encode(
     family(encoder, errors, "at", &plane.errors)?;
     let answers = ConstCounter::new(plane.answers);
     let help = "ICMP errors told to pods";
-    answers.encode(encoder.encode_descriptor(
-        "data_plane_answers",
-        help,
-        None,
-        answers.metric_type(),
-    )?)?;
+    single(encoder, "data_plane_answers", help, &answers)?;
+    let polling = ConstCounter::new(plane.polling_microseconds as f64 * 1e-6);
+    let help = "Time that threads looked for packets instead of sleeping until one came";
+    single(encoder, "data_plane_polling_seconds", help, &polling)?;
     peers(encoder, &plane.peers)
 }
 

@@ -35,14 +35,25 @@ const WARM_UP: Duration = Duration::from_millis(100);
 pub struct Flood {
     /// Connections at once, each with a sender and a sink of its own.
     pub flows: usize,
-    /// Sizes of the datagrams, in turns.
+    /// Sizes of the datagrams.
     pub sizes: &'static [usize],
+    /// Who sends them.
+    pub mix: Mix,
     /// How they are received.
     pub sink: Sink,
     /// Datagrams that a sender sends in one system call, at most 64.
     pub batch: usize,
     /// Datagrams a second of each sender, or as many as go.
     pub rate: Option<u32>,
+}
+
+/// How sizes are mixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mix {
+    /// Each flow has one of them.
+    AmongFlows,
+    /// Each flow has all of them in turns.
+    InEachFlow,
 }
 
 /// How datagrams are received.
@@ -59,6 +70,9 @@ pub enum Sink {
 /// Sizes of 64 bytes to nearly a full packet.
 pub const MIXED: &[usize] = &[64, 1400, 128, 64, 700, 256, 64, 1024];
 
+/// Sizes of flows that differ.
+pub const DIFFERENT: &[usize] = &[64, 1400, 256, 700];
+
 /// What came of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrived {
@@ -74,6 +88,7 @@ impl Flood {
         Self {
             flows,
             sizes: &[64],
+            mix: Mix::InEachFlow,
             sink: Sink::Waits,
             batch: BATCH,
             rate: None,
@@ -104,7 +119,7 @@ impl Flood {
     /// When sockets cannot be made.
     pub fn start(&self, from: &Pod<'_>, to: &Pod<'_>) -> Result<Running> {
         let mut running = Running::default();
-        for _ in 0..self.flows {
+        for number in 0..self.flows {
             let addr = to.v4()?;
             let sink = to.place().run(|| Ok(UdpSocket::bind((addr, 0))?))?;
             if self.sink != Sink::DefaultBuffer {
@@ -114,7 +129,10 @@ impl Flood {
             let any = "0.0.0.0:0";
             let source = from.place().run(|| Ok(UdpSocket::bind(any)?))?;
             source.connect(sink.local_addr()?)?;
-            let (flood, shared) = (*self, Arc::clone(&running.shared));
+            let (mut flood, shared) = (*self, Arc::clone(&running.shared));
+            if self.mix == Mix::AmongFlows {
+                flood.sizes = std::slice::from_ref(&self.sizes[number % self.sizes.len()]);
+            }
             let sender = move || {
                 send(&source, flood, &shared);
                 Ok(())

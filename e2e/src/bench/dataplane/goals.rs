@@ -37,7 +37,7 @@ const fn told(what: &'static str, other: Mode) -> Goal {
     }
 }
 
-const GOALS: [Goal; 16] = [
+const GOALS: [Goal; 18] = [
     at_least("TCP, 1 stream", Mode::Naive, 5.0),
     at_least("TCP, 4 streams", Mode::Naive, 5.0),
     told("TCP, 1 stream", Mode::ByHand),
@@ -46,8 +46,10 @@ const GOALS: [Goal; 16] = [
     told("TCP with BBR, 4 streams", Mode::ByHand),
     at_least("64-byte datagrams, 1 flow", Mode::ByHand, 1.8),
     at_least("64-byte datagrams, 4 flows", Mode::ByHand, 1.2),
-    at_least("datagrams of 64 to 1400 bytes, 4 flows", Mode::ByHand, 1.2),
-    at_least("datagrams of 64 to 1400 bytes, 32 flows", Mode::ByHand, 1.2),
+    at_least("4 flows of 64, 256, 700 and 1400 bytes", Mode::ByHand, 1.2),
+    at_least("32 flows of 64, 256, 700 and 1400 bytes", Mode::ByHand, 1.2),
+    at_least("4 flows of 64 to 1400 bytes in turns", Mode::ByHand, 1.2),
+    at_least("32 flows of 64 to 1400 bytes in turns", Mode::ByHand, 1.2),
     told("4 conversations at once, questions", Mode::ByHand),
     told("32 conversations at once, questions", Mode::ByHand),
     at_most(

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::apart;
+use super::machine::Watch;
 use super::paths::Path;
 use crate::traffic;
 
@@ -25,6 +26,8 @@ pub struct Latency {
     pub p99: f64,
     /// How often it was asked.
     pub count: usize,
+    /// Microseconds that the machine's processors were busy for each question.
+    pub cost: f64,
 }
 
 /// Datagrams. `apart` keeps the answering end on the second host's processor.
@@ -118,6 +121,7 @@ pub fn tcp(path: &Path<'_>, span: Duration, apart: bool) -> Result<Latency> {
 
 fn ask(span: Duration, mut question: impl FnMut() -> Result<()>) -> Result<Latency> {
     let mut times = Vec::new();
+    let watch = Watch::start()?;
     let start = Instant::now();
     while start.elapsed() < span {
         let asked = Instant::now();
@@ -129,5 +133,6 @@ fn ask(span: Duration, mut question: impl FnMut() -> Result<()>) -> Result<Laten
         median: times[times.len() / 2],
         p99: times[times.len() * 99 / 100],
         count: times.len(),
+        cost: watch.used()? * 1e6 / times.len() as f64,
     })
 }

@@ -136,7 +136,7 @@ fn compare(wish: &Wish) -> Result<()> {
     };
     let always = of(&MODES);
     let mut series = take(probe::all(spans, wish.quick)?, &always)?;
-    let idle = [always.clone(), of(&[Mode::Spinning])].concat();
+    let idle = [always.clone(), of(&[Mode::Sleeping, Mode::Spinning])].concat();
     let latency = vec![Probe::latency_apart(spans), Probe::latency(spans)];
     series.extend(take(latency, &idle)?);
     show(&table(&goals::rows(&series)));

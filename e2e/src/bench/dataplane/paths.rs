@@ -32,19 +32,22 @@ pub enum Mode {
     Naive,
     /// Routes, no tunnel.
     Bare,
-    /// Our agents with backend `udp` that spin for a while before they sleep.
+    /// Our agents with backend `udp` that sleep as soon as there is nothing.
+    Sleeping,
+    /// Our agents with backend `udp` that spin for a while before they sleep, always.
     Spinning,
     /// Our agents with backend `udp` among a thousand others.
     Crowd,
 }
 
 /// All of them.
-pub const ALL: [Mode; 7] = [
+pub const ALL: [Mode; 8] = [
     Mode::Udp,
     Mode::Vxlan,
     Mode::ByHand,
     Mode::Naive,
     Mode::Bare,
+    Mode::Sleeping,
     Mode::Spinning,
     Mode::Crowd,
 ];
@@ -72,6 +75,7 @@ impl Mode {
             Self::ByHand => "VXLAN by hand",
             Self::Naive => "naive loop",
             Self::Bare => "no overlay",
+            Self::Sleeping => "udp, BusyPoll 0",
             Self::Spinning => "udp, BusyPoll 50",
             Self::Crowd => "udp, 1,000 peers",
         }
@@ -80,32 +84,33 @@ impl Mode {
     /// The tunnel's device.
     pub fn device(self) -> &'static str {
         match self {
-            Self::Udp | Self::Spinning | Self::Crowd | Self::Naive => "flannel0",
             Self::Vxlan | Self::ByHand => "flannel.1",
             Self::Bare => "eth0",
+            _ => "flannel0",
         }
     }
 
     /// UDP port of the tunnel's packets.
     pub fn port(self) -> Option<u16> {
         match self {
-            Self::Udp | Self::Spinning | Self::Crowd | Self::Naive => Some(naive::PORT),
             Self::Vxlan | Self::ByHand => Some(8472),
             Self::Bare => None,
+            _ => Some(naive::PORT),
         }
     }
 
     fn pod_mtu(self) -> u32 {
         match self {
-            Self::Udp | Self::Spinning | Self::Crowd | Self::Naive => 1472,
             Self::Vxlan | Self::ByHand => 1450,
             Self::Bare => 1500,
+            _ => 1472,
         }
     }
 
     fn backend(self) -> Option<Value> {
         match self {
             Self::Udp | Self::Crowd => Some(json!({ "Type": "udp" })),
+            Self::Sleeping => Some(json!({ "Type": "udp", "BusyPoll": 0 })),
             Self::Spinning => Some(json!({ "Type": "udp", "BusyPoll": SPIN })),
             Self::Vxlan => Some(json!({ "Type": "vxlan" })),
             Self::ByHand | Self::Naive | Self::Bare => None,
@@ -189,7 +194,8 @@ impl<'lab> Path<'lab> {
                     let line = format!("ip route add {} via {}", other.subnet, other.public);
                     host.sh(&line)?;
                 }
-                Mode::Udp | Mode::Vxlan | Mode::Spinning | Mode::Crowd => {}
+                // The agents do it.
+                _ => {}
             }
         }
         let attach = |(host, node): (&'lab Host, &Node)| {

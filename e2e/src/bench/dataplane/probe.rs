@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::apart::{self, Apart};
-use super::flood::{Flood, MIXED, Sink};
+use super::flood::{DIFFERENT, Flood, MIXED, Mix, Sink};
 use super::iperf::{self, Load};
 use super::latency;
 use super::machine::Watch;
@@ -86,8 +86,10 @@ impl Probe {
         let series = [
             "64 bytes there and back, UDP, median",
             "the same, 99 of 100",
+            "processor time for each",
             "64 bytes there and back, TCP, median",
             "the same, 99 of 100",
+            "processor time for each",
         ];
         Self {
             series: series.map(|what| Series::new(what, "µs", 0)).to_vec(),
@@ -95,9 +97,8 @@ impl Probe {
                 thread::sleep(SETTLE);
                 let udp = latency::udp(path, spans.latency, false)?;
                 let tcp = latency::tcp(path, spans.latency, false)?;
-                Ok([udp.median, udp.p99, tcp.median, tcp.p99]
-                    .map(Some)
-                    .to_vec())
+                let figures = [udp, tcp].map(|of| [of.median, of.p99, of.cost]);
+                Ok(figures.into_iter().flatten().map(Some).collect())
             }),
         }
     }
@@ -166,17 +167,28 @@ pub fn all(spans: Spans, quick: bool) -> Result<Vec<Probe>> {
         sizes: MIXED,
         ..Flood::small(4)
     };
-    let many = Flood {
+    let different = Flood {
+        sizes: DIFFERENT,
+        mix: Mix::AmongFlows,
+        ..mixed
+    };
+    let many = |few| Flood {
         flows: 32,
         batch: 1,
         rate: Some(8000),
-        ..mixed
+        ..few
     };
     probes.extend([
         Probe::flood("64-byte datagrams, 1 flow, sink never woken", looks, spans),
         Probe::flood("64-byte datagrams, 4 flows", Flood::small(4), spans),
-        Probe::flood("datagrams of 64 to 1400 bytes, 4 flows", mixed, spans),
-        Probe::flood("datagrams of 64 to 1400 bytes, 32 flows", many, spans),
+        Probe::flood("4 flows of 64, 256, 700 and 1400 bytes", different, spans),
+        Probe::flood(
+            "32 flows of 64, 256, 700 and 1400 bytes",
+            many(different),
+            spans,
+        ),
+        Probe::flood("4 flows of 64 to 1400 bytes in turns", mixed, spans),
+        Probe::flood("32 flows of 64 to 1400 bytes in turns", many(mixed), spans),
         Probe::conversations("4 conversations at once, questions", 4, spans),
         Probe::conversations("32 conversations at once, questions", 32, spans),
     ]);

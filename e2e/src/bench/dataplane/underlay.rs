@@ -17,7 +17,7 @@ use crate::wait::eventually;
 /// What is compared.
 const MODES: [Mode; 2] = [Mode::Udp, Mode::Vxlan];
 /// Measurements of each kind.
-const ROUNDS: usize = 2;
+const ROUNDS: usize = 5;
 /// Length of one, in seconds.
 const SPAN: u32 = 2;
 /// Packets lost of a thousand.

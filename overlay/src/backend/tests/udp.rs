@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::forward::decide::Trust;
-use crate::forward::options::Options as Choices;
+use crate::forward::options::{BusyPoll, Options as Choices};
 
 fn udp(options: &str) -> Udp {
     match own(&format!(r#"{{"Type":"udp"{options}}}"#)) {
@@ -82,7 +82,7 @@ fn options_are_careful_unless_the_operator_says_otherwise() {
     assert_eq!((chosen.workers, chosen.persist), (4, false));
     let expected = Choices {
         trust: Trust::Peers,
-        busy_poll: Duration::from_micros(50),
+        busy_poll: BusyPoll::Always(Duration::from_micros(50)),
         keep_alive: Some(Duration::from_secs(20)),
         nice: 5,
     };

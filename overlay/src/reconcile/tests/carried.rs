@@ -7,22 +7,7 @@ use crate::plan::Scope;
 
 /// What is wanted with these peers, as the full list of this number says.
 fn carrying(numbers: std::ops::Range<u8>, listings: u64) -> Arc<Desired> {
-    let peers = numbers.map(|number| Peer {
-        endpoint: format!("198.18.0.{number}:8285").parse().unwrap(),
-        addresses: Dual::of_addrs([ip(&format!("198.18.0.{number}"))]),
-        subnets: Dual::of_nets([format!("10.244.{number}.0/24").parse().unwrap()]),
-        mtu: 1472,
-    });
-    let forwarding = Forwarding {
-        device: "flannel0".into(),
-        port: 8285,
-        workers: 1,
-        persist: true,
-        options: Default::default(),
-        locals: Dual::default(),
-        own: Dual::of_nets(["10.244.1.0/24".parse().unwrap()]),
-        peers: peers.collect(),
-    };
+    let forwarding = Forwarding::towards(numbers);
     Arc::new(Desired {
         peers: forwarding.peers.len(),
         forwarding: Some(Arc::new(forwarding)),
