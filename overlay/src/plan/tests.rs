@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::backend::Forwarding;
-use crate::model::{Dual, Mac};
+use crate::model::Mac;
 
 fn mac(last: u8) -> Mac {
     Mac([2, 0, 0, 0, 0, last])
