@@ -84,6 +84,17 @@ fn who_looked_in_vain_sleeps_until_there_was_a_row_again() {
 }
 
 #[test]
+fn a_trial_in_vain_is_the_most_that_is_spent_in_a_second() {
+    let mut clock = Clock::default();
+    let mut spent = Duration::ZERO;
+    while clock.now < REST {
+        spent += LIMIT * u32::try_from(clock.talk(1, micros(150), micros(500))[0]).unwrap();
+    }
+    assert_eq!(spent, LIMIT * JUDGED);
+    assert!(spent < Duration::from_millis(26), "{spent:?}");
+}
+
+#[test]
 fn packets_of_one_way_and_several_at_once_are_no_answers() {
     let mut clock = Clock::default();
     for way in [Some(Way::Out), None] {
