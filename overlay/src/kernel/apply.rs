@@ -165,10 +165,16 @@ fn difference<'a>(there: &LinkInfo, link: &'a Link) -> Option<LinkChange<'a>> {
     let mtu = (there.mtu != link.mtu).then_some(link.mtu);
     let alias = (there.alias != link.alias).then_some(link.alias.as_str());
     let up = (there.up != link.up).then_some(link.up);
-    let any = mac.is_some() || mtu.is_some() || alias.is_some() || up.is_some();
+    let txqlen = match link.kind {
+        LinkKind::Tun { .. } => tun::queue_length(there.txqlen),
+        _ => None,
+    };
+    let numbers = mtu.is_some() || txqlen.is_some();
+    let any = mac.is_some() || numbers || alias.is_some() || up.is_some();
     any.then_some(LinkChange {
         mac,
         mtu,
+        txqlen,
         alias,
         up,
         ..LinkChange::default()

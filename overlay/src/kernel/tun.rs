@@ -2,6 +2,17 @@
 
 use std::io;
 
+/// Packets that wait before the device while its reader is busy. Every other kind of device that has a queue has one of this length, and a
+/// burst of as many senders as a node has pods needs it: `docs/DATA-PLANE.md`, "When many send".
+const QUEUE: u32 = 1000;
+/// What the kernel gives a TUN device (`TUN_READQ_SIZE` of `drivers/net/tun.c`).
+const KERNELS_QUEUE: u32 = 500;
+
+/// The length that the queue of a device should have instead, unless somebody has chosen one.
+pub(super) fn queue_length(length: u32) -> Option<u32> {
+    (length == KERNELS_QUEUE).then_some(QUEUE)
+}
+
 #[cfg(feature = "forward")]
 use crate::forward::tun::explain;
 

@@ -47,6 +47,29 @@ fn a_tun_device_is_what_is_wanted_and_stays_without_a_process_that_has_it_open()
 }
 
 #[test]
+fn its_queue_is_as_long_as_that_of_other_devices_or_as_somebody_has_chosen() {
+    on_host(|linux| {
+        let queue = |length: u32| {
+            let device = run("ip link show flannel0");
+            let part = format!("qlen {length}\n");
+            assert!(device.contains(&part), "{part:?} is not in {device}");
+        };
+        add(linux);
+        queue(1000);
+        run("ip link set flannel0 txqueuelen 250 mtu 1000");
+        let op = Op::SetLink(NAME.to_owned(), wanted());
+        linux.apply(&op).unwrap();
+        queue(250);
+        // As the kernel makes it: by another program, or by a worker that was faster.
+        run("ip link del flannel0");
+        run("ip tuntap add dev flannel0 mode tun");
+        queue(500);
+        add(linux);
+        queue(1000);
+    });
+}
+
+#[test]
 fn a_device_that_a_worker_has_open_is_left_to_it() {
     on_host(|linux| {
         add(linux);
