@@ -34,6 +34,8 @@ pub struct Transfer {
     pub bits: f64,
     /// Segments that were sent again.
     pub again: u64,
+    /// The first connection's mean round trip in microseconds, as its sender saw it.
+    pub round_trip: f64,
 }
 
 impl Server {
@@ -123,6 +125,7 @@ pub fn parse(text: &str) -> Result<Transfer> {
         rate: number(&end["sum_received"], "bits_per_second")?,
         bits: number(&end["sum_received"], "bytes")? * 8.0,
         again: end["sum_sent"]["retransmits"].as_u64().unwrap_or(0),
+        round_trip: number(&end["streams"][0]["sender"], "mean_rtt")?,
     })
 }
 
@@ -133,12 +136,14 @@ mod tests {
     #[test]
     fn the_receivers_figure_is_read() {
         let text = r#"{ "start": {}, "intervals": [], "end": {
+            "streams": [{ "sender": { "mean_rtt": 71 } }],
             "sum_sent": { "bytes": 1250, "bits_per_second": 5000, "retransmits": 3 },
             "sum_received": { "bytes": 1000, "bits_per_second": 4000.5 } } }"#;
         let transfer = Transfer {
             rate: 4000.5,
             bits: 8000.0,
             again: 3,
+            round_trip: 71.0,
         };
         assert_eq!(parse(text).unwrap(), transfer);
     }

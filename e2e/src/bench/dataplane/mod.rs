@@ -33,7 +33,7 @@ use super::table;
 use crate::report::Table;
 
 /// Rounds of a full run.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 /// How the command is called.
 const USAGE: &str = "bench dataplane [quick] [--only <part of a name>] [--over <way>]... [--rounds <n>] [--svg <file>] | bench dataplane soak [<seconds>]";
 

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::apart::{self, Apart};
 use super::flood::{DIFFERENT, Flood, MIXED, Mix, Sink};
@@ -15,6 +15,9 @@ use super::series::Series;
 
 /// What is left of a flood in buffers is gone by then.
 const SETTLE: Duration = Duration::from_millis(200);
+
+/// Streams have found their speed by then.
+const BEGINNING: Duration = Duration::from_millis(800);
 
 /// Processors that may be busy with something else while processor time is measured.
 const QUIET: f64 = 0.2;
@@ -124,6 +127,30 @@ impl Probe {
         }
     }
 
+    /// There and back over TCP, beside streams that send as many bytes as go.
+    pub fn latency_beside_streams(spans: Spans) -> Self {
+        let load = Load::bulk(4, "cubic", spans.bulk);
+        let series = [
+            "64 bytes there and back beside 4 streams, TCP, median",
+            "the same, 99 of 100",
+        ];
+        Self {
+            series: series.map(|what| Series::new(what, "µs", 0)).to_vec(),
+            measure: Box::new(move |path| {
+                let latency = thread::scope(|scope| {
+                    let streams = scope.spawn(|| load.run(path.from(), path.to()));
+                    thread::sleep(BEGINNING);
+                    let latency = latency::tcp(path, spans.flood, false);
+                    let ended = streams
+                        .join()
+                        .unwrap_or_else(|_| bail!("iperf3's thread panicked"));
+                    ended.and(latency)
+                })?;
+                Ok(vec![Some(latency.median), Some(latency.p99)])
+            }),
+        }
+    }
+
     /// Processor time of the whole machine for each Gbit at a fixed rate, without what it needs anyway.
     pub fn cost(what: &'static str, rate: u64, background: f64, spans: Spans) -> Self {
         let load = Load {
@@ -192,6 +219,9 @@ pub fn all(spans: Spans, quick: bool) -> Result<Vec<Probe>> {
         Probe::conversations("4 conversations at once, questions", 4, spans),
         Probe::conversations("32 conversations at once, questions", 32, spans),
     ]);
+    if !quick {
+        probes.push(Probe::latency_beside_streams(spans));
+    }
     let background = Watch::background(Duration::from_secs(if quick { 0 } else { 2 }))?;
     if background > QUIET {
         eprintln!(

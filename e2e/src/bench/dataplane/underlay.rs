@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::iperf::Load;
+use super::iperf::{Load, Transfer};
 use super::paths::{Mode, Path, Running};
 use super::shuffle;
 use crate::bench::median;
@@ -27,12 +27,12 @@ const OVERTAKEN: [u32; 2] = [0, 100];
 /// The share that ours keeps, as a multiple of VXLAN's. Two runs of the same differ by some per cent.
 const GOAL: f64 = 0.9;
 
-/// Bits a second in one setting, for both modes.
+/// What came of one setting, for both modes.
 struct Setting {
     name: String,
     /// Whether the ones that follow are compared with it.
     clean: bool,
-    rates: [Vec<f64>; 2],
+    transfers: [Vec<Transfer>; 2],
 }
 
 /// Measures on our paths by UDP and by VXLAN. They are left as they were but for the cable between the hosts.
@@ -84,7 +84,7 @@ fn measure<const N: usize>(
         let setting = Setting {
             name,
             clean: value == 0,
-            rates: Default::default(),
+            transfers: Default::default(),
         };
         (setting, value)
     });
@@ -97,7 +97,7 @@ fn measure<const N: usize>(
                 let load = Load::bulk(1, "cubic", SPAN);
                 let transfer = load.run(path.from(), path.to());
                 let what = || format!("{}, {}", setting.name, path.mode.name());
-                setting.rates[index].push(transfer.with_context(what)?.rate);
+                setting.transfers[index].push(transfer.with_context(what)?);
             }
         }
     }
@@ -107,21 +107,29 @@ fn measure<const N: usize>(
 fn table(settings: &[Setting]) -> Table {
     let mut head = vec!["lost on the underlay".to_owned()];
     for mode in MODES {
-        head.extend([format!("{}, Gbit/s", mode.name()), "keeps".to_owned()]);
+        let name = mode.name();
+        let of = |figure| format!("{name}, {figure}");
+        head.extend([of("Gbit/s"), of("round trip, µs"), "keeps".to_owned()]);
     }
     head.extend(["ratio", "goal", ""].map(str::to_owned));
     let mut table = Table::new(head);
     let mut clean = [1.0; 2];
     for setting in settings {
-        let rates = [&setting.rates[0], &setting.rates[1]].map(|rates| median(rates));
+        let medians = |figure: fn(&Transfer) -> f64| {
+            let median =
+                |transfers: &Vec<_>| median(&transfers.iter().map(figure).collect::<Vec<_>>());
+            setting.transfers.each_ref().map(median)
+        };
+        let (rates, round_trips) = (medians(|of| of.rate), medians(|of| of.round_trip));
         let mut row = vec![setting.name.clone()];
         if setting.clean {
             clean = rates;
         }
         let kept = [rates[0] / clean[0], rates[1] / clean[1]];
-        for (rate, kept) in rates.iter().zip(kept) {
+        for ((rate, round_trip), kept) in rates.iter().zip(round_trips).zip(kept) {
             let share = format!("{:.0} %", 100.0 * kept);
             row.push(format!("{:.2}", rate * 1e-9));
+            row.push(format!("{round_trip:.0}"));
             row.push(if setting.clean { String::new() } else { share });
         }
         if setting.clean {
