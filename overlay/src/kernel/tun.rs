@@ -2,8 +2,8 @@
 
 use std::io;
 
-/// Packets that wait before the device while its reader is busy. Every other kind of device that has a queue has one of this length, and a
-/// burst of as many senders as a node has pods needs it: `docs/DATA-PLANE.md`, "When many send".
+/// Packets that wait before the device while its reader is busy. Other kinds of devices that have a queue have one of this
+/// length, and so many senders as a node has pods need it: `docs/DATA-PLANE.md`, "When many send".
 const QUEUE: u32 = 1000;
 /// What the kernel gives a TUN device (`TUN_READQ_SIZE` of `drivers/net/tun.c`).
 const KERNELS_QUEUE: u32 = 500;
