@@ -2,6 +2,9 @@
 
 use std::io;
 
+#[cfg(feature = "forward")]
+use crate::forward::tun::explain;
+
 /// Packets that wait before the device while its reader is busy. Other kinds of devices that have a queue have one of this
 /// length, and so many senders as a node has pods need it: `docs/DATA-PLANE.md`, "When many send".
 const QUEUE: u32 = 1000;
@@ -12,9 +15,6 @@ const KERNELS_QUEUE: u32 = 500;
 pub(super) fn queue_length(length: u32) -> Option<u32> {
     (length == KERNELS_QUEUE).then_some(QUEUE)
 }
-
-#[cfg(feature = "forward")]
-use crate::forward::tun::explain;
 
 #[cfg(not(feature = "forward"))]
 pub(super) fn create(_name: &str, _queues: bool) -> io::Result<()> {
