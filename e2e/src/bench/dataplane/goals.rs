@@ -72,10 +72,14 @@ const CROWD: f64 = 0.9;
 /// A row for each figure among a thousand peers.
 pub fn crowd(series: &[Series]) -> Vec<Row> {
     let row = |series: &Series| {
-        let (ours, other) = (series.median(Mode::Crowd)?, series.median(Mode::Udp)?);
         let what = format!("1,000 peers: {}", series.what);
-        let row = Row::at_least(&what, ours, ("3 peers", other), series.unit, CROWD);
-        Some(row)
+        row(
+            series,
+            what,
+            [Mode::Crowd, Mode::Udp],
+            "3 peers",
+            (true, Some(CROWD)),
+        )
     };
     series.iter().filter_map(row).collect()
 }
@@ -84,25 +88,40 @@ pub fn crowd(series: &[Series]) -> Vec<Row> {
 pub fn rows(series: &[Series]) -> Vec<Row> {
     let row = |goal: &Goal| {
         let series = series.iter().find(|series| series.what == goal.what)?;
-        let (ours, other) = (series.median(Mode::Udp)?, series.median(goal.other)?);
-        let shown = |value: f64| format!("{value:.*} {}", series.digits, series.unit);
-        let ratio = ours / other;
-        Some(Row {
-            what: goal.what.to_owned(),
-            ours: shown(ours),
-            other: format!("{} {}", goal.other.name(), shown(other)),
-            ratio: format!("{ratio:.2}"),
-            goal: goal.bound.map_or(String::new(), |bound| {
-                format!("{} {bound}", if goal.rate { '≥' } else { '≤' })
-            }),
-            met: goal.bound.map(|bound| {
-                if goal.rate {
-                    ratio >= bound
-                } else {
-                    ratio <= bound
-                }
-            }),
-        })
+        let what = goal.what.to_owned();
+        let modes = [Mode::Udp, goal.other];
+        row(
+            series,
+            what,
+            modes,
+            goal.other.name(),
+            (goal.rate, goal.bound),
+        )
     };
     GOALS.iter().filter_map(row).collect()
+}
+
+/// The medians of two modes, the second with a name, and the ratio of their rounds against a bound, if one was promised:
+/// at least that much of a rate, at most that much of a time.
+fn row(
+    series: &Series,
+    what: String,
+    [ours, other]: [Mode; 2],
+    name: &str,
+    (rate, bound): (bool, Option<f64>),
+) -> Option<Row> {
+    let ratio = series.ratio(ours, other)?;
+    let shown = |mode| {
+        let median = series.median(mode)?;
+        Some(format!("{median:.*} {}", series.digits, series.unit))
+    };
+    let sign = if rate { '≥' } else { '≤' };
+    Some(Row {
+        what,
+        ours: shown(ours)?,
+        other: format!("{name} {}", shown(other)?),
+        ratio: format!("{ratio:.2}"),
+        goal: bound.map_or(String::new(), |bound| format!("{sign} {bound}")),
+        met: bound.map(|bound| if rate { ratio >= bound } else { ratio <= bound }),
+    })
 }

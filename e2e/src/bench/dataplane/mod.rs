@@ -124,7 +124,7 @@ fn compare(wish: &Wish) -> Result<()> {
     };
     let spans = Spans {
         bulk: if wish.quick { 1 } else { 2 },
-        flood: Duration::from_millis(if wish.quick { 500 } else { 1000 }),
+        flood: Duration::from_millis(if wish.quick { 500 } else { 2000 }),
         latency: Duration::from_millis(300),
     };
     let take = |mut probes: Vec<Probe>, paths: &[&Path<'_>]| -> Result<Vec<Series>> {

@@ -40,6 +40,18 @@ impl Series {
         self.sorted(mode).map(|values| median(&values))
     }
 
+    /// The middle one of the rounds' ratios of one mode's figure to another's. They were taken one after the other, so what
+    /// slowed the machine down for a while slowed both.
+    pub fn ratio(&self, ours: Mode, other: Mode) -> Option<f64> {
+        let rounds = self.cells.get(&ours)?.iter().zip(self.cells.get(&other)?);
+        let ratios: Option<Vec<f64>> = rounds
+            .map(|(ours, other)| Some((*ours)? / (*other)?))
+            .collect();
+        ratios
+            .filter(|ratios| !ratios.is_empty())
+            .map(|ratios| median(&ratios))
+    }
+
     /// Least and greatest, where there is a median.
     pub fn range(&self, mode: Mode) -> Option<(f64, f64)> {
         let sorted = self.sorted(mode)?;
@@ -109,5 +121,20 @@ mod tests {
             ("cannot", None)
         );
         assert_eq!(series.cell(Mode::Bare), "");
+    }
+
+    #[test]
+    fn a_ratio_is_that_of_the_same_round() {
+        let mut series = Series::new("speed", "m/s", 1);
+        // The machine was ten times as slow in the second round.
+        for (ours, other) in [(20.0, 10.0), (3.0, 1.0), (50.0, 20.0)] {
+            series.push(Mode::Udp, Some(ours));
+            series.push(Mode::ByHand, Some(other));
+        }
+        assert_eq!(series.ratio(Mode::Udp, Mode::ByHand), Some(2.5));
+        assert_eq!(series.ratio(Mode::Udp, Mode::Bare), None);
+        series.push(Mode::Udp, Some(1.0));
+        series.push(Mode::ByHand, None);
+        assert_eq!(series.ratio(Mode::Udp, Mode::ByHand), None, "it could not");
     }
 }
