@@ -11,6 +11,7 @@ mod deciding;
 mod gathering;
 mod headers;
 mod joining;
+mod judge;
 mod oracle;
 mod packets;
 mod run;
