@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::forward::arbitrary::at_least;
 
 const DONE: Duration = Duration::from_micros(5);
 
@@ -123,22 +124,60 @@ fn waits_that_stay_long_are_left_alone_for_a_second() {
     assert!(looked > 1_900, "they have become short: {looked}");
 }
 
+/// Turns that are alike: how many, their shortest wait and by how much others are longer in microseconds, and every
+/// how many of them doesn't alternate with the one before.
+type Row = (usize, u64, u64, usize);
+
+fn row() -> impl Strategy<Value = Row> {
+    let waits = prop_oneof![
+        2 => (100..200_u64, 0..100_u64),
+        1 => (0..100_u64, 0..100_u64),
+        1 => (0..400_u64, 0..400_u64),
+    ];
+    let odd = prop_oneof![Just(usize::MAX), 1..40_usize];
+    (1..2000_usize, waits, odd).prop_map(|(count, (least, more), odd)| (count, least, more, odd))
+}
+
 proptest! {
-    /// Whatever comes: of the time that passes, little is looked through in vain.
+    #![proptest_config(at_least(512))]
+
+    /// A look that a packet of the same way, several, or a wait that isn't short puts an end to comes after a row that
+    /// went well, of each way. Looks that only last too long come by the trial, and there is one in a second.
     #[test]
-    fn looking_in_vain_is_rare(
-        waits in prop::collection::vec((0..400_u64, prop::option::of(any::<bool>())), 1..3000),
-    ) {
+    fn of_what_is_looked_through_most_pays_whatever_comes(rows in prop::collection::vec(row(), 1..20)) {
         let mut clock = Clock::default();
-        let mut vain = 0;
-        let mut look = Duration::ZERO;
-        let count = waits.len();
-        for (wait, way) in waits {
-            vain += u32::from(!look.is_zero() && micros(wait) >= look);
-            let way = way.map(|out| if out { Way::Out } else { Way::In });
-            look = clock.after(micros(wait), way);
-            prop_assert!(look <= LIMIT);
+        let mut way = Way::Out;
+        let (mut look, mut before) = (Duration::ZERO, None);
+        let (mut looks, mut spent) = (0, Duration::ZERO);
+        for (count, least, more, odd) in rows {
+            // After packets of each way.
+            let (mut waits, mut broken) = ([0_u32; 2], [0_u32; 2]);
+            for turn in 0..count {
+                let wait = micros(least + turn as u64 * 37 % (more + 1));
+                let is_odd = turn % odd == odd - 1;
+                if !is_odd {
+                    way = if way == Way::Out { Way::In } else { Way::Out };
+                }
+                let now = (!is_odd || turn % 2 == 0).then_some(way);
+                let place = usize::from(before == Some(Way::In));
+                waits[place] += u32::from(before.is_some());
+                if !look.is_zero() {
+                    looks += 1;
+                    spent += wait.min(look);
+                    let answers = now.is_some() && now != before;
+                    broken[place] += u32::from(!answers || wait >= SHORT);
+                }
+                look = clock.after(wait, now);
+                before = now;
+                prop_assert!(look.is_zero() || look == LIMIT);
+            }
+            // What went well before these turns is good for one more.
+            let most = waits.map(|waits| waits / (ROW + 1) + 1);
+            prop_assert!(broken[0] <= most[0] && broken[1] <= most[1], "{broken:?} of {waits:?}");
         }
-        prop_assert!(vain as usize <= count / 8, "{vain} of {count}");
+        // Of each way: one in each second that has begun, one more that began at its end, and one that isn't judged yet.
+        let trials = 2 * (clock.now.as_secs() as u32 + 2);
+        let most = WORTH * looks + (LIMIT - WORTH) * JUDGED * trials;
+        prop_assert!(spent <= most, "{spent:?} for {looks} looks in {:?}", clock.now);
     }
 }
