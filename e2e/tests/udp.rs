@@ -8,6 +8,7 @@
 mod format;
 mod hostile;
 mod load;
+mod moves;
 mod operator;
 mod options;
 mod raw;

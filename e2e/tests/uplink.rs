@@ -11,6 +11,7 @@ use tweed_e2e::etcd::Etcd;
 use tweed_e2e::fault;
 use tweed_e2e::launch::{Launch, config, vxlan, vxlan_dual};
 use tweed_e2e::namespace::Place;
+use tweed_e2e::observe;
 use tweed_e2e::topology::{Host, Lab, Topology};
 use tweed_e2e::traffic;
 use tweed_e2e::wait::{eventually, timed};
@@ -19,9 +20,42 @@ use tweed_overlay::model::Family;
 /// A new address is in the store, and at the peers, within this time.
 const MOVED: Duration = Duration::from_secs(2);
 
-fn batch(place: Place<'_>, lines: &str) -> Result<()> {
+pub(crate) fn batch(place: Place<'_>, lines: &str) -> Result<()> {
     let mut ip = std::process::Command::new("ip");
     place.cmd_with(ip.args(["-batch", "-"]), lines).map(drop)
+}
+
+/// Deletes a host's uplink; gives its MAC, by which its neighbours know it.
+pub(crate) fn unplug(host: &Host) -> Result<String> {
+    let mac = observe::mac(host, "eth0")?;
+    host.sh("ip link del eth0")?;
+    Ok(mac)
+}
+
+/// Gives a host of the first segment the uplink that it has lost, with its address and route.
+pub(crate) fn replug(lab: &Lab, host: &Host, mac: &str) -> Result<()> {
+    let port = format!("to-{}", host.name());
+    let output = std::process::Command::new("ip")
+        .args(["link", "add", "name", "eth0", "address", mac, "netns"])
+        .arg(host.ns().init_pid().to_string())
+        .args(["type", "veth", "peer", "name", &port, "netns"])
+        .arg(lab.switch.init_pid().to_string())
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    lab.switch
+        .place()
+        .sh(&format!("ip link set {port} master seg0 up"))?;
+    batch(
+        host.place(),
+        &format!(
+            "link set eth0 up\naddr add {}/24 dev eth0\nroute add default via 198.18.0.254\n",
+            host.v4()
+        ),
+    )
 }
 
 /// Gives a host a second interface on segment 5, `eth1` with the address 198.18.5.<n>.
@@ -135,28 +169,17 @@ fn an_uplink_that_is_deleted_and_made_again_carries_the_overlay_again() -> Resul
     Topology::hosts(2).play(|lab| {
         let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
         let host = &lab.hosts[0];
-        let mac = cluster.peer(0, Family::V4)?.mac;
+        let vtep = cluster.peer(0, Family::V4)?.mac;
         for _ in 0..2 {
-            host.sh("ip link del eth0")?;
+            let mac = unplug(host)?;
             eventually("readiness names it", || {
                 let (status, text) = cluster.agents[0].get("/readyz")?;
                 ensure!(status == 503 && text.contains("eth0"), "{status} {text}");
                 Ok(())
             })?;
-            let output = std::process::Command::new("ip")
-                .args(["link", "add", "name", "eth0", "netns"])
-                .arg(host.ns().init_pid().to_string())
-                .args(["type", "veth", "peer", "name", "to-host1", "netns"])
-                .arg(lab.switch.init_pid().to_string())
-                .output()?;
-            ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            lab.switch.place().sh("ip link set to-host1 master seg0 up")?;
-            batch(
-                host.place(),
-                "link set eth0 up\naddr add 198.18.0.1/24 dev eth0\nroute add default via 198.18.0.254\n",
-            )?;
+            replug(lab, host, &mac)?;
             timed("the device is back", Duration::from_secs(3), || {
-                device(host, &[" dev eth0 ", "local 198.18.0.1", &mac])
+                device(host, &[" dev eth0 ", "local 198.18.0.1", &vtep])
             })?;
             cluster.talks(Family::V4)?;
             cluster.agents[0].ready()?;
