@@ -5,6 +5,7 @@
 //!      host1                                                                             host2 (and host3)
 //! ```
 
+mod behind_nat;
 mod format;
 mod hostile;
 mod load;
@@ -13,8 +14,11 @@ mod operator;
 mod options;
 mod raw;
 mod sizes;
+mod trouble;
 mod underlay;
+mod v6;
 
+use std::net::UdpSocket;
 use std::thread;
 use std::time::Duration;
 
@@ -27,6 +31,9 @@ use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic::{self, Stream};
 use tweed_e2e::wait::eventually;
 use tweed_overlay::model::Family;
+
+use self::hostile::came_only_good;
+use self::raw::{Datagram, PORT, dropped, on_uplink, v4};
 
 const DEVICE: &str = "flannel0";
 
@@ -168,17 +175,49 @@ fn a_node_that_leaves_is_sent_nothing_and_may_send_nothing() -> Result<()> {
     Topology::hosts(3).play(|lab| {
         let mut cluster = Cluster::on_etcd(lab, &udp(&[Family::V4]))?;
         cluster.talks(Family::V4)?;
+        let victim = cluster.pods[0]
+            .place()
+            .run(|| Ok(UdpSocket::bind(("0.0.0.0", 9000))?))?;
         let (key, _) = cluster.etcd()?.lease_of(lab.hosts[2].v4())?;
         cluster.agents[2].kill()?;
+        // What it would have sent, from its address and port.
+        let sender = on_uplink(&lab.hosts[2], PORT)?;
+        let gone = cluster.pods[2].v4()?;
+        let packet = |payload| -> Result<Vec<u8>> {
+            let datagram = Datagram {
+                from: v4(gone)?,
+                to: v4(cluster.pods[0].v4()?)?,
+                port: 9000,
+                ttl: 60,
+                payload,
+            };
+            Ok(datagram.packet())
+        };
+        let target = (lab.hosts[0].v4(), PORT);
+        sender.send_to(&packet(b"good")?, target)?;
+        came_only_good(&victim).context("it has its lease still")?;
+        let evil = packet(b"evil")?;
+
         let path = format!("{}/subnets/{key}", tweed_e2e::etcd::PREFIX);
         cluster.etcd()?.delete(&path)?;
-        let gone = cluster.pods[2].v4()?;
         eventually("its pods are unreachable at once", || {
             let line = format!("ping -n -c 1 -W 1 {gone} || true");
             let answer = cluster.pods[0].place().cmd(["sh", "-c", &line])?;
             ensure!(answer.contains("Unreachable"), "{answer}");
             Ok(())
         })?;
+        let before = dropped(&cluster.agents[0], "unknown_sender")?;
+        for _ in 0..10 {
+            sender.send_to(&evil, target)?;
+        }
+        eventually("all are counted", || {
+            let now = dropped(&cluster.agents[0], "unknown_sender")?;
+            ensure!(now == before + 10, "{now}, before {before}");
+            Ok(())
+        })?;
+        victim.set_nonblocking(true)?;
+        let came = victim.recv(&mut [0; 64]);
+        ensure!(came.is_err(), "a datagram of the node that left");
         traffic::all_reach_each_other(&cluster.pods[..2], Family::V4)
     })
 }

@@ -15,10 +15,10 @@ use super::raw::{Datagram, PORT, dropped, drops, on_uplink, v4};
 use super::udp;
 
 /// What is sent, and the reason for which it must be dropped.
-struct Case {
-    name: &'static str,
-    bytes: Vec<u8>,
-    reason: &'static str,
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) bytes: Vec<u8>,
+    pub(super) reason: &'static str,
 }
 
 /// Datagrams that no pod may see. `good` is one that would arrive.
@@ -102,7 +102,12 @@ fn from_a_peer(good: &Datagram<'_>, third: Ipv4Addr) -> Vec<Case> {
 }
 
 /// Sends all, and waits until each is counted for its reason, and no more than that.
-fn refused(cluster: &Cluster<'_>, sender: &UdpSocket, to: IpAddr, cases: &[Case]) -> Result<()> {
+pub(super) fn refused(
+    cluster: &Cluster<'_>,
+    sender: &UdpSocket,
+    to: IpAddr,
+    cases: &[Case],
+) -> Result<()> {
     let agent = &cluster.agents[0];
     let mut expected = BTreeMap::new();
     for case in cases {
@@ -124,7 +129,7 @@ fn refused(cluster: &Cluster<'_>, sender: &UdpSocket, to: IpAddr, cases: &[Case]
 }
 
 /// Nothing but "good" may have come.
-fn came_only_good(receiver: &UdpSocket) -> Result<()> {
+pub(super) fn came_only_good(receiver: &UdpSocket) -> Result<()> {
     let mut buffer = [0; 64];
     receiver.set_read_timeout(Some(Duration::from_secs(5)))?;
     let len = receiver.recv(&mut buffer).context("what is right comes")?;

@@ -1,18 +1,22 @@
 //! What an operator sees of the data plane, and chooses about it.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
+use tweed_e2e::cni::Pod;
 use tweed_e2e::etcd::Etcd;
 use tweed_e2e::launch::{Launch, config};
 use tweed_e2e::topology::Topology;
-use tweed_e2e::traffic;
+use tweed_e2e::traffic::{self, Stream};
 use tweed_e2e::wait::eventually;
 use tweed_overlay::model::Family;
 
@@ -201,7 +205,7 @@ fn packets_are_carried_before_other_work_as_far_as_the_agent_may() -> Result<()>
 }
 
 #[test]
-fn options_are_taken_while_packets_flow_and_wrong_ones_are_named() -> Result<()> {
+fn options_are_taken_by_agents_that_run_and_wrong_ones_are_named() -> Result<()> {
     Topology::hosts(2).play(|lab| {
         let cluster = Cluster::on_etcd(lab, &udp(&[Family::V4]))?;
         cluster.talks(Family::V4)?;
@@ -256,6 +260,108 @@ fn options_are_taken_while_packets_flow_and_wrong_ones_are_named() -> Result<()>
                 .contains("one of subnets, peers, anyone"),
             "{refused}"
         );
+        cluster.talks(Family::V4)
+    })
+}
+
+/// One connection on which a pod asks and another answers until it is `over`. A break, or five seconds without a byte, is
+/// an error.
+fn talk(client: &Pod<'_>, server: &Pod<'_>, over: &AtomicBool) -> Result<usize> {
+    let (addr, limit) = (server.v4()?, Duration::from_secs(5));
+    let listener = server.place().run(|| Ok(TcpListener::bind((addr, 0))?))?;
+    let target = listener.local_addr()?;
+    let mut near = client
+        .place()
+        .run(|| Ok(TcpStream::connect_timeout(&target, limit)?))?;
+    let (mut far, _) = listener.accept()?;
+    near.set_read_timeout(Some(limit))?;
+    far.set_read_timeout(Some(limit))?;
+    let mut rounds = 0_usize;
+    let mut buffer = vec![0; 32 << 10];
+    while !over.load(Ordering::Relaxed) {
+        let question = vec![rounds as u8; buffer.len()];
+        near.write_all(&question)?;
+        far.read_exact(&mut buffer).context("a question")?;
+        far.write_all(&buffer)?;
+        near.read_exact(&mut buffer).context("an answer")?;
+        ensure!(buffer == question, "the bytes came back changed");
+        rounds += 1;
+    }
+    Ok(rounds)
+}
+
+#[test]
+fn a_connection_outlives_every_change_of_options_and_packets_stop_for_less_than_a_second()
+-> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        // Else the plugin has the kernel masquerade between pods, which forgets connections with the device.
+        let cluster =
+            Cluster::on_etcd_with(lab, &udp(&[Family::V4]), |launch| launch.arg("--ip-masq"))?;
+        cluster.talks(Family::V4)?;
+        let [one, two] = &cluster.pods[..] else {
+            anyhow::bail!("two pods");
+        };
+        let change = |options: &Value, priorities_then: &[i8]| -> Result<()> {
+            let stream = Stream::start(one, two, Family::V4)?;
+            let config = config(&[Family::V4], options);
+            cluster.launch.set_config(lab, &config)?;
+            for agent in &cluster.agents {
+                eventually("other threads carry packets", || {
+                    let priorities = priorities(agent)?;
+                    ensure!(priorities == priorities_then, "{priorities:?}");
+                    Ok(())
+                })?;
+            }
+            thread::sleep(Duration::from_millis(200));
+            let loss = stream.stop()?;
+            println!("{options}: {loss:?}");
+            ensure!(loss.gap < Duration::from_secs(1), "{options}: {loss:?}");
+            Ok(())
+        };
+        let changes = || -> Result<()> {
+            // Threads begin anew with the first and the third, the device with the others.
+            change(&json!({ "Type": "udp", "KeepAlive": 1, "Nice": 1 }), &[1])?;
+            change(&json!({ "Type": "udp", "Workers": 3, "Nice": 2 }), &[2; 3])?;
+            change(&json!({ "Type": "udp", "Workers": 2, "Nice": 3 }), &[3; 2])?;
+            change(&json!({ "Type": "udp" }), &[-17])
+        };
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let connection = scope.spawn(|| talk(one, two, &over));
+            let changed = changes();
+            over.store(true, Ordering::Relaxed);
+            let talked = connection.join();
+            changed?;
+            let rounds = talked.map_err(|_| anyhow!("the connection panicked"))??;
+            ensure!(rounds > 100, "{rounds} rounds");
+            Ok(())
+        })
+    })
+}
+
+#[test]
+fn net_admin_and_the_device_are_all_that_an_agent_needs() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let only = "setpriv --bounding-set=-all,+net_admin --inh-caps=-all --no-new-privs";
+        let launch = |launch: Launch| launch.through(only).arg("--ip-masq");
+        let mut cluster = Cluster::on_etcd_with(lab, &udp(&Family::BOTH), launch)?;
+        for agent in &mut cluster.agents {
+            let status = fs::read_to_string(format!("/proc/{}/status", agent.pid()))?;
+            // CAP_NET_ADMIN is number 12.
+            ensure!(status.contains("CapEff:\t0000000000001000\n"), "{status}");
+            agent.ready()?;
+        }
+        let [one, two] = &cluster.pods[..] else {
+            anyhow::bail!("two pods");
+        };
+        for family in Family::BOTH {
+            cluster.talks(family)?;
+            let addr = two.addr(family)?;
+            let transfer = traffic::tcp(one.place(), two.place(), addr, 8 << 20)?;
+            ensure!(transfer.client == one.addr(family)?, "{transfer:?}");
+        }
+        // It repairs, too.
+        lab.hosts[0].sh("ip link del flannel0")?;
         cluster.talks(Family::V4)
     })
 }

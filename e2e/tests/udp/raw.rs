@@ -43,7 +43,7 @@ impl Datagram<'_> {
 }
 
 /// A UDP header without checksum.
-fn udp_header(from: u16, to: u16, payload: usize) -> Vec<u8> {
+pub(super) fn udp_header(from: u16, to: u16, payload: usize) -> Vec<u8> {
     [from, to, 8 + payload as u16, 0]
         .map(u16::to_be_bytes)
         .concat()
