@@ -1,6 +1,13 @@
 //! The data plane takes no memory per packet: this program's allocator counts, and the count must not move while
-//! packets are decided on, cut, joined, fragmented and answered.
+//! packets are decided on, cut, joined, fragmented, gathered and answered; and not in the threads of running workers
+//! either, on the real kernel (that test needs root).
 #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
+
+// The nodes of the kernel tests, which need more of them than this one does.
+#[cfg(feature = "forward")]
+#[path = "forward/lab.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod lab;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -9,9 +16,10 @@ use std::net::{IpAddr, SocketAddr};
 use tweed_overlay::forward::coalesce::Coalescer;
 use tweed_overlay::forward::decide::{Inbound, Outbound, Trust, inbound, outbound};
 use tweed_overlay::forward::fragment::fragment;
+use tweed_overlay::forward::gather::{Flows, Gather};
 use tweed_overlay::forward::icmp::{self, IcmpError};
 use tweed_overlay::forward::packet::Packet;
-use tweed_overlay::forward::split::split;
+use tweed_overlay::forward::split::{Packets, split};
 use tweed_overlay::forward::table::{Peer, Table};
 use tweed_overlay::forward::virtio::{Offload, Super};
 use tweed_overlay::model::Dual;
@@ -29,7 +37,7 @@ thread_local! {
 // SAFETY: everything is the system allocator's.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        TAKEN.set(TAKEN.get() + 1);
+        count();
         // SAFETY: as the caller promised.
         unsafe { System.alloc(layout) }
     }
@@ -38,6 +46,12 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: as the caller promised.
         unsafe { System.dealloc(place, layout) }
     }
+}
+
+fn count() {
+    TAKEN.set(TAKEN.get() + 1);
+    #[cfg(feature = "forward")]
+    running::count();
 }
 
 #[global_allocator]
@@ -123,6 +137,50 @@ fn towards_a_peer_nothing_is_allocated() {
 }
 
 #[test]
+fn what_is_gathered_for_peers_takes_nothing_from_the_first_message_on() {
+    let table = table();
+    let (mut messages, mut packets) = (0, 0);
+    // Of many flows, to several peers, of several sizes, in turns.
+    let mixed: Vec<Vec<u8>> = (0..250)
+        .map(|n: u16| {
+            datagram(
+                [10, 42, 1, 2],
+                [10, 44, 7, (n % 50) as u8],
+                n,
+                50 * usize::from(n % 20),
+            )
+        })
+        .collect();
+    let mut gather = Gather::new(1 << 18);
+    let count = taken(|| {
+        for _ in 0..4 {
+            for bytes in &mixed {
+                let packet = Packet::parse(bytes).unwrap();
+                let peer = table.lookup(packet.destination).unwrap();
+                let flows = Flows::of(&packet, bytes);
+                let mut drain = |gather: &mut Gather| {
+                    gather.drain(|message| {
+                        messages += 1;
+                        packets += message.count;
+                    });
+                };
+                if gather.room(bytes.len()).is_none() {
+                    drain(&mut gather);
+                }
+                gather.room(bytes.len()).unwrap()[..bytes.len()].copy_from_slice(bytes);
+                let (size, len) = (bytes.len(), bytes.len());
+                if gather.add(peer, flows, Packets { size, len }) {
+                    drain(&mut gather);
+                }
+            }
+        }
+        gather.drain(|message| packets += message.count);
+    });
+    assert_eq!((count, packets), (0, 1000));
+    assert!(messages > 10, "{messages}");
+}
+
+#[test]
 fn from_a_peer_nothing_is_allocated_from_the_first_batch_on() {
     let table = table();
     let sender = [192, 0, 1, 7].into();
@@ -151,4 +209,70 @@ fn from_a_peer_nothing_is_allocated_from_the_first_batch_on() {
         coalescer.clear();
     });
     assert_eq!(count, 0);
+}
+
+/// Workers on the real kernel: two nodes in namespaces, a device and a socket each.
+#[cfg(feature = "forward")]
+mod running {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use crate::lab::{Underlay, nodes, transfer};
+
+    /// Allocations by all workers' threads.
+    static BY_WORKERS: AtomicU64 = AtomicU64::new(0);
+
+    /// Counts an allocation if the thread is a worker's: by its name, which the kernel tells without allocating.
+    pub(super) fn count() {
+        let mut name = [0_u8; 16];
+        #[expect(
+            unsafe_code,
+            reason = "the standard library's name of a thread may not be there yet"
+        )]
+        // SAFETY: the kernel writes a name of 16 bytes at most.
+        let result = unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+        if result == 0 && name.starts_with(b"forward\0") {
+            BY_WORKERS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_worker_carries_thousands_of_packets_without_taking_memory() {
+        let nodes = nodes(Underlay::V4);
+        let [one, two] = &nodes;
+        let carry = |port: u16| {
+            for v6 in [false, true] {
+                for (from, to) in [(one, two), (two, one)] {
+                    transfer(from, to, v6, port, 8 << 20);
+                    // Small ones, fragments, and such as are answered with an error.
+                    let pod = to.pod(v6);
+                    from.sh(&format!("ping -n -q -f -c 500 -w 10 {pod}"));
+                    from.sh(&format!("ping -n -q -c 20 -i 0.01 -W 5 -s 20000 {pod}"));
+                    assert!(
+                        !from
+                            .tries(&format!("ping -n -q -c 3 -i 0.01 -W 1 -t 1 {pod}"))
+                            .0
+                    );
+                }
+            }
+        };
+        let reports = || nodes.each_ref().map(|node| node.worker().report());
+        let before = reports();
+        // The workers took their buffers, and have told what they counted, which takes memory.
+        assert!(BY_WORKERS.load(Ordering::Relaxed) > 10);
+        let taken = BY_WORKERS.load(Ordering::Relaxed);
+        carry(5000);
+        let taken = BY_WORKERS.load(Ordering::Relaxed) - taken;
+        for (before, after) in before.iter().zip(reports()) {
+            let (before, after) = (before.counters, after.counters);
+            for (before, after) in [
+                (before.sent, after.sent),
+                (before.delivered, after.delivered),
+            ] {
+                assert!(after.packets - before.packets > 10_000, "{after:?}");
+                assert!(after.calls - before.calls < after.packets - before.packets);
+            }
+            assert!(after.answers > before.answers, "{after:?}");
+        }
+        assert_eq!(taken, 0);
+    }
 }
