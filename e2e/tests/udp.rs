@@ -6,6 +6,7 @@
 //! ```
 
 mod behind_nat;
+mod fallback;
 mod format;
 mod hostile;
 mod load;

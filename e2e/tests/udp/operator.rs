@@ -147,7 +147,7 @@ fn trace_shows_what_is_decided_about_an_address_and_says_where_nothing_is() -> R
 }
 
 /// The threads that carry packets, as directories below `/proc`.
-fn carriers(agent: &Agent<'_>) -> Result<Vec<PathBuf>> {
+pub(super) fn carriers(agent: &Agent<'_>) -> Result<Vec<PathBuf>> {
     let mut carriers = Vec::new();
     for task in fs::read_dir(format!("/proc/{}/task", agent.pid()))? {
         let task = task?.path();

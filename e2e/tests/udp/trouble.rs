@@ -12,7 +12,7 @@ use super::raw::{PORT, on_uplink};
 use super::udp;
 
 /// What the status says to people about what the data plane carries.
-fn words(agent: &Agent<'_>) -> Result<String> {
+pub(super) fn words(agent: &Agent<'_>) -> Result<String> {
     Ok(String::from_utf8(agent.command(&["status"])?.stdout)?)
 }
 
