@@ -6,7 +6,8 @@ pub mod status;
 
 use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::net::if_::if_nametoindex;
@@ -18,8 +19,16 @@ use tweed_overlay::forward::table::Table;
 use tweed_overlay::forward::trace::{Filter, Traced};
 use tweed_overlay::forward::tun::Tun;
 use tweed_overlay::forward::worker::{Setup, Worker};
+use tweed_overlay::model::Family;
 
 use self::status::{Counted, DataPlaneStatus};
+
+/// After a start that failed; twice as long after each further one.
+const RETRY: Duration = Duration::from_millis(250);
+const RETRY_MOST: Duration = Duration::from_secs(4);
+
+/// Who may be told of single decisions at once.
+const LISTENERS: usize = 8;
 
 /// Keeps workers running for what is wanted. Clones are the same one: the servers ask it what was carried.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +41,19 @@ struct State {
     /// What earlier workers have counted.
     before: Counted,
     error: Option<String>,
+    /// When to try again what has failed, and how long to wait if it fails again.
+    retry: Option<(Instant, Duration)>,
+    /// Who is told of single decisions.
+    listeners: Vec<Weak<()>>,
+}
+
+/// Why nobody is told of decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoTrace {
+    /// There is nothing that decides.
+    NothingRuns,
+    /// As many as may are told already.
+    Busy,
 }
 
 impl DataPlane {
@@ -52,7 +74,10 @@ impl DataPlane {
                     }
                 }
             }
-            _ => state.end(),
+            _ => {
+                state.end();
+                state.retry = None;
+            }
         }
         state.look();
     }
@@ -77,19 +102,36 @@ impl DataPlane {
         let state = self.lock();
         let wanted = state.wanted.as_ref()?;
         let mut counted = state.before.clone();
-        for worker in &state.workers {
-            counted.add(&worker.report());
+        let asked: Vec<_> = state.workers.iter().map(Worker::ask).collect();
+        for report in asked {
+            counted.add_running(&report());
         }
         Some(counted.status(wanted, state.workers.len(), state.error.clone()))
     }
 
-    /// Tells of single decisions until nobody listens any more. Says whether there is anything that decides.
-    pub(super) fn trace(&self, filter: Filter, tell: &SyncSender<Traced>) -> bool {
-        let state = self.lock();
-        for worker in &state.workers {
-            worker.tracer().trace(filter, tell.clone());
+    /// Tells of single decisions as long as what is returned lives.
+    pub(super) fn trace(
+        &self,
+        filter: Filter,
+        tell: &SyncSender<Traced>,
+    ) -> Result<Arc<()>, NoTrace> {
+        let mut state = self.lock();
+        if state.workers.is_empty() {
+            return Err(NoTrace::NothingRuns);
         }
-        !state.workers.is_empty()
+        state
+            .listeners
+            .retain(|listener| listener.strong_count() > 0);
+        if state.listeners.len() == LISTENERS {
+            return Err(NoTrace::Busy);
+        }
+        let listener = Arc::new(());
+        state.listeners.push(Arc::downgrade(&listener));
+        for worker in &state.workers {
+            let tracer = worker.tracer();
+            tracer.trace(filter, tell.clone(), Arc::downgrade(&listener));
+        }
+        Ok(listener)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -105,6 +147,10 @@ impl State {
         let Some(wanted) = self.wanted.clone().filter(|_| self.workers.is_empty()) else {
             return;
         };
+        let now = Instant::now();
+        if self.retry.is_some_and(|(at, _)| now < at) {
+            return;
+        }
         // The device is not ours to make.
         if if_nametoindex(wanted.device.as_str()).is_err() {
             return;
@@ -122,7 +168,11 @@ impl State {
                     );
                 }
                 self.workers = workers;
-                self.error = None;
+                self.error = lacking(&wanted);
+                if let Some(error) = &self.error {
+                    tracing::error!(error, "data plane");
+                }
+                self.retry = None;
             }
             Err(error) => {
                 let error = format!("{error:#}");
@@ -130,14 +180,22 @@ impl State {
                     tracing::error!(error, "data plane");
                 }
                 self.error = Some(error);
+                let wait = self
+                    .retry
+                    .map_or(RETRY, |(_, wait)| (2 * wait).min(RETRY_MOST));
+                self.retry = Some((now + wait, wait));
             }
         }
     }
 
     fn end(&mut self) {
+        self.workers.iter().for_each(Worker::end_soon);
         for worker in self.workers.drain(..) {
             let (report, ended) = worker.stop();
             self.before.add(&report);
+            self.wanted
+                .iter()
+                .for_each(|wanted| self.before.keep(wanted));
             if let Err(error) = ended {
                 tracing::warn!(%error, "data plane ended; it starts again once its device is there");
             }
@@ -145,27 +203,33 @@ impl State {
     }
 }
 
+/// The sockets first: a device that does not outlive its last user would go with each start that fails.
 fn start(wanted: &Forwarding) -> Result<Vec<Worker>> {
     let table = table(wanted);
     let several = wanted.workers > 1;
-    let worker = |number: u8| {
-        let tun = if several {
-            Tun::open_queue(&wanted.device)?
-        } else {
-            Tun::open(&wanted.device)?
+    let sockets = |number: u8| {
+        let of = wanted.workers;
+        let port = match several {
+            true => Port::Shared { number, of },
+            false => Port::Alone,
         };
-        tun.persist(wanted.persist)
-            .with_context(|| format!("say whether {} outlives the agent", wanted.device))?;
-        let port = match number {
-            _ if !several => Port::Alone,
-            0 => Port::First,
-            _ => Port::Further,
-        };
-        let sockets = wanted.locals.try_map(|_, addr| {
+        wanted.locals.try_map(|_, addr| {
             let addr = SocketAddr::new(*addr, wanted.port);
             let socket = Socket::bind(addr, port);
             socket.with_context(|| format!("receive UDP at {addr}; does flanneld run?"))
-        })?;
+        })
+    };
+    let sockets: Vec<_> = (0..wanted.workers).map(sockets).collect::<Result<_>>()?;
+    let tuns = sockets.iter().map(|_| match several {
+        true => Tun::open_queue(&wanted.device),
+        false => Tun::open(&wanted.device),
+    });
+    let tuns = tuns.collect::<Result<Vec<_>, _>>()?;
+    for tun in &tuns {
+        tun.persist(wanted.persist)
+            .with_context(|| format!("say whether {} outlives the agent", wanted.device))?;
+    }
+    let worker = |(number, (tun, sockets))| {
         let options = Options {
             // The flow that a NAT is to remember is that of the port that peers send to.
             keep_alive: wanted.options.keep_alive.filter(|_| number == 0),
@@ -180,7 +244,17 @@ fn start(wanted: &Forwarding) -> Result<Vec<Worker>> {
         };
         Worker::start(setup).context("start the thread")
     };
-    (0..wanted.workers).map(worker).collect()
+    let ends = tuns.into_iter().zip(sockets);
+    ends.enumerate().map(worker).collect()
+}
+
+/// What it can't do for the lack of an address.
+fn lacking(wanted: &Forwarding) -> Option<String> {
+    let lacks = |family: &Family| wanted.own.has(*family) && !wanted.locals.has(*family);
+    let family = Family::BOTH.into_iter().find(lacks)?;
+    Some(format!(
+        "the uplink has no address for {family} but link-local ones; give it one"
+    ))
 }
 
 fn table(wanted: &Forwarding) -> Arc<Table> {

@@ -2,9 +2,10 @@
 //! was learned is old. A value; the time is an argument.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::table::{Peer, Table};
+use super::table::Table;
 
 /// How long a path counts as narrow: as long as Linux remembers it (`net.ipv4.route.mtu_expires`; RFC 8201 §4 wants
 /// five minutes at least). After that a larger packet may be tried again.
@@ -37,17 +38,24 @@ pub struct PathMtus {
 }
 
 impl PathMtus {
-    /// Learns that the path to an address takes datagrams of `path` bytes, IP header included. Says whether the table
-    /// says something new to a peer there.
-    pub fn learn(&mut self, table: &mut Table, addr: IpAddr, path: u32, now: Duration) -> bool {
+    /// Learns that the path to an address takes datagrams of `path` bytes, IP header included. Says whether that was news
+    /// of a peer; only then is the table another, which takes a copy where others use it too.
+    pub fn learn(
+        &mut self,
+        table: &mut Arc<Table>,
+        addr: IpAddr,
+        path: u32,
+        now: Duration,
+    ) -> bool {
         let (least, overhead) = match addr {
             IpAddr::V4(_) => (LEAST_V4, OVERHEAD_V4),
             IpAddr::V6(_) => (LEAST_V6, OVERHEAD_V6),
         };
         let mtu = u16::try_from(path.max(least) - overhead).unwrap_or(u16::MAX);
-        if !table.change_mtu(addr, |peer| peer.mtu.min(mtu)) {
+        if !table.is_wider(addr, mtu) {
             return false;
         }
+        Arc::make_mut(table).narrow(addr, mtu);
         self.narrow.retain(|narrow| narrow.addr != addr);
         if self.narrow.len() == MOST {
             self.narrow.remove(0);
@@ -67,7 +75,7 @@ impl PathMtus {
     /// Tells a table that knows nothing of it yet.
     pub fn tell(&self, table: &mut Table) {
         for narrow in &self.narrow {
-            table.change_mtu(narrow.addr, |peer: &Peer| peer.mtu.min(narrow.mtu));
+            table.narrow(narrow.addr, narrow.mtu);
         }
     }
 
@@ -82,6 +90,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+    use crate::forward::table::Peer;
     use crate::model::Dual;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -110,14 +119,16 @@ mod tests {
 
     #[test]
     fn a_narrow_path_is_told_until_it_is_old() {
-        let (mut paths, mut table) = (PathMtus::default(), table());
+        let (mut paths, mut table) = (PathMtus::default(), Arc::new(table()));
         let addr: IpAddr = "192.0.2.2".parse().unwrap();
         assert!(paths.learn(&mut table, addr, 1300, SECOND));
         assert_eq!(mtus(&table), [1452, 1272, 1452]);
-        assert!(
-            !paths.learn(&mut table, addr, 1400, 2 * SECOND),
-            "wider is no news"
-        );
+        let read_elsewhere = Arc::clone(&table);
+        for path in [1300, 1400] {
+            let news = paths.learn(&mut table, addr, path, 2 * SECOND);
+            assert!(!news, "{path} is no news");
+        }
+        assert!(Arc::ptr_eq(&table, &read_elsewhere), "nothing was copied");
         let mut anew = self::table();
         assert!(!paths.forget(5 * SECOND));
         paths.tell(&mut anew);
@@ -132,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_forged_error_cannot_narrow_a_path_below_what_the_kernel_would_believe() {
-        let (mut paths, mut table) = (PathMtus::default(), table());
+        let (mut paths, mut table) = (PathMtus::default(), Arc::new(table()));
         for path in [1, 0, 60, u32::MAX] {
             for addr in ["192.0.2.2", "2001:db8::2", "203.0.113.9"] {
                 paths.learn(&mut table, addr.parse().unwrap(), path, SECOND);

@@ -1,38 +1,48 @@
 //! The UDP socket of the underlay: many datagrams in one system call, both ways (`UDP_SEGMENT`, Linux 4.18, and
 //! `UDP_GRO`, Linux 5.0; `linux/udp.h`).
 
+mod sending;
+mod shared;
+
 use std::io::{self, IoSlice, IoSliceMut};
-use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, RecvMsg, SockFlag, SockType, SockaddrLike,
-    SockaddrStorage, bind, connect, getsockopt, recvmsg, setsockopt, socket, sockopt,
+    AddressFamily, ControlMessageOwned, MsgFlags, RecvMsg, SockFlag, SockType, SockaddrStorage,
+    bind, connect, getsockopt, recvmsg, setsockopt, socket, sockopt,
 };
-use nix::sys::time::TimeVal;
 
+use self::sending::{Control, send};
+use self::shared::{bind_sender, share_by_sender};
 use crate::model::Family;
 
 /// Receive buffer in bytes: 10 ms at 10 Gbit/s. The default loses packets at every burst.
 const RECEIVE_BUFFER: usize = 16 << 20;
 /// Send buffer in bytes: some tens of super-packets.
 const SEND_BUFFER: usize = 4 << 20;
-/// How long a send may wait for room in the send buffer, in microseconds. While it waits nothing is read from the
-/// device, whose queue then drops, which TCP understands.
-const PATIENCE: i64 = 20_000;
+/// How long a turn may wait for room in the send buffer. While it waits nothing is read from the device, whose queue then
+/// drops, which TCP understands. What finds no room after that is lost.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// Refusals in a row after which a kernel is believed to take no messages of several datagrams, whatever reason it gives.
+const REFUSALS: u8 = 8;
 
-/// A bound socket, and another to send from where several share the port: the receiving host spreads flows by their
-/// source port.
+/// A bound socket, and another to send from where several share the port: its source port tells the receiving host which
+/// worker it was.
 #[derive(Debug)]
 pub struct Socket {
     fd: OwnedFd,
     sender: Option<OwnedFd>,
     family: Family,
-    /// Whether the kernel has taken every message of several datagrams so far.
+    /// Whether the kernel is given messages of several datagrams.
     segments: bool,
+    /// How many of them in a row it has called too big for a path that had room.
+    refusals: u8,
     gro: bool,
+    /// How long this turn may still wait.
+    patience: Duration,
 }
 
 /// How a port is shared by the sockets of several workers.
@@ -40,10 +50,13 @@ pub struct Socket {
 pub enum Port {
     /// It is this socket's alone.
     Alone,
-    /// It is shared; this socket sends from it.
-    First,
-    /// It is shared; this socket sends from another one.
-    Further,
+    /// So many workers share it, and this is that of a number. They are bound in their order, from 0 on.
+    Shared {
+        /// Which one.
+        number: u8,
+        /// How many there are.
+        of: u8,
+    },
 }
 
 /// How a message went out.
@@ -93,15 +106,18 @@ impl Socket {
         }
         // A kernel without it gives each datagram by itself.
         let gro = setsockopt(&fd, sockopt::UdpGroSegment, &true).is_ok();
+        // One without this would send a message as one datagram.
+        let segments = setsockopt(&fd, sockopt::UdpGsoSegment, &0).is_ok();
         bind(fd.as_raw_fd(), &SockaddrStorage::from(addr))?;
+        if let Port::Shared { number: 0, of } = port {
+            share_by_sender(&fd, Family::of(&addr.ip()), addr.port(), of)?;
+        }
         let sender = match port {
-            Port::Alone | Port::First => None,
-            Port::Further => {
-                let sender = open(addr)?;
-                bind(
-                    sender.as_raw_fd(),
-                    &SockaddrStorage::from(SocketAddr::new(addr.ip(), 0)),
-                )?;
+            Port::Alone | Port::Shared { number: 0, .. } => None,
+            Port::Shared { number, .. } => {
+                let sender = bind_sender(|| open(addr), addr, number)?;
+                // Whatever comes there nobody reads.
+                setsockopt(&sender, sockopt::RcvBuf, &0)?;
                 Some(sender)
             }
         };
@@ -109,8 +125,10 @@ impl Socket {
             fd,
             sender,
             family: Family::of(&addr.ip()),
-            segments: true,
+            segments,
+            refusals: 0,
             gro,
+            patience: PATIENCE,
         })
     }
 
@@ -125,12 +143,25 @@ impl Socket {
         self.gro
     }
 
-    /// What to wait for.
-    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        [Some(&self.fd), self.sender.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(AsFd::as_fd)
+    /// Where datagrams come.
+    pub fn receiver(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Where datagrams are sent from, if it is another one. Nothing is read there but what the underlay says of them: who
+    /// waits for more than errors is woken for ever by the first stranger's datagram.
+    pub fn sender(&self) -> Option<BorrowedFd<'_>> {
+        self.sender.as_ref().map(AsFd::as_fd)
+    }
+
+    /// A turn begins.
+    pub fn be_patient(&mut self) {
+        self.patience = PATIENCE;
+    }
+
+    /// Whether this turn has waited as long as it may.
+    pub fn has_no_patience(&self) -> bool {
+        self.patience.is_zero()
     }
 
     /// Sends `parts` as datagrams of `size` bytes, the last may be shorter, as many as a
@@ -142,35 +173,43 @@ impl Socket {
     pub fn send(&mut self, to: SocketAddr, parts: &[IoSlice<'_>], size: usize) -> io::Result<Sent> {
         let to = SockaddrStorage::from(to);
         let fd = self.sender.as_ref().unwrap_or(&self.fd);
+        let patience = &mut self.patience;
         if let [part] = parts
             && part.len() <= size
         {
-            send(fd, &to, parts, None)?;
+            send(fd, &to, parts, None, patience)?;
             return Ok(Sent::Whole);
         }
         let mut sent = Sent::Singly;
         if self.segments {
-            match send(fd, &to, parts, Some(size as u16)) {
-                Ok(()) => return Ok(Sent::Whole),
+            match send(fd, &to, parts, Some(size as u16), patience) {
+                Ok(()) => {
+                    self.refusals = 0;
+                    return Ok(Sent::Whole);
+                }
                 // Too big for the path; older kernels say so with EINVAL. The next path may be wider.
                 Err(Errno::EMSGSIZE | Errno::EINVAL) => sent = Sent::Narrow,
                 // By an interface without checksum offload.
-                Err(Errno::EIO) => {
-                    self.segments = false;
-                    tracing::warn!(
-                        "the uplink takes no several datagrams at once; they are sent one by one from now on"
-                    );
-                }
+                Err(Errno::EIO) => give_up(&mut self.segments),
                 Err(errno) => return Err(errno.into()),
             }
         }
         let mut last = Ok(sent);
         for datagram in parts.iter().flat_map(|part| part.chunks(size)) {
-            if let Err(errno) = send(fd, &to, &[IoSlice::new(datagram)], None) {
+            if let Err(errno) = send(fd, &to, &[IoSlice::new(datagram)], None, patience) {
                 last = Err(errno.into());
             }
         }
         last
+    }
+
+    /// A message was [`Narrow`](Sent::Narrow), but the path is as wide as was believed. A kernel that goes on like that takes
+    /// no such messages at all.
+    pub fn refused_in_vain(&mut self) {
+        self.refusals = self.refusals.saturating_add(1);
+        if self.segments && self.refusals >= REFUSALS {
+            give_up(&mut self.segments);
+        }
     }
 
     /// The MTU of the path to an address, as the kernel knows it: that of the route, or less.
@@ -233,8 +272,16 @@ impl Socket {
     /// The next of what the underlay said of datagrams sent by this socket, and to whom they were. None when that was
     /// all.
     pub fn complaint(&self) -> Option<(SocketAddr, Complaint)> {
-        self.descriptors().find_map(complaint)
+        let all = [Some(self.receiver()), self.sender()];
+        all.into_iter().flatten().find_map(complaint)
     }
+}
+
+fn give_up(segments: &mut bool) {
+    *segments = false;
+    tracing::warn!(
+        "the uplink takes no several datagrams at once; they are sent one by one from now on"
+    );
 }
 
 fn open(addr: SocketAddr) -> io::Result<OwnedFd> {
@@ -251,7 +298,8 @@ fn open(addr: SocketAddr) -> io::Result<OwnedFd> {
     if setsockopt(&fd, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
         setsockopt(&fd, sockopt::SndBuf, &SEND_BUFFER)?;
     }
-    setsockopt(&fd, sockopt::SendTimeout, &TimeVal::new(0, PATIENCE))?;
+    // An IPv6 address that is new can't be bound to for a second or two (duplicate address detection).
+    setsockopt(&fd, sockopt::IpFreebind, &true)?;
     Ok(fd)
 }
 
@@ -342,54 +390,4 @@ fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
             .map(|addr| (IpAddr::V6(addr.ip()), addr.port()))
     };
     v4.or_else(v6).map(SocketAddr::from)
-}
-
-/// Room for a control message with one number, aligned as one: a header of 16 bytes and 8.
-#[repr(C, align(8))]
-struct Control([u8; 24]);
-
-/// Sends, and once more if what failed was another datagram.
-fn send(
-    fd: &OwnedFd,
-    to: &SockaddrStorage,
-    parts: &[IoSlice<'_>],
-    size: Option<u16>,
-) -> Result<(), Errno> {
-    match send_message(fd, to, parts, size) {
-        Err(errno) if is_fate(errno) => send_message(fd, to, parts, size),
-        result => result,
-    }
-}
-
-/// One `sendmsg`. nix has it too, but takes memory for every control message.
-fn send_message(
-    fd: &OwnedFd,
-    to: &SockaddrStorage,
-    parts: &[IoSlice<'_>],
-    size: Option<u16>,
-) -> Result<(), Errno> {
-    let mut control = Control([0; 24]);
-    #[expect(unsafe_code, reason = "sendmsg without an allocation")]
-    // SAFETY: a header of zeroes is a valid one. All it points to lives until the end of this function: the address,
-    // the parts, which are only read, and the control message, which has room for what is written (24 bytes for a
-    // header of 16 and a number of 2).
-    let result = unsafe {
-        let mut message: libc::msghdr = mem::zeroed();
-        message.msg_name = to.as_ptr().cast_mut().cast();
-        message.msg_namelen = to.len();
-        // The standard library guarantees a slice of these to be what the kernel expects.
-        message.msg_iov = parts.as_ptr().cast_mut().cast();
-        message.msg_iovlen = parts.len() as _;
-        if let Some(size) = size {
-            message.msg_control = (&raw mut control).cast();
-            message.msg_controllen = libc::CMSG_SPACE(size_of::<u16>() as u32) as _;
-            let header = libc::CMSG_FIRSTHDR(&raw const message);
-            (*header).cmsg_level = libc::SOL_UDP;
-            (*header).cmsg_type = libc::UDP_SEGMENT;
-            (*header).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as _;
-            libc::CMSG_DATA(header).cast::<u16>().write_unaligned(size);
-        }
-        libc::sendmsg(fd.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL)
-    };
-    Errno::result(result).map(drop)
 }

@@ -90,19 +90,19 @@ impl Table {
         &self.peers
     }
 
-    /// Sets the MTU of every peer at an address of the underlay to what `change` makes of it. Says whether any changed.
-    pub(super) fn change_mtu(&mut self, addr: IpAddr, change: impl Fn(&Peer) -> u16) -> bool {
-        let mut changed = false;
-        let there = self
-            .peers
-            .iter_mut()
-            .filter(|peer| peer.endpoint.ip() == addr);
-        for peer in there {
-            let mtu = change(peer);
-            changed |= mtu != peer.mtu;
-            peer.mtu = mtu;
+    /// Whether a peer at an address of the underlay has a larger MTU than this.
+    pub(super) fn is_wider(&self, addr: IpAddr, mtu: u16) -> bool {
+        let mut there = self.peers.iter().filter(|peer| peer.endpoint.ip() == addr);
+        there.any(|peer| peer.mtu > mtu)
+    }
+
+    /// Lowers the MTU of every peer at an address of the underlay to this.
+    pub(super) fn narrow(&mut self, addr: IpAddr, mtu: u16) {
+        for peer in &mut self.peers {
+            if peer.endpoint.ip() == addr {
+                peer.mtu = peer.mtu.min(mtu);
+            }
         }
-        changed
     }
 
     /// A peer that this table's [`lookup`](Self::lookup) named.

@@ -8,8 +8,8 @@ mod path;
 mod singly;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -40,6 +40,7 @@ const SILENCE: Duration = Duration::from_micros(3);
 const MAIL: u64 = 1;
 const DEVICE: u64 = 2;
 const SOCKETS: u64 = 4;
+const ERRORS: u64 = 8;
 
 /// What a worker works with.
 #[derive(Debug)]
@@ -66,10 +67,10 @@ pub struct Worker {
 pub struct Tracer(Arc<Mailbox>);
 
 impl Tracer {
-    /// Tells of the decisions that a filter takes until nobody listens any more, instead of what was asked before.
-    pub fn trace(&self, filter: Filter, tell: SyncSender<Traced>) {
-        let tracing = Tracing::new(filter, tell);
-        self.0.post(|mail| mail.tracing = Some(tracing));
+    /// Tells of the decisions that a filter takes, as long as `listener` lives.
+    pub fn trace(&self, filter: Filter, tell: SyncSender<Traced>, listener: Weak<()>) {
+        let tracing = Tracing::new(filter, tell, listener);
+        self.0.post(|mail| mail.tracing.push(tracing));
     }
 }
 
@@ -84,8 +85,13 @@ impl Worker {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(mailbox.bell(), EpollEvent::new(EpollFlags::EPOLLIN, MAIL))?;
         epoll.add(&path.tun, EpollEvent::new(EpollFlags::EPOLLIN, DEVICE))?;
-        for fd in path.sockets.values().flat_map(Socket::descriptors) {
-            epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, SOCKETS))?;
+        for socket in path.sockets.values() {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, SOCKETS);
+            epoll.add(socket.receiver(), event)?;
+            if let Some(sender) = socket.sender() {
+                // The kernel tells of errors unasked.
+                epoll.add(sender, EpollEvent::new(EpollFlags::empty(), ERRORS))?;
+            }
         }
         let theirs = Arc::clone(&mailbox);
         let thread = thread::Builder::new()
@@ -104,10 +110,16 @@ impl Worker {
 
     /// What it has counted up to now. Takes as long as the worker needs for what it is at.
     pub fn report(&self) -> Report {
-        if self.has_ended() {
-            return self.mailbox.last();
+        self.ask()()
+    }
+
+    /// Asks for its [`report`](Self::report), which what is returned then waits for: meanwhile others can be asked.
+    pub fn ask(&self) -> impl FnOnce() -> Report {
+        let asked = (!self.has_ended()).then(|| self.mailbox.ask());
+        move || match asked {
+            Some(before) => self.mailbox.answer(before),
+            None => self.mailbox.last(),
         }
-        self.mailbox.ask()
     }
 
     /// The sums of its [`report`](Self::report).
@@ -125,6 +137,11 @@ impl Worker {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
+    /// Tells it to end, and does not wait until it has.
+    pub fn end_soon(&self) {
+        self.mailbox.post(|mail| mail.stop = true);
+    }
+
     /// Ends it. Gives its last report, and why it had ended if it had.
     pub fn stop(mut self) -> (Report, io::Result<()>) {
         let ended = self.end();
@@ -132,7 +149,7 @@ impl Worker {
     }
 
     fn end(&mut self) -> io::Result<()> {
-        self.mailbox.post(|mail| mail.stop = true);
+        self.end_soon();
         let Some(thread) = self.thread.take() else {
             return Ok(());
         };
@@ -259,7 +276,7 @@ impl Watch {
 }
 
 /// Carries what waits at the device and at the sockets. While one has more than a turn's worth, the other is looked at
-/// too: it may have got something meanwhile. The `first` packet after a silence doesn't wait for others: if there are
+/// too: it may have got something meanwhile. Who has waited for the underlay looks at the mail. The `first` packet after a silence doesn't wait for others: if there are
 /// any, the next events tell.
 fn take_turns(
     path: &mut Path,
@@ -273,7 +290,7 @@ fn take_turns(
             waiting[0] && outbox.turn(path, first)?,
             waiting[1] && inbox.turn(path, first)?,
         ];
-        if first || more == [false; 2] {
+        if first || more == [false; 2] || path.has_waited() {
             break;
         }
         waiting = [true; 2];

@@ -19,6 +19,14 @@ impl Family {
     /// Both families, IPv4 first: the order of every file and table of flannel's.
     pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
+    /// The other one.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
+    }
+
     /// The family of an address.
     pub fn of(addr: &IpAddr) -> Self {
         if addr.is_ipv4() { Self::V4 } else { Self::V6 }
@@ -74,6 +82,14 @@ impl<T> Dual<T> {
         match family {
             Family::V4 => self.v4.as_ref(),
             Family::V6 => self.v6.as_ref(),
+        }
+    }
+
+    /// The value of one family, to change.
+    pub fn get_mut(&mut self, family: Family) -> Option<&mut T> {
+        match family {
+            Family::V4 => self.v4.as_mut(),
+            Family::V6 => self.v6.as_mut(),
         }
     }
 

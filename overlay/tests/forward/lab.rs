@@ -124,10 +124,10 @@ impl Node {
             Underlay::V4 => SocketAddr::from(([0, 0, 0, 0], PORT)),
             Underlay::V6 => SocketAddr::from(([0u16; 8], PORT)),
         };
-        let port = match number {
-            _ if self.count == 1 => Port::Alone,
-            0 => Port::First,
-            _ => Port::Further,
+        let of = self.count;
+        let port = match of {
+            1 => Port::Alone,
+            _ => Port::Shared { number, of },
         };
         let start = || {
             let socket = Socket::bind(any, port).unwrap();

@@ -1,6 +1,7 @@
 //! The data plane on the real kernel: two nodes in namespaces, a device and a worker on each. Needs root.
 #![allow(clippy::unwrap_used, reason = "a test fails where it fails")]
 
+mod busy;
 mod lab;
 mod options;
 

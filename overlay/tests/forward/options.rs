@@ -1,5 +1,6 @@
 //! What an operator can choose, and what is told when it is asked for.
 
+use std::iter;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
@@ -9,8 +10,9 @@ use tweed_overlay::forward::options::{BusyPoll, Options};
 use tweed_overlay::forward::packet::Malformed;
 use tweed_overlay::forward::reason::Reason;
 use tweed_overlay::forward::trace::{Filter, Verdict, Way};
+use tweed_overlay::forward::worker::Worker;
 
-use crate::lab::{PORT, Underlay, nodes, nodes_with, transfer};
+use crate::lab::{Node, PORT, Underlay, nodes, nodes_with, transfer};
 use crate::packet;
 
 #[test]
@@ -26,19 +28,21 @@ fn several_workers_share_the_device_and_the_port() {
             from.sh(&format!("ping -n -c 3 -i 0.01 -W 5 {}", to.pod(v6)));
         }
     }
-    for node in [one, two] {
-        let busy = node
-            .workers()
-            .iter()
-            .filter(|worker| worker.counters().sent.packets > 0)
-            .count();
-        assert!(busy > 1, "one worker sent everything");
+    let counts = |node: &Node| -> Vec<(u64, u64)> {
+        let counters = node.workers().iter().map(Worker::counters);
+        let packets = counters.map(|counters| (counters.sent.packets, counters.delivered.packets));
+        packets.collect()
+    };
+    let (there, back) = (counts(one), counts(two));
+    for (number, (one, two)) in iter::zip(&there, &back).enumerate() {
+        let exchanged = (one.0, two.0) == (two.1, one.1);
+        assert!(
+            exchanged,
+            "worker {number} talks to others: {there:?}, {back:?}"
+        );
     }
-    let received = two
-        .workers()
-        .iter()
-        .filter(|worker| worker.counters().delivered.packets > 0);
-    assert!(received.count() > 1, "one worker received everything");
+    let busy = there.iter().filter(|(sent, _)| *sent > 100).count();
+    assert!(busy > 1, "one worker does everything: {there:?}");
 }
 
 #[test]
@@ -147,7 +151,12 @@ fn what_is_decided_about_a_prefix_is_told_while_somebody_listens() {
         prefix: "10.42.2.0/24".parse().unwrap(),
         every: 1,
     };
-    one.worker().tracer().trace(filter, tell);
+    let listener = Arc::new(());
+    let trace = |filter, tell| {
+        let listener = Arc::downgrade(&listener);
+        one.worker().tracer().trace(filter, tell, listener);
+    };
+    trace(filter, tell);
     one.worker().report();
     one.sh("ping -n -c 1 -W 5 10.42.2.5");
     one.tries("ping -n -c 1 -W 5 -t 1 10.42.2.5");
@@ -167,7 +176,7 @@ fn what_is_decided_about_a_prefix_is_told_while_somebody_listens() {
     );
     let (tell, told) = sync_channel(100);
     let every = Filter { every: 3, ..filter };
-    one.worker().tracer().trace(every, tell);
+    trace(every, tell);
     one.worker().report();
     one.sh("ping -n -c 6 -i 0.01 -W 5 10.42.2.5");
     assert_eq!(told.try_iter().count(), 4);

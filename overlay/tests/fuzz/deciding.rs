@@ -1,6 +1,7 @@
 //! What decides: the table, both directions, and the whole way from one node's device to another's.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -149,13 +150,13 @@ fn a_lookup_finds_what_a_scan_finds() {
 fn no_report_about_a_path_widens_it_nor_closes_it_and_all_are_forgotten() {
     let fresh = table(1);
     fuzz("path_mtu", 50, |source| {
-        let (mut paths, mut table) = (PathMtus::default(), fresh.clone());
+        let (mut paths, mut table) = (PathMtus::default(), Arc::new(fresh.clone()));
         let (mut now, mut learned) = (Duration::ZERO, false);
         for _ in 0..source.below(12) {
             now += Duration::from_secs(source.below(400) as u64);
             if paths.forget(now) {
-                table = fresh.clone();
-                paths.tell(&mut table);
+                table = Arc::new(fresh.clone());
+                paths.tell(Arc::make_mut(&mut table));
             }
             let addr = underlay(source.below(6) as u8);
             let before = table.clone();

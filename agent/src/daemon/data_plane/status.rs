@@ -1,6 +1,6 @@
 //! What the data plane has carried, for `tweedd status` and the metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
@@ -90,16 +90,36 @@ pub(super) struct Counted {
 }
 
 impl Counted {
+    /// Adds what an ended worker has counted. What it had learned and lost of the kernel's help ended with it.
     pub(super) fn add(&mut self, report: &Report) {
         self.counters.add(&report.counters);
-        let offloads = self.offloads.unwrap_or(Offloads::ALL);
-        self.offloads = Some(offloads.and(report.offloads));
         for (peer, traffic) in report.table.peers().iter().zip(report.peers.all()) {
             let sum = self.peers.entry((peer.endpoint, peer.subnets));
-            let (sum, mtu) = sum.or_insert((PeerTraffic::default(), peer.mtu));
+            let (sum, _) = sum.or_insert((PeerTraffic::default(), u16::MAX));
             sum.add(traffic);
-            *mtu = peer.mtu.min(*mtu);
         }
+    }
+
+    /// Adds what a running worker tells.
+    pub(super) fn add_running(&mut self, report: &Report) {
+        self.add(report);
+        let offloads = self.offloads.unwrap_or(Offloads::ALL);
+        self.offloads = Some(offloads.and(report.offloads));
+        for peer in report.table.peers() {
+            if let Some((_, mtu)) = self.peers.get_mut(&(peer.endpoint, peer.subnets)) {
+                *mtu = peer.mtu.min(*mtu);
+            }
+        }
+    }
+
+    /// Forgets peers that are none any more.
+    pub(super) fn keep(&mut self, wanted: &Forwarding) {
+        let known = wanted
+            .peers
+            .iter()
+            .map(|peer| (peer.endpoint, peer.subnets));
+        let known: BTreeSet<_> = known.collect();
+        self.peers.retain(|peer, _| known.contains(peer));
     }
 
     pub(super) fn status(

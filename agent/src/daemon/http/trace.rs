@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tweed_overlay::forward::trace::{Filter, Traced, Verdict, Way};
 
 use super::Server;
+use crate::daemon::data_plane::NoTrace;
 
 /// Decisions of one answer at most.
 pub const MOST: usize = 1000;
@@ -119,24 +120,27 @@ pub(super) async fn trace(
 ) -> Response {
     let listen = tokio::task::spawn_blocking(move || listen(&server, &question));
     match listen.await {
-        Ok(Some(decisions)) => Json(decisions).into_response(),
-        Ok(None) => {
-            let why = "this agent forwards no packets itself (Backend.Type udp does), or not yet";
+        Ok(Ok(decisions)) => Json(decisions).into_response(),
+        Ok(Err(why)) => {
+            let why = match why {
+                NoTrace::NothingRuns => {
+                    "this agent forwards no packets itself (Backend.Type udp does), or not yet"
+                }
+                NoTrace::Busy => "too many traces run on this node; end one",
+            };
             (StatusCode::CONFLICT, why).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
-fn listen(server: &Server, question: &Question) -> Option<Vec<Decision>> {
+fn listen(server: &Server, question: &Question) -> Result<Vec<Decision>, NoTrace> {
     let (tell, told) = sync_channel(QUEUE);
     let filter = Filter {
         prefix: question.prefix,
         every: question.every,
     };
-    if !server.data_plane.trace(filter, &tell) {
-        return None;
-    }
+    let _listener = server.data_plane.trace(filter, &tell)?;
     drop(tell);
     let end = Instant::now() + Duration::from_millis(question.time.min(LONGEST));
     let mut decisions = Vec::new();
@@ -144,9 +148,9 @@ fn listen(server: &Server, question: &Question) -> Option<Vec<Decision>> {
         let left = end.saturating_duration_since(Instant::now());
         match told.recv_timeout(left) {
             Ok(traced) => decisions.push(Decision::from(traced)),
-            // Over; or the workers have ended, or somebody else asks.
+            // Over; or the workers have ended.
             Err(_) => break,
         }
     }
-    Some(decisions)
+    Ok(decisions)
 }

@@ -27,6 +27,8 @@ pub(super) struct Inbox {
     buffer: Vec<u8>,
     coalescer: Coalescer,
     singly: Singly,
+    /// The family that is looked at first: one that always has a turn's worth must not keep the other waiting.
+    first: Family,
 }
 
 impl Inbox {
@@ -43,6 +45,7 @@ impl Inbox {
             buffer: vec![0; MESSAGES * LONGEST],
             coalescer,
             singly: Singly::new(),
+            first: Family::V4,
         }
     }
 
@@ -52,7 +55,8 @@ impl Inbox {
         let (mut place, mut packets, mut bytes) = (0, 0, 0);
         let most = if first { 1 } else { MESSAGES };
         let is_full = |place, packets, bytes| place == most || packets >= PACKETS || bytes >= BYTES;
-        for family in Family::BOTH {
+        self.first = self.first.other();
+        for family in [self.first, self.first.other()] {
             while !is_full(place, packets, bytes) {
                 let Some(socket) = path.sockets.get(family) else {
                     break;
@@ -119,6 +123,7 @@ impl Inbox {
             buffer,
             coalescer,
             singly,
+            ..
         } = self;
         coalescer.seal(buffer);
         let mut refused = None;

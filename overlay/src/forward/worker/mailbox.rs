@@ -1,8 +1,8 @@
 //! What a worker is told, and what it tells: the only state that it shares with other threads. It looks here when the
 //! bell has rung, and never for the sake of a packet.
 
-use std::sync::mpsc::{SyncSender, TrySendError};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -13,7 +13,7 @@ use crate::forward::peers::PeerCounts;
 use crate::forward::table::Table;
 use crate::forward::trace::{Filter, Traced};
 
-/// How long a worker may take to tell what it has counted. A send may have to wait for 20 ms.
+/// How long a worker may take to tell what it has counted. A turn may have to wait for 20 ms.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What a worker has counted, and what it works with.
@@ -36,13 +36,15 @@ pub(super) struct Tracing {
     /// How many packets it has taken.
     seen: u64,
     tell: SyncSender<Traced>,
+    listener: Weak<()>,
 }
 
 /// What is in the mailbox.
 #[derive(Debug, Default)]
 pub(super) struct Mail {
     pub(super) table: Option<Arc<Table>>,
-    pub(super) tracing: Option<Tracing>,
+    /// What else to tell of.
+    pub(super) tracing: Vec<Tracing>,
     pub(super) asked: bool,
     pub(super) stop: bool,
 }
@@ -89,11 +91,16 @@ impl Mailbox {
         self.news.notify_all();
     }
 
-    /// Asks for a report, or takes the last one where none comes.
-    pub(super) fn ask(&self) -> Report {
-        let told = lock(&self.told);
-        let before = told.0;
+    /// Asks for a report. Says how many there had been before.
+    pub(super) fn ask(&self) -> u64 {
+        let before = lock(&self.told).0;
         self.post(|mail| mail.asked = true);
+        before
+    }
+
+    /// Waits for a report that was asked for, or takes the last one where none comes.
+    pub(super) fn answer(&self, before: u64) -> Report {
+        let told = lock(&self.told);
         let waited = self
             .news
             .wait_timeout_while(told, PATIENCE, |told| told.0 == before);
@@ -108,28 +115,30 @@ impl Mailbox {
 }
 
 impl Tracing {
-    pub(super) fn new(filter: Filter, tell: SyncSender<Traced>) -> Self {
+    pub(super) fn new(filter: Filter, tell: SyncSender<Traced>, listener: Weak<()>) -> Self {
         Self {
             filter,
             seen: 0,
             tell,
+            listener,
         }
     }
 
-    /// Tells of a decision that the filter takes. Says whether anybody listens still.
-    pub(super) fn note(&mut self, traced: &Traced) -> bool {
+    /// Whether anybody listens still.
+    pub(super) fn is_heard(&self) -> bool {
+        self.listener.strong_count() > 0
+    }
+
+    /// Tells of a decision that the filter takes.
+    pub(super) fn note(&mut self, traced: &Traced) {
         if !self.filter.takes(traced.source, traced.destination) {
-            return true;
+            return;
         }
         self.seen += 1;
-        if !self.seen.is_multiple_of(self.filter.every.max(1)) {
-            return true;
+        if self.seen.is_multiple_of(self.filter.every.max(1)) {
+            // Who doesn't keep up misses some.
+            let _ = self.tell.try_send(*traced);
         }
-        // Who doesn't keep up misses some.
-        !matches!(
-            self.tell.try_send(*traced),
-            Err(TrySendError::Disconnected(_))
-        )
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use super::path::Path;
 use crate::forward::decide::{Outbound, outbound};
@@ -13,7 +12,7 @@ use crate::forward::packet::Packet;
 use crate::forward::reason::Reason;
 use crate::forward::socket::Sent;
 use crate::forward::split::{Packets, complete, split};
-use crate::forward::table::{PeerId, Table};
+use crate::forward::table::PeerId;
 use crate::forward::trace::{Verdict, Way};
 use crate::forward::virtio::{self, Offload};
 
@@ -45,39 +44,42 @@ impl Outbox {
     /// Carries what the device has, but not more than a turn's worth: one packet, if it is the `first` after a silence.
     /// Says whether there may be more.
     pub(super) fn turn(&mut self, path: &mut Path, first: bool) -> io::Result<bool> {
-        let table = Arc::clone(&path.table);
+        path.be_patient();
         let mut bytes = 0;
         for _ in 0..if first { 1 } else { READS } {
             if bytes >= READ_BYTES {
                 break;
             }
             let Some(len) = path.tun.read(&mut self.read)? else {
-                self.end(path, &table);
+                self.end(path);
                 return Ok(false);
             };
             bytes += len;
-            if let Err(reason) = self.carry(path, &table, len) {
+            if let Err(reason) = self.carry(path, len) {
                 path.counters.drop(reason);
             }
         }
-        self.end(path, &table);
+        self.end(path);
         Ok(true)
     }
 
-    fn end(&mut self, path: &mut Path, table: &Table) {
-        send(&mut self.gather, path, table);
+    fn end(&mut self, path: &mut Path) {
+        send(&mut self.gather, path);
         path.probe();
     }
 
-    fn carry(&mut self, path: &mut Path, table: &Table, len: usize) -> Result<(), Reason> {
+    fn carry(&mut self, path: &mut Path, len: usize) -> Result<(), Reason> {
         let (header, bytes) = self.read[..len].split_at_mut(virtio::LEN.min(len));
         let offload = Offload::parse(header).map_err(|_| Reason::Offload)?;
-        let decision = outbound(table, &offload, bytes);
+        let decision = outbound(&path.table, &offload, bytes);
         let (mut packet, peer) = match decision {
             Outbound::Send(packet, peer) | Outbound::Fragment(packet, peer) => (packet, peer),
             Outbound::Answer(packet, error, reason) => {
-                path.trace(Way::Out, bytes, None, Verdict::Answered(reason));
-                answer(path, table, error, &packet, bytes);
+                let verdict = match answer(path, error, &packet, bytes) {
+                    true => Verdict::Answered(reason),
+                    false => Verdict::Dropped(reason),
+                };
+                path.trace(Way::Out, bytes, None, verdict);
                 return Err(reason);
             }
             Outbound::Drop(reason) => {
@@ -86,8 +88,8 @@ impl Outbox {
             }
         };
         let fragments = matches!(decision, Outbound::Fragment(..));
-        if path.tracing.is_some() {
-            let to = table.peer(peer).endpoint;
+        if path.is_traced() {
+            let to = path.table.peer(peer).endpoint;
             let verdict = if fragments {
                 Verdict::Fragmented(to)
             } else {
@@ -108,21 +110,21 @@ impl Outbox {
                 for range in packets.iter() {
                     let bytes = &cut[range];
                     let packet = Packet::parse(bytes)?;
-                    fragmented(gather, path, table, peer, (&packet, bytes))?;
+                    fragmented(gather, path, peer, (&packet, bytes))?;
                 }
             }
-            _ if fragments => fragmented(gather, path, table, peer, (&packet, bytes))?,
+            _ if fragments => fragmented(gather, path, peer, (&packet, bytes))?,
             Offload::Segments { kind, size, .. } => {
-                let out = room(gather, path, table);
+                let out = room(gather, path);
                 let packets = split(&packet, bytes, kind, size, out);
                 let packets = packets.map_err(|_| Reason::Offload)?;
-                add(gather, path, table, (peer, flows), packets);
+                add(gather, path, (peer, flows), packets);
             }
             Offload::None | Offload::Checksum(_) => {
                 let bytes = packet.trim(bytes);
                 let (size, len) = (bytes.len(), bytes.len());
-                room(gather, path, table)[..len].copy_from_slice(bytes);
-                add(gather, path, table, (peer, flows), Packets { size, len });
+                room(gather, path)[..len].copy_from_slice(bytes);
+                add(gather, path, (peer, flows), Packets { size, len });
             }
         }
         Ok(())
@@ -130,44 +132,37 @@ impl Outbox {
 }
 
 /// Room for what one packet may become.
-fn room<'a>(gather: &'a mut Gather, path: &mut Path, table: &Table) -> &'a mut [u8] {
+fn room<'a>(gather: &'a mut Gather, path: &mut Path) -> &'a mut [u8] {
     if gather.room(CUT).is_none() {
-        send(gather, path, table);
+        send(gather, path);
     }
     gather.room(CUT).unwrap_or_default()
 }
 
 /// Adds what has been written to the beginning of the room.
-fn add(
-    gather: &mut Gather,
-    path: &mut Path,
-    table: &Table,
-    (peer, flows): (PeerId, Flows),
-    packets: Packets,
-) {
+fn add(gather: &mut Gather, path: &mut Path, (peer, flows): (PeerId, Flows), packets: Packets) {
     if gather.add(peer, flows, packets) {
-        send(gather, path, table);
+        send(gather, path);
     }
 }
 
 fn fragmented(
     gather: &mut Gather,
     path: &mut Path,
-    table: &Table,
     peer: PeerId,
     (packet, bytes): (&Packet, &[u8]),
 ) -> Result<(), Reason> {
-    let mtu = table.peer(peer).mtu;
-    let out = room(gather, path, table);
+    let mtu = path.table.peer(peer).mtu;
+    let out = room(gather, path);
     let packets = fragment(packet, bytes, mtu, out).map_err(|_| Reason::TooBig)?;
-    add(gather, path, table, (peer, Flows::ANY), packets);
+    add(gather, path, (peer, Flows::ANY), packets);
     Ok(())
 }
 
 /// Sends everything.
-fn send(gather: &mut Gather, path: &mut Path, table: &Table) {
+fn send(gather: &mut Gather, path: &mut Path) {
     gather.drain(|message| {
-        let to = table.peer(message.peer).endpoint;
+        let to = path.table.peer(message.peer).endpoint;
         let socket = match to {
             SocketAddr::V4(_) => path.sockets.v4.as_mut(),
             SocketAddr::V6(_) => path.sockets.v6.as_mut(),
@@ -191,24 +186,22 @@ fn send(gather: &mut Gather, path: &mut Path, table: &Table) {
     });
 }
 
-/// Tells a packet's sender, where the limits allow it.
-fn answer(path: &mut Path, table: &Table, error: IcmpError, packet: &Packet, bytes: &[u8]) {
-    let Some(own) = table.own().get(packet.family()) else {
-        return;
+/// Tells a packet's sender, where the limits allow it. Says whether it did.
+fn answer(path: &mut Path, error: IcmpError, packet: &Packet, bytes: &[u8]) -> bool {
+    let Some(own) = path.table.own().get(packet.family()) else {
+        return false;
     };
     if !path.limits.allow(error, path.now) {
-        return;
+        return false;
     }
     let mut out = [0; icmp::MOST_V6];
     let Some(len) = icmp::write(error, packet, bytes, own.addr(), &mut out) else {
-        return;
+        return false;
     };
     let header = Offload::None.encode();
-    match path
-        .tun
-        .write(&[IoSlice::new(&header), IoSlice::new(&out[..len])])
-    {
-        Ok(()) => path.counters.answers += 1,
-        Err(_) => path.counters.write_errors += 1,
-    }
+    let parts = [IoSlice::new(&header), IoSlice::new(&out[..len])];
+    let told = path.tun.write(&parts).is_ok();
+    path.counters.answers += u64::from(told);
+    path.counters.write_errors += u64::from(!told);
+    told
 }

@@ -36,7 +36,7 @@ pub(super) struct Path {
     pub(super) limits: Limits,
     pub(super) counters: Counters,
     pub(super) peers: PeerCounts,
-    pub(super) tracing: Option<Tracing>,
+    tracing: Vec<Tracing>,
     /// A peer that a message was too big for.
     pub(super) suspect: Option<SocketAddr>,
     /// What the device takes of what it gives.
@@ -74,7 +74,7 @@ impl Path {
             options,
             limits: Limits::default(),
             counters: Counters::default(),
-            tracing: None,
+            tracing: Vec::new(),
             suspect: None,
             started: Instant::now(),
             now: Duration::ZERO,
@@ -115,9 +115,7 @@ impl Path {
             self.posted = table;
             self.take_posted();
         }
-        if mail.tracing.is_some() {
-            self.tracing = mail.tracing;
-        }
+        self.tracing.extend(mail.tracing);
     }
 
     /// The posted table, with what was learned.
@@ -128,12 +126,25 @@ impl Path {
         }
     }
 
-    /// Learns that datagrams of more than so many bytes do not get to an address.
-    fn learn(&mut self, addr: IpAddr, mtu: u32) {
-        let table = Arc::make_mut(&mut self.table);
-        if self.learned.learn(table, addr, mtu, self.now) {
+    /// A turn begins.
+    pub(super) fn be_patient(&mut self) {
+        for socket in [&mut self.sockets.v4, &mut self.sockets.v6] {
+            socket.iter_mut().for_each(Socket::be_patient);
+        }
+    }
+
+    /// Whether a turn has waited for the underlay as long as it may.
+    pub(super) fn has_waited(&self) -> bool {
+        self.sockets.values().any(Socket::has_no_patience)
+    }
+
+    /// Learns that datagrams of more than so many bytes do not get to an address. Says whether that was news.
+    fn learn(&mut self, addr: IpAddr, mtu: u32) -> bool {
+        let news = (self.learned).learn(&mut self.table, addr, mtu, self.now);
+        if news {
             tracing::info!(peer = %addr, mtu, "the path to a peer is narrower than the uplink");
         }
+        news
     }
 
     /// Asks how narrow the path is that a message was too big for.
@@ -141,9 +152,15 @@ impl Path {
         let Some(suspect) = self.suspect.take() else {
             return;
         };
-        let socket = self.sockets.get(Family::of(&suspect.ip()));
-        if let Some(Ok(mtu)) = socket.map(|socket| socket.path_mtu(suspect)) {
-            self.learn(suspect.ip(), mtu);
+        let family = Family::of(&suspect.ip());
+        let socket = self.sockets.get(family);
+        let Some(Ok(mtu)) = socket.map(|socket| socket.path_mtu(suspect)) else {
+            return;
+        };
+        if !self.learn(suspect.ip(), mtu)
+            && let Some(socket) = self.sockets.get_mut(family)
+        {
+            socket.refused_in_vain();
         }
     }
 
@@ -156,7 +173,9 @@ impl Path {
             self.counters.underlay_errors += 1;
             let addr = to.ip().to_canonical();
             match complaint {
-                Complaint::Narrow(mtu) => self.learn(addr, mtu),
+                Complaint::Narrow(mtu) => {
+                    self.learn(addr, mtu);
+                }
                 Complaint::Refused => {
                     if let Some(peer) = self.peers.at(&self.table, addr) {
                         peer.refused += 1;
@@ -176,6 +195,7 @@ impl Path {
     pub(super) fn do_chores(&mut self) {
         if self.now >= self.chores {
             self.chores = self.now + CHORES;
+            self.tracing.retain(Tracing::is_heard);
             if self.learned.forget(self.now) {
                 self.take_posted();
             }
@@ -215,6 +235,12 @@ impl Path {
         self.keep_alive.sent = sent;
     }
 
+    /// Whether anybody asked for decisions.
+    #[inline]
+    pub(super) fn is_traced(&self) -> bool {
+        !self.tracing.is_empty()
+    }
+
     /// Tells of a decision, where anybody asked.
     #[inline]
     pub(super) fn trace(
@@ -224,7 +250,7 @@ impl Path {
         sender: Option<IpAddr>,
         verdict: Verdict,
     ) {
-        if self.tracing.is_some() {
+        if self.is_traced() {
             self.tell(way, bytes, sender, verdict);
         }
     }
@@ -236,10 +262,8 @@ impl Path {
             return;
         };
         let traced = Traced::new(way, &packet, sender, verdict);
-        if let Some(tracing) = &mut self.tracing
-            && !tracing.note(&traced)
-        {
-            self.tracing = None;
+        for tracing in &mut self.tracing {
+            tracing.note(&traced);
         }
     }
 }

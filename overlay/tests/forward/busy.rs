@@ -1,0 +1,96 @@
+//! What must not keep a worker from its mail, or from sleeping.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tweed_overlay::forward::options::Options;
+
+use crate::lab::{Node, PORT, Underlay, nodes, nodes_with};
+
+/// How long anything is sent, if nothing else ends it.
+const MOST: Duration = Duration::from_secs(10);
+
+/// Processor time of a node's workers so far.
+fn busy(node: &Node) -> Duration {
+    let theirs = node.sh("readlink /proc/self/ns/net");
+    let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+    let times = tasks.filter_map(|task| {
+        let netns = fs::read_link(task.path().join("ns/net")).ok()?;
+        let name = fs::read_to_string(task.path().join("comm")).ok()?;
+        if netns.to_str()? != theirs.trim() || name.trim() != "forward" {
+            return None;
+        }
+        let stat = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        Some(Duration::from_nanos(stat.split(' ').next()?.parse().ok()?))
+    });
+    times.sum()
+}
+
+/// The ports that a node's workers send from and do not receive at.
+fn sending_ports(node: &Node) -> Vec<u16> {
+    let sockets = node.sh("ss -Huln");
+    let local = sockets
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(3));
+    let ports = local.filter_map(|local| local.rsplit(':').next()?.parse().ok());
+    ports.filter(|port| *port != PORT).collect()
+}
+
+#[test]
+fn a_strangers_datagram_to_a_port_that_only_sends_wakes_nobody_for_ever() {
+    let [one, two] = &nodes_with(Underlay::V4, 2, Options::default());
+    let ports = sending_ports(one);
+    assert_eq!(ports.len(), 1, "{ports:?}");
+    let stranger = two.udp(([192, 0, 2, 2], 0));
+    let to = SocketAddr::from(([192, 0, 2, 1], ports[0]));
+    for _ in 0..10 {
+        stranger.send_to(b"x", to).unwrap();
+    }
+    thread::sleep(Duration::from_millis(50));
+    let before = busy(one);
+    assert!(before > Duration::ZERO, "no worker was found");
+    thread::sleep(Duration::from_millis(500));
+    let spent = busy(one) - before;
+    assert!(spent < Duration::from_millis(20), "{spent:?} of 500 ms");
+}
+
+#[test]
+fn an_underlay_that_takes_next_to_nothing_holds_up_neither_a_report_nor_the_end() {
+    let [mut one, _two] = nodes(Underlay::V4);
+    one.sh("tc qdisc add dev eth0 root tbf rate 1mbit burst 10kb limit 100mb");
+    let socket = one.udp((one.pod(false), 0));
+    let (over, start) = (AtomicBool::new(false), Instant::now());
+    let reports = thread::scope(|scope| {
+        scope.spawn(|| {
+            // Sizes that no message can join, more than the send buffer holds.
+            for size in (100..1400).step_by(7).cycle() {
+                if over.load(Ordering::Relaxed) || start.elapsed() > MOST {
+                    break;
+                }
+                let _ = socket.send_to(&[0; 1400][..size], "10.42.2.5:9");
+            }
+        });
+        one.counts("the send buffer is full", |counters| {
+            counters.send_errors > 100
+        });
+        let reports = [(); 5].map(|()| {
+            let start = Instant::now();
+            let errors = one.worker().report().counters.send_errors;
+            thread::sleep(Duration::from_millis(50));
+            (start.elapsed() - Duration::from_millis(50), errors)
+        });
+        over.store(true, Ordering::Relaxed);
+        reports
+    });
+    let mut times = reports.map(|(time, _)| time);
+    times.sort_unstable();
+    assert!(times[2] < Duration::from_millis(150), "{times:?}");
+    assert!(reports[4].1 > reports[0].1, "each tells anew: {reports:?}");
+    let start = Instant::now();
+    one.workers.clear();
+    let taken = start.elapsed();
+    assert!(taken < Duration::from_secs(1), "ended after {taken:?}");
+}
