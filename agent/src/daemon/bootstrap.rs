@@ -13,7 +13,7 @@ use tweed_overlay::netlink::Netlink;
 use tweed_overlay::random;
 use tweed_overlay::store::{LeaseStore, OwnRecord, Request, StoreError};
 
-use super::{Daemon, saved};
+use super::{Daemon, TICK, saved};
 use crate::options::UplinkOptions;
 use crate::state_dir::SavedLease;
 use crate::uplink;
@@ -59,9 +59,22 @@ pub async fn session<S: LeaseStore>(store: &S, daemon: &mut Daemon) -> Session {
     let saved = saved::lease(&daemon.state);
     daemon.former.extend(networks(saved.as_ref()));
     loop {
-        match attempt(store, daemon, saved.as_ref()).await {
+        let attempted = while_looking_after(daemon, attempt(store, daemon, saved.as_ref())).await;
+        match attempted {
             Ok(session) => return session,
             Err(reason) => daemon.wait(&reason, RETRY).await,
+        }
+    }
+}
+
+/// Waits for something that may take as long as a store's patience. Packets are carried all the while.
+async fn while_looking_after<T>(daemon: &Daemon, what: impl Future<Output = T>) -> T {
+    tokio::pin!(what);
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            done = &mut what => return done,
+            _ = tick.tick() => daemon.look_after_data_plane(),
         }
     }
 }

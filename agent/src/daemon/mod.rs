@@ -40,6 +40,9 @@ use http::Server;
 use session::outcome::log_outcome;
 use status::SharedStatus;
 
+/// How often files, sysctls and workers, which give no netlink event, are looked at.
+const TICK: Duration = Duration::from_millis(500);
+
 /// What the parts of the loop share.
 pub struct Daemon {
     options: Options,
@@ -260,7 +263,7 @@ impl Daemon {
     }
 
     /// Has packets carried where that is our affair.
-    fn look_after_data_plane(&mut self) {
+    fn look_after_data_plane(&self) {
         self.data_plane.look();
         let error = self.data_plane.error();
         self.status.update(|status| status.data_plane_error = error);
@@ -278,10 +281,12 @@ impl Daemon {
         }
         let over = tokio::time::sleep(time.mul_f64(0.8 + 0.4 * random::fraction()));
         tokio::pin!(over);
+        let mut tick = tokio::time::interval(TICK);
         loop {
             // The kernel thread repairs what it was last told to, and its reports must not pile up meanwhile.
             tokio::select! {
                 () = &mut over => return,
+                _ = tick.tick() => self.look_after_data_plane(),
                 Some(report) = self.reports.recv() => {
                     let outcome = &report.outcome;
                     self.data_plane.want(outcome.forwarding.as_ref());

@@ -230,7 +230,9 @@ impl Status {
             (None, None) => Some("the kernel is not programmed yet".to_owned()),
             (Some(_), None) => None,
         };
-        let carrier = self.data_plane_error();
+        // An accepted backend's is no such reason either: peers come by the own one.
+        let accepted = self.accepts.iter().any(|backend| backend == "udp");
+        let carrier = self.data_plane_error().filter(|_| !accepted);
         let lost = match &self.lease {
             Standing::Lost(reason) => Some(format!("lease lost: {reason}")),
             _ => None,

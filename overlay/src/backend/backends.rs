@@ -157,6 +157,16 @@ impl Backends {
         self.all().flat_map(Backend::link_names).collect()
     }
 
+    /// Names of the interfaces by which no node's own packets come: those of the accepted backends.
+    pub fn accepted_links(&self) -> BTreeSet<String> {
+        self.accepted.iter().flat_map(Backend::link_names).collect()
+    }
+
+    /// Whether all packets go through the data plane of ours, not just those of an accepted backend.
+    pub fn rely_on_data_plane(&self) -> bool {
+        matches!(self.own, Backend::Udp(_))
+    }
+
     /// The name of one family's VTEP, where there is one.
     pub fn vtep_name(&self, family: Family) -> Option<String> {
         self.all().find_map(|backend| backend.vtep_name(family))

@@ -127,6 +127,13 @@ impl Udp {
             Some(_) if peer.lease.attrs.data.v6.is_none() => Err(Refusal::BadData(
                 "it does not say that it takes IPv6; flannel's udp does not".to_owned(),
             )),
+            // By IPv4 it can be reached all the same.
+            Some(side) if is_link_local(&side.public) && peer.sides.v4.is_none() => {
+                Err(Refusal::BadData(format!(
+                    "its address {} is of one link only, and which one is not said",
+                    side.public
+                )))
+            }
             _ => Ok(()),
         });
         let name = self.link_name();
@@ -168,6 +175,7 @@ impl Udp {
     /// What the data plane forwards by. A peer of both families is two: its IPv6 goes over IPv6.
     pub(super) fn forwarding(&self, node: &LocalNode, admission: &Admission) -> Forwarding {
         let sides = admission.peers.iter().flat_map(|peer| peer.sides.iter());
+        let sides = sides.filter(|(_, side)| !is_link_local(&side.public));
         let peers = sides.map(|(family, side)| Endpoint {
             endpoint: SocketAddr::new(side.public, self.port),
             addresses: Dual::of_addrs([side.public]),
@@ -184,7 +192,8 @@ impl Udp {
             locals: node
                 .uplink
                 .addrs
-                .filter_map(|family, addr| self.networks.get(family).map(|_| *addr)),
+                .filter_map(|family, addr| self.networks.get(family).map(|_| *addr))
+                .filter_map(|_, addr| (!is_link_local(addr)).then_some(*addr)),
             own: node.subnets,
             peers: peers.collect(),
         }
@@ -204,7 +213,7 @@ pub struct Forwarding {
     pub persist: bool,
     /// What else the operator chose.
     pub options: Choices,
-    /// Addresses of the uplink, for each enabled family, to receive at.
+    /// Addresses of the uplink, for each enabled family, to receive at. Link-local ones of IPv6 are none.
     pub locals: Dual<IpAddr>,
     /// This node's subnets.
     pub own: Dual<IpNet>,
@@ -239,6 +248,11 @@ impl Forwarding {
             peers: peers.collect(),
         }
     }
+}
+
+/// Addresses that mean nothing without an interface.
+fn is_link_local(addr: &IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())
 }
 
 fn overhead(family: Family) -> u32 {

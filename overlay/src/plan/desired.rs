@@ -48,6 +48,8 @@ pub struct Desired {
     pub ruleset: Ruleset,
     /// What the data plane forwards by, where packets go through ours.
     pub forwarding: Option<Arc<Forwarding>>,
+    /// Links that the node can do without: its own backend has others.
+    pub spare_links: BTreeSet<String>,
     /// What to look at.
     pub scope: Scope,
     /// Whether what is not wanted may be deleted: the store has said it is in sync.
@@ -95,6 +97,7 @@ pub fn desired(
         state,
         ruleset,
         forwarding,
+        spare_links: backends.accepted_links(),
         scope,
         prune: snapshot.in_sync,
         listings: snapshot.listings,

@@ -204,7 +204,10 @@ impl<K: Kernel> Reconciler<K> {
                 }
                 Err(error) => {
                     if breaks_link(op) {
-                        outcome.blocked = true;
+                        let spare = op
+                            .link()
+                            .is_some_and(|link| want.spare_links.contains(link));
+                        outcome.blocked |= !spare;
                         // One of these may be what is in the way.
                         let in_the_way = error.source.kind() == ErrorKind::AlreadyExists;
                         lacking |= matches!(op, Op::AddLink(..)) && !in_the_way;

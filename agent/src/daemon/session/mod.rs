@@ -14,11 +14,9 @@ use tweed_overlay::store::{Ended, Holding, LeaseStore, StoreError};
 
 use super::bootstrap::Session;
 use super::outputs::join;
-use super::{Daemon, saved};
+use super::{Daemon, TICK, saved};
 use running::Running;
 
-/// How often files and sysctls, which give no netlink event, are looked at.
-const TICK: Duration = Duration::from_millis(500);
 /// Between attempts to have a saved lease confirmed.
 const CONFIRM: Duration = Duration::from_secs(1);
 

@@ -36,7 +36,9 @@ pub(super) struct Running<'a> {
     subnet_file: SubnetFile,
     desired: Option<Arc<Desired>>,
     snapshot: Arc<ClusterSnapshot>,
-    /// The kernel has been programmed in this session: the subnet file may be written.
+    /// The kernel has been programmed in this session.
+    kernel_stands: bool,
+    /// And packets are carried: the subnet file may be written.
     programmed: bool,
     subnet_file_stands: bool,
     unsaved: bool,
@@ -94,6 +96,7 @@ impl<'a> Running<'a> {
             subnet_file: SubnetFile::new(path, config, node, session.mtu, ip_masq),
             desired: None,
             snapshot: Arc::default(),
+            kernel_stands: false,
             programmed: false,
             subnet_file_stands: false,
             unsaved: false,
@@ -204,11 +207,8 @@ impl<'a> Running<'a> {
         self.believed = ours && outcome.held.is_none();
         self.save_peers(daemon);
         // Whatever could be programmed is: a peer that can't be must not keep pods from starting.
-        if ours && !outcome.blocked && !self.programmed {
-            self.programmed = true;
-            self.write_subnet_file(daemon);
-            daemon.notify_ready();
-        }
+        self.kernel_stands |= ours && !outcome.blocked;
+        self.open_to_pods(daemon);
         let swept = ours && outcome.full && outcome.is_clean() && report.desired.prune;
         if swept && !self.former.is_empty() {
             // From now on another agent may have them.
@@ -225,10 +225,23 @@ impl<'a> Running<'a> {
         }
         if self.programmed {
             self.write_subnet_file(daemon);
+        } else {
+            self.open_to_pods(daemon);
         }
         self.look_at_sysctls(daemon);
         self.held.look(Instant::now());
         self.save_peers(daemon);
+    }
+
+    /// Says that pods can start, once packets of theirs would be carried.
+    fn open_to_pods(&mut self, daemon: &Daemon) {
+        let ours = self.session.backends.rely_on_data_plane();
+        let carried = !ours || daemon.data_plane.error().is_none();
+        if self.kernel_stands && carried && !self.programmed {
+            self.programmed = true;
+            self.write_subnet_file(daemon);
+            daemon.notify_ready();
+        }
     }
 
     /// Whether a pod that starts now gets a network that works.

@@ -154,3 +154,14 @@ fn without_a_lease_nobody_knows_the_way_to_this_node() {
         Some("lease lost: no podCIDR")
     );
 }
+
+#[test]
+fn a_data_plane_that_is_only_accepted_and_fails_makes_a_node_not_ready_but_cuts_nobody_off() {
+    let mut status = ready();
+    status.data_plane_error = Some("the port is taken".to_owned());
+    let why = status.network_down();
+    assert_eq!(why.as_deref(), Some("data plane: the port is taken"));
+    status.accepts = vec!["udp".to_owned()];
+    assert_eq!(status.network_down(), None, "peers come by the own backend");
+    assert!(reasons(&status).contains("the port is taken"));
+}

@@ -169,3 +169,23 @@ fn a_peer_with_ipv6_that_does_not_say_it_takes_it_is_refused() {
     assert!(refusal.contains("IPv6"), "{refusal}");
     assert_eq!(admission.peers.len(), 1);
 }
+
+#[test]
+fn addresses_of_one_link_are_neither_received_at_nor_sent_to() {
+    let mut node = dual_node();
+    let link_local = "fe80::1".parse().unwrap();
+    node.uplink.addrs.v6 = Some(link_local);
+    let mut both = udp_peer(2);
+    both.attrs.public.v6 = Some(link_local);
+    let (_, admission) = program(r#"{"Type":"udp"}"#, vec![both]);
+    let backend = parse(r#"{"Type":"udp"}"#).unwrap();
+    let forwarding = backend.forwarding(&node, &admission).unwrap();
+    assert_eq!(forwarding.locals.v6, None);
+    assert!(forwarding.locals.v4.is_some());
+    let sent_to: Vec<_> = forwarding.peers.iter().map(|peer| peer.endpoint).collect();
+    assert_eq!(
+        sent_to,
+        ["192.168.9.2:8285".parse().unwrap()],
+        "by IPv4 all the same"
+    );
+}

@@ -46,3 +46,13 @@ fn where_the_new_device_cannot_be_made_the_former_one_goes_on_carrying() {
         assert_eq!(reconciler.kernel.state, right(&want));
     }
 }
+
+#[test]
+fn a_link_that_the_own_backend_does_without_keeps_no_pod_from_starting() {
+    let mut reconciler = Reconciler::new(kernel());
+    reconciler.kernel.faults = BTreeSet::from([0]);
+    let mut spare = Desired::clone(&want(&near(1, false), 1));
+    spare.spare_links = spare.state.links.keys().cloned().collect();
+    let outcome = reconciler.full(&Arc::new(spare), Instant::now()).unwrap();
+    assert!(!outcome.blocked && !outcome.is_clean(), "{outcome:?}");
+}
