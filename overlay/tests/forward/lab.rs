@@ -39,8 +39,12 @@ pub(crate) struct Node {
     /// How many workers, and how they work.
     count: u8,
     options: Options,
+    exchange: Exchange,
     pub(crate) workers: Vec<Worker>,
 }
+
+/// What happens to a worker's socket before it works with it.
+pub(crate) type Exchange = fn(&Socket, SocketAddr);
 
 impl Drop for Node {
     fn drop(&mut self) {
@@ -58,6 +62,16 @@ pub(crate) fn nodes(underlay: Underlay) -> [Node; 2] {
 
 /// Two nodes with so many workers each, that work like this.
 pub(crate) fn nodes_with(underlay: Underlay, count: u8, options: Options) -> [Node; 2] {
+    nodes_on(underlay, count, options, |_, _| {})
+}
+
+/// Two nodes with such workers, on sockets that were exchanged.
+pub(crate) fn nodes_on(
+    underlay: Underlay,
+    count: u8,
+    options: Options,
+    exchange: Exchange,
+) -> [Node; 2] {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let pair = COUNT.fetch_add(1, Ordering::Relaxed);
     let node = |number: u16| {
@@ -71,6 +85,7 @@ pub(crate) fn nodes_with(underlay: Underlay, count: u8, options: Options) -> [No
             netns,
             count,
             options,
+            exchange,
             workers: Vec::new(),
         }
     };
@@ -131,6 +146,7 @@ impl Node {
         };
         let start = || {
             let socket = Socket::bind(any, port).unwrap();
+            (self.exchange)(&socket, any);
             let mut sockets = Dual::default();
             match self.underlay {
                 Underlay::V4 => sockets.v4 = Some(socket),
