@@ -19,8 +19,8 @@ use crate::uplink::{batch, replug, unplug};
 const BACK: Duration = Duration::from_secs(1);
 
 /// A node with another address and without MACs, as with `udp`, has to ask whether its lease is its own
-/// (`overlay/src/store/claim.rs`). In etcd the lease's number shows it.
-const ASKED: Duration = Duration::from_secs(2);
+/// (`overlay/src/store/claim.rs`). In etcd the lease's number shows it. One that saw the change by halves asks twice.
+const ASKED: Duration = Duration::from_secs(2 * 2);
 
 /// What is lost between the pods of hosts 1 and 2 by `change`, and what of the gap is not the time that it took itself.
 fn interrupted(
