@@ -159,7 +159,13 @@ fn data_plane(f: &mut fmt::Formatter<'_>, plane: &DataPlaneStatus) -> fmt::Resul
         format!("{sent} packets sent to other nodes, {delivered} given to pods, {dropped} dropped");
     row(f, "carried", words)?;
     for (reason, count) in &plane.dropped {
-        row(f, "", format!("dropped for {reason}: {count}"))?;
+        let hint = match reason.as_str() {
+            "unknown_sender" => {
+                " (not by an address that a node announces; who moves behind a NAT is not followed)"
+            }
+            _ => "",
+        };
+        row(f, "", format!("dropped for {reason}: {count}{hint}"))?;
     }
     for (at, count) in plane.errors.iter().filter(|(_, count)| **count > 0) {
         row(f, "", format!("errors at {at}: {count}"))?;

@@ -50,6 +50,14 @@ fn metrics_and_status_say_what_was_exchanged_with_whom_and_what_the_kernel_helps
             of_peer("peer_packets", "sent")? > before[0],
             "acknowledgements"
         );
+        let [packets, calls] = [
+            of_peer("peer_packets", "received")?,
+            of_peer("peer_calls", "received")?,
+        ];
+        ensure!(
+            calls > 0.0 && packets > 2.0 * calls,
+            "{packets} packets in {calls} calls"
+        );
         let received = of_peer("peer_bytes", "received")? - before[1];
         ensure!(
             received > f64::from(transfer as u32),

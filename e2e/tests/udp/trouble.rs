@@ -54,6 +54,15 @@ fn the_status_names_drops_by_reason_errors_and_peers_that_refuse() -> Result<()>
             let all = all.context("what was carried")?;
             ensure!(!all.ends_with(" 0 dropped"), "{all}");
             Ok(())
-        })
+        })?;
+        for (metric, count) in [
+            (r#"drops_total{reason="no_route"}"#, 3.0),
+            (r#"drops_total{reason="version"}"#, 2.0),
+            (r#"errors_total{at="underlay"}"#, 1.0),
+        ] {
+            let told = agent.metric(&format!("tweed_data_plane_{metric}"))?;
+            ensure!(told == count, "{metric} is {told}");
+        }
+        Ok(())
     })
 }

@@ -54,7 +54,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Unreachable and time exceeded: a thousand a second and fifty at once, for all pods of the node. What tells a
+    /// Unreachable and time exceeded: a thousand a second and fifty at once, of one worker, for all pods together. What tells a
     /// sender the MTU has a bucket of its own, and a larger one: a flood of the others must not become a black hole.
     fn default() -> Self {
         Self {

@@ -1,8 +1,9 @@
 //! When to look for the next packet instead of sleeping until it comes. Where questions and answers alternate, the waits
 //! are shorter than waking up after them, and each wake-up delays the answer. Looking takes the processor that would have
 //! slept; so it is for waits that have been short for a while, it ends with the first that is not, and it is left off for
-//! a second where they stay longer than it pays even so. At worst a trial is in vain, 26 ms of a second for each way. What hypervisors do for their guests' processors (the kernel's
-//! Documentation/virt/kvm/halt-polling.rst) for the same reason.
+//! a second where they stay longer than it pays even so. At worst a trial is in vain, 26 ms of a second for each way.
+//! What hypervisors do for their guests' processors (the kernel's Documentation/virt/kvm/halt-polling.rst) for the same
+//! reason.
 
 #[cfg(test)]
 mod tests;

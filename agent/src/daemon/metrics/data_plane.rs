@@ -113,7 +113,7 @@ fn family(
 type OfPeer = (&'static str, fn(&PeerStatus) -> u64);
 
 fn peers(encoder: &mut DescriptorEncoder<'_>, peers: &[PeerStatus]) -> Result<(), Error> {
-    let rows: [(&str, &str, &[OfPeer]); 3] = [
+    let rows: [(&str, &str, &[OfPeer]); 4] = [
         (
             "peer_packets",
             "Packets exchanged with a peer",
@@ -128,6 +128,14 @@ fn peers(encoder: &mut DescriptorEncoder<'_>, peers: &[PeerStatus]) -> Result<()
             &[
                 ("sent", |peer| peer.sent.bytes),
                 ("received", |peer| peer.received.bytes),
+            ],
+        ),
+        (
+            "peer_calls",
+            "System calls that took the packets exchanged with a peer",
+            &[
+                ("sent", |peer| peer.sent.calls),
+                ("received", |peer| peer.received.calls),
             ],
         ),
         (
