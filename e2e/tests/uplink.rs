@@ -35,17 +35,7 @@ pub(crate) fn unplug(host: &Host) -> Result<String> {
 /// Gives a host of the first segment the uplink that it has lost, with its address and route.
 pub(crate) fn replug(lab: &Lab, host: &Host, mac: &str) -> Result<()> {
     let port = format!("to-{}", host.name());
-    let output = std::process::Command::new("ip")
-        .args(["link", "add", "name", "eth0", "address", mac, "netns"])
-        .arg(host.ns().init_pid().to_string())
-        .args(["type", "veth", "peer", "name", &port, "netns"])
-        .arg(lab.switch.init_pid().to_string())
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    plug(lab, host, &["eth0", "address", mac], &port)?;
     lab.switch
         .place()
         .sh(&format!("ip link set {port} master seg0 up"))?;
@@ -58,6 +48,21 @@ pub(crate) fn replug(lab: &Lab, host: &Host, mac: &str) -> Result<()> {
     )
 }
 
+/// Joins a host to a port of the switch by a cable; `device` is what the host's end is called, and how it is made.
+fn plug(lab: &Lab, host: &Host, device: &[&str], port: &str) -> Result<()> {
+    let output = std::process::Command::new("ip")
+        .args(["link", "add", "name"])
+        .args(device)
+        .arg("netns")
+        .arg(host.ns().init_pid().to_string())
+        .args(["type", "veth", "peer", "name", port, "netns"])
+        .arg(lab.switch.init_pid().to_string())
+        .output()?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{stderr}");
+    Ok(())
+}
+
 /// Gives a host a second interface on segment 5, `eth1` with the address 198.18.5.<n>.
 fn second_uplink(lab: &Lab, host: &Host) -> Result<String> {
     let (switch, port) = (lab.switch.place(), format!("alt-{}", host.name()));
@@ -67,17 +72,7 @@ fn second_uplink(lab: &Lab, host: &Host) -> Result<String> {
             "link add seg5 type bridge forward_delay 0 mcast_snooping 0\nlink set seg5 up\naddr add 198.18.5.254/24 dev seg5\n",
         )?;
     }
-    let output = std::process::Command::new("ip")
-        .args(["link", "add", "name", "eth1", "netns"])
-        .arg(host.ns().init_pid().to_string())
-        .args(["type", "veth", "peer", "name", &port, "netns"])
-        .arg(lab.switch.init_pid().to_string())
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    plug(lab, host, &["eth1"], &port)?;
     switch.sh(&format!("ip link set {port} master seg5 up"))?;
     let addr = format!("198.18.5.{}", host.index + 1);
     batch(
