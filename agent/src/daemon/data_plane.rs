@@ -92,7 +92,12 @@ impl DataPlane {
         self.lock().look();
     }
 
-    /// Why nothing is carried though it should be.
+    /// Whether anything is carried.
+    pub(super) fn carries(&self) -> bool {
+        !self.lock().workers.is_empty()
+    }
+
+    /// Why nothing is carried though it should be, or not everything.
     pub(super) fn error(&self) -> Option<String> {
         self.lock().error.clone()
     }

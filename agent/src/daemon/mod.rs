@@ -265,8 +265,11 @@ impl Daemon {
     /// Has packets carried where that is our affair.
     fn look_after_data_plane(&self) {
         self.data_plane.look();
-        let error = self.data_plane.error();
-        self.status.update(|status| status.data_plane_error = error);
+        let (error, carries) = (self.data_plane.error(), self.data_plane.carries());
+        self.status.update(|status| {
+            status.data_plane_error = error;
+            status.data_plane_carries = carries;
+        });
     }
 
     /// Waits before another attempt; logs a reason once as long as it stays the same.

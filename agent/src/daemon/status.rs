@@ -148,9 +148,12 @@ pub struct Status {
     /// What our own data plane carries, with a backend that has one.
     #[serde(default)]
     pub data_plane: Option<DataPlaneStatus>,
-    /// Why it carries nothing.
+    /// Why it carries nothing, or not everything.
     #[serde(default)]
     pub data_plane_error: Option<String>,
+    /// Whether it carries anything.
+    #[serde(skip)]
+    pub data_plane_carries: bool,
     /// Whether everything is as it should be.
     pub ready: bool,
     /// Why not.
@@ -232,7 +235,8 @@ impl Status {
         };
         // An accepted backend's is no such reason either: peers come by the own one.
         let accepted = self.accepts.iter().any(|backend| backend == "udp");
-        let carrier = self.data_plane_error().filter(|_| !accepted);
+        let carried = accepted || self.data_plane_carries;
+        let carrier = self.data_plane_error().filter(|_| !carried);
         let lost = match &self.lease {
             Standing::Lost(reason) => Some(format!("lease lost: {reason}")),
             _ => None,

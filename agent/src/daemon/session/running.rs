@@ -236,7 +236,8 @@ impl<'a> Running<'a> {
     /// Says that pods can start, once packets of theirs would be carried.
     fn open_to_pods(&mut self, daemon: &Daemon) {
         let ours = self.session.backends.rely_on_data_plane();
-        let carried = !ours || daemon.data_plane.error().is_none();
+        let plane = &daemon.data_plane;
+        let carried = !ours || plane.carries() || plane.error().is_none();
         if self.kernel_stands && carried && !self.programmed {
             self.programmed = true;
             self.write_subnet_file(daemon);

@@ -161,6 +161,9 @@ fn a_data_plane_that_is_only_accepted_and_fails_makes_a_node_not_ready_but_cuts_
     status.data_plane_error = Some("the port is taken".to_owned());
     let why = status.network_down();
     assert_eq!(why.as_deref(), Some("data plane: the port is taken"));
+    status.data_plane_carries = true;
+    assert_eq!(status.network_down(), None, "one family is carried");
+    status.data_plane_carries = false;
     status.accepts = vec!["udp".to_owned()];
     assert_eq!(status.network_down(), None, "peers come by the own backend");
     assert!(reasons(&status).contains("the port is taken"));
