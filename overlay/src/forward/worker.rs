@@ -216,7 +216,7 @@ fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno.into()),
         };
-        let first = in_vain || path.tick() - asleep >= SILENCE;
+        let first = in_vain || path.tick() - asleep >= SILENCE || watch.expects_one;
         in_vain = count == 0;
         let events = &events[..count];
         let ready = events.iter().fold(0, |ready, event| ready | event.data());
@@ -254,6 +254,8 @@ struct Watch {
     polling: Polling,
     since: Duration,
     until: Duration,
+    /// Whether that is because single packets alternate, so that the next one will be alone too.
+    expects_one: bool,
 }
 
 impl Watch {
@@ -271,6 +273,8 @@ impl Watch {
             BusyPoll::WhileAnswersCome => self.polling.turn(way, came, self.since),
             BusyPoll::Always(span) => span,
         };
+        self.expects_one =
+            path.options.busy_poll == BusyPoll::WhileAnswersCome && span > Duration::ZERO;
         self.until = self.since + span;
     }
 }
