@@ -51,13 +51,8 @@ impl<'lab> Agent<'lab> {
             .open(host.log(&format!("tweedd{}", launch.suffix())))?;
         let mut command = launch.command(&lab.binaries.tweedd);
         command
-            .arg("run")
-            .args(launch.store_args())
-            .args(launch.host_args())
-            .arg(format!("--healthz-port={}", launch.port()))
-            .args(&launch.extra)
+            .args(Self::arguments(launch))
             .envs(launch.env.iter().cloned())
-            .arg("--log-level=info,tweedd=debug,tweed_overlay=debug")
             .stdout(log.try_clone()?)
             .stderr(log);
         let started = Instant::now();
@@ -69,6 +64,20 @@ impl<'lab> Agent<'lab> {
             child,
             started,
         })
+    }
+
+    /// The words after the program's name.
+    pub(crate) fn arguments(launch: &Launch) -> Vec<String> {
+        let own = [
+            format!("--healthz-port={}", launch.port()),
+            "--log-level=info,tweedd=debug,tweed_overlay=debug".to_owned(),
+        ];
+        let mut words = vec!["run".to_owned()];
+        words.extend_from_slice(launch.store_args());
+        words.extend(launch.host_args());
+        words.extend(own);
+        words.extend_from_slice(&launch.extra);
+        words
     }
 
     /// Starts an agent on every host of the lab and waits until all are ready and know each other.

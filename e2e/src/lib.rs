@@ -21,6 +21,7 @@ pub mod namespace;
 pub mod observe;
 pub mod relay;
 pub mod report;
+pub mod systemd;
 pub mod topology;
 pub mod traffic;
 pub mod wait;

@@ -8,6 +8,7 @@
 mod behind_nat;
 mod fallback;
 mod format;
+mod handed_over;
 mod hostile;
 mod load;
 mod moves;

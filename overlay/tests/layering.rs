@@ -76,6 +76,8 @@ const IMPURE: &[&str] = &[
 /// The shell around the data plane's pure half, which must not name it.
 const SHELL: &[&str] = &[
     "forward/socket.rs",
+    "forward/socket/complaint.rs",
+    "forward/socket/handed.rs",
     "forward/socket/sending.rs",
     "forward/socket/shared.rs",
     "forward/tun.rs",

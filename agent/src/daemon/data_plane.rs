@@ -2,6 +2,7 @@
 //! The device is the kernel thread's, like every other link; the workers attach to it once it is there, and again when
 //! it is there anew. They live from session to session, so that packets flow while a lease is negotiated.
 
+mod kept;
 pub mod status;
 
 use std::net::SocketAddr;
@@ -18,9 +19,10 @@ use tweed_overlay::forward::socket::{Port, Socket};
 use tweed_overlay::forward::table::Table;
 use tweed_overlay::forward::trace::{Filter, Traced};
 use tweed_overlay::forward::tun::Tun;
-use tweed_overlay::forward::worker::{Setup, Worker};
+use tweed_overlay::forward::worker::{Ends, Setup, Worker};
 use tweed_overlay::model::Family;
 
+use self::kept::Kept;
 use self::status::{Counted, DataPlaneStatus};
 
 /// After a start that failed; twice as long after each further one.
@@ -38,6 +40,8 @@ pub struct DataPlane(Arc<Mutex<State>>);
 struct State {
     wanted: Option<Arc<Forwarding>>,
     workers: Vec<Worker>,
+    /// What earlier workers carried between.
+    kept: Kept,
     /// What earlier workers have counted.
     before: Counted,
     error: Option<String>,
@@ -57,6 +61,30 @@ pub(super) enum NoTrace {
 }
 
 impl DataPlane {
+    /// One that carries on where an earlier agent has stopped, if the service manager has kept what that needs. To be
+    /// called once.
+    pub(super) fn received() -> Self {
+        let state = State {
+            kept: Kept::received(),
+            ..State::default()
+        };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// Stops, and leaves to the next agent what it needs to carry on. A device that goes with the agent goes now.
+    pub(super) fn leave(&self) {
+        let mut state = self.lock();
+        state.end();
+        let persist = state.wanted.take().is_none_or(|wanted| wanted.persist);
+        let kept = std::mem::take(&mut state.kept);
+        if persist && let Err(error) = kept.leave() {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "what comes until the next agent runs is lost"
+            );
+        }
+    }
+
     /// Forwards like this from now on, or not at all.
     pub(super) fn want(&self, wanted: Option<&Arc<Forwarding>>) {
         let mut state = self.lock();
@@ -160,10 +188,12 @@ impl State {
         if if_nametoindex(wanted.device.as_str()).is_err() {
             return;
         }
-        match start(&wanted) {
+        let kept = self.kept.take(&wanted);
+        let carries_on = kept.is_some();
+        match start(&wanted, kept) {
             Ok(workers) => {
                 let (device, port, count) = (&wanted.device, wanted.port, workers.len());
-                tracing::info!(device, port, workers = count, "data plane runs");
+                tracing::info!(device, port, workers = count, carries_on, "data plane runs");
                 let offloads = workers.iter().map(|worker| worker.report().offloads);
                 let offloads = offloads.fold(Offloads::ALL, Offloads::and);
                 for (offload, _) in offloads.each().into_iter().filter(|(_, on)| !on) {
@@ -195,46 +225,35 @@ impl State {
 
     fn end(&mut self) {
         self.workers.iter().for_each(Worker::end_soon);
-        for worker in self.workers.drain(..) {
-            let (report, ended) = worker.stop();
-            self.before.add(&report);
+        for (number, worker) in self.workers.drain(..).enumerate() {
+            let stopped = worker.stop();
+            self.before.add(&stopped.report);
             self.wanted
                 .iter()
                 .for_each(|wanted| self.before.keep(wanted));
-            if let Err(error) = ended {
-                tracing::warn!(%error, "data plane ended; it starts again once its device is there");
+            match (stopped.ended, stopped.ends) {
+                (Ok(()), Some(ends)) => self.kept.keep(number, ends),
+                (Ok(()), None) => {}
+                // Whatever it was, the next ones begin anew.
+                (Err(error), _) => {
+                    tracing::warn!(%error, "data plane ended; it starts again once its device is there");
+                }
             }
         }
     }
 }
 
-/// The sockets first: a device that does not outlive its last user would go with each start that fails.
-fn start(wanted: &Forwarding) -> Result<Vec<Worker>> {
+fn start(wanted: &Forwarding, kept: Option<Vec<Ends>>) -> Result<Vec<Worker>> {
     let table = table(wanted);
-    let several = wanted.workers > 1;
-    let sockets = |number: u8| {
-        let of = wanted.workers;
-        let port = match several {
-            true => Port::Shared { number, of },
-            false => Port::Alone,
-        };
-        wanted.locals.try_map(|_, addr| {
-            let addr = SocketAddr::new(*addr, wanted.port);
-            let socket = Socket::bind(addr, port);
-            socket.with_context(|| format!("receive UDP at {addr}; does flanneld run?"))
-        })
+    let ends = match kept {
+        Some(ends) => ends,
+        None => open(wanted)?,
     };
-    let sockets: Vec<_> = (0..wanted.workers).map(sockets).collect::<Result<_>>()?;
-    let tuns = sockets.iter().map(|_| match several {
-        true => Tun::open_queue(&wanted.device),
-        false => Tun::open(&wanted.device),
-    });
-    let tuns = tuns.collect::<Result<Vec<_>, _>>()?;
-    for tun in &tuns {
+    for Ends { tun, .. } in &ends {
         tun.persist(wanted.persist)
             .with_context(|| format!("say whether {} outlives the agent", wanted.device))?;
     }
-    let worker = |(number, (tun, sockets))| {
+    let worker = |(number, Ends { tun, sockets })| {
         let options = Options {
             // The flow that a NAT is to remember is that of the port that peers send to.
             keep_alive: wanted.options.keep_alive.filter(|_| number == 0),
@@ -249,8 +268,35 @@ fn start(wanted: &Forwarding) -> Result<Vec<Worker>> {
         };
         Worker::start(setup).context("start the thread")
     };
-    let ends = tuns.into_iter().zip(sockets);
-    ends.enumerate().map(worker).collect()
+    ends.into_iter().enumerate().map(worker).collect()
+}
+
+/// The sockets first: a device that does not outlive its last user would go with each start that fails.
+fn open(wanted: &Forwarding) -> Result<Vec<Ends>> {
+    let sockets = |number| {
+        wanted.locals.try_map(|_, addr| {
+            let addr = SocketAddr::new(*addr, wanted.port);
+            let socket = Socket::bind(addr, port(wanted, number));
+            socket.with_context(|| format!("receive UDP at {addr}; does flanneld run?"))
+        })
+    };
+    let sockets: Vec<_> = (0..wanted.workers).map(sockets).collect::<Result<_>>()?;
+    let ends = sockets.into_iter().map(|sockets| {
+        let tun = match wanted.workers > 1 {
+            true => Tun::open_queue(&wanted.device),
+            false => Tun::open(&wanted.device),
+        };
+        Ok(Ends { tun: tun?, sockets })
+    });
+    ends.collect()
+}
+
+/// How the workers' sockets share the port.
+fn port(wanted: &Forwarding, number: u8) -> Port {
+    match wanted.workers {
+        0 | 1 => Port::Alone,
+        of => Port::Shared { number, of },
+    }
 }
 
 /// What it can't do for the lack of an address.

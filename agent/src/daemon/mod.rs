@@ -74,7 +74,7 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
     let status = SharedStatus::default();
     status.update(|status| describe(status, &options));
     let threads = Threads::start(&options)?;
-    let data_plane = DataPlane::default();
+    let data_plane = DataPlane::received();
     let server = Server::new(status.clone(), data_plane.clone(), threads.worker.waker());
     tokio::spawn(server.clone().listen_unix(&options.host.socket)?);
     if let Some(addr) = options.http {
@@ -113,6 +113,8 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
     }
     threads.monitor.stop();
     threads.worker.stop();
+    // Last: packets are carried until here.
+    daemon.data_plane.leave();
     Ok(())
 }
 

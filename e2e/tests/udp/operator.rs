@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -180,13 +180,16 @@ fn busy(agent: &Agent<'_>) -> Result<Duration> {
 
 /// The priorities of the threads that carry packets (`nice` in proc_pid_stat(5)).
 fn priorities(agent: &Agent<'_>) -> Result<Vec<i8>> {
-    let of = |task: PathBuf| -> Result<i8> {
-        let stat = fs::read_to_string(task.join("stat"))?;
-        let (_, after_name) = stat.rsplit_once(')').context("a name")?;
-        let nice = after_name.split_whitespace().nth(16);
-        Ok(nice.context("a priority")?.parse()?)
-    };
-    carriers(agent)?.into_iter().map(of).collect()
+    let carriers = carriers(agent)?.into_iter();
+    carriers.map(|task| priority(&task)).collect()
+}
+
+/// That of a process or thread, by its folder in `/proc`.
+fn priority(task: &Path) -> Result<i8> {
+    let stat = fs::read_to_string(task.join("stat"))?;
+    let (_, after_name) = stat.rsplit_once(')').context("a name")?;
+    let nice = after_name.split_whitespace().nth(16);
+    Ok(nice.context("a priority")?.parse()?)
 }
 
 #[test]
@@ -200,7 +203,9 @@ fn packets_are_carried_before_other_work_as_far_as_the_agent_may() -> Result<()>
         let agents = lab.hosts.iter().zip(&launches);
         let agents = agents.map(|(host, launch)| Agent::start(lab, host, launch));
         let mut agents = agents.collect::<Result<Vec<_>>>()?;
-        for (agent, expected) in agents.iter_mut().zip([-17, 0]) {
+        // Who may not choose keeps that of the process, which is ours.
+        let own = priority(Path::new("/proc/self"))?;
+        for (agent, expected) in agents.iter_mut().zip([-17, own]) {
             agent.ready()?;
             eventually("its priority", || {
                 let priorities = priorities(agent)?;
@@ -309,7 +314,7 @@ fn a_connection_outlives_every_change_of_options_and_packets_stop_for_less_than_
         let [one, two] = &cluster.pods[..] else {
             anyhow::bail!("two pods");
         };
-        let change = |options: &Value, priorities_then: &[i8]| -> Result<()> {
+        let change = |options: &Value, priorities_then: &[i8]| -> Result<u32> {
             let stream = Stream::start(one, two, Family::V4)?;
             let config = config(&[Family::V4], options);
             cluster.launch.set_config(lab, &config)?;
@@ -324,14 +329,16 @@ fn a_connection_outlives_every_change_of_options_and_packets_stop_for_less_than_
             let loss = stream.stop()?;
             println!("{options}: {loss:?}");
             ensure!(loss.gap < Duration::from_secs(1), "{options}: {loss:?}");
-            Ok(())
+            Ok(loss.lost)
         };
         let changes = || -> Result<()> {
-            // Threads begin anew with the first and the third, the device with the others.
-            change(&json!({ "Type": "udp", "KeepAlive": 1, "Nice": 1 }), &[1])?;
+            // Threads begin anew with the first, the sockets with the third, the device with the others.
+            let lost = change(&json!({ "Type": "udp", "KeepAlive": 1, "Nice": 1 }), &[1])?;
+            ensure!(lost == 0, "packets wait for the new thread: {lost}");
             change(&json!({ "Type": "udp", "Workers": 3, "Nice": 2 }), &[2; 3])?;
             change(&json!({ "Type": "udp", "Workers": 2, "Nice": 3 }), &[3; 2])?;
-            change(&json!({ "Type": "udp" }), &[-17])
+            change(&json!({ "Type": "udp" }), &[-17])?;
+            Ok(())
         };
         let over = AtomicBool::new(false);
         thread::scope(|scope| {

@@ -1,6 +1,8 @@
 //! The UDP socket of the underlay: many datagrams in one system call, both ways (`UDP_SEGMENT`, Linux 4.18, and
 //! `UDP_GRO`, Linux 5.0; `linux/udp.h`).
 
+mod complaint;
+mod handed;
 mod sending;
 mod shared;
 
@@ -15,6 +17,9 @@ use nix::sys::socket::{
     bind, connect, getsockopt, recvmsg, setsockopt, socket, sockopt,
 };
 
+pub use self::complaint::Complaint;
+use self::complaint::{complaint, is_fate};
+pub use self::handed::SocketFds;
 use self::sending::{Control, send};
 use self::shared::{bind_sender, share_by_sender};
 use crate::model::Family;
@@ -81,15 +86,6 @@ pub struct Received {
     pub size: usize,
 }
 
-/// What the underlay says of datagrams to a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Complaint {
-    /// The path takes so many bytes at once, IP header included.
-    Narrow(u32),
-    /// Nobody listens there, or there is no way.
-    Refused,
-}
-
 impl Socket {
     /// A socket bound to an address and port.
     ///
@@ -104,10 +100,6 @@ impl Socket {
         if setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
             setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
         }
-        // A kernel without it gives each datagram by itself.
-        let gro = setsockopt(&fd, sockopt::UdpGroSegment, &true).is_ok();
-        // One without this would send a message as one datagram.
-        let segments = setsockopt(&fd, sockopt::UdpGsoSegment, &0).is_ok();
         bind(fd.as_raw_fd(), &SockaddrStorage::from(addr))?;
         if let Port::Shared { number: 0, of } = port {
             share_by_sender(&fd, Family::of(&addr.ip()), addr.port(), of)?;
@@ -121,7 +113,16 @@ impl Socket {
                 Some(sender)
             }
         };
-        Ok(Self {
+        Ok(Self::with_offloads(fd, sender, addr))
+    }
+
+    /// Asks for as much as the kernel has.
+    fn with_offloads(fd: OwnedFd, sender: Option<OwnedFd>, addr: SocketAddr) -> Self {
+        // A kernel without it gives each datagram by itself.
+        let gro = setsockopt(&fd, sockopt::UdpGroSegment, &true).is_ok();
+        // One without this would send a message as one datagram.
+        let segments = setsockopt(&fd, sockopt::UdpGsoSegment, &0).is_ok();
+        Self {
             fd,
             sender,
             family: Family::of(&addr.ip()),
@@ -129,7 +130,7 @@ impl Socket {
             refusals: 0,
             gro,
             patience: PATIENCE,
-        })
+        }
     }
 
     /// Whether several datagrams go out in one system call. Off for good once the kernel has refused for a reason that
@@ -310,56 +311,11 @@ fn address_family(family: Family) -> AddressFamily {
     }
 }
 
-/// Whether a call failed for what had happened to another datagram: what ICMP errors become (`icmp_err_convert`,
-/// `icmpv6_err_convert`).
-fn is_fate(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::ECONNREFUSED
-            | Errno::EHOSTUNREACH
-            | Errno::ENETUNREACH
-            | Errno::EHOSTDOWN
-            | Errno::ENONET
-            | Errno::ENOPROTOOPT
-            | Errno::EOPNOTSUPP
-            | Errno::EPROTO
-            | Errno::EACCES
-            | Errno::EMSGSIZE
-    )
-}
-
 fn segment_size(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<usize> {
     message.cmsgs().ok()?.find_map(|message| match message {
         ControlMessageOwned::UdpGroSegments(size) => usize::try_from(size).ok(),
         _ => None,
     })
-}
-
-fn complaint(fd: BorrowedFd<'_>) -> Option<(SocketAddr, Complaint)> {
-    let mut control = [0; 128];
-    let mut start = [0; 64];
-    loop {
-        let mut parts = [IoSliceMut::new(&mut start)];
-        let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
-        let message =
-            recvmsg::<SockaddrStorage>(fd.as_raw_fd(), &mut parts, Some(&mut control), flags)
-                .ok()?;
-        let error = message.cmsgs().ok()?.find_map(|message| match message {
-            ControlMessageOwned::Ipv4RecvErr(error, _)
-            | ControlMessageOwned::Ipv6RecvErr(error, _) => Some(error),
-            _ => None,
-        });
-        let to = message.address.as_ref().and_then(address);
-        if let (Some(error), Some(to)) = (error, to) {
-            let narrow = error.ee_errno == libc::EMSGSIZE as u32;
-            let complaint = if narrow {
-                Complaint::Narrow(error.ee_info)
-            } else {
-                Complaint::Refused
-            };
-            return Some((to, complaint));
-        }
-    }
 }
 
 /// The MTU of the path of a connected socket (`IPV6_MTU`), which nix has for IPv4 alone.

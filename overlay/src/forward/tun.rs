@@ -76,6 +76,21 @@ impl Tun {
         Ok(Self::with_offloads(queue))
     }
 
+    /// Takes a queue that another process has opened, if it is one of this device: of one with `several`, or its only one.
+    pub fn adopt(fd: OwnedFd, name: &str, several: bool) -> Option<Self> {
+        let file = File::from(fd);
+        let kind = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+        let all = kind | libc::IFF_MULTI_QUEUE;
+        let expected = if several { all } else { kind };
+        let (device, flags) = attached_to(&file).ok()?;
+        (device == name && flags & all == expected).then(|| Self::with_offloads(file))
+    }
+
+    /// Gives its descriptor away.
+    pub fn into_fd(self) -> OwnedFd {
+        self.file.into()
+    }
+
     /// Asks for as much as the kernel has. Without any, each packet comes and goes by itself.
     fn with_offloads(file: File) -> Self {
         let udp = set_offload(&file, TCP | UDP).is_ok();
@@ -156,6 +171,26 @@ pub fn open_queue(name: &str) -> io::Result<File> {
         return Err(io::Error::last_os_error());
     }
     Ok(file)
+}
+
+/// The device of a queue, and its flags (`IFF_…`).
+fn attached_to(queue: &File) -> io::Result<(String, libc::c_int)> {
+    #[expect(unsafe_code, reason = "no crate asks a queue for its device")]
+    // SAFETY: a request of zeroes is a valid one. The kernel writes a name, with a zero at its end, and flags within it
+    // (`TUNGETIFF` in drivers/net/tun.c).
+    let (result, name, flags) = unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        let result = libc::ioctl(queue.as_raw_fd(), libc::TUNGETIFF, &raw mut request);
+        (result, request.ifr_name, request.ifr_ifru.ifru_flags)
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let name = name.iter().map(|byte| byte.cast_unsigned());
+    let name = name.take_while(|byte| *byte != 0).collect();
+    let name = String::from_utf8(name).map_err(io::Error::other)?;
+    // A short number, of which the highest bit is a flag too.
+    Ok((name, libc::c_int::from(flags.cast_unsigned())))
 }
 
 /// Has a device stay, or not, when nobody has it open.

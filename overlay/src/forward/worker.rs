@@ -55,11 +55,31 @@ pub struct Setup {
     pub options: Options,
 }
 
+/// What a worker has carried between: for the next one, in this process or another.
+#[derive(Debug)]
+pub struct Ends {
+    /// Its queue of the device.
+    pub tun: Tun,
+    /// Its sockets.
+    pub sockets: Dual<Socket>,
+}
+
+/// What remains of a worker that was stopped.
+#[derive(Debug)]
+pub struct Stopped {
+    /// Its last report.
+    pub report: Report,
+    /// What it carried between. Nothing of one that panicked.
+    pub ends: Option<Ends>,
+    /// Why it had ended by itself, if it had.
+    pub ended: io::Result<()>,
+}
+
 /// A running worker. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Worker {
     mailbox: Arc<Mailbox>,
-    thread: Option<JoinHandle<io::Result<()>>>,
+    thread: Option<JoinHandle<(Ends, io::Result<()>)>>,
 }
 
 /// A way to a worker's decisions, as long as it runs.
@@ -142,19 +162,23 @@ impl Worker {
         self.mailbox.post(|mail| mail.stop = true);
     }
 
-    /// Ends it. Gives its last report, and why it had ended if it had.
-    pub fn stop(mut self) -> (Report, io::Result<()>) {
-        let ended = self.end();
-        (self.mailbox.last(), ended)
+    /// Ends it.
+    pub fn stop(mut self) -> Stopped {
+        let (ends, ended) = match self.end() {
+            Some((ends, ended)) => (Some(ends), ended),
+            None => (None, Err(io::Error::other("the worker panicked"))),
+        };
+        Stopped {
+            report: self.mailbox.last(),
+            ends,
+            ended,
+        }
     }
 
-    fn end(&mut self) -> io::Result<()> {
+    /// Nothing if it has panicked.
+    fn end(&mut self) -> Option<(Ends, io::Result<()>)> {
         self.end_soon();
-        let Some(thread) = self.thread.take() else {
-            return Ok(());
-        };
-        let panicked = |_| Err(io::Error::other("the worker panicked"));
-        thread.join().unwrap_or_else(panicked)
+        self.thread.take()?.join().ok()
     }
 }
 
@@ -164,11 +188,12 @@ impl Drop for Worker {
     }
 }
 
-fn run(mut path: Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
+fn run(mut path: Path, epoll: &Epoll, mailbox: &Mailbox) -> (Ends, io::Result<()>) {
     be_nice(path.options.nice);
     let ended = carry(&mut path, epoll, mailbox);
     mailbox.tell(path.report());
-    ended
+    let Path { tun, sockets, .. } = path;
+    (Ends { tun, sockets }, ended)
 }
 
 /// Sets this thread's priority; where `CAP_SYS_NICE` is missing, as far as `RLIMIT_NICE` allows it.

@@ -278,7 +278,7 @@ fn a_device_that_was_down_carries_on() {
 fn a_worker_stops_at_once_and_ends_when_its_device_is_gone() {
     let [mut one, mut two] = nodes(Underlay::V4);
     let start = Instant::now();
-    one.workers.remove(0).stop().1.unwrap();
+    one.workers.remove(0).stop().ended.unwrap();
     assert!(start.elapsed() < Duration::from_secs(1));
     one.stop();
     two.sh(&format!("ip link del {DEVICE}"));
@@ -287,6 +287,6 @@ fn a_worker_stops_at_once_and_ends_when_its_device_is_gone() {
         assert!(start.elapsed() < Duration::from_secs(5));
         std::thread::sleep(Duration::from_millis(5));
     }
-    let error = two.workers.remove(0).stop().1.unwrap_err();
+    let error = two.workers.remove(0).stop().ended.unwrap_err();
     assert!(error.raw_os_error().is_some(), "{error}");
 }

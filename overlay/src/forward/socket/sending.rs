@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 
-use super::is_fate;
+use super::complaint::is_fate;
 
 /// How long to wait when the kernel does not say for what.
 const PAUSE: Duration = Duration::from_millis(1);

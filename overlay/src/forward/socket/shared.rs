@@ -35,7 +35,7 @@ pub(super) fn bind_sender(
         let name = getsockname::<SockaddrStorage>(any.as_raw_fd())?;
         let free = address(&name).map_or(0, |addr| addr.port());
         drop(any);
-        let told = free.wrapping_sub(shared.port()) % NUMBERS;
+        let told = u16::from(tells(free, shared.port()));
         let Some(port) = free.checked_add((u16::from(number) + NUMBERS - told) % NUMBERS) else {
             continue;
         };
@@ -45,6 +45,11 @@ pub(super) fn bind_sender(
         }
     }
     Err(Errno::EADDRINUSE.into())
+}
+
+/// The number that a port tells beside the shared one.
+pub(super) fn tells(port: u16, shared: u16) -> u8 {
+    (port.wrapping_sub(shared) % NUMBERS) as u8
 }
 
 fn bound(fd: OwnedFd, addr: SocketAddr) -> io::Result<OwnedFd> {
