@@ -39,6 +39,8 @@ pub struct Options {
     pub resync: Duration,
     /// Where health and metrics are served, if anywhere.
     pub http: Option<SocketAddr>,
+    /// The most peers that have metrics of their own.
+    pub metrics_peers: usize,
     /// Names and files on this host.
     pub host: HostOptions,
     /// What to place for the container runtime, if anything.
@@ -125,6 +127,11 @@ impl Options {
             blackhole_route: settings.switch(&flags::IP_BLACKHOLE_ROUTE)?,
             resync: resync(settings, &mut notes)?,
             http: http(settings)?,
+            metrics_peers: settings.required(
+                &flags::METRICS_PEERS,
+                "a number of at least 0",
+                |text| usize::try_from(go_values::integer(text)?).ok(),
+            )?,
             host: HostOptions::read(settings, &store)?,
             cni: cni::read(settings, &mut notes)?,
             allow_flanneld: settings.switch(&flags::ALLOW_FLANNELD)?,

@@ -65,9 +65,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves this status and what this data plane says, and passes requests to this kernel thread.
-    pub fn new(status: SharedStatus, data_plane: DataPlane, kernel: Sender<Wake>) -> Self {
-        let registry = Arc::new(metrics::registry(status.clone(), data_plane.clone()));
+    /// Serves this status and what this data plane says, and passes requests to this kernel thread. Up to so many peers
+    /// have metrics of their own.
+    pub fn new(
+        status: SharedStatus,
+        data_plane: DataPlane,
+        kernel: Sender<Wake>,
+        metrics_peers: usize,
+    ) -> Self {
+        let registry = metrics::registry(status.clone(), data_plane.clone(), metrics_peers);
+        let registry = Arc::new(registry);
         Self {
             status,
             data_plane,

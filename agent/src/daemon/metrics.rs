@@ -17,14 +17,22 @@ use super::status::{SharedStatus, Standing, Status};
 /// So many bad entries have a line of their own.
 const NAMED: usize = 100;
 
-/// A registry that renders the status.
-pub fn registry(status: SharedStatus, data_plane: DataPlane) -> Registry {
+/// A registry that renders the status. More peers than `most_peers` have no metrics of their own.
+pub fn registry(status: SharedStatus, data_plane: DataPlane, most_peers: usize) -> Registry {
     let mut registry = Registry::with_prefix("tweed");
-    registry.register_collector(Box::new(FromStatus(status, data_plane)));
+    registry.register_collector(Box::new(FromStatus {
+        status,
+        data_plane,
+        most_peers,
+    }));
     registry
 }
 
-struct FromStatus(SharedStatus, DataPlane);
+struct FromStatus {
+    status: SharedStatus,
+    data_plane: DataPlane,
+    most_peers: usize,
+}
 
 impl std::fmt::Debug for FromStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -34,13 +42,13 @@ impl std::fmt::Debug for FromStatus {
 
 impl Collector for FromStatus {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let status = self.0.read();
+        let status = self.status.read();
         gauges(&mut encoder, &status)?;
         counters(&mut encoder, &status)?;
         refused(&mut encoder, &status)?;
         named(&mut encoder, &status)?;
-        match self.1.status() {
-            Some(plane) => data_plane::encode(&mut encoder, &plane),
+        match self.data_plane.status() {
+            Some(plane) => data_plane::encode(&mut encoder, &plane, self.most_peers),
             None => Ok(()),
         }
     }

@@ -75,7 +75,12 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
     status.update(|status| describe(status, &options));
     let threads = Threads::start(&options)?;
     let data_plane = DataPlane::received();
-    let server = Server::new(status.clone(), data_plane.clone(), threads.worker.waker());
+    let server = Server::new(
+        status.clone(),
+        data_plane.clone(),
+        threads.worker.waker(),
+        options.metrics_peers,
+    );
     tokio::spawn(server.clone().listen_unix(&options.host.socket)?);
     if let Some(addr) = options.http {
         tokio::spawn(server.listen(addr).await?);

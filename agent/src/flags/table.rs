@@ -247,6 +247,14 @@ pub static HEALTHZ_PORT: Flag = Flag::new(
 )
 .default("0");
 
+pub static METRICS_PEERS: Flag = Flag::new(
+    "metrics-peers",
+    One("NUMBER"),
+    "Other nodes up to which backend udp has metrics for each of them; where there are more, and with 0, there are sums only",
+)
+.default("100")
+.ours();
+
 pub static LOG_LEVEL: Flag = Flag::new(
     "log-level",
     One("LEVEL"),
@@ -370,7 +378,7 @@ pub static GROUPS: &[&Group] = &[
     },
     &Group {
         heading: "Health and metrics",
-        flags: &[&HEALTHZ_IP, &HEALTHZ_PORT],
+        flags: &[&HEALTHZ_IP, &HEALTHZ_PORT, &METRICS_PEERS],
     },
     &HOST_GROUP,
     &CNI_GROUP,

@@ -163,6 +163,14 @@ fn health_is_served_where_a_port_is_given() {
 }
 
 #[test]
+fn so_many_peers_have_metrics_of_their_own() {
+    let most = |line| read(line).metrics_peers;
+    assert_eq!(most(""), 100);
+    assert_eq!(most("--metrics-peers=0"), 0);
+    assert!(refused("--metrics-peers=-1").contains("at least 0"));
+}
+
+#[test]
 fn public_addresses_must_be_of_their_family() {
     let public = read("--public-ip=192.0.2.1 --public-ipv6=2001:db8::1")
         .uplink

@@ -1,12 +1,16 @@
 use tweed_overlay::reconcile::Outcome;
 
 use super::*;
+use crate::daemon::data_plane::status::{Carried, DataPlaneStatus, PeerStatus};
 use crate::daemon::status::RefusedLease;
 
 fn render(status: SharedStatus) -> String {
     let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry(status, DataPlane::default()))
-        .expect("encoded");
+    prometheus_client::encoding::text::encode(
+        &mut text,
+        &registry(status, DataPlane::default(), 100),
+    )
+    .expect("encoded");
     text
 }
 
@@ -81,4 +85,42 @@ fn a_flood_of_bad_entries_is_counted_whole_and_named_in_part() {
     let text = render(status);
     assert!(text.contains("tweed_broken_entries 1000\n"), "{text}");
     assert_eq!(text.matches("tweed_bad_entry{").count(), NAMED);
+}
+
+struct Only(DataPlaneStatus);
+
+impl std::fmt::Debug for Only {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Only")
+    }
+}
+
+impl Collector for Only {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        data_plane::encode(&mut encoder, &self.0, 100)
+    }
+}
+
+#[test]
+fn peers_have_metrics_of_their_own_where_they_are_not_too_many() {
+    let peer = |number: u8| PeerStatus {
+        endpoint: ([192, 0, 2, number], 8285).into(),
+        subnet: format!("10.244.{number}.0/24").parse().unwrap(),
+        mtu: 1472,
+        sent: Carried::default(),
+        received: Carried::default(),
+        refused: 0,
+    };
+    for (peers, series) in [(100, 800), (101, 0)] {
+        let plane = DataPlaneStatus {
+            peers: (0..peers).map(peer).collect(),
+            ..DataPlaneStatus::default()
+        };
+        let mut registry = Registry::with_prefix("tweed");
+        registry.register_collector(Box::new(Only(plane)));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert_eq!(text.matches("\ntweed_peer_").count(), series, "{text}");
+        assert!(text.contains("\ntweed_data_plane_workers 0"), "{text}");
+    }
 }
