@@ -197,8 +197,7 @@ fn packets_are_carried_before_other_work_as_far_as_the_agent_may() -> Result<()>
     Topology::hosts(2).play(|lab| {
         let etcd = Etcd::start(lab)?;
         etcd.put_config(&udp(&[Family::V4]))?;
-        let bounded =
-            "prlimit --nice=0:0 setpriv --bounding-set=-all,+net_admin --inh-caps=-all";
+        let bounded = "prlimit --nice=0:0 setpriv --bounding-set=-all,+net_admin --inh-caps=-all";
         let launches = [Launch::etcd(), Launch::etcd().through(bounded)];
         let agents = lab.hosts.iter().zip(&launches);
         let agents = agents.map(|(host, launch)| Agent::start(lab, host, launch));

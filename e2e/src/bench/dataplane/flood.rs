@@ -3,7 +3,7 @@
 //! A sink that waits is woken for each datagram that finds it waiting, which costs whoever delivers it. Most receivers
 //! are like that; one that looks every now and then shows the path alone.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -12,9 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use nix::sys::socket::{
-    MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt,
-};
+use nix::libc;
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg, setsockopt, sockopt};
 
 use crate::cni::Pod;
 use crate::traffic;
@@ -212,11 +211,11 @@ fn send(socket: &UdpSocket, flood: Flood, shared: &Shared) {
     let connected: [Option<SockaddrIn>; BATCH] = [None; BATCH];
     let start = Instant::now();
     let mut total = 0;
+    let mut headers = MultiHeaders::preallocate(flood.batch, None);
     while !shared.stop.load(Ordering::Relaxed)
         && !shared.halt.load(Ordering::Relaxed)
         && let Some(slices) = calls.next()
     {
-        let mut headers = MultiHeaders::preallocate(BATCH, None);
         let flags = MsgFlags::empty();
         let fd = socket.as_raw_fd();
         // What the other end refuses or a full queue loses is lost; the sink counts.
@@ -233,17 +232,34 @@ fn send(socket: &UdpSocket, flood: Flood, shared: &Shared) {
 }
 
 fn receive(socket: &UdpSocket, kind: Sink, shared: &Shared) {
-    let mut buffer = vec![0; BATCH * LONGEST];
     let flags = match kind {
-        Sink::Looks => MsgFlags::MSG_DONTWAIT,
-        Sink::Waits | Sink::DefaultBuffer => MsgFlags::MSG_WAITFORONE,
+        Sink::Looks => libc::MSG_DONTWAIT,
+        Sink::Waits | Sink::DefaultBuffer => libc::MSG_WAITFORONE,
     };
+    let mut buffer = [0_u8; LONGEST];
+    let mut part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    #[expect(
+        unsafe_code,
+        reason = "nix's recvmmsg takes buffers that are used once"
+    )]
+    // SAFETY: headers of zeroes are valid ones.
+    let mut headers: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
+    for header in &mut headers {
+        // Nobody reads what comes, so all come to the same place.
+        header.msg_hdr.msg_iov = &raw mut part;
+        header.msg_hdr.msg_iovlen = 1;
+    }
     while !shared.stop.load(Ordering::Relaxed) {
-        let chunks = buffer.chunks_exact_mut(LONGEST);
-        let mut slices: Vec<_> = chunks.map(|chunk| [IoSliceMut::new(chunk)]).collect();
-        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
-        let some = recvmmsg(socket.as_raw_fd(), &mut headers, &mut slices, flags, None);
-        let count = some.map_or(0, Iterator::count);
+        #[expect(unsafe_code, reason = "the same")]
+        // SAFETY: as many headers as said, whose part and buffer live longer than this call.
+        let some = unsafe {
+            let (first, most) = (headers.as_mut_ptr(), BATCH as libc::c_uint);
+            libc::recvmmsg(socket.as_raw_fd(), first, most, flags, std::ptr::null_mut())
+        };
+        let count = usize::try_from(some).unwrap_or(0);
         shared.received.fetch_add(count as u64, Ordering::Relaxed);
         if kind == Sink::Looks && count < BATCH {
             thread::sleep(NAP);
