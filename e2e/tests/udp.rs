@@ -9,6 +9,7 @@ mod behind_nat;
 mod fallback;
 mod format;
 mod hostile;
+mod lacking;
 mod load;
 mod moves;
 mod operator;
