@@ -16,6 +16,7 @@ mod operator;
 mod options;
 mod raw;
 mod sizes;
+mod taken;
 mod trouble;
 mod underlay;
 mod v6;
