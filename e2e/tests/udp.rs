@@ -8,6 +8,7 @@
 mod behind_nat;
 mod fallback;
 mod format;
+mod half;
 mod hostile;
 mod lacking;
 mod load;
