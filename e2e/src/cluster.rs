@@ -52,7 +52,19 @@ impl<'lab> Cluster<'lab> {
     /// # Errors
     /// When something does not come up.
     pub fn on_files(lab: &'lab Lab, config: &Value) -> Result<Self> {
-        let launch = Launch::file(lab);
+        Self::on_files_with(lab, config, |launch| launch)
+    }
+
+    /// A cluster on a folder whose agents get further arguments.
+    ///
+    /// # Errors
+    /// When something does not come up.
+    pub fn on_files_with(
+        lab: &'lab Lab,
+        config: &Value,
+        arguments: impl FnOnce(Launch) -> Launch,
+    ) -> Result<Self> {
+        let launch = arguments(Launch::file(lab));
         launch.set_config(lab, config)?;
         Self::start(lab, launch, None)
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tweed_overlay::model::Family;
 
 use crate::etcd::{Etcd, PREFIX};
+use crate::refusal::{Refusal, refuse};
 use crate::topology::{Lab, UPLINK};
 
 /// The IPv4 pod network of the lab.
@@ -55,6 +56,8 @@ pub struct Launch {
     instance: u16,
     /// The command that starts the agent, if it is not started directly.
     through: Vec<String>,
+    /// What the kernel does not do for it.
+    refusals: Vec<Refusal>,
 }
 
 impl Launch {
@@ -101,6 +104,7 @@ impl Launch {
             env: Vec::new(),
             instance: 0,
             through: Vec::new(),
+            refusals: Vec::new(),
         }
     }
 
@@ -148,13 +152,24 @@ impl Launch {
         self
     }
 
+    /// Has the kernel refuse something to the agent.
+    #[must_use]
+    pub fn refusing(mut self, refusal: Refusal) -> Self {
+        self.refusals.push(refusal);
+        self
+    }
+
     /// A command that starts this.
     pub(crate) fn command(&self, program: &Path) -> Command {
-        let Some((first, others)) = self.through.split_first() else {
-            return Command::new(program);
+        let mut command = match self.through.split_first() {
+            None => Command::new(program),
+            Some((first, others)) => {
+                let mut command = Command::new(first);
+                command.args(others).arg(program);
+                command
+            }
         };
-        let mut command = Command::new(first);
-        command.args(others).arg(program);
+        refuse(&mut command, &self.refusals);
         command
     }
 

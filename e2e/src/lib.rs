@@ -19,6 +19,7 @@ pub mod kube;
 pub mod launch;
 pub mod namespace;
 pub mod observe;
+pub mod refusal;
 pub mod relay;
 pub mod report;
 pub mod systemd;

@@ -8,14 +8,17 @@
 mod behind_nat;
 mod fallback;
 mod format;
+mod half;
 mod handed_over;
 mod hostile;
+mod lacking;
 mod load;
 mod moves;
 mod operator;
 mod options;
 mod raw;
 mod sizes;
+mod taken;
 mod trouble;
 mod underlay;
 mod v6;

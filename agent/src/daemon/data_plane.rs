@@ -308,6 +308,9 @@ fn lacking(wanted: &Forwarding) -> Option<String> {
     ))
 }
 
+/// Without an address of our own in a peer's family there is no way to it, which pods are to be told.
 fn table(wanted: &Forwarding) -> Arc<Table> {
-    Arc::new(Table::new(wanted.own, wanted.peers.clone()))
+    let mut peers = wanted.peers.clone();
+    peers.retain(|peer| wanted.locals.has(Family::of(&peer.endpoint.ip())));
+    Arc::new(Table::new(wanted.own, peers))
 }

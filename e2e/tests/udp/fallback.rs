@@ -52,9 +52,9 @@ impl Drop for Refusal {
 }
 
 /// Sends five datagrams in one call, which the device gives to the agent as one packet; all must arrive.
-fn five_at_once(from: &Pod<'_>, to: &Pod<'_>) -> Result<()> {
+pub(super) fn five_at_once(from: &Pod<'_>, to: &Pod<'_>, family: Family) -> Result<()> {
     let bind = |pod: &Pod<'_>| {
-        let addr = pod.v4()?;
+        let addr = pod.addr(family)?;
         pod.place().run(|| Ok(UdpSocket::bind((addr, 0))?))
     };
     let (sender, receiver) = (bind(from)?, bind(to)?);
@@ -78,15 +78,15 @@ fn a_kernel_that_takes_no_several_datagrams_at_once_gets_them_one_by_one() -> Re
             bail!("two pods");
         };
         let metric = r#"tweed_data_plane_offload{offload="send"}"#;
-        five_at_once(one, two)?;
+        five_at_once(one, two, Family::V4)?;
         ensure!(agent.metric(metric)? == 1.0, "it takes them at first");
         let carriers = carriers(agent)?;
         let thread = carriers[0].file_name().and_then(|name| name.to_str());
         {
             let _refused = Refusal::of(thread.context("a thread has a number")?)?;
-            five_at_once(one, two).context("while the kernel refuses")?;
+            five_at_once(one, two, Family::V4).context("while the kernel refuses")?;
         }
-        five_at_once(one, two)?;
+        five_at_once(one, two, Family::V4)?;
         for (from, to) in [(one, two), (two, one)] {
             traffic::tcp(from.place(), to.place(), to.v4()?, 4 << 20)?;
         }

@@ -45,7 +45,7 @@ fn interrupted(
 }
 
 /// Gives host 1 another address instead of the one that it has.
-fn readdress(host: &Host, old: Ipv4Addr, new: Ipv4Addr) -> Result<()> {
+pub(super) fn readdress(host: &Host, old: Ipv4Addr, new: Ipv4Addr) -> Result<()> {
     batch(
         host.place(),
         &format!(

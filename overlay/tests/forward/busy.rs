@@ -1,14 +1,16 @@
 //! What must not keep a worker from its mail, or from sleeping.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use tweed_overlay::forward::options::Options;
 
 use crate::lab::{Node, PORT, Underlay, nodes, nodes_with};
+use crate::packet;
 
 /// How long anything is sent, if nothing else ends it.
 const MOST: Duration = Duration::from_secs(10);
@@ -93,4 +95,95 @@ fn an_underlay_that_takes_next_to_nothing_holds_up_neither_a_report_nor_the_end(
     one.workers.clear();
     let taken = start.elapsed();
     assert!(taken < Duration::from_secs(1), "ended after {taken:?}");
+}
+
+/// Messages of 64 packets each that a node's socket of a family has no room for: more come than are carried.
+struct Flood {
+    sender: UdpSocket,
+    bytes: Vec<u8>,
+    to: SocketAddr,
+}
+
+impl Flood {
+    /// From a peer, with packets that its pods may send and nothing can be joined to, so that each takes its time.
+    fn new(from: &Node, to: &Node, v6: bool) -> Self {
+        let [source, target]: [IpAddr; 2] = match v6 {
+            false => [[192, 0, 2, 2].into(), [192, 0, 2, 1].into()],
+            true => ["2001:db8::2", "2001:db8::1"].map(|addr| addr.parse().unwrap()),
+        };
+        let sender = from.udp((source, 0));
+        let one = match (from.pod(v6), to.pod(v6)) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => packet(from.octets(), to.octets()),
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                let header = [0x60, 0, 0, 0, 0, 0, 253, 64];
+                [&header[..], &from.octets(), &to.octets()].concat()
+            }
+            _ => unreachable!("both are of one family"),
+        };
+        setsockopt(&sender, sockopt::UdpGsoSegment, &(one.len() as i32)).unwrap();
+        Self {
+            sender,
+            bytes: one.repeat(64),
+            to: (target, PORT).into(),
+        }
+    }
+
+    /// Goes on until it is over, a hundred messages each millisecond.
+    fn run(&self, over: &AtomicBool) {
+        let start = Instant::now();
+        while !over.load(Ordering::Relaxed) && start.elapsed() < MOST {
+            for _ in 0..100 {
+                let _ = self.sender.send_to(&self.bytes, self.to);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// What a node's socket of a family had no room for so far.
+fn overflows(node: &Node, v6: bool) -> u64 {
+    let table = node.sh(if v6 {
+        "cat /proc/net/udp6"
+    } else {
+        "cat /proc/net/udp"
+    });
+    let port = format!(":{PORT:04X}");
+    let rows = table.lines().map(|line| line.split_whitespace().collect());
+    let mut rows = rows.filter(|row: &Vec<&str>| row.get(1).is_some_and(|at| at.ends_with(&port)));
+    let row = rows.next().unwrap_or_else(|| panic!("no socket: {table}"));
+    row.last().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_family_that_always_has_a_turns_worth_does_not_keep_the_other_waiting() {
+    for flooded in [false, true] {
+        let [one, two] = &nodes_with(Underlay::Both, 1, Options::default());
+        let flood = Flood::new(two, one, flooded);
+        let other = !flooded;
+        let receiver = one.udp((one.pod(other), 9000));
+        let target = receiver.local_addr().unwrap();
+        receiver.set_read_timeout(Some(MOST / 2)).unwrap();
+        let sender = two.udp((two.pod(other), 0));
+        let over = AtomicBool::new(false);
+        let starved = thread::scope(|scope| {
+            scope.spawn(|| flood.run(&over));
+            let starved = (0..10).find(|number| {
+                let (before, start) = (overflows(one, flooded), Instant::now());
+                while overflows(one, flooded) == before {
+                    assert!(start.elapsed() < MOST, "it takes all that comes");
+                }
+                // A full buffer is some hundred thousand packets.
+                sender.send_to(&[*number], target).unwrap();
+                receiver.recv(&mut [0; 9]).is_err()
+            });
+            over.store(true, Ordering::Relaxed);
+            starved
+        });
+        assert_eq!(
+            starved,
+            None,
+            "a flood over {}",
+            if flooded { "IPv6" } else { "IPv4" }
+        );
+    }
 }

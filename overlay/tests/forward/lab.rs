@@ -14,7 +14,7 @@ use tweed_overlay::forward::socket::{Port, Socket};
 use tweed_overlay::forward::table::{Peer, Table};
 use tweed_overlay::forward::tun::Tun;
 use tweed_overlay::forward::worker::{Setup, Worker};
-use tweed_overlay::model::Dual;
+use tweed_overlay::model::{Dual, Family};
 use tweed_overlay::netns::Netns;
 
 /// flannel's port and device.
@@ -28,6 +28,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) enum Underlay {
     V4,
     V6,
+    /// Each family of the pods by its own.
+    Both,
+}
+
+impl Underlay {
+    fn families(self) -> &'static [Family] {
+        match self {
+            Self::V4 => &[Family::V4],
+            Self::V6 => &[Family::V6],
+            Self::Both => &Family::BOTH,
+        }
+    }
 }
 
 pub(crate) struct Node {
@@ -135,9 +147,9 @@ impl Node {
     }
 
     fn worker_of(&self, number: u8, table: &Arc<Table>) -> Worker {
-        let any = match self.underlay {
-            Underlay::V4 => SocketAddr::from(([0, 0, 0, 0], PORT)),
-            Underlay::V6 => SocketAddr::from(([0u16; 8], PORT)),
+        let any = |family: &Family| match family {
+            Family::V4 => SocketAddr::from(([0, 0, 0, 0], PORT)),
+            Family::V6 => SocketAddr::from(([0u16; 8], PORT)),
         };
         let of = self.count;
         let port = match of {
@@ -145,12 +157,11 @@ impl Node {
             _ => Port::Shared { number, of },
         };
         let start = || {
-            let socket = Socket::bind(any, port).unwrap();
-            (self.exchange)(&socket, any);
             let mut sockets = Dual::default();
-            match self.underlay {
-                Underlay::V4 => sockets.v4 = Some(socket),
-                Underlay::V6 => sockets.v6 = Some(socket),
+            for family in self.underlay.families() {
+                let socket = Socket::bind(any(family), port).unwrap();
+                (self.exchange)(&socket, any(family));
+                sockets.set(*family, Some(socket));
             }
             let tun = match self.count {
                 1 => Tun::open(DEVICE).unwrap(),
@@ -189,17 +200,22 @@ impl Node {
         let other = 3 - self.number;
         let v4: IpAddr = format!("192.0.2.{other}").parse().unwrap();
         let v6: IpAddr = format!("2001:db8::{other}").parse().unwrap();
-        let endpoint = match self.underlay {
-            Underlay::V4 => (v4, PORT),
-            Underlay::V6 => (v6, PORT),
-        };
-        let peer = Peer {
-            endpoint: endpoint.into(),
+        let peer = |endpoint: IpAddr, subnets| Peer {
+            endpoint: (endpoint, PORT).into(),
             addresses: Dual::of_addrs([v4, v6]),
-            subnets: nets(other),
+            subnets,
             mtu,
         };
-        Table::new(nets(self.number), vec![peer])
+        let all = nets(other);
+        let peers = match self.underlay {
+            Underlay::V4 => vec![peer(v4, all)],
+            Underlay::V6 => vec![peer(v6, all)],
+            Underlay::Both => {
+                let of = |family| Dual::of_nets(all.get(family).copied());
+                vec![peer(v4, of(Family::V4)), peer(v6, of(Family::V6))]
+            }
+        };
+        Table::new(nets(self.number), peers)
     }
 
     pub(crate) fn worker(&self) -> &Worker {
