@@ -202,7 +202,7 @@ pub fn all(spans: Spans, quick: bool) -> Result<Vec<Probe>> {
     let many = |few| Flood {
         flows: 32,
         batch: 1,
-        rate: Some(8000),
+        rate: Some(16_000),
         ..few
     };
     probes.extend([
