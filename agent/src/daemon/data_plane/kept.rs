@@ -95,6 +95,9 @@ impl Kept {
 
     /// Leaves all with the service manager. It may keep nothing: it hasn't been told how much, or there is none.
     pub(super) fn leave(self) -> Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
         for (name, fd) in &self.0 {
             let state = [
                 NotifyState::FdStore,
