@@ -127,6 +127,8 @@ impl<'lab> Systemd<'lab> {
 
 impl Drop for Systemd<'_> {
     fn drop(&mut self) {
+        // Only then it removes what it has made outside, in /tmp.
+        let _ = self.ctl(&["stop", "tweedd.service"]);
         self.input.take();
         let _ = self.child.wait();
     }

@@ -1,6 +1,7 @@
 //! What a responder does when it is told to probe others.
 
 use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tweed_overlay::model::Family;
 use tweed_overlay::netlink::Netlink;
 use tweed_overlay::random;
@@ -18,7 +19,7 @@ use super::dns::{self, ResolvConf};
 use super::key::Key;
 use super::protocol::{Answer, Ask, Connected, Names, Observations, Pair, Round, Service, Target};
 use super::udp::Line;
-use super::wire::{self, Answered};
+use super::wire;
 
 /// How long a responder probes. One address takes up to a quarter of a minute where large packets are lost, and half of
 /// that where all are.
@@ -33,6 +34,9 @@ const TRANSFER: (u32, Duration) = (1 << 20, Duration::from_secs(5));
 const LARGEST: u32 = u16::MAX as u32;
 /// How often a service is asked: each time another responder may be the one to answer.
 const SERVICE_TRIES: u32 = 3;
+/// How long a service may turn us away at first, and how often it is asked meanwhile: a node that has much to do learns
+/// seconds after the API server that responders are ready. A question that gets no answer at all isn't asked again.
+const SERVICE_NEW: (Duration, Duration) = (Duration::from_secs(15), Duration::from_millis(500));
 /// How often a resolver is asked, and how long each time.
 const RESOLVER: (u32, Duration) = (2, Duration::from_millis(1500));
 
@@ -93,7 +97,10 @@ impl Prober {
 
     async fn pair(&self, round: &Round, target: &Target, mtus: &BTreeMap<IpAddr, u32>) -> Pair {
         let to = SocketAddr::new(target.addr, self.port);
-        let (tcp, far_mtu) = self.connect(to).await;
+        let (tcp, far_mtu) = match self.connect(to).await {
+            Ok((connected, far_mtu)) => (Ok(connected), far_mtu),
+            Err(error) => (Err(error.to_string()), None),
+        };
         let mut pair = Pair {
             to: target.to,
             addr: target.addr,
@@ -123,38 +130,51 @@ impl Prober {
     }
 
     /// Connects, and asks who is there; and tells the MTU at the far end.
-    async fn connect(&self, to: SocketAddr) -> (Result<Connected, String>, Option<u32>) {
-        match wire::ask(to, &self.key, &Ask::Hello, ANSWER).await {
-            Err(error) => (Err(error.to_string()), None),
-            Ok(Answered {
-                answer: Answer::Hello(hello),
-                own,
-                connected,
-            }) => {
-                let connected = Connected {
-                    name: hello.name,
-                    own,
-                    seen: hello.source,
-                    micros: u64::try_from(connected.as_micros()).unwrap_or(u64::MAX),
-                };
-                (Ok(connected), hello.mtu)
-            }
-            Ok(other) => (Err(wire::unexpected(&other.answer).to_string()), None),
-        }
+    async fn connect(&self, to: SocketAddr) -> io::Result<(Connected, Option<u32>)> {
+        let answered = wire::ask(to, &self.key, &Ask::Hello, ANSWER).await?;
+        let Answer::Hello(hello) = answered.answer else {
+            return Err(wire::unexpected(&answered.answer));
+        };
+        let connected = Connected {
+            name: hello.name,
+            own: answered.own,
+            seen: hello.source,
+            micros: u64::try_from(answered.connected.as_micros()).unwrap_or(u64::MAX),
+        };
+        Ok((connected, hello.mtu))
     }
 
-    /// Asks the service several times; every time must work.
+    /// Asks the service several times; every time must work, once it is known here.
     async fn service(&self, addr: IpAddr) -> Service {
-        let mut answer = Err(String::new());
-        for _ in 0..SERVICE_TRIES {
-            let (connected, _) = self.connect(SocketAddr::new(addr, self.port)).await;
-            answer = connected.map(|connected| connected.name);
-            if answer.is_err() {
-                break;
+        let to = SocketAddr::new(addr, self.port);
+        let (patience, pause) = SERVICE_NEW;
+        let end = Instant::now() + patience;
+        let mut answered = 0;
+        let answer = loop {
+            match self.connect(to).await {
+                Ok((connected, _)) => {
+                    answered += 1;
+                    if answered == SERVICE_TRIES {
+                        break Ok(connected.name);
+                    }
+                }
+                Err(error) if answered == 0 && turned_away(&error) && Instant::now() < end => {
+                    sleep(pause).await;
+                }
+                Err(error) => break Err(error.to_string()),
             }
-        }
+        };
         Service { addr, answer }
     }
+}
+
+/// Whether this is what a service says that has nobody behind it yet, or an address to which no rule leads yet.
+fn turned_away(error: &io::Error) -> bool {
+    use ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    matches!(
+        error.kind(),
+        ConnectionRefused | HostUnreachable | NetworkUnreachable
+    )
 }
 
 /// The MTUs of this place's interfaces by their addresses; empty if the kernel doesn't tell. Not the loopback device's:
@@ -206,7 +226,7 @@ async fn look_up(server: IpAddr, name: &str, family: Family) -> Result<Vec<IpAdd
             loop {
                 let size = socket.recv(&mut buffer).await?;
                 if let Some(answer) = dns::answer(id, &buffer[..size]) {
-                    return std::io::Result::Ok(answer);
+                    return io::Result::Ok(answer);
                 }
             }
         };

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 use tweed_overlay::model::Family;
 
@@ -211,6 +213,21 @@ impl<'lab> Node<'lab> {
         ];
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         self.proxy = Some(self.launch("kube-proxy", &words)?);
+        Ok(())
+    }
+
+    /// Has kube-proxy stand still, as on a node that is busy, or go on.
+    ///
+    /// # Errors
+    /// When it doesn't run.
+    pub fn proxy_stands_still(&self, still: bool) -> Result<()> {
+        let proxy = self.proxy.as_ref().context("kube-proxy runs")?;
+        let signal = if still {
+            Signal::SIGSTOP
+        } else {
+            Signal::SIGCONT
+        };
+        kill(Pid::from_raw(proxy.id().cast_signed()), signal)?;
         Ok(())
     }
 

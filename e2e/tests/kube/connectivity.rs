@@ -1,8 +1,11 @@
 //! The connectivity test as users run it: the manifest applied, the Job's log read.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::net::{IpAddr, TcpStream};
 use std::process::Command;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tweed_e2e::topology::Host;
@@ -10,6 +13,8 @@ use tweed_e2e::topology::Host;
 use crate::scene::{Scene, patiently, root};
 
 const NAMESPACE: &str = "--namespace=kube-tweed-connectivity";
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// All is well; then large packets are lost one way, then all packets of the overlay; and each time the Job says just
 /// that.
@@ -53,6 +58,44 @@ pub(crate) fn test(scene: &mut Scene<'_>) -> Result<()> {
     })();
     let gone = api.kubectl(&["delete", "namespace", "kube-tweed-connectivity"]);
     outcome.and(gone.map(drop))
+}
+
+/// On a node that is busy, kube-proxy learns of the responders only when the test already runs; nothing is broken then.
+pub(crate) fn late(scene: &mut Scene<'_>) -> Result<()> {
+    scene.agents()?;
+    let api = &scene.cluster.api;
+    let manifest = fs::read_to_string(root().join("manifests/connectivity.yaml"))?;
+    let lasting =
+        |part: &&str| !part.contains("kind: DaemonSet\n") && !part.contains("kind: Job\n");
+    let without: Vec<_> = manifest.split("\n---\n").filter(lasting).collect();
+    let without = without.join("\n---\n");
+    let (node, host) = (&scene.cluster.nodes[1], &scene.lab.hosts[1]);
+    let outcome = (|| {
+        api.apply(&without)?;
+        let service = api.get(&[NAMESPACE, "service", "connectivity"])?;
+        let addr: IpAddr = serde_json::from_value(service["spec"]["clusterIP"].clone())?;
+        patiently("a service with nobody behind it turns us away", || {
+            let tried = host
+                .place()
+                .run(|| Ok(TcpStream::connect_timeout(&(addr, 8479).into(), SECOND)))?;
+            let refused = tried.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
+            ensure!(refused, "{addr} does something else");
+            Ok(())
+        })?;
+        node.proxy_stands_still(true)?;
+        api.apply(&manifest)?;
+        patiently("the Job's pod runs", || {
+            let job = api.get(&[NAMESPACE, "job", "connectivity"])?;
+            ensure!(job["status"]["ready"] == 1, "{}", job["status"]);
+            Ok(())
+        })?;
+        thread::sleep(4 * SECOND);
+        node.proxy_stands_still(false)?;
+        report(scene, true).map(drop)
+    })();
+    let goes_on = node.proxy_stands_still(false);
+    let gone = api.kubectl(&["delete", "namespace", "kube-tweed-connectivity"]);
+    outcome.and(goes_on).and(gone.map(drop))
 }
 
 /// Runs the test again while a node drops some of the overlay's packets of another node.

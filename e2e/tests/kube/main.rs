@@ -59,6 +59,10 @@ const SHARED: &[Scenario] = &[
         connectivity::test,
     ),
     (
+        "the_connectivity_test_waits_for_a_service_that_a_busy_node_does_not_know_yet",
+        connectivity::late,
+    ),
+    (
         "edited_and_removed_annotations_come_back",
         annotations::repaired,
     ),

@@ -33,7 +33,8 @@ fn run_by_systemd<'lab>(
 /// What follows all numbers.
 const LAST: u32 = u32::MAX;
 
-/// Numbers that one pod sends another, two thousand a second, whether they arrive or not.
+/// Numbers that one pod sends another, two hundred and fifty a second, whether they arrive or not. The device's queue
+/// holds those of two families for two seconds, in which an agent that isn't optimised starts even on a busy machine.
 struct Numbers {
     from: UdpSocket,
     to: UdpSocket,
@@ -56,7 +57,7 @@ impl Numbers {
                 break;
             }
             self.from.send(&number.to_be_bytes())?;
-            thread::sleep(Duration::from_micros(500));
+            thread::sleep(Duration::from_millis(4));
         }
         self.from.send(&LAST.to_be_bytes())?;
         Ok(())
@@ -112,7 +113,7 @@ fn nothing_is_lost_by(
             send.join().map_err(panicked)??;
             let came = receive.join().map_err(panicked)??;
             println!("{came} came while {took:?} went by");
-            ensure!(came > 100, "{came} came");
+            ensure!(came > 20, "{came} came");
         }
         done
     })

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
 use tweed_e2e::agent::Agent;
 use tweed_e2e::bench::dataplane::flood::{Flood, MIXED, Sink};
@@ -102,9 +102,16 @@ fn many_senders_do_not_take_the_time_that_carrying_needs() -> Result<()> {
             batch: 1,
             ..Flood::small(32)
         };
-        let arrived = flood.run(from, to, Duration::from_secs(1))?;
-        ensure!(arrived.received > arrived.sent / 4.0, "{arrived:?}");
-        Ok(())
+        // A twentieth of that arrives where senders take the time; once is enough, as other tests take time too.
+        let mut seen = Vec::new();
+        for _ in 0..8 {
+            let arrived = flood.run(from, to, Duration::from_secs(1))?;
+            if arrived.received > arrived.sent / 4.0 {
+                return Ok(());
+            }
+            seen.push(arrived);
+        }
+        bail!("{seen:?}")
     })
 }
 

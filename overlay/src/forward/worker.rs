@@ -305,8 +305,8 @@ impl Watch {
 }
 
 /// Carries what waits at the device and at the sockets. While one has more than a turn's worth, the other is looked at
-/// too: it may have got something meanwhile. Who has waited for the underlay looks at the mail. The `first` packet after a silence doesn't wait for others: if there are
-/// any, the next events tell.
+/// too: it may have got something meanwhile. Who has waited for the underlay looks at the mail. The `first` packet after
+/// a silence doesn't wait for others: if there are any, the next events tell.
 fn take_turns(
     path: &mut Path,
     outbox: &mut Outbox,

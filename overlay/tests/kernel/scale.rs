@@ -1,7 +1,6 @@
 //! Many objects, and tables that change while they are read.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -42,12 +41,12 @@ fn five_thousand_peers_are_put_observed_and_deleted() {
     });
 }
 
-/// Adds and removes an address of the uplink as fast as it can until told to stop.
-fn churn(home: &Netns, stop: &AtomicBool) {
+/// Adds and removes an address of the uplink so many times.
+fn churn(home: &Netns, times: u32) {
     let mut netlink = home.netlink().unwrap();
     let link = netlink.link("eth0").unwrap().unwrap();
     let spec = AddrSpec::plain(net("10.200.0.1/32"));
-    while !stop.load(Ordering::Relaxed) {
+    for _ in 0..times {
         netlink.put_addr(link.dev(), &spec).unwrap();
         netlink.del_addr(link.dev(), spec.net).unwrap();
     }
@@ -65,30 +64,33 @@ fn a_dump_that_is_interrupted_is_repeated_until_nothing_is_missing() {
             netlink.put_addr(link.dev(), &spec).unwrap();
         }
         let home = Netns::current().unwrap();
-        let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| churn(&home, &stop));
-            let mut whole = 0;
-            let start = Instant::now();
-            while (whole < 20 || netlink.interrupted_dumps() == 0)
-                && start.elapsed() < Duration::from_secs(20)
-            {
-                // The kernel may never hold still for long enough: then it is an error, not half a table.
-                match netlink.addrs(None) {
-                    Ok(addrs) => {
-                        let ours = addrs.iter().filter(|addr| in_range(&addr.net)).count();
-                        assert_eq!(ours, 2000);
-                        whole += 1;
+        let start = Instant::now();
+        // From few changes, which come to no dump's way, to so many that a dump rarely outlasts them.
+        for times in (0..12).map(|n| 1 << n).cycle() {
+            let elapsed = start.elapsed();
+            assert!(
+                elapsed < Duration::from_secs(60),
+                "no dump was interrupted and came through"
+            );
+            let before = netlink.interrupted_dumps();
+            let dumped = std::thread::scope(|scope| {
+                scope.spawn(|| churn(&home, times));
+                netlink.addrs(None)
+            });
+            match dumped {
+                Ok(addrs) => {
+                    let ours = addrs.iter().filter(|addr| in_range(&addr.net)).count();
+                    assert_eq!(ours, 2000);
+                    if netlink.interrupted_dumps() > before {
+                        break;
                     }
-                    Err(error) => assert!(error.to_string().contains("kept changing"), "{error}"),
                 }
+                // The kernel may never hold still for long enough: then it is an error, not half a table.
+                Err(error) => assert!(error.to_string().contains("kept changing"), "{error}"),
             }
-            stop.store(true, Ordering::Relaxed);
-            assert!(netlink.interrupted_dumps() > 0, "no dump was interrupted");
-            assert!(whole > 0, "no dump ever came through");
-            // The socket is as good as new after all those repetitions.
-            assert!(netlink.link("eth0").unwrap().is_some());
-        });
+        }
+        // The socket is as good as new after all those repetitions.
+        assert!(netlink.link("eth0").unwrap().is_some());
     });
 }
 
