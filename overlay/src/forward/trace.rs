@@ -27,6 +27,16 @@ pub enum Way {
     In,
 }
 
+impl Way {
+    /// The way that an answer goes.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Out => Self::In,
+            Self::In => Self::Out,
+        }
+    }
+}
+
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -34,6 +34,8 @@ use crate::model::Dual;
 
 /// How often both directions take turns before the mailbox is looked at.
 const TURNS: usize = 16;
+/// Turns for packets that are expected before events are asked for: there may be mail, or errors.
+const UNASKED: u32 = 4;
 /// Whoever waited for events so long has slept: nothing had been there.
 const SILENCE: Duration = Duration::from_micros(3);
 /// What an event is about.
@@ -236,25 +238,31 @@ fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
             thread::yield_now();
         }
         let asleep = path.tick();
+        if let Some(way) = watch.expects(asleep) {
+            let before = (asleep, path.counters.carried());
+            let taken = match way {
+                Way::Out => outbox.turn(path, true)?,
+                Way::In => inbox.turn(path, true)?,
+            };
+            if taken {
+                watch.turn(path, Some(way), before);
+                path.do_chores();
+                carried = true;
+                continue;
+            }
+        }
+        watch.unasked = 0;
         let count = match epoll.wait(&mut events, timeout(path, watch.until)) {
             Ok(count) => count,
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno.into()),
         };
-        let first = in_vain || path.tick() - asleep >= SILENCE || watch.expects_one;
+        let first = in_vain || path.tick() - asleep >= SILENCE || watch.next.is_some();
         in_vain = count == 0;
         let events = &events[..count];
         let ready = events.iter().fold(0, |ready, event| ready | event.data());
-        if ready & MAIL != 0 {
-            let mail = mailbox.take();
-            if mail.stop {
-                return Ok(());
-            }
-            let asked = mail.asked;
-            path.obey(mail);
-            if asked {
-                mailbox.tell(path.report());
-            }
+        if ready & MAIL != 0 && !obey(path, mailbox) {
+            return Ok(());
         }
         if events
             .iter()
@@ -265,12 +273,31 @@ fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
         carried = ready & (DEVICE | SOCKETS) != 0;
         if carried {
             let waiting = [ready & DEVICE != 0, ready & SOCKETS != 0];
+            let way = match waiting {
+                [true, false] => Some(Way::Out),
+                [false, true] => Some(Way::In),
+                _ => None,
+            };
             let before = (path.now, path.counters.carried());
             take_turns(path, &mut outbox, &mut inbox, waiting, first)?;
-            watch.turn(path, waiting, before);
+            watch.turn(path, way, before);
         }
         path.do_chores();
     }
+}
+
+/// Does what the mail says. Whether to go on.
+fn obey(path: &mut Path, mailbox: &Mailbox) -> bool {
+    let mail = mailbox.take();
+    if mail.stop {
+        return false;
+    }
+    let asked = mail.asked;
+    path.obey(mail);
+    if asked {
+        mailbox.tell(path.report());
+    }
+    true
 }
 
 /// Until when to look for packets, not to sleep.
@@ -279,28 +306,33 @@ struct Watch {
     polling: Polling,
     since: Duration,
     until: Duration,
-    /// Whether that is because single packets alternate, so that the next one will be alone too.
-    expects_one: bool,
+    /// Where the next packet comes from, if that is known, and that it is alone: single packets alternate.
+    next: Option<Way>,
+    /// Turns since events were last asked for.
+    unasked: u32,
 }
 
 impl Watch {
-    /// A turn is over. Before it, it was this late and so many packets had been carried.
-    fn turn(&mut self, path: &mut Path, waiting: [bool; 2], (came, carried): (Duration, u64)) {
+    /// A turn is over that looked one way, or both. Before it, it was this late and so many packets had been carried.
+    fn turn(&mut self, path: &mut Path, way: Option<Way>, (came, carried): (Duration, u64)) {
         path.counters.polling += came.min(self.until).saturating_sub(self.since);
-        let way = match waiting {
-            [true, false] => Some(Way::Out),
-            [false, true] => Some(Way::In),
-            _ => None,
-        };
         let way = way.filter(|_| path.counters.carried() == carried + 1);
         self.since = path.tick();
-        let span = match path.options.busy_poll {
-            BusyPoll::WhileAnswersCome => self.polling.turn(way, came, self.since),
-            BusyPoll::Always(span) => span,
+        self.unasked += 1;
+        (self.next, self.until) = match path.options.busy_poll {
+            BusyPoll::WhileAnswersCome => {
+                let span = self.polling.turn(way, came, self.since);
+                let next = way.filter(|_| span > Duration::ZERO).map(Way::other);
+                (next, self.since + span)
+            }
+            BusyPoll::Always(span) => (None, self.since + span),
         };
-        self.expects_one =
-            path.options.busy_poll == BusyPoll::WhileAnswersCome && span > Duration::ZERO;
-        self.until = self.since + span;
+    }
+
+    /// Where to look for the next packet before events are asked for.
+    fn expects(&self, now: Duration) -> Option<Way> {
+        let next = self.next.filter(|_| now < self.until);
+        next.filter(|_| self.unasked < UNASKED)
     }
 }
 
