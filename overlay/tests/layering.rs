@@ -87,6 +87,7 @@ const SHELL: &[&str] = &[
     "forward/worker/outbound.rs",
     "forward/worker/path.rs",
     "forward/worker/singly.rs",
+    "forward/worker/watch.rs",
 ];
 const SHELL_NAMES: &[&str] = &["::socket::", "::tun::", "::worker::", "tun::Tun"];
 

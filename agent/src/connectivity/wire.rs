@@ -47,7 +47,12 @@ pub async fn ask(to: SocketAddr, key: &Key, ask: &Ask, limit: Duration) -> io::R
         send_ask(&mut stream, key, ask).await?;
         read(&mut BufReader::new(&mut stream)).await
     })
-    .await?;
+    .await
+    .map_err(|error| match error.kind() {
+        // That is how it arrives if the other end closes before it has read everything.
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => closed(error.kind()),
+        _ => error,
+    })?;
     Ok(Answered {
         answer,
         own,
@@ -92,6 +97,14 @@ async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -
     timeout(limit, work).await.map_err(|_| late())?
 }
 
+/// The other end has nothing to say to us.
+fn closed(kind: ErrorKind) -> io::Error {
+    io::Error::new(
+        kind,
+        "it closed the connection; does it have the same token?",
+    )
+}
+
 async fn send_ask(stream: &mut TcpStream, key: &Key, ask: &Ask) -> io::Result<()> {
     let greeting = format!("{GREETING}{}\n", key.line());
     stream.write_all(greeting.as_bytes()).await?;
@@ -130,8 +143,7 @@ pub async fn swallow(stream: &mut BufReader<TcpStream>, bytes: u32) -> io::Resul
 async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<T> {
     let line = read_line(stream, LONGEST).await?;
     if line.is_empty() {
-        let text = "it closed the connection; does it have the same token?";
-        return Err(io::Error::new(ErrorKind::UnexpectedEof, text));
+        return Err(closed(ErrorKind::UnexpectedEof));
     }
     Ok(serde_json::from_slice(&line)?)
 }
@@ -140,4 +152,28 @@ async fn read_line(stream: &mut (impl AsyncBufRead + Unpin), longest: u64) -> io
     let mut line = Vec::new();
     stream.take(longest).read_until(b'\n', &mut line).await?;
     Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_hangs_up_with_a_question_unread_may_have_another_token() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let hangs_up = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // Not everything: what is left makes it a reset.
+            stream.read_u8().await.unwrap();
+        });
+        let key = Key::of(b"0123456789abcdef");
+        let limit = Duration::from_secs(5);
+        let error = ask(to, &key, &Ask::Hello, limit).await.unwrap_err();
+        assert!(error.to_string().contains("same token?"), "{error}");
+        assert_ne!(error.kind(), ErrorKind::UnexpectedEof, "{error}");
+        hangs_up.await.unwrap();
+    }
 }

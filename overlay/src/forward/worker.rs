@@ -6,6 +6,7 @@ mod mailbox;
 mod outbound;
 mod path;
 mod singly;
+mod watch;
 
 use std::io;
 use std::sync::mpsc::SyncSender;
@@ -23,9 +24,9 @@ use self::inbound::Inbox;
 use self::mailbox::{Mailbox, Tracing};
 use self::outbound::Outbox;
 use self::path::Path;
+use self::watch::Watch;
 use super::counters::Counters;
-use super::options::{BusyPoll, Options};
-use super::polling::Polling;
+use super::options::Options;
 use super::socket::Socket;
 use super::table::Table;
 use super::trace::{Filter, Traced, Way};
@@ -34,8 +35,6 @@ use crate::model::Dual;
 
 /// How often both directions take turns before the mailbox is looked at.
 const TURNS: usize = 16;
-/// Turns for packets that are expected before events are asked for: there may be mail, or errors.
-const UNASKED: u32 = 4;
 /// Whoever waited for events so long has slept: nothing had been there.
 const SILENCE: Duration = Duration::from_micros(3);
 /// What an event is about.
@@ -232,7 +231,7 @@ fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
     let mut watch = Watch::default();
     let (mut carried, mut in_vain) = (false, true);
     loop {
-        if carried || path.now < watch.until {
+        if carried || path.now < watch.until() {
             // Who waits for this processor may be the one who is about to send, or has been sent something. And whoever
             // sends a lot gets the time to: otherwise it would be interrupted for every packet.
             thread::yield_now();
@@ -251,13 +250,13 @@ fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
                 continue;
             }
         }
-        watch.unasked = 0;
-        let count = match epoll.wait(&mut events, timeout(path, watch.until)) {
+        watch.asks();
+        let count = match epoll.wait(&mut events, timeout(path, watch.until())) {
             Ok(count) => count,
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno.into()),
         };
-        let first = in_vain || path.tick() - asleep >= SILENCE || watch.next.is_some();
+        let first = in_vain || path.tick() - asleep >= SILENCE || watch.waits_for_one();
         in_vain = count == 0;
         let events = &events[..count];
         let ready = events.iter().fold(0, |ready, event| ready | event.data());
@@ -298,42 +297,6 @@ fn obey(path: &mut Path, mailbox: &Mailbox) -> bool {
         mailbox.tell(path.report());
     }
     true
-}
-
-/// Until when to look for packets, not to sleep.
-#[derive(Default)]
-struct Watch {
-    polling: Polling,
-    since: Duration,
-    until: Duration,
-    /// Where the next packet comes from, if that is known, and that it is alone: single packets alternate.
-    next: Option<Way>,
-    /// Turns since events were last asked for.
-    unasked: u32,
-}
-
-impl Watch {
-    /// A turn is over that looked one way, or both. Before it, it was this late and so many packets had been carried.
-    fn turn(&mut self, path: &mut Path, way: Option<Way>, (came, carried): (Duration, u64)) {
-        path.counters.polling += came.min(self.until).saturating_sub(self.since);
-        let way = way.filter(|_| path.counters.carried() == carried + 1);
-        self.since = path.tick();
-        self.unasked += 1;
-        (self.next, self.until) = match path.options.busy_poll {
-            BusyPoll::WhileAnswersCome => {
-                let span = self.polling.turn(way, came, self.since);
-                let next = way.filter(|_| span > Duration::ZERO).map(Way::other);
-                (next, self.since + span)
-            }
-            BusyPoll::Always(span) => (None, self.since + span),
-        };
-    }
-
-    /// Where to look for the next packet before events are asked for.
-    fn expects(&self, now: Duration) -> Option<Way> {
-        let next = self.next.filter(|_| now < self.until);
-        next.filter(|_| self.unasked < UNASKED)
-    }
 }
 
 /// Carries what waits at the device and at the sockets. While one has more than a turn's worth, the other is looked at

@@ -1,12 +1,17 @@
 //! iperf3 between pods.
 
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::cni::Pod;
 use crate::wait::eventually;
+
+/// How often a server is tried that is still busy: where packets are lost, it hears late that the last client is gone.
+const BUSY: usize = 20;
 
 /// A server in a pod, which serves one client after the other. Ends when dropped.
 #[derive(Debug)]
@@ -94,9 +99,20 @@ impl Load {
     /// When iperf3 fails.
     pub fn run(&self, from: &Pod<'_>, to: &Pod<'_>) -> Result<Transfer> {
         let words = self.words(to)?;
-        let mut command = Command::new(&words[0]);
-        let output = from.place().output(command.args(&words[1..]), "")?;
-        parse(&String::from_utf8_lossy(&output.stdout))
+        let once = || {
+            let mut command = Command::new(&words[0]);
+            let output = from.place().output(command.args(&words[1..]), "")?;
+            parse(&String::from_utf8_lossy(&output.stdout))
+        };
+        for _ in 0..BUSY {
+            match once() {
+                Err(error) if error.to_string().contains("server is busy") => {
+                    thread::sleep(Duration::from_millis(500));
+                }
+                ended => return ended,
+            }
+        }
+        once()
     }
 }
 
