@@ -87,7 +87,21 @@ pub struct Transfer {
 /// # Errors
 /// When the connection fails, breaks, or stalls for five seconds.
 pub fn tcp(client: Place<'_>, server: Place<'_>, addr: IpAddr, bytes: usize) -> Result<Transfer> {
-    let limit = Duration::from_secs(5);
+    tcp_unless_it_stalls(client, server, addr, bytes, Duration::from_secs(5))
+}
+
+/// The same with another limit. After a gap TCP waits for as long again before it tries, and longer where it has to share
+/// the processor.
+///
+/// # Errors
+/// When the connection fails, breaks, or stalls for so long.
+pub fn tcp_unless_it_stalls(
+    client: Place<'_>,
+    server: Place<'_>,
+    addr: IpAddr,
+    bytes: usize,
+    limit: Duration,
+) -> Result<Transfer> {
     let listener = server
         .run(|| Ok(TcpListener::bind((addr, 0))?))
         .with_context(|| format!("listen on {addr} at {}", server.name()))?;

@@ -18,6 +18,10 @@ use tweed_overlay::model::Family;
 use super::raw::Unchecked;
 use super::udp;
 
+/// When a connection has not outlived the restart. Four streams and three other tests share the processors with agents
+/// that are not optimised.
+const STALLED: Duration = Duration::from_secs(20);
+
 #[test]
 fn connections_outlive_an_agent_that_is_restarted_or_killed_under_load() -> Result<()> {
     Topology::hosts(2).play(|lab| {
@@ -41,7 +45,8 @@ fn connections_outlive_an_agent_that_is_restarted_or_killed_under_load() -> Resu
                 let addr = two.addr(family)?;
                 // At least once to the end after the restart.
                 while !over.load(Ordering::Relaxed) {
-                    traffic::tcp(one.place(), two.place(), addr, 16 << 20)?;
+                    let (from, to) = (one.place(), two.place());
+                    traffic::tcp_unless_it_stalls(from, to, addr, 16 << 20, STALLED)?;
                     rounds.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(())
@@ -72,11 +77,12 @@ fn connections_outlive_an_agent_that_is_restarted_or_killed_under_load() -> Resu
                 };
                 let outcome = restart();
                 over.store(true, Ordering::Relaxed);
-                for load in loads {
-                    load.join()
-                        .map_err(|_| anyhow::anyhow!("a load panicked"))??;
-                }
-                outcome
+                let loads = loads.map(|load| match load.join() {
+                    Ok(outcome) => outcome,
+                    Err(_) => bail!("a load panicked"),
+                });
+                // How long nothing came tells more than what came of it.
+                outcome.and(loads.into_iter().collect())
             })
             .with_context(|| format!("killed {killed}"))?;
             ensure!(
