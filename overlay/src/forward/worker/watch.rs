@@ -8,7 +8,7 @@ use crate::forward::polling::Polling;
 use crate::forward::trace::Way;
 
 /// Turns for packets that are expected before events are asked for: there may be mail, or errors.
-const UNASKED: u32 = 4;
+const UNASKED: u32 = 16;
 
 /// Until when to look for packets, not to sleep.
 #[derive(Default)]
