@@ -5,9 +5,9 @@ use std::io;
 #[cfg(feature = "forward")]
 use crate::forward::tun::explain;
 
-/// Packets that wait before the device while its reader is busy. Other kinds of devices that have a queue have one of this
-/// length, and so many senders as a node has pods need it: `docs/DATA-PLANE.md`, "When many send".
-const QUEUE: u32 = 1000;
+/// Packets that wait before the device while its reader is busy. Many senders who share the processors with it fill a
+/// shorter one before it is its turn: `docs/DATA-PLANE.md`, "When many send".
+const QUEUE: u32 = 2000;
 /// What the kernel gives a TUN device (`TUN_READQ_SIZE` of `drivers/net/tun.c`).
 const KERNELS_QUEUE: u32 = 500;
 
