@@ -199,6 +199,54 @@ fn every_make_target_that_is_mentioned_exists() {
     }
 }
 
+/// The names of test functions below a folder of the tree.
+fn test_names(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            test_names(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            let text = read(&path);
+            let functions = text
+                .lines()
+                .filter_map(|line| line.trim().split_once("fn "));
+            found.extend(functions.map(|(_, rest)| {
+                let name = rest
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_');
+                name.collect::<String>()
+            }));
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let mut known = BTreeSet::new();
+    for folder in ["agent", "cni-plugin", "e2e", "overlay"] {
+        test_names(&root().join(folder), &mut known);
+    }
+    let text = read(&root().join("docs/SECURITY.md"));
+    let cells = prose(&text).filter_map(|(number, line)| {
+        let shown_by = line.split('|').nth(3)?;
+        line.starts_with('|').then_some((number, shown_by))
+    });
+    let names = cells.flat_map(|(number, cell)| {
+        let names = cell.split('`').skip(1).step_by(2);
+        names.map(move |name| (number, name))
+    });
+    let names: Vec<_> = names.filter(|(_, name)| name.contains('_')).collect();
+    assert!(names.len() > 3, "the table's form has changed");
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|(_, name)| !known.contains(*name))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "no such tests (line, name): {missing:?}"
+    );
+}
+
 #[test]
 fn these_tests_would_notice() {
     let document = root().join("docs/ARCHITECTURE.md");
