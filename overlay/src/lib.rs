@@ -3,9 +3,11 @@
 //! Modules in the order in which data flows: what exists ([`model`]), where it comes from ([`store`]), how leases
 //! become intent ([`backend`], [`firewall`]), what must change ([`plan`]), the only place that changes the host
 //! ([`kernel`], [`netlink`]), and the loop that joins them ([`reconcile`]). Imports point backwards in that list only.
-//! Beside them stands the data plane of its own ([`forward`]), which needs only the model.
+//! Beside them stand the data plane of its own ([`forward`]), which needs only the model, and what all may use:
+//! [`bounded_file`], [`netns`], [`random`].
 
 pub mod backend;
+pub mod bounded_file;
 pub mod firewall;
 pub mod forward;
 pub mod kernel;

@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 
+use crate::bounded_file::{self, Links};
 use crate::netlink::{Netfilter, Netlink};
 
 /// An open network namespace. Keeps it alive.
@@ -64,13 +65,15 @@ impl Netns {
         let path = path.into();
         let failed = |what, source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => NetnsError::Missing(path.clone()),
+            io::ErrorKind::InvalidInput => NetnsError::NotANamespace(path.clone()),
             _ => NetnsError::Failed {
                 what,
                 path: path.clone(),
                 source,
             },
         };
-        let file = File::open(&path).map_err(|error| failed("open network namespace", error))?;
+        let file = bounded_file::open(&path, Links::Followed)
+            .map_err(|error| failed("open network namespace", error))?;
         let kind = fstatfs(&file)
             .map_err(|errno| failed("look at", errno.into()))?
             .filesystem_type();
@@ -210,6 +213,10 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         let plain = Netns::open(&path).unwrap_err();
         assert!(matches!(plain, NetnsError::NotANamespace(_)) && plain.is_gone());
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let waits_for_nobody = Netns::open(&fifo).unwrap_err();
+        assert!(matches!(waits_for_nobody, NetnsError::NotANamespace(_)));
     }
 
     #[test]

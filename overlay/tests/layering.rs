@@ -59,6 +59,7 @@ const PURE: &[&str] = &["model", "backend", "firewall", "plan", "forward"];
 const IMPURE: &[&str] = &[
     "tokio",
     "std::fs",
+    "crate::bounded_file",
     "std::process",
     "std::thread",
     "TcpStream",
