@@ -11,6 +11,8 @@ mod cni;
 mod command;
 mod connectivity;
 mod daemon;
+#[cfg(test)]
+mod environment_file;
 mod files;
 mod flags;
 mod flannel_args;

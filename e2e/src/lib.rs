@@ -11,6 +11,7 @@ pub mod binaries;
 pub mod cluster;
 pub mod cni;
 pub mod docker;
+pub mod document;
 pub mod etcd;
 pub mod fault;
 pub mod flannel;

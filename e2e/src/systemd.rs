@@ -2,6 +2,7 @@
 //! with no units but ours and a cgroup that goes with it. It runs the unit that is shipped.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
@@ -16,6 +17,9 @@ use crate::wait::eventually;
 pub const FOLDER: &str = "/run/.lab/systemd";
 const UNIT: &str = include_str!("../../manifests/systemd/tweedd.service");
 
+/// Speaks to the manager: `$pid` has started it, and has its namespaces, but not its process namespace.
+const JOIN: &str = "nsenter --target $pid --mount --cgroup --pid=/proc/$pid/ns/pid_for_children /usr/bin/systemctl";
+
 /// Runs until the end of its input. What is mounted here is seen by systemd and its services only.
 const SETUP: &str = r#"
 mount --make-rprivate /
@@ -23,7 +27,7 @@ while umount -R /sys/fs/cgroup 2>/dev/null; do :; done
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir "/sys/fs/cgroup/$2"
 mount --bind "$3" "$1/tweedd"
-export SYSTEMD_UNIT_PATH="$1" SYSTEMD_LOG_TARGET=console container=lab
+export SYSTEMD_UNIT_PATH="$1:/etc/systemd/system" SYSTEMD_LOG_TARGET=console container=lab
 sh -euc '
   echo 0 >"/sys/fs/cgroup/$1/cgroup.procs"
   exec unshare --cgroup --pid --mount --fork --kill-child sh -euc "
@@ -59,13 +63,6 @@ impl<'lab> Systemd<'lab> {
     pub fn start(lab: &Lab, host: &'lab Host, launch: &Launch, more: &str) -> Result<Self> {
         let folder = host.path(FOLDER);
         fs::create_dir_all(folder.join("tweedd.service.d"))?;
-        // Those that every service needs.
-        let targets = ["sysinit", "basic", "shutdown", "network-online", "lab"];
-        for target in targets {
-            let path = folder.join(format!("{target}.target"));
-            fs::write(path, "[Unit]\nDefaultDependencies=no\n")?;
-        }
-        fs::write(folder.join("tweedd"), "")?;
         fs::write(folder.join("tweedd.service"), UNIT)?;
         let arguments = Agent::arguments(launch).join(" ");
         let log = host.log("tweedd-systemd");
@@ -76,6 +73,35 @@ impl<'lab> Systemd<'lab> {
              StandardError=append:{log}\n{more}\n"
         );
         fs::write(folder.join("tweedd.service.d/lab.conf"), lines)?;
+        Self::boot(lab, host)
+    }
+
+    /// Starts one without a unit of ours: they go into `/etc/systemd/system`. `systemctl` on the host speaks to it, and
+    /// `/usr/local/bin` there is the host's own.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn bare(lab: &Lab, host: &'lab Host) -> Result<Self> {
+        host.sh("mount -t tmpfs -o mode=755 lab /usr/local/bin")?;
+        let program = host.path("/usr/local/bin/systemctl");
+        fs::write(
+            &program,
+            format!("#!/bin/sh\npid=$(cat {FOLDER}/pid)\n{JOIN} \"$@\"\n"),
+        )?;
+        fs::set_permissions(&program, PermissionsExt::from_mode(0o755))?;
+        Self::boot(lab, host)
+    }
+
+    fn boot(lab: &Lab, host: &'lab Host) -> Result<Self> {
+        let folder = host.path(FOLDER);
+        fs::create_dir_all(&folder)?;
+        // Those that every service needs.
+        let targets = ["sysinit", "basic", "shutdown", "network-online", "lab"];
+        for target in targets {
+            let path = folder.join(format!("{target}.target"));
+            fs::write(path, "[Unit]\nDefaultDependencies=no\n")?;
+        }
+        fs::write(folder.join("tweedd"), "")?;
         let mut child = Self::spawn(host, &lab.binaries.tweedd)?;
         let input = child.stdin.take();
         let manager = Self { host, child, input };
@@ -105,12 +131,8 @@ impl<'lab> Systemd<'lab> {
     /// # Errors
     /// When it fails.
     pub fn ctl(&self, words: &[&str]) -> Result<String> {
-        // That of the process which has started systemd, and has its namespaces, but not its process namespace.
         let pid = fs::read_to_string(self.host.path(FOLDER).join("pid"))?;
-        let pid = pid.trim();
-        let join = format!(
-            "nsenter --target {pid} --mount --cgroup --pid=/proc/{pid}/ns/pid_for_children systemctl"
-        );
+        let join = JOIN.replace("$pid", pid.trim());
         let words = join.split(' ').chain(words.iter().copied());
         self.host.place().cmd(words)
     }

@@ -8,6 +8,7 @@ mod cleanup;
 mod config_change;
 mod connectivity;
 mod docker;
+mod documents;
 mod go_plugins;
 mod golden;
 mod guard;

@@ -247,6 +247,58 @@ fn every_test_that_the_threat_model_names_exists() {
     );
 }
 
+/// Languages of blocks that somebody copies.
+const COPIED: [&str; 4] = ["sh", "json", "ini", "yaml"];
+
+/// The blocks that somebody copies: line, and what stands above them.
+fn copied_blocks(text: &str) -> Vec<(usize, &str)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut fenced = false;
+    let mut found = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let Some(language) = line.trim_start().strip_prefix("```") else {
+            continue;
+        };
+        fenced = !fenced;
+        if fenced && COPIED.contains(&language) {
+            let above = index.checked_sub(1).map_or("", |above| lines[above]);
+            found.push((index + 1, above.trim()));
+        }
+    }
+    found
+}
+
+/// What is wrong with the line above a block.
+fn unmarked(above: &str, known: &BTreeSet<String>) -> Option<String> {
+    let inside = |start: &str| above.strip_prefix(start)?.strip_suffix(" -->");
+    match (inside("<!-- run by: "), inside("<!-- not run: ")) {
+        (Some(test), _) if known.contains(test) => None,
+        (Some(test), _) => Some(format!("there is no test {test}")),
+        (_, Some(reason)) if reason.contains(' ') => None,
+        _ => Some("say above it which test runs it, or why none does (docs/TESTING.md)".to_owned()),
+    }
+}
+
+#[test]
+fn every_block_that_somebody_copies_is_run_by_a_test_or_says_why_not() {
+    let mut known = BTreeSet::new();
+    for folder in ["agent", "cni-plugin", "e2e", "overlay"] {
+        test_names(&root().join(folder), &mut known);
+    }
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for document in documents() {
+        let text = read(&document);
+        for (number, above) in copied_blocks(&text) {
+            count += 1;
+            let why = unmarked(above, &known);
+            wrong.extend(why.map(|why| format!("{}:{number}: {why}", document.display())));
+        }
+    }
+    assert!(count > 30, "the blocks are not found: {count}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn these_tests_would_notice() {
     let document = root().join("docs/ARCHITECTURE.md");
@@ -265,4 +317,10 @@ fn these_tests_would_notice() {
     assert_eq!(paths, BTreeSet::from(["agent/a", "overlay/b"]));
     let targets = make_targets("make `make one` and\n```sh\nmake two # three\n```\nmake four");
     assert_eq!(targets, BTreeSet::from(["one", "two"]));
+    let blocks = copied_blocks("<!-- x -->\n```sh\na\n```\n```text\nb\n```\n ```json\nc\n ```");
+    assert_eq!(blocks, [(2, "<!-- x -->"), (8, "```")]);
+    let known = BTreeSet::from(["a_test".to_owned()]);
+    let wrong = |above: &str| unmarked(above, &known).is_some();
+    assert!(wrong("") && wrong("<!-- run by: no_test -->") && wrong("<!-- not run: lazy -->"));
+    assert!(!wrong("<!-- run by: a_test -->") && !wrong("<!-- not run: no time -->"));
 }

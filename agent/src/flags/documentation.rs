@@ -1,5 +1,7 @@
 //! The documents say what the code does: flag by flag, variable by variable.
 
+mod blocks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
