@@ -3,7 +3,7 @@
 //! Ours is taken whatever lies in `CNI_PATH`, unless the configuration asks for the program with `"exec": true` beside
 //! the `type`. A program gets the environment that we got, with the verb that is wanted.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -11,12 +11,17 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
+use tweed_overlay::bounded_file::{self, MIB};
 
-use crate::plugin::{self, Plugin};
+use crate::plugin::{self, Plugin, Role};
+use crate::spec::call::DEPTH;
 use crate::spec::{Call, CniError, CniResult, Context, Kind, NetConf, Verb, json, wire};
 
 /// How long a program may take. Runtimes give the whole chain two to four minutes.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How much of what a program prints is taken, in bytes.
+const SAYS_AT_MOST: usize = 8 * MIB;
 
 /// Another plugin, ready to be called with one configuration.
 pub(crate) struct Delegate {
@@ -34,18 +39,29 @@ impl Delegate {
     /// The plugin that handles a whole configuration.
     ///
     /// # Errors
-    /// When the configuration can't be read.
+    /// When the configuration can't be read, or names a plugin that makes no interface.
     pub(crate) fn of_conf(value: Value) -> Result<Self, CniError> {
         let conf = NetConf::from_value(value)?;
+        let name = &conf.plugin_type;
+        if !Self::may_attach(name) {
+            let msg = format!("delegate.type is {name:?}, which makes no interface of its own");
+            return Err(CniError::config(msg)
+                .details("want bridge, or another plugin that attaches containers by itself"));
+        }
         let exec = wants_program(json::get(&conf.raw, "exec"));
         let name = conf.plugin_type.clone();
         Ok(Self::new(name, exec, conf))
     }
 
+    /// Whether a plugin of this name may be one that attaches containers.
+    pub(crate) fn may_attach(name: &str) -> bool {
+        may_be(name, Role::Interface)
+    }
+
     /// The plugin that hands out addresses, if the configuration names one. It gets the same configuration.
     ///
     /// # Errors
-    /// When `ipam.type` is not a name.
+    /// When `ipam.type` is not a name, or that of a plugin for something else.
     pub(crate) fn of_ipam(conf: &NetConf) -> Result<Option<Self>, CniError> {
         let Some(ipam) = json::get(&conf.raw, "ipam").and_then(Value::as_object) else {
             return Ok(None);
@@ -62,8 +78,18 @@ impl Delegate {
         if name.is_empty() {
             return Ok(None);
         }
+        if !may_be(&name, Role::Addresses) {
+            let msg = format!("ipam.type is {name:?}, which hands out no addresses");
+            return Err(CniError::config(msg)
+                .details("want host-local, static, dhcp or another IPAM plugin"));
+        }
         let exec = wants_program(json::get(ipam, "exec"));
         Ok(Some(Self::new(name, exec, conf.clone())))
+    }
+
+    /// The same for a configuration with which no ADD can have succeeded: then there is nothing to release.
+    pub(crate) fn of_ipam_if_any(conf: &NetConf) -> Option<Self> {
+        Self::of_ipam(conf).ok().flatten()
     }
 
     fn new(name: String, exec: bool, conf: NetConf) -> Self {
@@ -78,6 +104,18 @@ impl Delegate {
     /// What it is called.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Checks its configuration, as far as we know what it reads.
+    ///
+    /// # Errors
+    /// As [`Plugin::configuration`].
+    pub(crate) fn check_types(&self, call: &Call) -> Result<(), CniError> {
+        self.conf.check_types()?;
+        match self.how {
+            How::InProcess(plugin) => plugin.configuration(call, &self.conf).map(|_| ()),
+            How::Program => Ok(()),
+        }
     }
 
     /// Calls ADD. If that fails, nothing is left: our own plugins see to it, a program is told to DEL.
@@ -126,6 +164,7 @@ impl Delegate {
         let what = || format!("run {}", program.display());
         let child = Command::new(&program)
             .env("CNI_COMMAND", verb.name())
+            .env(DEPTH, (call.depth + 1).to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -160,6 +199,11 @@ impl Delegate {
     }
 }
 
+/// Whether a plugin of this name may have that role. What nobody knows may be anything.
+fn may_be(name: &str, role: Role) -> bool {
+    plugin::role(name).is_none_or(|known| known == role)
+}
+
 fn wants_program(exec: Option<&Value>) -> bool {
     exec.and_then(Value::as_bool).unwrap_or(false)
 }
@@ -189,7 +233,7 @@ fn find_program(name: &str, path: &[PathBuf]) -> Result<PathBuf, CniError> {
         })
 }
 
-/// Feeds a child and waits for its end, but not for ever.
+/// Feeds a child and waits for its end, but not for ever, and takes no more of what it says than a result can have.
 fn finish(mut child: Child, stdin: String) -> io::Result<Output> {
     let pid = nix::unistd::Pid::from_raw(child.id().try_into().map_err(io::Error::other)?);
     let mut pipe = child.stdin.take();
@@ -201,7 +245,7 @@ fn finish(mut child: Child, stdin: String) -> io::Result<Output> {
             let _ = pipe.write_all(stdin.as_bytes());
         }
     })?;
-    named("delegate-wait").spawn(move || sender.send(child.wait_with_output()))?;
+    named("delegate-wait").spawn(move || sender.send(hear(child)))?;
     let output = receiver.recv_timeout(DEADLINE).unwrap_or_else(|_| {
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
         let msg = format!("no end after {} s, killed", DEADLINE.as_secs());
@@ -209,4 +253,28 @@ fn finish(mut child: Child, stdin: String) -> io::Result<Output> {
     })?;
     let _ = feeder.join();
     Ok(output)
+}
+
+/// What a child says until it ends. One that goes on for too long finds its pipe broken.
+fn hear(mut child: Child) -> io::Result<Output> {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let stderr = thread::Builder::new()
+        .name("delegate-stderr".to_owned())
+        .spawn(move || most_of(stderr))?;
+    let stdout = most_of(stdout);
+    let stderr = stderr.join().unwrap_or_else(|_| Ok(Vec::new()));
+    let status = child.wait()?;
+    let (stdout, stderr) = (stdout?, stderr?);
+    Ok(Output {
+        status,
+        stdout,
+        stderr,
+    })
+}
+
+fn most_of(pipe: Option<impl Read>) -> io::Result<Vec<u8>> {
+    pipe.map_or_else(
+        || Ok(Vec::new()),
+        |pipe| bounded_file::read_stream(pipe, SAYS_AT_MOST),
+    )
 }

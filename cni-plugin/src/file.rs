@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use tweed_overlay::bounded_file::{self, Links};
+
 use crate::identity::hash;
 use crate::spec::{CniError, Context};
 
@@ -30,12 +32,8 @@ fn write(
     text: &str,
     sync: fn(&File) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(unfinished)?;
+    let mut file = open(unfinished)?;
+    file.set_len(0)?;
     file.write_all(text.as_bytes())
         .and_then(|()| sync(&file))
         .and_then(|()| fs::rename(unfinished, path))
@@ -50,18 +48,27 @@ fn write(
 /// # Errors
 /// When the file can't be written.
 pub(crate) fn overwrite(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = open(path)?;
     file.write_all(text.as_bytes())?;
     let length = text.len() as u64;
     if file.metadata()?.len() > length {
         file.set_len(length)?;
     }
     Ok(())
+}
+
+/// A file to write, made if need be. What is no file has no business under a name of ours: it goes, and nobody follows a
+/// link or waits at a FIFO.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).mode(0o600);
+    match bounded_file::open_with(&mut options, path, Links::Refused) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            fs::remove_file(path)?;
+            bounded_file::open_with(&mut options, path, Links::Refused)
+        }
+        file => file,
+    }
 }
 
 /// Where the text of a file is until it is whole: in the same folder, the same for each attempt.
@@ -84,11 +91,19 @@ pub(crate) fn forget(path: &Path) -> Result<(), CniError> {
 /// When it is there and can't be removed.
 pub(crate) fn remove(path: &Path) -> Result<(), CniError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).context(|| format!("remove {}", path.display()))
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // A file system that is read-only says so before it looks.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem && !is_there(path) => {
+            Ok(())
         }
-        _ => Ok(()),
+        removed => removed.context(|| format!("remove {}", path.display())),
     }
+}
+
+fn is_there(path: &Path) -> bool {
+    !path
+        .symlink_metadata()
+        .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 #[cfg(test)]
@@ -103,6 +118,25 @@ mod tests {
             overwrite(&path, text).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn what_stands_in_the_place_of_a_file_of_ours_is_neither_followed_nor_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("elsewhere"), "kept").unwrap();
+        let fifo = |path: &Path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let link = |path: &Path| std::os::unix::fs::symlink(at("elsewhere"), path).unwrap();
+        for place in [&fifo as &dyn Fn(&Path), &link] {
+            place(&at(".new"));
+            write_whole(&at("file"), &at(".new"), "whole").unwrap();
+            place(&at("cursor"));
+            overwrite(&at("cursor"), "10.0.0.2").unwrap();
+            assert_eq!(fs::read_to_string(at("file")).unwrap(), "whole");
+            assert_eq!(fs::read_to_string(at("cursor")).unwrap(), "10.0.0.2");
+            fs::remove_file(at("cursor")).unwrap();
+        }
+        assert_eq!(fs::read_to_string(at("elsewhere")).unwrap(), "kept");
     }
 
     #[test]

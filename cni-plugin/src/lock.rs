@@ -1,6 +1,6 @@
 //! A file lock with a deadline. `flock` waits in turn and without polling, but for ever; an alarm ends the wait.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::libc::c_int;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::alarm;
+use tweed_overlay::bounded_file::{self, Links};
 
 use crate::spec::{CniError, Context, Kind};
 
@@ -18,13 +19,7 @@ use crate::spec::{CniError, Context, Kind};
 /// When the file can't be opened, or somebody else holds the lock past the deadline.
 pub(crate) fn exclusive(path: &Path, deadline: Duration) -> Result<File, CniError> {
     let what = || format!("lock {}", path.display());
-    // Read-only, as the Go plugin opens it: the same lock must be taken by both.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_CREAT)
-        .mode(0o600)
-        .open(path)
-        .context(what)?;
+    let file = open(path).context(what)?;
     if file.try_lock().is_ok() {
         return Ok(file);
     }
@@ -37,10 +32,25 @@ pub(crate) fn exclusive(path: &Path, deadline: Duration) -> Result<File, CniErro
                 deadline.as_secs()
             ),
         )
-        .details("find it with fuser, or retry later"),
+        .details(format!(
+            "end that process (`fuser -v {}` names it), or try again later",
+            path.display()
+        )),
         _ => CniError::new(Kind::Io, format!("{}: {error}", what())),
     })?;
     Ok(file)
+}
+
+/// Read-only where it is there, so that it need not be writable. The Go plugin locks the same file.
+fn open(path: &Path) -> io::Result<File> {
+    match bounded_file::open(path, Links::Refused) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut options = File::options();
+            options.write(true).create(true).mode(0o600);
+            bounded_file::open_with(&mut options, path, Links::Refused)
+        }
+        file => file,
+    }
 }
 
 fn wait(file: &File, deadline: Duration) -> io::Result<()> {

@@ -1,5 +1,7 @@
 //! `loopback`: brings `lo` up. Runtimes call it for every container; `CNI_IFNAME` is not looked at.
 
+use std::fmt::Debug;
+
 use ipnet::IpNet;
 use tweed_overlay::model::Family;
 use tweed_overlay::netlink::{LinkChange, LinkInfo, Netlink};
@@ -12,6 +14,10 @@ use crate::spec::{Call, CniError, CniResult, Interface, IpConfig, NetConf};
 pub(crate) struct Loopback;
 
 impl Plugin for Loopback {
+    fn configuration(&self, _call: &Call, conf: &NetConf) -> Result<Box<dyn Debug>, CniError> {
+        Ok(Box::new(conf.prev_result()?))
+    }
+
     fn add(&self, call: &Call, conf: &NetConf) -> Result<CniResult, CniError> {
         let prev = conf.prev_result()?;
         let netns = sandbox::open(call)?;

@@ -1,5 +1,5 @@
-//! `tweed`: the CNI plugins of this project in one binary. Which one runs is decided by the name it is called by, else
-//! by the configuration's `type`. Straight-line, blocking, started once for every verb.
+//! `tweed`: the CNI plugins of this project in one binary. Which one runs is decided by the name it is called by.
+//! Straight-line, blocking, started once for every verb.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, reason = "a test fails where it fails")
@@ -13,8 +13,11 @@ mod file;
 mod flannel;
 mod host_local;
 mod identity;
+#[cfg(test)]
+mod keys;
 mod lock;
 mod loopback;
+mod panics;
 mod plugin;
 mod portmap;
 mod records;
@@ -28,12 +31,13 @@ use std::io;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    panics::answer_in_json();
     let argv0 = std::env::args_os().next().unwrap_or_default();
     ExitCode::from(skel::run(skel::Process {
         argv0: &argv0,
         env: |name: &str| std::env::var_os(name),
         stdin: &mut io::stdin().lock(),
-        stdout: &mut io::stdout().lock(),
-        stderr: &mut io::stderr().lock(),
+        stdout: &mut io::stdout(),
+        stderr: &mut io::stderr(),
     }))
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tweed_overlay::bounded_file::{self, Links, MIB};
 use tweed_overlay::firewall::record::RECORDS_DIR;
 use tweed_overlay::kernel::firewall::owners;
 use tweed_overlay::netlink::Netfilter;
@@ -15,9 +16,15 @@ use crate::spec::{CniError, Context, Kind, NetConf, json};
 /// The folder of records, in a configuration that may otherwise be broken.
 pub(crate) fn state_dir(conf: &NetConf) -> PathBuf {
     let dir = json::get(&conf.raw, "stateDir").and_then(Value::as_str);
-    dir.filter(|dir| !dir.is_empty())
-        .unwrap_or(RECORDS_DIR)
-        .into()
+    state_dir_of(dir.unwrap_or_default().to_owned())
+}
+
+/// The folder of records, as a configuration names it.
+pub(crate) fn state_dir_of(dir: String) -> PathBuf {
+    match dir.as_str() {
+        "" => RECORDS_DIR.into(),
+        _ => dir.into(),
+    }
 }
 
 /// Writes a record, whole or not at all, and makes its folder.
@@ -31,13 +38,18 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), CniError> {
         .context(|| format!("write {}", path.display()))
 }
 
+/// The text of a record, if there is one.
+pub(crate) fn read(path: &Path) -> Option<String> {
+    bounded_file::read_text(path, Links::Refused, MIB).ok()
+}
+
 /// All records of one kind, with their files.
 pub(crate) fn all<T>(dir: &Path, parse: impl Fn(&str) -> Option<T>) -> Vec<(PathBuf, T)> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries
         .filter_map(|entry| {
             let path = entry.path();
-            let record = parse(&fs::read_to_string(&path).ok()?)?;
+            let record = parse(&read(&path)?)?;
             Some((path, record))
         })
         .collect()

@@ -7,9 +7,19 @@ use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::plugin::{PLUGINS, Plugin, find};
+use tweed_overlay::bounded_file::{self, MIB};
+
+use crate::panics;
+use crate::plugin::{self, Plugin};
 use crate::spec::error::reason;
 use crate::spec::{Call, CniError, Kind, NetConf, Verb, Version, wire};
+
+/// The release of the reference plugins whose behaviour ours have. Callers such as Nomad look for a version in what
+/// plugins say of themselves, and take the first one that they find.
+const COMPATIBLE_WITH: &str = "v1.9.1";
+
+/// The longest configuration that is read, in bytes. A list of 10,000 valid attachments has one.
+const LONGEST: usize = 8 * MIB;
 
 /// What a process is started with.
 pub(crate) struct Process<'a, E> {
@@ -37,37 +47,48 @@ pub(crate) fn run<E: Fn(&str) -> Option<OsString>>(process: Process<'_, E>) -> u
     }
     // Not worth reading stdin for, and not worth blocking on it.
     if verb == Verb::Version.name() {
-        return exit_code(writeln!(process.stdout, "{}", Version::reply()));
+        let reply = format!("{}\n", Version::reply());
+        return exit_code(print(process.stdout, &reply));
     }
     let mut version = Version::NEWEST;
     let output = Call::from_env(&verb, &process.env).and_then(|call| {
         let conf = read_conf(process.stdin)?;
         version = conf.version;
+        panics::say_version(version);
         execute(&name, &call, &conf)
     });
     match output {
-        Ok(text) => exit_code(process.stdout.write_all(text.as_bytes())),
+        Ok(text) => exit_code(print(process.stdout, &text)),
         Err(error) => {
             let text = wire::pretty(&error.to_json(version.name()));
             // The exit code says it even if nobody reads the text.
-            let _ = process.stdout.write_all(text.as_bytes());
+            let _ = print(process.stdout, &text);
             1
         }
     }
 }
 
+/// What is not flushed may be lost at the end without a word.
+fn print(stdout: &mut dyn Write, text: &str) -> std::io::Result<()> {
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
 fn about(name: &str) -> String {
     let versions: Vec<&str> = Version::ALL.iter().map(|version| version.name()).collect();
     format!(
-        "CNI Plugin {name} {}\nCNI protocol versions supported: {}\n",
+        "CNI {name} plugin compatible with {COMPATIBLE_WITH} (tweed {})\nCNI protocol versions supported: {}\n{}",
         env!("CARGO_PKG_VERSION"),
-        versions.join(", ")
+        versions.join(", "),
+        match plugin::find(name) {
+            Some(_) => String::new(),
+            None => format!("no plugin: {}\n", unknown(name)),
+        }
     )
 }
 
 fn read_conf(stdin: &mut dyn Read) -> Result<NetConf, CniError> {
-    let mut bytes = Vec::with_capacity(8192);
-    stdin.read_to_end(&mut bytes).map_err(|error| {
+    let bytes = bounded_file::read_stream(stdin, LONGEST).map_err(|error| {
         CniError::new(
             Kind::Io,
             format!("error reading from stdin: {}", reason(&error)),
@@ -80,8 +101,12 @@ fn read_conf(stdin: &mut dyn Read) -> Result<NetConf, CniError> {
 /// one document whatever happens.
 fn execute(name: &str, call: &Call, conf: &NetConf) -> Result<String, CniError> {
     conf.allows(call.verb)?;
-    let plugin = select(name, &conf.plugin_type)?;
+    let plugin = select(name)?;
     refuse_own_netns(call)?;
+    if matches!(call.verb, Verb::Add | Verb::Check | Verb::Status) {
+        conf.check_types()?;
+        plugin.configuration(call, conf)?;
+    }
     match call.verb {
         Verb::Add => {
             let result = plugin.add(call, conf)?;
@@ -103,15 +128,19 @@ fn execute(name: &str, call: &Call, conf: &NetConf) -> Result<String, CniError> 
     Ok(String::new())
 }
 
-/// By the name that we were called by, else by the configuration's type.
-fn select(name: &str, plugin_type: &str) -> Result<&'static dyn Plugin, CniError> {
-    find(name).or_else(|| find(plugin_type)).ok_or_else(|| {
-        let names: Vec<&str> = PLUGINS.iter().map(|(known, _)| *known).collect();
-        CniError::config(format!(
-            "neither {name:?} nor type {plugin_type:?} is a plugin of this binary"
-        ))
-        .details(format!("it has {}", names.join(", ")))
+/// By the name that we were called by, and by nothing else: were the configuration's type asked, a link to this binary
+/// under the name of somebody else's plugin would have us call ourselves without end.
+fn select(name: &str) -> Result<&'static dyn Plugin, CniError> {
+    plugin::find(name).ok_or_else(|| {
+        CniError::config(format!("{name:?} is not a plugin of this binary")).details(unknown(name))
     })
+}
+
+fn unknown(name: &str) -> String {
+    format!(
+        "it answers to {}: have the file or link {name:?} bear one of these names, as `tweedd install-cni` does",
+        plugin::names()
+    )
 }
 
 /// A runtime that hands us the host's namespace would have us delete the host's interface. A path that can't be opened

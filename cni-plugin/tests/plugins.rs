@@ -8,15 +8,18 @@ mod plugins {
     mod bridge_container;
     mod bridge_faults;
     mod bridge_masquerade;
+    mod circles;
     mod delegate;
     mod flannel;
+    mod foreign_files;
     mod host_local;
+    mod host_local_dead;
     mod interop;
     mod loopback;
     mod portmap;
     mod portmap_faults;
+    mod portmap_results;
     mod skel;
     mod traffic;
-    #[cfg(bridge_vlan)]
     mod vlan;
 }

@@ -127,17 +127,10 @@ fn check_port(
             return Err(CniError::drift(msg));
         }
     }
-    if let Some(vlans) = &config.vlans {
-        let present: BTreeSet<u16> = netlink.vlans(port.dev())?.iter().map(|v| v.vid).collect();
-        let missing = vlan::wanted(vlans)
-            .into_iter()
-            .find(|vlan| !present.contains(&vlan.vid));
-        if let Some(vlan) = missing {
-            let msg = format!("{} is not in VLAN {}", port.name, vlan.vid);
-            return Err(CniError::drift(msg));
-        }
+    match &config.vlans {
+        Some(vlans) => vlan::check(netlink, &port, bridge, vlans),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn check_addresses(

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tweed_overlay::model::Mac;
 
-use crate::records::state_dir;
+use crate::records::state_dir_of;
 use crate::spec::args::Args;
 use crate::spec::{CniError, Dns, Kind, NetConf, json};
 
@@ -64,9 +64,11 @@ pub(crate) struct Vlans {
     pub(crate) keep_default: bool,
 }
 
-#[derive(Deserialize)]
+/// All keys. Unless they say otherwise they are unset, off, none or 0, as in the reference.
+#[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Keys {
+    bridge: String,
     is_gateway: bool,
     is_default_gateway: bool,
     force_address: bool,
@@ -85,31 +87,7 @@ struct Keys {
     #[serde(rename = "acceptRA")]
     accept_ra: bool,
     dns: Dns,
-}
-
-impl Default for Keys {
-    fn default() -> Self {
-        Self {
-            is_gateway: false,
-            is_default_gateway: false,
-            force_address: false,
-            ip_masq: false,
-            ip_masq_backend: String::new(),
-            mtu: 0,
-            hairpin_mode: false,
-            promisc_mode: false,
-            vlan: 0,
-            vlan_trunk: Vec::new(),
-            // What bridges do by themselves, and what the plugin did before it had the key.
-            preserve_default_vlan: true,
-            macspoofchk: false,
-            enabledad: false,
-            disable_container_interface: false,
-            port_isolation: false,
-            accept_ra: false,
-            dns: Dns::default(),
-        }
-    }
+    state_dir: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -135,7 +113,7 @@ impl Config {
             CniError::config(format!("mtu {mtu} is not a number of bytes such as 1450"))
         })?;
         Ok(Self {
-            bridge: bridge_name(conf)?,
+            bridge: bridge_name(&keys.bridge)?,
             gateway: keys.is_gateway || keys.is_default_gateway,
             default_gateway: keys.is_default_gateway,
             force_address: keys.force_address,
@@ -150,7 +128,7 @@ impl Config {
             accept_ra: keys.accept_ra,
             mac: mac(conf, args)?,
             dns: Some(keys.dns).filter(|dns| !dns.is_empty()),
-            state_dir: state_dir(conf),
+            state_dir: state_dir_of(keys.state_dir),
         })
     }
 }
@@ -185,9 +163,8 @@ fn refuse(keys: &Keys, has_ipam: bool) -> Result<(), CniError> {
     Ok(())
 }
 
-fn bridge_name(conf: &NetConf) -> Result<String, CniError> {
-    let name = json::get(&conf.raw, "bridge").and_then(Value::as_str);
-    let name = name.filter(|name| !name.is_empty()).unwrap_or(BRIDGE);
+fn bridge_name(given: &str) -> Result<String, CniError> {
+    let name = if given.is_empty() { BRIDGE } else { given };
     let wrong = |c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace();
     if name.len() > 15 || name == "." || name == ".." || name.contains(wrong) {
         let msg = format!("bridge {name:?} is not a name for an interface (at most 15 bytes)");
@@ -198,9 +175,10 @@ fn bridge_name(conf: &NetConf) -> Result<String, CniError> {
 
 /// Later sources go before earlier ones: `CNI_ARGS`, `args.cni.mac`, `runtimeConfig.mac`.
 fn mac(conf: &NetConf, args: &Args) -> Result<Option<Mac>, CniError> {
-    let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let Some(text) = set(&conf.dynamic.runtime.mac)
-        .or_else(|| set(&conf.dynamic.args.mac))
+    let set = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let dynamic = conf.dynamic()?;
+    let Some(text) = set(dynamic.runtime.mac)
+        .or_else(|| set(dynamic.args.mac))
         .or_else(|| args.get("MAC").map(str::to_owned))
     else {
         return Ok(None);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use tweed_overlay::bounded_file::{self, KIB, Links};
 use tweed_overlay::model::{Family, Mac};
 use tweed_overlay::netlink::{BridgeSpec, LinkChange, LinkInfo, Netlink, NetlinkError};
 
@@ -83,7 +84,7 @@ fn bridge_mac(name: &str) -> Mac {
     let machine = ["/etc/machine-id", "/proc/sys/kernel/random/boot_id"]
         .map(PathBuf::from)
         .iter()
-        .find_map(|path| std::fs::read_to_string(path).ok())
+        .find_map(|path| bounded_file::read_text(path, Links::Followed, KIB).ok())
         .unwrap_or_default();
     let netns = std::fs::read_link("/proc/thread-self/ns/net").unwrap_or_default();
     let [_, _, bytes @ ..] = hash(&[&machine, &netns.to_string_lossy(), name]).to_be_bytes();

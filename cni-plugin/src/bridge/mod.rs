@@ -14,6 +14,7 @@ mod teardown;
 mod vlan;
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 
 use config::Config;
 use gateway::Site;
@@ -34,6 +35,13 @@ use crate::undo::Undo;
 pub(crate) struct Bridge;
 
 impl Plugin for Bridge {
+    fn configuration(&self, call: &Call, conf: &NetConf) -> Result<Box<dyn Debug>, CniError> {
+        let ipam = Delegate::of_ipam(conf)?;
+        let config = Config::parse(conf, &call.args, ipam.is_some())?;
+        ipam.map_or(Ok(()), |ipam| ipam.check_types(call))?;
+        Ok(Box::new(config))
+    }
+
     fn add(&self, call: &Call, conf: &NetConf) -> Result<CniResult, CniError> {
         let ipam = Delegate::of_ipam(conf)?;
         let config = Config::parse(conf, &call.args, ipam.is_some())?;

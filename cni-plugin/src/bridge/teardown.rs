@@ -28,10 +28,7 @@ pub(super) fn del(call: &Call, conf: &NetConf) -> Result<(), CniError> {
 }
 
 fn release(call: &Call, conf: &NetConf) -> Result<(), CniError> {
-    match Delegate::of_ipam(conf)? {
-        Some(ipam) => ipam.call(call, Verb::Del),
-        None => Ok(()),
-    }
+    Delegate::of_ipam_if_any(conf).map_or(Ok(()), |ipam| ipam.call(call, Verb::Del))
 }
 
 /// One deletion removes both ends, and the kernel takes its time over each (20 ms seen on Linux 6.18). The host's end
@@ -79,7 +76,7 @@ pub(super) fn gc(call: &Call, conf: &NetConf) -> Result<(), CniError> {
         }
     }
     errors.extend(masquerade::retain(conf, &valid).err());
-    if let Some(ipam) = Delegate::of_ipam(conf)? {
+    if let Some(ipam) = Delegate::of_ipam_if_any(conf) {
         errors.extend(ipam.call(call, Verb::Gc).err());
     }
     CniError::join(errors)

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tweed_overlay::model::subnet_env::{DEFAULT_PATH, SubnetEnv};
 
+use crate::delegate::Delegate;
 use crate::spec::{CniError, Kind, NetConf, Route, Version, json};
 
 /// Where delegate configurations are kept between ADD and DEL unless configured otherwise.
@@ -53,17 +54,45 @@ impl Config {
             let msg = format!("delegate.type is {name}, want a name such as \"bridge\"");
             return Err(CniError::config(msg));
         }
+        Ok(Self::of_keys(keys, conf))
+    }
+
+    /// What DEL and GC need, of a configuration that may be broken: what can't be is passed over.
+    pub(super) fn for_removal(conf: &NetConf) -> Self {
+        let text = |key: &str| {
+            let text = json::get(&conf.raw, key).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        let object = |key: &str| {
+            let object = json::get(&conf.raw, key).and_then(Value::as_object);
+            object.cloned().unwrap_or_default()
+        };
+        let mut delegate = object("delegate");
+        let fits = |name: &Value| name.as_str().is_some_and(Delegate::may_attach);
+        if !json::get(&delegate, "type").is_some_and(fits) {
+            json::take(&mut delegate, "type");
+        }
+        let keys = Keys {
+            subnet_file: text("subnetFile"),
+            data_dir: text("dataDir"),
+            delegate,
+            ipam: object("ipam"),
+        };
+        Self::of_keys(keys, conf)
+    }
+
+    fn of_keys(keys: Keys, conf: &NetConf) -> Self {
         let or = |text: String, default: &str| match text.as_str() {
             "" => PathBuf::from(default),
             _ => PathBuf::from(text),
         };
-        Ok(Self {
+        Self {
             subnet_file: or(keys.subnet_file, DEFAULT_PATH),
             data_dir: or(keys.data_dir, DATA_DIR),
             network: conf.clone(),
             delegate: keys.delegate,
             ipam: keys.ipam,
-        })
+        }
     }
 
     /// The delegate's configuration. Without `env` it has no ranges, routes and MTU: enough to find and remove what

@@ -5,18 +5,23 @@
 mod config;
 mod state;
 
-use std::fs;
+use std::fmt::Debug;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use config::Config;
+use ipnet::{IpNet, Ipv4Net};
 use serde_json::Value;
 use state::StateDir;
+use tweed_overlay::bounded_file::{self, KIB, Links};
+use tweed_overlay::model::Dual;
 use tweed_overlay::model::subnet_env::SubnetEnv;
 
 use crate::delegate::Delegate;
 use crate::file;
 use crate::plugin::Plugin;
 use crate::portmap;
+use crate::sandbox;
 use crate::spec::error::reason;
 use crate::spec::{Call, CniError, CniResult, Context, Kind, NetConf, Verb, json};
 
@@ -24,6 +29,23 @@ use crate::spec::{Call, CniError, CniResult, Context, Kind, NetConf, Verb, json}
 pub(crate) struct Flannel;
 
 impl Plugin for Flannel {
+    fn configuration(&self, call: &Call, conf: &NetConf) -> Result<Box<dyn Debug>, CniError> {
+        let config = Config::parse(conf)?;
+        // What the agent says changes no type. Without it, `host-local` would miss its ranges.
+        let example = SubnetEnv {
+            networks: Dual::default(),
+            subnets: Dual::of_nets([IpNet::V4(Ipv4Net::new_assert(
+                Ipv4Addr::new(192, 0, 2, 0),
+                24,
+            ))]),
+            mtu: 0,
+            ip_masq: true,
+        };
+        Delegate::of_conf(config.delegate(Some(&example))?)?.check_types(call)?;
+        let delegate = config.delegate(None)?;
+        Ok(Box::new((config.subnet_file, config.data_dir, delegate)))
+    }
+
     fn add(&self, call: &Call, conf: &NetConf) -> Result<CniResult, CniError> {
         let config = Config::parse(conf)?;
         let env = read_env(&config.subnet_file)?;
@@ -48,18 +70,27 @@ impl Plugin for Flannel {
         })
     }
 
+    /// Goes by what ADD has saved, else by the configuration, and by as much of that as makes sense.
     fn del(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {
-        let config = Config::parse(conf)?;
+        let config = Config::for_removal(conf);
         let ports = portmap::detach(call, &config.host_ports());
-        let saved = StateDir::new(&config.data_dir).load(&call.attachment);
+        let state = StateDir::new(&config.data_dir);
+        let saved = state.load(&call.attachment);
         let remembered = saved.as_ref().and_then(|saved| saved.conf.clone());
-        let value = remembered.map_or_else(|| derive(&config), Ok)?;
-        let delegate = Delegate::of_conf(with_prev_result(value, conf))?;
+        let remembered = remembered
+            .map(|value| Delegate::of_conf(with_prev_result(value, conf)))
+            .and_then(Result::ok);
+        let delegate = remembered.map_or_else(
+            || Delegate::of_conf(with_prev_result(derive(&config)?, conf)),
+            Ok,
+        )?;
         delegate
             .call(call, Verb::Del)
             .context(|| "failed to delegate delete")?;
         let path = saved.as_ref().map(|saved| saved.path.as_path());
-        StateDir::new(&config.data_dir).forget(&call.attachment, path)?;
+        state.forget(&call.attachment, path, |earlier| {
+            earlier["name"] == conf.name && !has_other_interfaces(call)
+        })?;
         ports
     }
 
@@ -78,7 +109,7 @@ impl Plugin for Flannel {
     }
 
     fn gc(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {
-        let config = Config::parse(conf)?;
+        let config = Config::for_removal(conf);
         let valid = conf.valid_attachments()?;
         let mut value = derive(&config)?;
         for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
@@ -103,10 +134,25 @@ impl Plugin for Flannel {
     }
 }
 
+/// Whether the container has interfaces beside the one that was removed. When that can't be told, it may.
+fn has_other_interfaces(call: &Call) -> bool {
+    let Ok(Some(netns)) = sandbox::open_if_there(call) else {
+        return call.netns.as_deref().is_some_and(Path::exists);
+    };
+    let links = netns
+        .netlink()
+        .ok()
+        .and_then(|mut inside| inside.links().ok());
+    links.is_none_or(|links| {
+        let mut others = links.iter().filter(|link| !link.loopback);
+        others.any(|link| link.name != call.attachment.ifname)
+    })
+}
+
 /// The agent's file. The text of the error is flannel's, since that is what people search for.
 fn read_env(path: &Path) -> Result<SubnetEnv, CniError> {
-    let text =
-        fs::read(path).map_err(|error| format!("open {}: {}", path.display(), reason(&error)));
+    let text = bounded_file::read(path, Links::Followed, 64 * KIB)
+        .map_err(|error| format!("open {}: {}", path.display(), reason(&error)));
     text.and_then(|bytes| {
         SubnetEnv::parse(&String::from_utf8_lossy(&bytes))
             .map_err(|error| format!("{} {error}", path.display()))
@@ -121,7 +167,9 @@ fn read_env(path: &Path) -> Result<SubnetEnv, CniError> {
 
 /// The delegate as it would be made now. Without the agent's file it still knows what to remove.
 fn derive(config: &Config) -> Result<Value, CniError> {
-    config.delegate(read_env(&config.subnet_file).ok().as_ref())
+    let env = read_env(&config.subnet_file).ok();
+    let now = config.delegate(env.as_ref());
+    now.or_else(|_| config.delegate(None))
 }
 
 /// The delegate's configuration with the result that the runtime handed us, in the version that it speaks now.

@@ -11,6 +11,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tweed_overlay::bounded_file::{self, Links, MIB};
 
 use crate::file;
 use crate::identity::hash;
@@ -62,13 +63,18 @@ impl StateDir {
         [self.own(attachment), self.flannels(attachment)]
             .into_iter()
             .find_map(|path| {
-                let bytes = fs::read(&path).ok()?;
-                let conf = json::parse(&bytes).ok().filter(Value::is_object);
+                let conf = match read(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+                    // What can't be read is there all the same, and goes with the attachment.
+                    read => read.ok().and_then(|bytes| json::parse(&bytes).ok()),
+                };
+                let conf = conf.filter(Value::is_object);
                 Some(Saved { path, conf })
             })
     }
 
-    /// Removes the file of an attachment, and what a killed ADD has left of it.
+    /// Removes the file of an attachment, and what a killed ADD has left of it. Of an ADD that was repeated there are two,
+    /// the earlier one under flannel's name; it goes if it can't be that of another interface.
     ///
     /// # Errors
     /// When a file is there and can't be removed.
@@ -76,12 +82,21 @@ impl StateDir {
         &self,
         attachment: &Attachment,
         saved: Option<&Path>,
+        is_only_one: impl FnOnce(&Value) -> bool,
     ) -> Result<(), CniError> {
-        let names = [self.own(attachment), self.flannels(attachment)];
-        names
-            .iter()
-            .try_for_each(|path| file::remove(&file::unfinished(path)))?;
-        saved.map_or(Ok(()), file::remove)
+        let [own, flannels] = [self.own(attachment), self.flannels(attachment)];
+        for path in [&own, &flannels] {
+            file::remove(&file::unfinished(path))?;
+        }
+        let Some(saved) = saved else { return Ok(()) };
+        file::remove(saved)?;
+        let earlier = read(&flannels)
+            .ok()
+            .and_then(|bytes| json::parse(&bytes).ok());
+        match earlier {
+            Some(earlier) if saved == own && is_only_one(&earlier) => file::remove(&flannels),
+            _ => Ok(()),
+        }
     }
 
     /// Removes the files of one network whose container is not among the valid attachments.
@@ -101,7 +116,7 @@ impl StateDir {
             .flat_map(|attachment| [self.own(&attachment), self.flannels(&attachment)])
             .collect();
         for path in entries.flatten().map(|entry| entry.path()) {
-            let of_network = fs::read(&path)
+            let of_network = read(&path)
                 .ok()
                 .and_then(|bytes| json::parse(&bytes).ok())
                 .is_some_and(|conf| conf.get("name").is_some_and(|name| name == network));
@@ -137,6 +152,10 @@ impl StateDir {
             .create(&self.dir)?;
         file::write_durably(path, &file::unfinished(path), text)
     }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    bounded_file::read(path, Links::Refused, MIB)
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use tweed_overlay::bounded_file::{self, KIB, Links};
+
 use crate::file;
 
 /// A number that the kernel draws at each boot.
@@ -16,7 +18,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// When the machine was started, if nothing has been done in this folder since.
 pub(super) fn start_of_a_new_one(network_dir: &Path) -> Option<SystemTime> {
     let present = fs::read_to_string(BOOT_ID).ok()?;
-    let noted = fs::read_to_string(note(network_dir)).ok()?;
+    let noted = read(&note(network_dir))?;
     (noted != present).then(started).flatten()
 }
 
@@ -24,12 +26,16 @@ pub(super) fn start_of_a_new_one(network_dir: &Path) -> Option<SystemTime> {
 /// be written does no harm.
 pub(super) fn take_note(network_dir: &Path) {
     let path = note(network_dir);
-    let noted = fs::read_to_string(&path).ok();
+    let noted = read(&path);
     if let Ok(present) = fs::read_to_string(BOOT_ID)
         && noted.as_ref() != Some(&present)
     {
         let _ = file::overwrite(&path, &present);
     }
+}
+
+fn read(path: &Path) -> Option<String> {
+    bounded_file::read_text(path, Links::Refused, KIB).ok()
 }
 
 fn note(network_dir: &Path) -> std::path::PathBuf {

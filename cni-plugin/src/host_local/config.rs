@@ -1,7 +1,7 @@
 //! The `ipam` object of `host-local`. Parsing is pure: reading `resolvConf` and the reservations comes after.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) routes: Vec<Route>,
     /// A `resolv.conf` to take name servers from.
     pub(crate) resolv_conf: Option<PathBuf>,
+    /// Where the reservations of this network are.
+    pub(crate) network_dir: PathBuf,
 }
 
 #[derive(Default, Deserialize)]
@@ -45,16 +47,20 @@ struct IpamConf {
     ranges: Vec<Vec<RangeConf>>,
     routes: Vec<Route>,
     resolv_conf: String,
+    data_dir: String,
 }
 
 /// The folder of a network's reservations. Asks nothing else of the configuration, so that DEL works with a broken one.
 pub(crate) fn network_dir(conf: &NetConf) -> PathBuf {
     let dir = json::get(&conf.raw, "ipam")
         .and_then(|ipam| json::get(ipam.as_object()?, "dataDir"))
-        .and_then(|dir| dir.as_str())
-        .filter(|dir| !dir.is_empty())
-        .unwrap_or(DATA_DIR);
-    PathBuf::from(dir).join(&conf.name)
+        .and_then(|dir| dir.as_str());
+    network_dir_in(dir.unwrap_or_default(), conf)
+}
+
+fn network_dir_in(dir: &str, conf: &NetConf) -> PathBuf {
+    let dir = if dir.is_empty() { DATA_DIR } else { dir };
+    Path::new(dir).join(&conf.name)
 }
 
 impl Config {
@@ -85,12 +91,13 @@ impl Config {
             resolv_conf: Some(ipam.resolv_conf)
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from),
+            network_dir: network_dir_in(&ipam.data_dir, conf),
         })
     }
 }
 
 fn runtime_ranges(conf: &NetConf) -> Result<Vec<Vec<RangeConf>>, CniError> {
-    let sets = &conf.dynamic.runtime.ip_ranges;
+    let sets = conf.dynamic()?.runtime.ip_ranges;
     sets.iter()
         .map(|set| set.iter().map(json::read).collect::<Result<_, _>>())
         .collect::<Result<_, _>>()
@@ -99,7 +106,7 @@ fn runtime_ranges(conf: &NetConf) -> Result<Vec<Vec<RangeConf>>, CniError> {
 
 /// `CNI_ARGS`, then `args.cni.ips`, then `runtimeConfig.ips`. A prefix length is not looked at.
 fn requested(conf: &NetConf, args: &Args) -> Result<Vec<IpAddr>, CniError> {
-    let dynamic = &conf.dynamic;
+    let dynamic = conf.dynamic()?;
     let texts = args.get("IP").into_iter();
     texts
         .chain(dynamic.args.ips.iter().map(String::as_str))

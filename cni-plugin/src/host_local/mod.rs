@@ -5,17 +5,20 @@ mod allocate;
 mod boot;
 mod config;
 mod index;
+mod notes;
 mod range;
 mod resolv_conf;
 mod store;
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
 use serde_json::Value;
+use tweed_overlay::bounded_file::{self, Links, MIB};
 
 use allocate::AllocError;
 use config::{Config, network_dir};
@@ -31,17 +34,22 @@ use crate::spec::{
 pub(crate) struct HostLocal;
 
 impl Plugin for HostLocal {
+    fn configuration(&self, call: &Call, conf: &NetConf) -> Result<Box<dyn Debug>, CniError> {
+        Ok(Box::new(Config::parse(conf, &call.args)?))
+    }
+
     fn add(&self, call: &Call, conf: &NetConf) -> Result<CniResult, CniError> {
         let config = Config::parse(conf, &call.args)?;
         let dns = config
             .resolv_conf
             .as_deref()
             .map_or(Ok(Dns::default()), read_dns)?;
-        let store = Store::create(&network_dir(conf))?;
+        let store = Store::create(&config.network_dir)?;
         let owner = Owner::from(&call.attachment);
-        let picked = pick(&store, &config, &owner)?;
+        let picked = pick(&store, &conf.name, &config, &owner)?;
         for (set, (addr, _)) in picked.iter().enumerate() {
-            if let Err(error) = store.reserve(*addr, &owner, set) {
+            let netns = call.netns.as_deref();
+            if let Err(error) = store.reserve(*addr, &owner, netns, set) {
                 let released = store.release(&owner).map(|_| ());
                 return CniError::join(
                     [Err(error), released]
@@ -86,7 +94,7 @@ impl Plugin for HostLocal {
         let owner = Owner::from(&call.attachment);
         let expected = expected_addresses(call, conf, &config)?;
         for addr in &expected {
-            match store.owner_of(*addr) {
+            match store.holder(*addr) {
                 Some(holder) if holder.is_or_was(&owner) => {}
                 Some(holder) => {
                     let msg = format!("host-local: {addr} is reserved for {}", holder.container_id);
@@ -104,7 +112,10 @@ impl Plugin for HostLocal {
     fn gc(&self, _call: &Call, conf: &NetConf) -> Result<(), CniError> {
         let valid = conf.valid_attachments()?;
         if let Some(store) = Store::open(&network_dir(conf))? {
-            store.retain(|owner| valid.iter().any(|key| owner.is_held_by(key)))?;
+            store.retain(|owner, addr| {
+                valid.iter().any(|key| owner.is_held_by(key))
+                    && !store.is_orphan(&conf.name, owner, addr)
+            })?;
         }
         Ok(())
     }
@@ -114,7 +125,15 @@ impl Plugin for HostLocal {
         let Some(store) = Store::open(&network_dir(conf))? else {
             return Ok(());
         };
-        let reserved = store.reserved()?;
+        let mut reserved = store.reserved()?;
+        if config
+            .sets
+            .iter()
+            .any(|set| allocate::next(set, None, &reserved).is_err())
+        {
+            // The next ADD would free them.
+            reserved = &reserved - &store.orphans(&conf.name)?;
+        }
         for set in &config.sets {
             allocate::next(set, None, &reserved).map_err(|error| {
                 CniError::new(Kind::NotAvailable, error).details(
@@ -169,6 +188,7 @@ impl Owner {
 /// One free address a set. Nothing is written yet.
 fn pick<'c>(
     store: &Store,
+    network: &str,
     config: &'c Config,
     owner: &Owner,
 ) -> Result<Vec<(IpAddr, &'c Range)>, CniError> {
@@ -191,9 +211,10 @@ fn pick<'c>(
         let wanted = wanted.map(|position| requested.remove(position));
         let choice = choose(set, wanted, store.cursor(index), &reserved);
         let choice = match choice {
-            // Files that a crash has left hold addresses for nobody. They are looked for only when it matters.
+            // Files that a crash has left hold addresses for nobody, and so do those of containers that died without
+            // DEL. They are looked for only when it matters.
             Err(AllocError::Exhausted(_) | AllocError::Unavailable { .. }) => {
-                reserved = store.reclaim()?;
+                reserved = store.reclaim(network)?;
                 choose(set, wanted, store.cursor(index), &reserved)
             }
             other => other,
@@ -246,6 +267,7 @@ fn expected_addresses(
 }
 
 fn read_dns(path: &Path) -> Result<Dns, CniError> {
-    let bytes = fs::read(path).context(|| format!("read resolvConf {}", path.display()))?;
+    let bytes = bounded_file::read(path, Links::Followed, MIB)
+        .context(|| format!("read resolvConf {}", path.display()))?;
     Ok(resolv_conf::parse(&String::from_utf8_lossy(&bytes)))
 }

@@ -7,13 +7,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use nix::sys::statvfs::FsFlags;
+use tweed_overlay::bounded_file::{self, KIB, Links};
+
 use super::boot;
 use super::index::Index;
+use super::notes::Notes;
 use crate::file;
 use crate::lock;
 use crate::spec::call::is_identifier;
@@ -21,6 +26,9 @@ use crate::spec::{Attachment, CniError, Context};
 
 /// How long to wait for the lock. A verb holds it for less than a millisecond.
 const LOCK_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The longest file that is read, in bytes: a container ID and the name of an interface.
+const LONGEST: usize = 4 * KIB;
 
 /// Who holds an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,7 +43,9 @@ pub(crate) struct Owner {
 pub(crate) struct Store {
     dir: PathBuf,
     index: Index,
-    _lock: File,
+    notes: Notes,
+    /// None where nobody can write.
+    _lock: Option<File>,
 }
 
 impl Owner {
@@ -101,10 +111,17 @@ impl Store {
     }
 
     fn lock(dir: &Path) -> Result<Self, CniError> {
+        let path = dir.join("lock");
+        let lock = match lock::exclusive(&path, LOCK_DEADLINE) {
+            // On a file system that is read-only there is nothing that two could do at once.
+            Err(_) if is_read_only(dir) && !path.exists() => None,
+            lock => Some(lock?),
+        };
         let store = Self {
-            _lock: lock::exclusive(&dir.join("lock"), LOCK_DEADLINE)?,
+            _lock: lock,
             dir: dir.to_owned(),
             index: Index::of(dir),
+            notes: Notes::of(dir),
         };
         if let Some(boot) = boot::start_of_a_new_one(dir) {
             store.release_older(boot)?;
@@ -155,7 +172,7 @@ impl Store {
         reserved: &BTreeSet<IpAddr>,
     ) -> Result<Vec<IpAddr>, CniError> {
         let listing = self.index.read(owner);
-        let is_theirs = |addr: &IpAddr| self.owner_of(*addr).as_ref() == Some(owner);
+        let is_theirs = |addr: &IpAddr| self.holder(*addr).as_ref() == Some(owner);
         if listing.addrs == *reserved && listing.of_owner.iter().all(is_theirs) {
             return Ok(listing.of_owner);
         }
@@ -164,15 +181,23 @@ impl Store {
 
     /// The cursor of a range set. One that can't be read is none.
     pub(crate) fn cursor(&self, set: usize) -> Option<IpAddr> {
-        let text = fs::read_to_string(self.dir.join(format!("last_reserved_ip.{set}"))).ok()?;
+        let path = self.dir.join(format!("last_reserved_ip.{set}"));
+        let text = bounded_file::read_text(&path, Links::Refused, LONGEST).ok()?;
         text.trim().parse().ok()
     }
 
-    /// Reserves an address that is known to be free, and moves the cursor of its set there.
+    /// Reserves an address that is known to be free, and moves the cursor of its set there. `netns` is where it is for.
     ///
     /// # Errors
     /// When a file can't be written; the address is then not reserved.
-    pub(crate) fn reserve(&self, addr: IpAddr, owner: &Owner, set: usize) -> Result<(), CniError> {
+    pub(crate) fn reserve(
+        &self,
+        addr: IpAddr,
+        owner: &Owner,
+        netns: Option<&Path>,
+        set: usize,
+    ) -> Result<(), CniError> {
+        self.notes.add(owner, addr, netns);
         let path = self.dir.join(addr.to_string());
         let what = || format!("reserve {}", path.display());
         // One name suffices for the unfinished file, since there is one lock.
@@ -207,10 +232,9 @@ impl Store {
     ///
     /// # Errors
     /// When a file can't be removed.
-    pub(crate) fn retain(&self, is_valid: impl Fn(&Owner) -> bool) -> Result<(), CniError> {
-        let by_owner = self.scan(&self.reserved()?)?;
-        for (owner, addrs) in by_owner.iter().filter(|(owner, _)| !is_valid(owner)) {
-            for addr in addrs {
+    pub(crate) fn retain(&self, is_valid: impl Fn(&Owner, IpAddr) -> bool) -> Result<(), CniError> {
+        for (owner, addrs) in &self.scan(&self.reserved()?)? {
+            for addr in addrs.iter().filter(|addr| !is_valid(owner, **addr)) {
                 self.remove(*addr)?;
                 self.index.remove(owner, *addr);
             }
@@ -219,34 +243,73 @@ impl Store {
     }
 
     /// The holder of one address. `None` when there is no file, or one that a crash has left.
-    pub(crate) fn owner_of(&self, addr: IpAddr) -> Option<Owner> {
-        let bytes = fs::read(self.dir.join(addr.to_string())).ok()?;
-        Owner::parse(&String::from_utf8_lossy(&bytes))
+    pub(crate) fn holder(&self, addr: IpAddr) -> Option<Owner> {
+        self.read(addr).ok().flatten()
     }
 
-    /// Removes files that no container can own, and answers what remains.
+    /// The same. What stands in the place of a file of a container's and is none belongs to nobody, too.
+    fn read(&self, addr: IpAddr) -> io::Result<Option<Owner>> {
+        let path = self.dir.join(addr.to_string());
+        match bounded_file::read(&path, Links::Refused, LONGEST) {
+            Ok(bytes) => Ok(Owner::parse(&String::from_utf8_lossy(&bytes))),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound
+                | io::ErrorKind::InvalidInput
+                | io::ErrorKind::FileTooLarge => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Whether the container that an address is reserved for is gone, and nobody has told us.
+    pub(crate) fn is_orphan(&self, network: &str, owner: &Owner, addr: IpAddr) -> bool {
+        self.notes.is_gone(network, owner, addr)
+    }
+
+    /// The addresses of containers that are gone.
     ///
     /// # Errors
     /// When the folder can't be read.
-    pub(crate) fn reclaim(&self) -> Result<BTreeSet<IpAddr>, CniError> {
-        self.scan(&self.reserved()?)?;
+    pub(crate) fn orphans(&self, network: &str) -> Result<BTreeSet<IpAddr>, CniError> {
+        let mut addrs = self.reserved()?;
+        addrs.retain(|addr| {
+            let holder = self.holder(*addr);
+            holder.is_some_and(|owner| self.is_orphan(network, &owner, *addr))
+        });
+        Ok(addrs)
+    }
+
+    /// Removes files that no container can own, and those of containers that are gone, and answers what remains.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    pub(crate) fn reclaim(&self, network: &str) -> Result<BTreeSet<IpAddr>, CniError> {
+        self.retain(|owner, addr| !self.is_orphan(network, owner, addr))?;
         self.reserved()
     }
 
-    /// Reads every reservation, removes those that a crash has left, and rebuilds the index.
+    /// Reads every reservation, removes those that a crash has left, and rebuilds the index. A file that can't be read
+    /// now may be a container's, and stays.
     fn scan(&self, reserved: &BTreeSet<IpAddr>) -> Result<BTreeMap<Owner, Vec<IpAddr>>, CniError> {
         let mut by_owner: BTreeMap<Owner, Vec<IpAddr>> = BTreeMap::new();
         for addr in reserved {
-            match self.owner_of(*addr) {
-                Some(owner) => by_owner.entry(owner).or_default().push(*addr),
-                None => self.remove(*addr)?,
+            match self.read(*addr) {
+                Ok(Some(owner)) => by_owner.entry(owner).or_default().push(*addr),
+                Ok(None) => self.remove(*addr)?,
+                Err(_) => {}
             }
         }
         self.index.rebuild(&by_owner);
+        self.notes.keep(reserved);
         Ok(by_owner)
     }
 
     fn remove(&self, addr: IpAddr) -> Result<(), CniError> {
+        self.notes.remove(addr);
         file::remove(&self.dir.join(addr.to_string()))
     }
+}
+
+fn is_read_only(dir: &Path) -> bool {
+    nix::sys::statvfs::statvfs(dir).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY))
 }

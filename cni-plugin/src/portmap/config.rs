@@ -1,12 +1,14 @@
 //! The keys of `portmap`, and the host ports that the runtime hands over. Pure.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tweed_overlay::firewall::ruleset::L4Proto;
 use tweed_overlay::firewall::{PortMapping, PortMasquerade};
 
+use crate::records::{state_dir, state_dir_of};
 use crate::spec::result::maybe_addr;
 use crate::spec::{CniError, Kind, NetConf, json};
 
@@ -20,6 +22,8 @@ pub(super) struct Config {
     pub(super) ports: Vec<PortMapping>,
     /// Which connections get the host's address as source.
     pub(super) masquerade: PortMasquerade,
+    /// Where it is written down what an attachment has in the packet filter.
+    pub(super) state_dir: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -30,9 +34,10 @@ struct Keys {
     masq_all: bool,
     mark_masq_bit: Option<i64>,
     external_set_mark_chain: Option<String>,
-    conditions_v4: Vec<Value>,
-    conditions_v6: Vec<Value>,
+    conditions_v4: Vec<String>,
+    conditions_v6: Vec<String>,
     runtime_config: Map<String, Value>,
+    state_dir: String,
 }
 
 impl Default for Keys {
@@ -46,6 +51,7 @@ impl Default for Keys {
             conditions_v4: Vec::new(),
             conditions_v6: Vec::new(),
             runtime_config: Map::new(),
+            state_dir: String::new(),
         }
     }
 }
@@ -76,6 +82,7 @@ impl Config {
         Ok(Self {
             ports,
             masquerade: masquerade(&keys),
+            state_dir: state_dir_of(keys.state_dir),
         })
     }
 }
@@ -93,6 +100,7 @@ pub(super) fn readable(conf: &NetConf) -> Config {
     Config {
         ports: all.iter().filter_map(|value| mapping(value).ok()).collect(),
         masquerade: PortMasquerade::default(),
+        state_dir: state_dir(conf),
     }
 }
 

@@ -9,7 +9,9 @@ mod localnet;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::fs;
+use std::fmt::Debug;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use config::Config;
@@ -34,6 +36,10 @@ use crate::{file, identity};
 pub(crate) struct PortMap;
 
 impl Plugin for PortMap {
+    fn configuration(&self, _: &Call, conf: &NetConf) -> Result<Box<dyn Debug>, CniError> {
+        Ok(Box::new(Config::parse(conf)?))
+    }
+
     fn add(&self, call: &Call, conf: &NetConf) -> Result<CniResult, CniError> {
         let chained = || CniError::config("must be called as chained plugin");
         let result = conf.prev_result()?.ok_or_else(chained)?;
@@ -69,7 +75,13 @@ pub(crate) fn attach(call: &Call, conf: &NetConf, result: &CniResult) -> Result<
     if !config::has_ports(conf) {
         return Ok(());
     }
-    let publication = wanted(call, Config::parse(conf)?, result)?;
+    let Some(publication) = wanted(call, Config::parse(conf)?, result)? else {
+        let ifname = &call.attachment.ifname;
+        say(&format!(
+            "{ifname} has no address, so that its host ports lead nowhere"
+        ));
+        return Ok(());
+    };
     let file = RecordFile::of(conf, &call.attachment);
     let netns = call.netns.as_deref().unwrap_or(Path::new(""));
     let record = PortRecord {
@@ -122,7 +134,7 @@ fn steps(
 
 /// Whether a record says that its container's namespace is gone. Without a record nothing says so.
 fn is_gone(path: &Path) -> bool {
-    let text = fs::read_to_string(path).unwrap_or_default();
+    let text = records::read(path).unwrap_or_default();
     let record = PortRecord::parse(&text).filter(|record| !record.netns.is_empty());
     let netns = record.map(|record| Netns::open(record.netns));
     netns.is_some_and(|netns| netns.is_err_and(|error| error.is_gone()))
@@ -142,12 +154,21 @@ fn refused(error: PublishError) -> CniError {
 /// Flows that can't be forgotten end by themselves, later: no reason to refuse a container.
 fn tell(forgotten: Result<usize, KernelError>) {
     if let Err(error) = forgotten {
-        eprintln!("portmap: old UDP flows go on until they time out: {error}");
+        say(&format!("old UDP flows go on until they time out: {error}"));
     }
 }
 
-/// The mappings, and the first address of each family.
-fn wanted(call: &Call, config: Config, result: &CniResult) -> Result<Publication, CniError> {
+/// A line for the runtime's log. Nobody need read it.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "portmap: {text}");
+}
+
+/// The mappings, and the first address of each family; `None` without any.
+fn wanted(
+    call: &Call,
+    config: Config,
+    result: &CniResult,
+) -> Result<Option<Publication>, CniError> {
     let ifname = &call.attachment.ifname;
     let mut first: Dual<IpNet> = Dual::default();
     for ip in result.addresses_of(ifname) {
@@ -159,8 +180,11 @@ fn wanted(call: &Call, config: Config, result: &CniResult) -> Result<Publication
     }
     let addresses: Vec<IpNet> = first.values().copied().collect();
     if addresses.is_empty() {
-        let msg = format!("{ifname} has no address that host ports could lead to");
-        return Err(CniError::config(msg));
+        return Ok(None);
+    }
+    if let Some(wrong) = addresses.iter().find(|net| !is_of_one_host(net.addr())) {
+        let msg = format!("prevResult gives {ifname} the address {wrong}, which no host can have");
+        return Err(CniError::config(msg).details("host ports can't lead there"));
     }
     let publication = Publication {
         addresses,
@@ -168,7 +192,14 @@ fn wanted(call: &Call, config: Config, result: &CniResult) -> Result<Publication
         masquerade: config.masquerade,
     };
     publication.claims().map_err(CniError::config)?;
-    Ok(publication)
+    Ok(Some(publication))
+}
+
+fn is_of_one_host(addr: IpAddr) -> bool {
+    !addr.is_unspecified()
+        && !addr.is_multicast()
+        && !addr.is_loopback()
+        && addr != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 /// Removes the host ports of an attachment, if it may have any, be it that Go's plugin has made them.
@@ -177,7 +208,7 @@ fn wanted(call: &Call, config: Config, result: &CniResult) -> Result<Publication
 /// When the kernel refuses.
 pub(crate) fn detach(call: &Call, conf: &NetConf) -> Result<(), CniError> {
     let file = RecordFile::of(conf, &call.attachment);
-    let text = fs::read_to_string(&file.path).ok();
+    let text = records::read(&file.path);
     if text.is_none() && !config::has_ports(conf) {
         return Ok(());
     }
@@ -191,7 +222,7 @@ pub(crate) fn detach(call: &Call, conf: &NetConf) -> Result<(), CniError> {
             remove_migrated_ports(&mut socket, &conf.name, container)
                 .context(|| "failed to remove host ports")?;
             let result = conf.prev_result().ok().flatten();
-            result.and_then(|result| wanted(call, config::readable(conf), &result).ok())
+            result.and_then(|result| wanted(call, config::readable(conf), &result).ok().flatten())
         }
     };
     if let Some(publication) = publication {
@@ -209,7 +240,9 @@ pub(crate) fn verify(call: &Call, conf: &NetConf) -> Result<(), CniError> {
         return Ok(());
     }
     let config = Config::parse(conf)?;
-    let publication = wanted(call, config, &conf.required_prev_result()?)?;
+    let Some(publication) = wanted(call, config, &conf.required_prev_result()?)? else {
+        return Ok(());
+    };
     let owner = identity::owner(&conf.name, &call.attachment);
     let missing = published(&mut packet_filter()?, &owner, &publication).map_err(refused)?;
     if let Some(missing) = missing {

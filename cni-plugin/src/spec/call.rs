@@ -85,7 +85,15 @@ pub(crate) struct Call {
     pub(crate) path: Vec<PathBuf>,
     /// Whether the container may live in our own namespace (`CNI_NETNS_OVERRIDE`).
     pub(crate) own_netns_allowed: bool,
+    /// How many of our processes have called each other to get here.
+    pub(crate) depth: u8,
 }
+
+/// By this variable a process of ours knows that it was called, perhaps by way of others, by another one.
+pub(crate) const DEPTH: &str = "TWEED_CNI_DEPTH";
+
+/// How deep processes of ours may call each other. A plugin calls one for addresses, and that calls none.
+const DEEPEST: u8 = 4;
 
 impl Call {
     /// Reads and validates the environment, given as a look-up.
@@ -127,14 +135,32 @@ impl Call {
             verb,
             attachment,
             netns: set("CNI_NETNS").map(PathBuf::from),
-            args: Args::parse(&text("CNI_ARGS"))
-                .map_err(|error| CniError::new(Kind::Environment, error))?,
+            args: arguments(verb, &text("CNI_ARGS"))?,
             path: set("CNI_PATH")
                 .map(|path| std::env::split_paths(&path).collect())
                 .unwrap_or_default(),
             own_netns_allowed: overridden == "1" || overridden.eq_ignore_ascii_case("true"),
+            depth: depth(&text(DEPTH))?,
         })
     }
+}
+
+/// What is removed doesn't depend on them, so that DEL takes any.
+fn arguments(verb: Verb, text: &str) -> Result<Args, CniError> {
+    match Args::parse(text) {
+        Err(error) if verb != Verb::Del => Err(CniError::new(Kind::Environment, error)),
+        args => Ok(args.unwrap_or_default()),
+    }
+}
+
+fn depth(text: &str) -> Result<u8, CniError> {
+    let depth = text.parse().unwrap_or_default();
+    if depth <= DEEPEST {
+        return Ok(depth);
+    }
+    let msg = format!("plugins call each other in a circle ({DEEPEST} deep, by {DEPTH})");
+    Err(CniError::config(msg)
+        .details("see what ipam.type and delegate.type name, and what those programs call"))
 }
 
 fn validate(attachment: &Attachment) -> Result<(), CniError> {
@@ -249,12 +275,22 @@ mod tests {
             ("CNI_IFNAME", "a:b", name),
             ("CNI_IFNAME", "a\u{2003}b", name),
             ("CNI_ARGS", "x", "ARGS: invalid pair \"x\" (want KEY=VALUE)"),
+            (
+                "TWEED_CNI_DEPTH",
+                "5",
+                "plugins call each other in a circle (4 deep, by TWEED_CNI_DEPTH); \
+                 see what ipam.type and delegate.type name, and what those programs call",
+            ),
         ] {
+            let code = if variable == DEPTH { 7 } else { 4 };
             assert_eq!(
                 message("ADD", &[(variable, value)]),
-                (4, expected.to_owned())
+                (code, expected.to_owned())
             );
         }
+        assert!(call("DEL", &[("CNI_ARGS", "x")]).is_ok());
+        assert_eq!(call("ADD", &[(DEPTH, "x")]).unwrap().depth, 0);
+        assert_eq!(call("ADD", &[(DEPTH, "4")]).unwrap().depth, 4);
         assert_eq!(
             message("FROB", &[]),
             (4, "unknown CNI_COMMAND: FROB".to_owned())

@@ -1,5 +1,7 @@
 //! The network configuration on stdin: what all plugins share. What one plugin alone reads is in that plugin.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -7,7 +9,7 @@ use serde_json::{Map, Value};
 use super::call::{Verb, is_identifier};
 use super::error::{CniError, Kind};
 use super::json;
-use super::result::CniResult;
+use super::result::{CniResult, Dns};
 use super::version::Version;
 use super::wire;
 
@@ -22,8 +24,6 @@ pub(crate) struct NetConf {
     pub(crate) name: String,
     /// The plugin that the configuration asks for.
     pub(crate) plugin_type: String,
-    /// Values of capabilities, and `args.cni`.
-    pub(crate) dynamic: Dynamic,
 }
 
 /// What a runtime or an orchestrator may add for one container.
@@ -64,6 +64,12 @@ struct Head {
     cni_version: String,
     name: String,
     r#type: String,
+}
+
+/// Values of capabilities, and `args.cni`.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct FromOthers {
     runtime_config: Requests,
     args: ArgsObject,
 }
@@ -72,6 +78,26 @@ struct Head {
 #[serde(default)]
 struct ArgsObject {
     cni: Requests,
+}
+
+/// What every plugin of the reference reads, though it may use none of it.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Common {
+    capabilities: BTreeMap<String, Option<bool>>,
+    ipam: Ipam,
+    dns: Dns,
+    args: Map<String, Value>,
+    runtime_config: Map<String, Value>,
+    prev_result: Map<String, Value>,
+    exec: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Ipam {
+    r#type: String,
+    exec: bool,
 }
 
 impl NetConf {
@@ -113,10 +139,26 @@ impl NetConf {
             version,
             name: head.name,
             plugin_type: head.r#type,
-            dynamic: Dynamic {
-                runtime: head.runtime_config,
-                args: head.args.cni,
-            },
+        })
+    }
+
+    /// Checks the types of the keys that all plugins share. Not at once, since DEL and GC must do with what they get.
+    ///
+    /// # Errors
+    /// The first key whose value has another type.
+    pub(crate) fn check_types(&self) -> Result<(), CniError> {
+        self.read::<Common>().map(|_| ())
+    }
+
+    /// What was added for this container.
+    ///
+    /// # Errors
+    /// When a value has another type than its key.
+    pub(crate) fn dynamic(&self) -> Result<Dynamic, CniError> {
+        let added: FromOthers = self.read()?;
+        Ok(Dynamic {
+            runtime: added.runtime_config,
+            args: added.args.cni,
         })
     }
 

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use serde::de::value::SeqDeserializer;
-use serde::de::{DeserializeOwned, Deserializer, Error as _, IntoDeserializer, MapAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, Deserializer, Error as _, IntoDeserializer, MapAccess, Unexpected, Visitor,
+};
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Map, Value};
 
@@ -103,8 +105,11 @@ impl<'de> Deserializer<'de> for Lenient<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        let Value::Object(members) = self.0 else {
-            return self.deserialize_any(visitor);
+        let members = match self.0 {
+            Value::Object(members) => members,
+            // Serde would take a list for the members in their order.
+            Value::Array(_) => return Err(Error::invalid_type(Unexpected::Seq, &"an object")),
+            _ => return self.deserialize_any(visitor),
         };
         let mut known: BTreeMap<&'static str, &Value> = BTreeMap::new();
         for (key, value) in members {
@@ -224,6 +229,8 @@ mod tests {
             sample(json!({"hostPort": 80.0})).is_err(),
             "a float is no integer"
         );
+        let error = sample(json!({"list": [[3]]})).unwrap_err();
+        assert_eq!(error, "list: invalid type: sequence, expected an object");
     }
 
     #[test]

@@ -135,6 +135,27 @@ fn two_interfaces_of_one_container_have_a_delegate_each() {
 }
 
 #[test]
+fn an_add_that_is_repeated_leaves_no_file() {
+    on_host(|host| {
+        write_env(host, V4);
+        let pod = Pod::new();
+        let eth0 = call(host, &pod);
+        eth0.add();
+        eth0.add();
+        eth0.ok("DEL");
+        assert!(saved(host).is_empty(), "{:?}", saved(host));
+        // Of two interfaces, the one that is left keeps its file, under whichever name it is.
+        let net1 = eth0.ifname("net1").set("delegate", json!({}));
+        net1.add();
+        eth0.add();
+        eth0.ok("DEL");
+        assert_eq!(saved(host), [pod.name()]);
+        net1.ok("DEL");
+        assert!(saved(host).is_empty() && host.reservations("cbr0").is_empty());
+    });
+}
+
+#[test]
 fn a_pod_without_the_agents_file_is_refused_in_the_words_that_operators_search_for() {
     on_host(|host| {
         let pod = Pod::new();

@@ -66,7 +66,7 @@ impl Host {
             "host-local",
             "loopback",
             "portmap",
-            "tweed-1.2",
+            "copy",
         ] {
             symlink(env!("CARGO_BIN_EXE_tweed"), bin.join(name)).unwrap();
         }

@@ -282,9 +282,6 @@ fn what_is_not_supported_is_refused_before_anything_is_done() {
             assert!(error.contains(text), "{error}");
         }
         assert_eq!(records(host), 0);
-        let layer2 = json!({"cniVersion": "1.1.0", "interfaces": [{"name": "eth0", "sandbox": attached.pod.path()}]});
-        let (_, error) = attached.call.after(&layer2).fails("ADD");
-        assert!(error.contains("eth0 has no address"), "{error}");
         attached.call.ok("STATUS");
         assert_eq!(
             attached

@@ -19,7 +19,9 @@ fn a_plugin_called_by_hand_says_what_it_is() {
         let answer = answer(command, "");
         assert_eq!((answer.code, answer.stdout.as_str()), (0, ""));
         assert!(
-            answer.stderr.starts_with("CNI Plugin bridge "),
+            answer
+                .stderr
+                .starts_with("CNI bridge plugin compatible with v1.9.1 (tweed "),
             "{answer:?}"
         );
         assert!(
@@ -27,6 +29,35 @@ fn a_plugin_called_by_hand_says_what_it_is() {
                 .stderr
                 .ends_with("versions supported: 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0\n")
         );
+    });
+}
+
+/// Nomad runs each plugin without arguments and takes the first word of what it prints that is a version. It places jobs
+/// from 0.4.0 on, and uses CHECK from 1.3.0 on.
+#[test]
+fn the_first_version_that_a_plugin_says_is_that_of_the_reference() {
+    let version = |word: &str| -> Option<Vec<u64>> {
+        let word = word.strip_prefix('v').unwrap_or(word);
+        word.split('.').map(|part| part.parse().ok()).collect()
+    };
+    on_host(|host| {
+        for plugin in [
+            "tweed",
+            "flannel",
+            "bridge",
+            "host-local",
+            "loopback",
+            "portmap",
+            "copy",
+        ] {
+            let mut command = Command::new(host.path("bin").join(plugin));
+            command.env_clear();
+            let answer = answer(command, "");
+            assert_eq!(answer.code, 0, "{answer:?}");
+            let said = answer.stdout + &answer.stderr;
+            let first = said.split_whitespace().find_map(version);
+            assert_eq!(first, Some(vec![1, 9, 1]), "{said}");
+        }
     });
 }
 
@@ -39,7 +70,7 @@ fn version_needs_neither_environment_nor_stdin() {
             "bridge",
             "host-local",
             "loopback",
-            "tweed-1.2",
+            "copy",
         ] {
             let mut command = Command::new(host.path("bin").join(plugin));
             command.env_clear().env("CNI_COMMAND", "VERSION");
@@ -183,7 +214,7 @@ fn the_hosts_own_namespace_is_refused_before_anything_is_done() {
 }
 
 #[test]
-fn the_name_of_the_program_goes_before_the_type() {
+fn the_name_of_the_program_says_which_plugin_it_is_and_nothing_else_does() {
     on_host(|host| {
         let pod = Pod::new();
         let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": "bridge"});
@@ -191,14 +222,51 @@ fn the_name_of_the_program_goes_before_the_type() {
         assert!(pod.sh("ip link show lo").contains("UP"));
         assert!(host.links().is_empty(), "no bridge");
 
-        let other = host.call("tweed-1.2", conf, &pod);
-        other.set("type", "loopback").ok("DEL");
-        assert!(pod.sh("ip link show lo").contains("state DOWN"));
-        let (code, text) = other.set("type", "dhcp").fails("ADD");
-        assert_eq!(code, 7);
-        assert!(
-            text.contains("it has tweed, flannel, bridge, host-local, loopback"),
-            "{text}"
-        );
+        for verb in ["ADD", "DEL"] {
+            let (code, text) = host.call("copy", conf.clone(), &pod).fails(verb);
+            assert_eq!(code, 7);
+            for words in [
+                "\"copy\" is not a plugin of this binary",
+                "it answers to tweed, flannel, bridge, host-local, loopback, portmap",
+                "`tweedd install-cni`",
+            ] {
+                assert!(text.contains(words), "{text}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_configuration_without_end_is_refused_and_the_limit_named() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let call = host.call("loopback", conf("1.0.0"), &pod);
+        let mut command = call.command("ADD");
+        let zeros = File::open("/dev/zero").unwrap();
+        let output = command.stdin(zeros).output().unwrap();
+        let error: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(error["code"], 5);
+        let msg = error["msg"].as_str().unwrap();
+        assert!(msg.contains("longer than 8 MiB"), "{msg}");
+    });
+}
+
+#[test]
+fn a_result_that_nobody_can_read_is_a_failure() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let call = host.call("loopback", conf("1.0.0"), &pod);
+        for verb in ["ADD", "VERSION"] {
+            let mut command = call.command(verb);
+            let conf = host.path("conf");
+            std::fs::write(&conf, call.conf().to_string()).unwrap();
+            let full = File::options().write(true).open("/dev/full").unwrap();
+            let status = command
+                .stdin(File::open(conf).unwrap())
+                .stdout(full)
+                .status()
+                .unwrap();
+            assert_eq!(status.code(), Some(1), "{verb}");
+        }
     });
 }

@@ -28,13 +28,8 @@ fn defaults_are_those_of_the_reference() {
     assert!(!config.gateway && !config.default_gateway && !config.ip_masq && !config.dad);
     assert!(config.container_up && config.vlans.is_none() && config.mtu.is_none());
     assert!(parse(json!({"isDefaultGateway": true})).unwrap().gateway);
-    assert!(
-        parse(json!({"vlan": 5}))
-            .unwrap()
-            .vlans
-            .unwrap()
-            .keep_default
-    );
+    let vlans = parse(json!({"vlan": 5})).unwrap().vlans.unwrap();
+    assert!(!vlans.keep_default, "the port is in its VLAN alone");
 }
 
 #[test]
