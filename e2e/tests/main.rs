@@ -16,6 +16,7 @@ mod healing;
 mod hostile;
 mod hostport;
 mod identity;
+mod injected;
 mod lab;
 mod mixed;
 mod naive;

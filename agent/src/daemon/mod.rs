@@ -192,9 +192,20 @@ pub fn choices(options: &Options) -> Choices {
         }),
         forward_accept: firewall.forward_rules,
         allow_list: firewall.peer_allow_list,
+        way_back: knows_way_back(),
         blackhole: options.blackhole_route,
         former: BTreeSet::new(),
     }
+}
+
+/// Whether the packet filter can ask for the way back of a packet to this host: since Linux 5.19.
+fn knows_way_back() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|number| number.trim().parse::<u32>().ok());
+    let version = (numbers.next(), numbers.next());
+    version >= (Some(5), Some(19))
 }
 
 /// The thread that owns the kernel, and the one that listens to it.

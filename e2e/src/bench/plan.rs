@@ -128,6 +128,7 @@ fn world() -> Result<(NetworkConfig, Backends, LocalNode, Choices)> {
         masquerade: Some(Masquerade { fully_random: true }),
         forward_accept: true,
         allow_list: true,
+        way_back: true,
         blackhole: true,
         former: BTreeSet::new(),
     };

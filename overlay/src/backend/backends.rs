@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::{Backend, Forwarding, TunnelPort, options};
+use super::{Backend, Forwarding, options};
 use crate::model::json::Object;
 use crate::model::{
     Admission, ConfigError, Dual, Family, Identity, LeaseAttrs, LocalNode, Mac, NetworkConfig,
@@ -172,9 +172,10 @@ impl Backends {
         self.all().find_map(|backend| backend.vtep_name(family))
     }
 
-    /// The tunnel port to be closed to strangers, where there is one.
-    pub fn tunnel_port(&self) -> Option<TunnelPort> {
-        self.all().find_map(Backend::tunnel_port)
+    /// UDP ports of the tunnels, with the network identifier of VXLAN.
+    pub fn tunnel_ports(&self) -> BTreeMap<u16, Option<u32>> {
+        let ports = self.all().map(|backend| (backend.port(), backend.vni()));
+        ports.filter_map(|(port, vni)| Some((port?, vni))).collect()
     }
 
     /// Whether packets go through the data plane of ours.

@@ -33,15 +33,6 @@ pub enum Backend {
     Alloc,
 }
 
-/// The VXLAN port that must be open to peers only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TunnelPort {
-    /// UDP port, host byte order.
-    pub port: u16,
-    /// VXLAN network identifier.
-    pub vni: u32,
-}
-
 impl Backend {
     /// The backends there are, by the names that `Backend.Type` takes.
     pub const NAMES: [&'static str; 4] = ["vxlan", "udp", "host-gw", "alloc"];
@@ -155,13 +146,10 @@ impl Backend {
         }
     }
 
-    /// The tunnel port to be closed to strangers, where there is one.
-    fn tunnel_port(&self) -> Option<TunnelPort> {
+    /// The VXLAN network identifier, where it has one.
+    fn vni(&self) -> Option<u32> {
         match self {
-            Self::Vxlan(vxlan) => Some(TunnelPort {
-                port: vxlan.port,
-                vni: vxlan.vni,
-            }),
+            Self::Vxlan(vxlan) => Some(vxlan.vni),
             Self::Udp(_) | Self::HostGw | Self::Alloc => None,
         }
     }

@@ -91,6 +91,7 @@ mod tests {
             table: "t".to_owned(),
             sets: [("pairs".to_owned(), pairs), ("plain".to_owned(), plain)].into(),
             chains: [("c".to_owned(), chain)].into(),
+            ..Ruleset::default()
         }
     }
 

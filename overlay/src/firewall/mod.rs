@@ -4,12 +4,14 @@
 mod cni;
 mod diff;
 mod fingerprint;
+mod guard;
 pub mod hostport;
 pub mod policy;
 pub mod record;
 pub(crate) mod render;
 pub mod ruleset;
 mod text;
+mod tunnel;
 pub(crate) mod userdata;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,12 +23,11 @@ pub use cni::{CNI_TABLE, Owner, cni_base, masquerade_elements, masquerade_set, o
 pub use diff::diff;
 pub use fingerprint::rule_fingerprint;
 pub use hostport::{Claim, PortMapping, PortMasquerade, Publication};
-pub use policy::{
-    AllowList, INPUT_CHAIN, Masquerade, PolicyInput, PolicyNetwork, agent_ruleset, peer_set,
-};
+pub use policy::{Masquerade, PolicyInput, PolicyNetwork, agent_ruleset};
 pub use record::{PortRecord, Record};
 pub use render::{Element, Message, change_messages};
 pub use ruleset::Ruleset;
+pub use tunnel::{INPUT_CHAIN, POD_BRIDGE, Tunnels, peer_set};
 
 /// What an nftables table holds, condensed to what a comparison needs. Observed and desired states share this type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,17 +1,15 @@
-//! The agent's rules: which pod traffic is masqueraded, and from whom tunnel packets are taken.
+//! The agent's rules: which pod traffic is masqueraded; [`super::tunnel`] and [`super::guard`] say who may
+//! send into a tunnel.
 //!
 //! There is no forward chain. An `accept` in our table could not overrule the `drop` of another's, so where forwarded
 //! packets are dropped by policy the accepts go there ([`super::ForeignForward`]); a chain of ours would only cost
 //! every packet 2 or 3 % of the rate of small ones.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::ruleset::{
-    Chain, ChainKind, Hook, HookPoint, L4Proto, Match, Rule, Ruleset, Set, Side, Verdict,
-};
+use super::guard::add_guard;
+use super::ruleset::{Chain, ChainKind, Hook, HookPoint, Match, Rule, Ruleset, Side, Verdict};
+use super::tunnel::{Tunnels, add_input};
 use crate::model::{Dual, Family};
 
 /// The bit by which kube-proxy marks packets that it wants to masquerade itself.
@@ -19,14 +17,6 @@ const KUBE_MASQUERADE_MARK: u32 = 0x4000;
 
 /// nft's `srcnat` priority.
 const SOURCE_NAT: i32 = 100;
-/// nft's `filter` priority.
-const FILTER: i32 = 0;
-
-/// Bytes from the start of the UDP header to the VXLAN network identifier: 8 of UDP, 4 of flags and reserved bits.
-const VNI_OFFSET: u8 = 12;
-
-/// The chain that counts and drops tunnel packets of strangers.
-pub const INPUT_CHAIN: &str = "input";
 
 /// What the agent's rules follow from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,8 +27,8 @@ pub struct PolicyInput {
     pub networks: Dual<PolicyNetwork>,
     /// Masquerade pod traffic that leaves the pod network; none where the option is off.
     pub masquerade: Option<Masquerade>,
-    /// Take tunnel packets from peers alone; none where the backend has no such tunnel, or the option is off.
-    pub allow_list: Option<AllowList>,
+    /// The tunnels that pods and strangers are kept away from; none where the backend has no such tunnel.
+    pub tunnels: Option<Tunnels>,
 }
 
 /// One family's networks.
@@ -57,17 +47,6 @@ pub struct Masquerade {
     pub fully_random: bool,
 }
 
-/// Who may send us VXLAN packets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AllowList {
-    /// UDP port of the VXLAN device.
-    pub port: u16,
-    /// VXLAN network identifier: other overlays on the same port are left alone.
-    pub vni: u32,
-    /// Source addresses of the peers' packets, both families mixed.
-    pub peers: BTreeSet<IpAddr>,
-}
-
 /// The agent's ruleset. Families that aren't enabled and chains without rules are left out.
 pub fn agent_ruleset(input: &PolicyInput) -> Ruleset {
     let mut ruleset = Ruleset {
@@ -79,16 +58,14 @@ pub fn agent_ruleset(input: &PolicyInput) -> Ruleset {
         let hook = hook(ChainKind::Nat, HookPoint::Postrouting, SOURCE_NAT);
         add_chain(&mut ruleset, "postrouting", hook, rules);
     }
-    if let Some(allow) = &input.allow_list {
-        ruleset.sets = peer_sets(&input.networks, &allow.peers);
-        let rules = allow_list_rules(&input.networks, allow);
-        let hook = hook(ChainKind::Filter, HookPoint::Input, FILTER);
-        add_chain(&mut ruleset, INPUT_CHAIN, hook, rules);
+    if let Some(tunnels) = &input.tunnels {
+        add_input(&mut ruleset, input, tunnels);
+        add_guard(&mut ruleset, input, tunnels);
     }
     ruleset
 }
 
-fn hook(kind: ChainKind, point: HookPoint, priority: i32) -> Hook {
+pub(super) fn hook(kind: ChainKind, point: HookPoint, priority: i32) -> Hook {
     Hook {
         kind,
         point,
@@ -97,7 +74,7 @@ fn hook(kind: ChainKind, point: HookPoint, priority: i32) -> Hook {
     }
 }
 
-fn add_chain(ruleset: &mut Ruleset, name: &str, hook: Hook, rules: Vec<Rule>) {
+pub(super) fn add_chain(ruleset: &mut Ruleset, name: &str, hook: Hook, rules: Vec<Rule>) {
     if !rules.is_empty() {
         let hook = Some(hook);
         ruleset
@@ -170,56 +147,6 @@ pub(crate) fn multicast(family: Family) -> IpNet {
     }
 }
 
-fn peer_sets(networks: &Dual<PolicyNetwork>, peers: &BTreeSet<IpAddr>) -> BTreeMap<String, Set> {
-    networks
-        .iter()
-        .map(|(family, _)| {
-            let set = Set::of_addrs(family, peers.iter().copied());
-            (peer_set(family).to_owned(), set)
-        })
-        .collect()
-}
-
-/// The set of the peers' addresses.
-pub fn peer_set(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "peers4",
-        Family::V6 => "peers6",
-    }
-}
-
-/// The tunnel of a family runs over the same family. What this host sends to itself comes in by `lo` and may pass.
-/// A peer's packet, the common case, is done with after two comparisons and a look into the set.
-fn allow_list_rules(networks: &Dual<PolicyNetwork>, allow: &AllowList) -> Vec<Rule> {
-    let [_, vni @ ..] = allow.vni.to_be_bytes();
-    let drop_strangers = |(family, _)| Rule {
-        matches: vec![
-            Match::DestPort {
-                proto: L4Proto::Udp,
-                port: allow.port,
-            },
-            Match::InSet {
-                side: Side::Source,
-                family,
-                not: true,
-                set: peer_set(family).to_owned(),
-            },
-            Match::Transport {
-                offset: VNI_OFFSET,
-                bytes: vni.to_vec(),
-            },
-            Match::InInterface {
-                not: true,
-                name: "lo".to_owned(),
-            },
-        ],
-        counter: true,
-        verdict: Verdict::Drop,
-        comment: format!("VXLAN {} from others than peers", allow.vni),
-    };
-    networks.iter().map(drop_strangers).collect()
-}
-
 pub(super) fn rule(matches: Vec<Match>, verdict: Verdict, comment: &str) -> Rule {
     Rule {
         matches,
@@ -229,7 +156,7 @@ pub(super) fn rule(matches: Vec<Match>, verdict: Verdict, comment: &str) -> Rule
     }
 }
 
-fn from(net: IpNet) -> Match {
+pub(super) fn from(net: IpNet) -> Match {
     net_match(Side::Source, false, net)
 }
 
@@ -241,7 +168,7 @@ pub(crate) fn to(net: IpNet) -> Match {
     net_match(Side::Destination, false, net)
 }
 
-fn not_to(net: IpNet) -> Match {
+pub(super) fn not_to(net: IpNet) -> Match {
     net_match(Side::Destination, true, net)
 }
 
@@ -265,12 +192,18 @@ mod tests {
                 v6: Some(policy("fd00:10:244::/48", "fd00:10:244:1::/64")),
             },
             masquerade: Some(Masquerade { fully_random: true }),
-            allow_list: Some(AllowList {
-                port: 8472,
-                vni: 1,
-                peers: ["192.168.0.2", "192.168.0.3", "fd01::2"]
-                    .map(|addr| addr.parse().unwrap())
+            tunnels: Some(Tunnels {
+                ports: [(8285, None), (8472, Some(1))].into(),
+                uplink: "eth0".to_owned(),
+                inner: ["cni0", "flannel.1", "flannel-v6.1", "flannel0"]
+                    .map(str::to_owned)
                     .into(),
+                way_back: true,
+                peers: Some(
+                    ["192.168.0.2", "192.168.0.3", "fd01::2"]
+                        .map(|addr| addr.parse().unwrap())
+                        .into(),
+                ),
             }),
         }
     }
@@ -294,7 +227,7 @@ mod tests {
     fn what_is_switched_off_leaves_no_chain() {
         let mut input = dual_stack();
         input.masquerade = None;
-        input.allow_list = None;
+        input.tunnels = None;
         let ruleset = agent_ruleset(&input);
         assert!(ruleset.chains.is_empty() && ruleset.sets.is_empty());
     }
@@ -303,8 +236,9 @@ mod tests {
     fn a_new_peer_changes_one_element_and_no_rule() {
         let mut input = dual_stack();
         let before = agent_ruleset(&input).state();
-        let allow = input.allow_list.as_mut().unwrap();
-        allow.peers.insert("192.168.0.9".parse().unwrap());
+        let tunnels = input.tunnels.as_mut().unwrap();
+        let peers = tunnels.peers.as_mut().unwrap();
+        peers.insert("192.168.0.9".parse().unwrap());
         let after = agent_ruleset(&input).state();
         assert_eq!(before.chains, after.chains);
         assert_eq!(before.sets["peers6"], after.sets["peers6"]);

@@ -20,6 +20,9 @@ pub struct Ruleset {
     pub sets: BTreeMap<String, Set>,
     /// Chains by name.
     pub chains: BTreeMap<String, Chain>,
+    /// UDP ports whose flows are forgotten when the table is written: rules that see only the first packet of a flow
+    /// shall see it of those too that there were before.
+    pub fresh: BTreeSet<u16>,
 }
 
 /// A named set, or a map where `value` is not empty.
@@ -251,6 +254,11 @@ pub enum Match {
         /// Interface name, at most 15 bytes.
         name: String,
     },
+    /// The kind of the interface that the packet came in by, such as `bridge`. A network card has none. While a packet
+    /// leaves, kernels before 5.7 have forgotten where it came from.
+    InKind(String),
+    /// What goes back to the packet's source would not leave by the interface that it came in by.
+    NoWayBack,
     /// The name of the interface that the packet leaves by.
     OutInterface {
         /// Negated.

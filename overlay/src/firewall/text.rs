@@ -238,6 +238,8 @@ impl fmt::Display for Match {
             Self::LocalDestination => f.write_str("fib daddr type local"),
             Self::Translated => f.write_str("ct status dnat"),
             Self::InInterface { not, name } => write!(f, "iifname {}\"{name}\"", unequal(*not)),
+            Self::InKind(kind) => write!(f, "meta iifkind \"{kind}\""),
+            Self::NoWayBack => f.write_str("fib saddr . iif oif missing"),
             Self::OutInterface { not, name } => write!(f, "oifname {}\"{name}\"", unequal(*not)),
         }
     }

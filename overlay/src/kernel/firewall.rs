@@ -66,7 +66,14 @@ impl Firewall {
     }
 
     pub(super) fn apply(&mut self, change: &Change) -> Result<(), KernelError> {
-        apply(&mut self.socket, change)
+        apply(&mut self.socket, change)?;
+        if let Change::Replace(ruleset) = change {
+            for port in &ruleset.fresh {
+                // Without its interface to connection tracking the kernel forgets by itself, when nothing more comes.
+                let _ = conntrack::forget_port(&mut self.socket, *port);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn put_foreign_forward(
@@ -145,7 +152,7 @@ pub struct Count {
     pub bytes: u64,
 }
 
-/// Tunnel packets of strangers that our table has dropped since it was written; `None` where it isn't there.
+/// Tunnel packets of strangers and pods that our table has dropped since it was written; `None` where it isn't there.
 ///
 /// # Errors
 /// When the kernel refuses to say.
@@ -154,7 +161,7 @@ pub fn dropped(socket: &mut Netfilter, table: &str) -> Result<Option<Count>, Ker
     if chain.is_none() {
         return Ok(None);
     }
-    let rules = read::rules(socket, INET, table, Some(INPUT_CHAIN), None)?;
+    let rules = read::rules(socket, INET, table, None, None)?;
     let ours = rules.iter().filter(|rule| rule.fingerprint() != 0);
     let counts = ours.filter_map(|rule| count(rule.expression("counter")?));
     Ok(Some(counts.fold(Count::default(), |sum, count| Count {

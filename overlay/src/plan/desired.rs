@@ -9,7 +9,8 @@ use ipnet::IpNet;
 use super::state::{KernelState, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope};
 use crate::backend::{Backends, Forwarding};
 use crate::firewall::{
-    AllowList, ForeignForward, Masquerade, PolicyInput, PolicyNetwork, Ruleset, agent_ruleset,
+    ForeignForward, Masquerade, POD_BRIDGE, PolicyInput, PolicyNetwork, Ruleset, Tunnels,
+    agent_ruleset,
 };
 use crate::model::{
     Admission, ClusterSnapshot, Dual, Family, LocalNode, NetworkConfig, Refusal, SubnetKey, admit,
@@ -26,6 +27,8 @@ pub struct Choices {
     pub forward_accept: bool,
     /// Accept tunnel packets only from the peers' public addresses.
     pub allow_list: bool,
+    /// Whether the kernel's packet filter can ask for the way back of a packet to this host.
+    pub way_back: bool,
     /// Blackhole route for the own subnet, so that packets to pods that don't exist die here.
     pub blackhole: bool,
     /// Pod networks of earlier configurations whose routes have yet to be swept.
@@ -169,19 +172,19 @@ fn policy_input(
             subnet,
         })
     });
-    let allow_list = backends
-        .tunnel_port()
-        .filter(|_| choices.allow_list)
-        .map(|tunnel| AllowList {
-            port: tunnel.port,
-            vni: tunnel.vni,
-            peers: peers.clone(),
-        });
+    let ports = backends.tunnel_ports();
+    let tunnels = (!ports.is_empty()).then(|| Tunnels {
+        ports,
+        uplink: node.uplink.name.clone(),
+        inner: &backends.link_names() | &BTreeSet::from([POD_BRIDGE.to_owned()]),
+        way_back: choices.way_back,
+        peers: choices.allow_list.then(|| peers.clone()),
+    });
     PolicyInput {
         table: choices.table.clone(),
         networks,
         masquerade: choices.masquerade,
-        allow_list,
+        tunnels,
     }
 }
 

@@ -115,6 +115,7 @@ fn want(cluster: &Cluster, listings: u64) -> Arc<Desired> {
         masquerade: Some(Masquerade { fully_random: true }),
         forward_accept: true,
         allow_list: true,
+        way_back: true,
         blackhole: false,
         former: BTreeSet::new(),
     };

@@ -8,7 +8,7 @@ use tweed_overlay::model::Family;
 use tweed_overlay::netlink::Netfilter;
 use tweed_overlay::plan::{Op, Scope};
 
-use crate::lab::{addr, converge, isolated, nft, policy, sh};
+use crate::lab::{addr, converge, isolated, nft, peers, policy, sh};
 
 /// Applies the ruleset, lets somebody interfere, and returns what the difference is taken for. Then mends it.
 fn interfere(want: &Ruleset, interference: &str) -> Change {
@@ -104,12 +104,7 @@ fn an_element_change_keeps_the_drop_counter() {
         let mut input = policy();
         converge(&mut socket, &agent_ruleset(&input));
         let handles = sh("nft -a list chain inet tweed input");
-        input
-            .allow_list
-            .as_mut()
-            .unwrap()
-            .peers
-            .insert(addr("192.0.2.77"));
+        peers(&mut input).insert(addr("192.0.2.77"));
         converge(&mut socket, &agent_ruleset(&input));
         assert_eq!(sh("nft -a list chain inet tweed input"), handles);
         assert!(sh("nft list set inet tweed peers4").contains("192.0.2.77"));
@@ -150,7 +145,7 @@ fn a_failing_transaction_changes_nothing_and_names_its_object() {
         let mut broken = want.clone();
         broken.sets.clear();
         let error = firewall::apply(&mut socket, &Change::Replace(broken)).unwrap_err();
-        assert!(error.what.contains("chain input"), "{error}");
+        assert!(error.what.contains("chain port-8472"), "{error}");
         assert_eq!(sh("nft list ruleset"), before);
     });
 }
@@ -174,7 +169,7 @@ fn ten_thousand_peers_go_in_and_out_in_one_transaction_each() {
         let mut socket = Netfilter::open().unwrap();
         let mut input = policy();
         let few = agent_ruleset(&input);
-        let peers = &mut input.allow_list.as_mut().unwrap().peers;
+        let peers = peers(&mut input);
         for n in 0..10_000u32 {
             peers.insert(std::net::Ipv4Addr::from(0x0a00_0000 + n).into());
             peers.insert(std::net::Ipv6Addr::from(0xfd << 120 | u128::from(n)).into());

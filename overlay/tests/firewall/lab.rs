@@ -1,12 +1,13 @@
 //! Namespaces, and what the tests do in them.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
-use tweed_overlay::firewall::{AllowList, Masquerade, PolicyInput, PolicyNetwork, Ruleset, diff};
+use tweed_overlay::firewall::{Masquerade, PolicyInput, PolicyNetwork, Ruleset, Tunnels, diff};
 use tweed_overlay::kernel::firewall;
 use tweed_overlay::model::Dual;
 use tweed_overlay::netlink::Netfilter;
@@ -81,14 +82,26 @@ pub(crate) fn policy() -> PolicyInput {
             v6: Some(net("fd00:10:244::/48", "fd00:10:244:1::/64")),
         },
         masquerade: Some(Masquerade { fully_random: true }),
-        allow_list: Some(AllowList {
-            port: 8472,
-            vni: 1,
-            peers: ["192.0.2.2", "192.0.2.3", "2001:db8::2", "2001:db8::3"]
-                .map(addr)
+        tunnels: Some(Tunnels {
+            ports: [(8472, Some(1))].into(),
+            uplink: "uplink".to_owned(),
+            inner: ["cni0", "flannel.1", "flannel-v6.1"]
+                .map(str::to_owned)
                 .into(),
+            way_back: true,
+            peers: Some(
+                ["192.0.2.2", "192.0.2.3", "2001:db8::2", "2001:db8::3"]
+                    .map(addr)
+                    .into(),
+            ),
         }),
     }
+}
+
+/// The allow-list of a policy.
+pub(crate) fn peers(policy: &mut PolicyInput) -> &mut BTreeSet<IpAddr> {
+    let tunnels = policy.tunnels.as_mut().unwrap();
+    tunnels.peers.as_mut().unwrap()
 }
 
 pub(crate) fn addr(text: &str) -> IpAddr {

@@ -98,6 +98,7 @@ pub(crate) fn ruleset() -> impl Strategy<Value = Ruleset> {
                     table: "made-up".to_owned(),
                     sets: sets(&v4, &v6, &pairs, &targets),
                     chains: chains.map(|(name, chain)| (name.to_owned(), chain)).into(),
+                    ..Ruleset::default()
                 }
             },
         )
@@ -221,7 +222,7 @@ pub(crate) fn rule(family: Family, place: Place) -> impl Strategy<Value = Rule> 
     let comment = "[ -!#-\\[\\]-~]{0,140}";
     (proto(), vec(any::<u8>(), 3)).prop_flat_map(move |(proto, _)| {
         (
-            vec(condition(family, proto), 0..4),
+            vec(condition(family, proto, place), 0..4),
             any::<bool>(),
             verdict(family, place),
             comment,
@@ -265,7 +266,7 @@ fn net(family: Family) -> BoxedStrategy<IpNet> {
     }
 }
 
-fn condition(family: Family, proto: L4Proto) -> impl Strategy<Value = Match> {
+fn condition(family: Family, proto: L4Proto, place: Place) -> impl Strategy<Value = Match> {
     let name = "[a-z][a-z0-9.]{0,14}";
     prop_oneof![
         (side(), any::<bool>(), net(family)).prop_map(|(side, not, net)| Match::Net {
@@ -296,6 +297,11 @@ fn condition(family: Family, proto: L4Proto) -> impl Strategy<Value = Match> {
         Just(Match::L4Proto(proto)),
         Just(Match::LocalDestination),
         Just(Match::Translated),
+        Just(match place {
+            // While a packet leaves, the kernel does not say.
+            Place::DestinationNat => Match::NoWayBack,
+            Place::Filter | Place::SourceNat => Match::InKind("bridge".to_owned()),
+        }),
         (any::<bool>(), name).prop_map(|(not, name)| Match::InInterface { not, name }),
         (any::<bool>(), name).prop_map(|(not, name)| Match::OutInterface { not, name }),
     ]

@@ -5,7 +5,8 @@ use tweed_overlay::kernel::firewall::{self, Count};
 use tweed_overlay::netlink::Netfilter;
 
 use crate::lab::{
-    Neighbour, addr, converge, isolated, nft, policy, sh, socket, source_seen, source_seen_at,
+    Neighbour, addr, converge, isolated, nft, peers, policy, sh, socket, source_seen,
+    source_seen_at,
 };
 
 /// This thread's namespace as a node, with a pod, a pod of another node, and a host outside.
@@ -210,8 +211,7 @@ fn a_real_tunnel_works_for_a_peer_and_ends_when_it_is_none() {
         let mut input = policy();
         converge(&mut socket, &agent_ruleset(&input));
         peer.sh("ping -c1 -W2 172.31.0.1");
-        let peers = &mut input.allow_list.as_mut().unwrap().peers;
-        peers.remove(&addr("192.0.2.2"));
+        peers(&mut input).remove(&addr("192.0.2.2"));
         converge(&mut socket, &agent_ruleset(&input));
         peer.sh("! ping -c1 -W1 172.31.0.1");
         assert!(

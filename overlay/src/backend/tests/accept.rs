@@ -204,7 +204,10 @@ fn devices_port_and_mac_are_those_of_both() {
         let names = backends.link_names();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         assert_eq!(names, ["flannel-v6.1", "flannel.1", "flannel0"]);
-        assert_eq!(backends.tunnel_port().map(|tunnel| tunnel.port), Some(8472));
+        assert_eq!(
+            backends.tunnel_ports(),
+            [(8285, None), (8472, Some(1))].into()
+        );
         assert_eq!(backends.vtep_name(Family::V4).as_deref(), Some("flannel.1"));
         let attrs = vxlan_peer(2).attrs;
         let mac = backends.announced_mac(&attrs, Family::V4);

@@ -116,6 +116,8 @@ impl Writer {
             Match::LocalDestination => self.destination_is_local(),
             Match::Translated => self.translated(),
             Match::InInterface { not, name } => self.interface(MetaKey::Iifname, *not, name),
+            Match::InKind(kind) => self.interface(MetaKey::Iifkind, false, kind),
+            Match::NoWayBack => self.no_way_back(),
             Match::OutInterface { not, name } => self.interface(MetaKey::Oifname, *not, name),
         }
     }
@@ -224,20 +226,34 @@ impl Writer {
     }
 
     fn destination_is_local(&mut self) {
+        const ADDRTYPE: u32 = 3;
+        const DADDR: u32 = 1 << 1;
+        self.fib(ADDRTYPE, DADDR);
+        self.compare(false, &u32::from(libc::RTN_LOCAL).to_ne_bytes());
+    }
+
+    fn no_way_back(&mut self) {
+        const OIF: u32 = 1;
+        const SADDR: u32 = 1;
+        const IIF: u32 = 1 << 3;
+        const PRESENT: u32 = 1 << 5;
+        self.fib(OIF, SADDR | IIF | PRESENT);
+        self.compare(false, &[0; 4]);
+    }
+
+    /// Asks the routes.
+    fn fib(&mut self, result: u32, flags: u32) {
         const DREG: u16 = 1;
         const RESULT: u16 = 2;
         const FLAGS: u16 = 3;
-        const ADDRTYPE: u32 = 3;
-        const DADDR: u32 = 2;
         self.other(
             "fib",
             vec![
                 number(DREG, register(0).into()),
-                number(RESULT, ADDRTYPE),
-                number(FLAGS, DADDR),
+                number(RESULT, result),
+                number(FLAGS, flags),
             ],
         );
-        self.compare(false, &u32::from(libc::RTN_LOCAL).to_ne_bytes());
     }
 
     fn translated(&mut self) {

@@ -65,6 +65,19 @@ pub fn forget_flows_to(
     })
 }
 
+/// Forgets the UDP flows to this port.
+///
+/// # Errors
+/// As [`forget_flows_past`].
+pub(super) fn forget_port(socket: &mut Netfilter, port: u16) -> Result<(), KernelError> {
+    for family in Family::BOTH {
+        for flow in flows(socket, family, Some(port))? {
+            delete(socket, family, flow)?;
+        }
+    }
+    Ok(())
+}
+
 /// Forgets those of the flows to the publication's UDP ports that are unwanted. Returns how many.
 fn forget(
     socket: &mut Netfilter,

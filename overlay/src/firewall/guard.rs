@@ -1,0 +1,96 @@
+//! What keeps pods away from the tunnels of other nodes. A packet that a pod writes to a tunnel's port there would be
+//! unpacked like a node's, since pods are masqueraded, and come from anybody whom the pod makes up.
+//!
+//! The first packet of a flow is enough: NAT chains see no other. One that is dropped leaves nothing behind, so that the
+//! next is a first one again. They stand before everybody else's: where a NAT chain has made up its mind about a packet,
+//! later ones are not asked.
+
+use super::policy::{PolicyInput, add_chain, from, hook, not_to};
+use super::ruleset::{ChainKind, Hook, HookPoint, Match, Rule, Ruleset, Verdict};
+use super::tunnel::{KINDS, Tunnels, to_port};
+
+/// Before any destination is translated (-100), and after packets have found their flow (-200).
+const BEFORE_DESTINATION_NAT: i32 = -150;
+/// Before any source is translated (100).
+const BEFORE_SOURCE_NAT: i32 = 50;
+
+/// Adds the chains.
+pub(super) fn add_guard(ruleset: &mut Ruleset, input: &PolicyInput, tunnels: &Tunnels) {
+    let nat = |point, priority| hook(ChainKind::Nat, point, priority);
+    let chains: [(&str, Hook, Vec<Rule>); 2] = [
+        (
+            "guard-prerouting",
+            nat(HookPoint::Prerouting, BEFORE_DESTINATION_NAT),
+            forged(tunnels),
+        ),
+        (
+            "guard-postrouting",
+            nat(HookPoint::Postrouting, BEFORE_SOURCE_NAT),
+            [sent(input, tunnels), translated(input, tunnels)].concat(),
+        ),
+    ];
+    for (name, hook, rules) in chains {
+        add_chain(ruleset, name, hook, rules);
+    }
+    ruleset.fresh.extend(tunnels.ports.keys());
+}
+
+/// A container writes a peer's address as its own. No other check sees that: the packet leaves as it is.
+fn forged(tunnels: &Tunnels) -> Vec<Rule> {
+    let to_each = tunnels.ports.keys().flat_map(|port| {
+        KINDS.map(|kind| {
+            vec![
+                to_port(*port),
+                tunnels.not_by_uplink(),
+                Match::InKind(kind.to_owned()),
+                Match::NoWayBack,
+            ]
+        })
+    });
+    to_each
+        .map(|matches| dropped(matches, "a forged source"))
+        .collect()
+}
+
+/// Pods may have tunnels of their own between each other: what goes to a pod is none of ours. What goes to a node by an
+/// address inside the network is dropped there.
+fn sent(input: &PolicyInput, tunnels: &Tunnels) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for port in tunnels.ports.keys() {
+        for policy in input.networks.values() {
+            let network = policy.network;
+            let matches = vec![from(network), not_to(network), to_port(*port)];
+            rules.push(dropped(matches, "pods to a tunnel's port"));
+        }
+    }
+    rules
+}
+
+/// The same by way of a Service or a host port that leads there, whatever the source.
+fn translated(input: &PolicyInput, tunnels: &Tunnels) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for port in tunnels.ports.keys() {
+        for policy in input.networks.values() {
+            rules.extend(KINDS.map(|kind| {
+                let matches = vec![
+                    not_to(policy.network),
+                    to_port(*port),
+                    Match::Translated,
+                    tunnels.not_by_uplink(),
+                    Match::InKind(kind.to_owned()),
+                ];
+                dropped(matches, "translated to a tunnel's port")
+            }));
+        }
+    }
+    rules
+}
+
+fn dropped(matches: Vec<Match>, comment: &str) -> Rule {
+    Rule {
+        matches,
+        counter: true,
+        verdict: Verdict::Drop,
+        comment: comment.to_owned(),
+    }
+}
