@@ -46,6 +46,9 @@ pub enum Command {
     Run(Flags),
     /// Show what the agent on this host knows of itself. Exit code 1 if it isn't ready
     Status {
+        /// List the other nodes too: what each is to this one, since when, and what was exchanged
+        #[arg(long)]
+        peers: bool,
         /// How to print
         #[command(flatten)]
         output: OutputArgs,
@@ -55,9 +58,18 @@ pub enum Command {
     },
     /// Show what the next pass over the kernel would do. Exit code 2 if there is anything
     Plan {
-        /// Confirm that a store without peers is right, so that theirs may be deleted
-        #[arg(long)]
+        /// What `confirm` does, by its earlier name
+        #[arg(long, hide = true)]
         confirm: bool,
+        /// How to print
+        #[command(flatten)]
+        output: OutputArgs,
+        /// The flags with which the agent runs
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Confirm that a store without peers is right, so that what the kernel has for them may be deleted
+    Confirm {
         /// How to print
         #[command(flatten)]
         output: OutputArgs,
@@ -135,7 +147,7 @@ pub enum LeasesCommand {
     },
     /// Remove a lease from the store, whoever holds it. Its node takes it back if it is alive
     Release {
-        /// The lease as `leases list` prints it (10.244.3.0-24), or one of its subnets (10.244.3.0/24)
+        /// The lease by what `leases list` prints: subnet (10.244.3.0/24), public address or node; or by its key (10.244.3.0-24)
         #[arg(required = true)]
         leases: Vec<String>,
         /// How to print
@@ -186,9 +198,9 @@ pub enum ConfigCommand {
 /// `tweedd docker-opts`
 #[derive(Clone, Debug, Args)]
 pub struct DockerOptsArgs {
-    /// The node's subnet.env
-    #[arg(short = 'f', default_value = "/run/flannel/subnet.env")]
-    pub subnet_file: PathBuf,
+    /// The node's subnet.env [default: the agent's, else /run/flannel/subnet.env]
+    #[arg(short = 'f')]
+    pub subnet_file: Option<PathBuf>,
     /// Where the options are written
     #[arg(short = 'd', default_value = "/run/docker_opts.env")]
     pub docker_env: PathBuf,

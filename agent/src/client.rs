@@ -54,7 +54,9 @@ impl Agent {
             .and_then(|code| code.parse::<u16>().ok());
         match code.context("the agent's answer has no status")? {
             200..300 => Ok(body.to_owned()),
-            code => bail!("the agent says {code}: {}", body.trim()),
+            404 => bail!("the agent that runs here is of another version: restart it"),
+            _ if body.trim().is_empty() => bail!("the agent can't answer now: it is stopping"),
+            _ => bail!("{}", body.trim()),
         }
     }
 

@@ -11,7 +11,6 @@ mod cni;
 mod command;
 mod connectivity;
 mod daemon;
-#[cfg(test)]
 mod environment_file;
 mod files;
 mod flags;

@@ -10,7 +10,7 @@ use tweed_overlay::model::{Dual, Family};
 use crate::flags::{self, Flag};
 use crate::go_values;
 use crate::instance::Instance;
-use crate::settings::{Settings, UsageError};
+use crate::settings::{Given, Settings, UsageError};
 use crate::telemetry::LogOptions;
 
 mod cni;
@@ -49,6 +49,8 @@ pub struct Options {
     pub allow_flanneld: bool,
     /// What is logged, and how.
     pub log: LogOptions,
+    /// The flags and variables as they were given, without secrets: what a command must know to mean this agent.
+    pub given: Given,
     /// What to tell the operator once at start: flags without effect, and choices that may surprise.
     pub notes: Vec<Note>,
 }
@@ -136,6 +138,7 @@ impl Options {
             cni: cni::read(settings, &mut notes)?,
             allow_flanneld: settings.switch(&flags::ALLOW_FLANNELD)?,
             log: LogOptions::read(settings)?,
+            given: settings.all_given(),
             store,
             notes,
         })

@@ -1,9 +1,10 @@
 //! The value of a flag and where it was given: the command line wins over `TWEED_…`, that over `FLANNELD_…`, that over
-//! the default. An empty variable counts as unset.
+//! the default. An empty variable counts as unset. A command takes what neither gives from the agent that it is about.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::flags::{Flag, Flags, Takes};
+use crate::flags::{self, Flag, Flags, Takes};
 use crate::go_values;
 
 /// Where a value was given.
@@ -13,6 +14,8 @@ pub enum Source {
     CommandLine(&'static str),
     /// In the environment, by this variable.
     Environment(String),
+    /// For the agent that a command is about, as it says itself or its files do.
+    Elsewhere(&'static str, String),
     /// Nowhere: it is the default of this flag.
     Default(&'static str),
 }
@@ -22,6 +25,7 @@ impl fmt::Display for Source {
         match self {
             Self::CommandLine(name) => write!(f, "--{name}"),
             Self::Environment(variable) => write!(f, "environment variable {variable}"),
+            Self::Elsewhere(name, place) => write!(f, "--{name} ({place})"),
             Self::Default(name) => write!(f, "--{name} (default)"),
         }
     }
@@ -47,19 +51,60 @@ pub fn process_environment(variable: &str) -> Option<String> {
     std::env::var(variable).ok()
 }
 
+/// Values as they were given: by flag name, in their order.
+pub type Given = BTreeMap<String, Vec<String>>;
+
+/// What an agent was given, and who says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Such as `the running agent tweed`.
+    pub place: String,
+    /// The values.
+    pub values: Given,
+}
+
 /// What is known about each flag.
 pub struct Settings<'a> {
     flags: &'a Flags,
     environment: Environment<'a>,
+    elsewhere: Option<&'a Elsewhere>,
 }
 
 /// Values as given, with the place. Never empty.
-type Given = (Source, Vec<String>);
+type Found = (Source, Vec<String>);
 
 impl<'a> Settings<'a> {
     /// Joins the command line with the environment.
     pub fn new(flags: &'a Flags, environment: Environment<'a>) -> Self {
-        Self { flags, environment }
+        Self {
+            flags,
+            environment,
+            elsewhere: None,
+        }
+    }
+
+    /// Takes what neither gives from here.
+    #[must_use]
+    pub fn or(self, elsewhere: &'a Elsewhere) -> Self {
+        Self {
+            elsewhere: Some(elsewhere),
+            ..self
+        }
+    }
+
+    /// All that was given, but for secrets and for how to log: what another process must know to mean the same.
+    pub fn all_given(&self) -> Given {
+        let told = |flag: &&'static Flag| {
+            flag.name != flags::ETCD_PASSWORD.name
+                && flags::LOG_GROUP
+                    .flags
+                    .iter()
+                    .all(|log| log.name != flag.name)
+        };
+        flags::all()
+            .filter(told)
+            .filter_map(|flag| Some((flag.name.to_owned(), self.values(flag)?.1)))
+            .collect()
     }
 
     /// Where somebody gave the flag a value, if anybody did.
@@ -137,7 +182,7 @@ impl<'a> Settings<'a> {
         self.required(flag, go_values::BOOLEANS, go_values::boolean)
     }
 
-    fn values(&self, flag: &'static Flag) -> Option<Given> {
+    fn values(&self, flag: &'static Flag) -> Option<Found> {
         if let Some(values) = self.flags.values(flag) {
             let last = match flag.takes {
                 Takes::Many(_) => 0,
@@ -145,9 +190,15 @@ impl<'a> Settings<'a> {
             };
             return Some((Source::CommandLine(flag.name), values[last..].to_vec()));
         }
-        flag.variables().into_iter().find_map(|variable| {
+        let variable = flag.variables().into_iter().find_map(|variable| {
             let value = self.variable(&variable)?;
             Some((Source::Environment(variable), vec![value]))
+        });
+        variable.or_else(|| {
+            let elsewhere = self.elsewhere?;
+            let values = elsewhere.values.get(flag.name)?.clone();
+            let source = Source::Elsewhere(flag.name, elsewhere.place.clone());
+            (!values.is_empty()).then_some((source, values))
         })
     }
 }

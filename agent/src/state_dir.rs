@@ -14,6 +14,7 @@ use tweed_overlay::model::lease::Term;
 use tweed_overlay::model::{Dual, Identity, Lease, SubnetKey, wire};
 
 use crate::files;
+use crate::settings::Given;
 
 /// The own lease as it was last held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,21 @@ pub struct SavedLease {
     /// Addresses that an operator wants announced, as far as the store told.
     #[serde(default)]
     pub wishes: Dual<IpAddr>,
+}
+
+/// The agent as it last worked: what it was given, and what it chose. A command that comes when it is gone works on that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedRun {
+    /// Its name on this host.
+    pub instance: String,
+    /// Flags and variables, without secrets.
+    pub given: Given,
+    /// The uplink.
+    pub uplink: String,
+    /// The addresses that it sent from.
+    pub addrs: Dual<IpAddr>,
+    /// The addresses that it announced.
+    pub public: Dual<IpAddr>,
 }
 
 /// A peer's lease as it was last seen.
@@ -56,6 +72,7 @@ pub struct StateDir {
 
 const LEASE: &str = "lease.json";
 const IDENTITY: &str = "identity.json";
+const RUN: &str = "agent.json";
 const PEERS: &str = "peers.json";
 
 impl StateDir {
@@ -111,6 +128,22 @@ impl StateDir {
     /// If it can't be written.
     pub fn save_identity(&self, identity: &Identity) -> anyhow::Result<()> {
         self.save(IDENTITY, identity)
+    }
+
+    /// What the agent last worked with, if that was saved.
+    ///
+    /// # Errors
+    /// As [`StateDir::lease`].
+    pub fn run(&self) -> anyhow::Result<Option<SavedRun>> {
+        self.load(RUN)
+    }
+
+    /// Saves what the agent works with.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn save_run(&self, run: &SavedRun) -> anyhow::Result<()> {
+        self.save(RUN, run)
     }
 
     /// The peers as last seen; none if nothing was saved.

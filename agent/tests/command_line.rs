@@ -215,9 +215,10 @@ fn a_waiting_daemon_ends_at_once_on_sigterm_and_never_showed_its_password() {
 }
 
 /// Every command, down to the last, with the words that it needs to be asked for JSON.
-const COMMANDS: [&str; 10] = [
-    "status",
+const COMMANDS: [&str; 11] = [
     "plan",
+    "confirm",
+    "status",
     "cleanup --dry-run",
     "leases list",
     "leases release 10.5.1.0/24",

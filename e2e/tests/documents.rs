@@ -177,10 +177,7 @@ fn the_commands_that_look_at_the_data_plane_work_as_documented() -> Result<()> {
         flood.args(["-q", "-f", "-c", "100000", "10.244.2.7"]);
         let mut flood = cluster.pods[0].place().spawn(&mut flood)?;
         let test = "the_commands_that_look_at_the_data_plane_work_as_documented";
-        let mut block = with(&blocks("docs/DATA-PLANE.md", test)?, "trace")?.clone();
-        block
-            .text
-            .insert_str(0, "export TWEED_SOCKET=/run/tweed/tweedd.sock\n");
+        let block = with(&blocks("docs/DATA-PLANE.md", test)?, "trace")?.clone();
         let printed = block.run(host.place(), Path::new("/"));
         flood.kill()?;
         flood.wait()?;

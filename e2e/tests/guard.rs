@@ -24,12 +24,12 @@ fn an_empty_store_waits_for_the_operator() -> Result<()> {
         stays("every route", Duration::from_secs(4), || count(lab, PEERS))?;
         let status = agent.status()?.to_string();
         ensure!(
-            status.contains("--confirm"),
+            status.contains("tweedd confirm"),
             "status does not say: {status}"
         );
         let said = agent.log()?.matches("deletions held back").count();
         ensure!(said == 1, "the log says it {said} times");
-        let output = agent.command(&["plan", "--confirm"])?;
+        let output = agent.command(&["confirm"])?;
         eventually("the routes go once the operator has confirmed", || {
             count(lab, 0)
         })
@@ -87,13 +87,13 @@ fn peers_of_our_own_data_plane_wait_for_the_operator_too_and_outlast_a_restart()
         };
         eventually("held back again", || {
             let status = cluster.agents[0].status()?.to_string();
-            ensure!(status.contains("--confirm"), "{status}");
+            ensure!(status.contains("tweedd confirm"), "{status}");
             Ok(())
         })?;
         stays("the pods talk", Duration::from_secs(3), || {
             traffic::ping(from.place(), to.v4()?).map(drop)
         })?;
-        cluster.agents[0].command(&["plan", "--confirm"])?;
+        cluster.agents[0].command(&["confirm"])?;
         eventually("the peer goes once the operator has confirmed", || {
             let answer = traffic::ping(from.place(), to.v4()?);
             ensure!(answer.is_err(), "the pods talk still");

@@ -9,6 +9,7 @@ mod config_change;
 mod connectivity;
 mod docker;
 mod documents;
+mod find;
 mod go_plugins;
 mod golden;
 mod guard;

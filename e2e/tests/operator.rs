@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::cni::{GO_PLUGINS, OUR_PLUGINS, Runtime};
@@ -63,12 +63,21 @@ fn status_tells_lease_peers_and_the_end_of_the_agent() -> Result<()> {
             "{people}"
         );
         ensure!(agent.metric("tweed_peers")? == 1.0, "one peer");
-        agent.terminate()?;
-        expect(&agent.command(&["status"])?, 0, "no agent runs")?;
-        let text = expect(&agent.command(&["status", "--output=json"])?, 0, "drift")?;
-        serde_json::from_str::<Value>(&text)?;
+        let running = agent.status()?;
+        agent.kill()?;
+        let text = expect(&agent.command(&["status"])?, 1, "no agent runs")?;
+        ensure!(text.contains(&subnet), "{text}");
+        let text = expect(&agent.command(&["status", "--output=json"])?, 1, "drift")?;
+        let dead: Value = serde_json::from_str(&text)?;
+        ensure!(dead["ready"] == false && dead["schema"] == 1, "{dead}");
+        ensure!(dead["drift"]["puts"] == json!([]), "{dead}");
+        let keys = |status: &Value| -> Vec<String> {
+            let fields = status.as_object().into_iter().flatten();
+            fields.map(|(key, _)| key.clone()).collect()
+        };
+        ensure!(keys(&dead) == keys(&running), "{dead}\n{running}");
         lab.hosts[0].sh("ip link set flannel.1 down")?;
-        expect(&agent.command(&["status"])?, DRIFT, "tweedd plan")?;
+        expect(&agent.command(&["status"])?, 1, "tweedd plan")?;
         Ok(())
     })
 }

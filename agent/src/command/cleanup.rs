@@ -94,7 +94,7 @@ fn clean(options: &Options, args: &CleanupArgs) -> anyhow::Result<Report> {
 
 /// What to look at. Without saved state little is known of the network, but marked things are found all the same.
 fn scope(options: &Options, report: &mut Report) -> Scope {
-    match run::block_on(offline::wanted(options)) {
+    match run::block_on(offline::had(options)) {
         Ok(want) => want.scope,
         Err(error) => {
             report.warnings.push(format!(

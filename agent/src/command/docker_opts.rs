@@ -34,24 +34,43 @@ struct Written<'a> {
 /// # Errors
 /// If `subnet.env` can't be understood, the subnet is routed to another host, or the file can't be written. What was
 /// there before stays then.
-pub fn docker_opts(args: &DockerOptsArgs) -> anyhow::Result<()> {
-    let subnet_env = match std::fs::read_to_string(&args.subnet_file) {
+pub fn docker_opts(args: &DockerOptsArgs, subnet_file: &Path) -> anyhow::Result<()> {
+    let subnet_env = match std::fs::read_to_string(subnet_file) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => {
-            return Err(error).with_context(|| format!("read {}", args.subnet_file.display()));
+            return Err(error).with_context(|| format!("read {}", subnet_file.display()));
         }
     };
     let environment: BTreeMap<String, String> = std::env::vars().collect();
     let options = options(subnet_env.as_deref(), args, &environment)
-        .with_context(|| format!("in {}", args.subnet_file.display()))?;
-    refuse_foreign_route(subnet_env.as_deref().unwrap_or_default())?;
-    files::replace(&args.docker_env, render(&options).as_bytes(), 0o644)?;
+        .with_context(|| format!("in {}", subnet_file.display()))?;
+    let subnet_env = subnet_env.unwrap_or_default();
+    refuse_foreign_route(&subnet_env)?;
+    let kept = match same_file(subnet_file, &args.docker_env) {
+        true => agents_lines(&subnet_env),
+        false => String::new(),
+    };
+    let text = kept + &render(&options);
+    files::replace(&args.docker_env, text.as_bytes(), 0o644)?;
     let written = Written {
         file: &args.docker_env,
         options,
     };
     print::print(args.output.output, &written, String::new)
+}
+
+/// Unit files written for flannel have the options put over `subnet.env`, and Docker read them there. The agent's own
+/// lines stay in it then, in front; the agent leaves what follows them alone as long as they are right.
+fn agents_lines(subnet_env: &str) -> String {
+    let lines = subnet_env.lines();
+    let ours = lines.filter(|line| line.starts_with("FLANNEL_"));
+    ours.map(|line| format!("{line}\n")).collect()
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    one == other || real(one).is_some_and(|one| real(other) == Some(one))
 }
 
 /// The variables to write, by name.

@@ -1,6 +1,7 @@
 //! `tweedd leases`: what the store holds of all nodes.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use anyhow::bail;
 use ipnet::IpNet;
@@ -53,10 +54,12 @@ pub async fn release(
     output: Output,
 ) -> anyhow::Result<()> {
     let snapshot = store.list().await?;
-    let keys = leases
+    let mut keys = leases
         .iter()
         .map(|text| key(text, &snapshot))
         .collect::<anyhow::Result<Vec<_>>>()?;
+    // Both subnets of one lease name it twice.
+    keys.dedup();
     for key in &keys {
         store.release(key).await?;
     }
@@ -70,21 +73,44 @@ pub async fn release(
     print::print(output, &serde_json::json!({ "released": released }), words)
 }
 
-/// The lease that is meant: by its key, or by one of its subnets.
+/// The lease that is meant, by anything that the list says of it: its key, subnets, public address or node.
 fn key(text: &str, snapshot: &ClusterSnapshot) -> anyhow::Result<SubnetKey> {
     if let Ok(key) = text.parse() {
         return Ok(key);
     }
-    let Ok(net) = text.parse::<IpNet>() else {
-        bail!(
-            "{text:?} is neither a lease such as 10.244.3.0-24 nor a subnet such as 10.244.3.0/24"
-        );
-    };
-    let meant = |key: &&SubnetKey| key.0.values().any(|subnet| subnet.trunc() == net.trunc());
-    match snapshot.leases.keys().find(meant) {
-        Some(key) => Ok(*key),
-        None => bail!("no lease in the store has the subnet {net}"),
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let nets: Option<Vec<IpNet>> = words.iter().map(|word| word.parse().ok()).collect();
+    let addrs: Option<Vec<IpAddr>> = words.iter().map(|word| word.parse().ok()).collect();
+    let leases = snapshot.leases.values();
+    let meant: Vec<SubnetKey> = leases
+        .filter(|lease| {
+            let subnets = |net: &IpNet| lease.key.0.values().any(|own| own.trunc() == net.trunc());
+            let public = |addr: &IpAddr| lease.attrs.public.values().any(|own| own == addr);
+            let nets = nets.iter().flatten();
+            let addrs = addrs.iter().flatten();
+            is_all(nets, subnets) || is_all(addrs, public) || lease.node.as_deref() == Some(text)
+        })
+        .map(|lease| lease.key)
+        .collect();
+    match (&meant[..], nets) {
+        ([key], _) => Ok(*key),
+        ([], Some(nets)) if !nets.is_empty() => {
+            bail!("no lease in the store has the subnet {text}")
+        }
+        ([], _) => bail!(
+            "{text:?} is no lease in the store: give what `tweedd leases list` prints of one, its subnet (10.244.3.0/24), public address or node, or its key (10.244.3.0-24)"
+        ),
+        (several, _) => {
+            let keys: Vec<String> = several.iter().map(ToString::to_string).collect();
+            bail!("{text} has several leases, name one: {}", keys.join(", "))
+        }
     }
+}
+
+/// Whether there are some, and all are so.
+fn is_all<'a, T: 'a>(given: impl Iterator<Item = &'a T>, so: impl Fn(&T) -> bool) -> bool {
+    let mut given = given.peekable();
+    given.peek().is_some() && given.all(so)
 }
 
 impl Listing {

@@ -1,8 +1,11 @@
 //! The commands, a file each.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cli::{Command, ConfigCommand, ConnectivityCommand, Invocation, LeasesCommand};
+use crate::cli::{
+    Command, ConfigCommand, ConnectivityCommand, DockerOptsArgs, Invocation, LeasesCommand,
+};
 use crate::flags::{self, Flags, StoreFlags};
 use crate::options::{Note, Options, StoreOptions};
 use crate::settings::{self, Settings};
@@ -13,6 +16,7 @@ mod cleanup;
 mod config;
 mod connectivity;
 mod docker_opts;
+mod find;
 mod install_cni;
 mod leases;
 mod plan;
@@ -23,6 +27,8 @@ mod table;
 mod trace;
 mod version;
 
+use find::About;
+
 /// Does what was asked.
 ///
 /// # Errors
@@ -30,13 +36,23 @@ mod version;
 pub fn dispatch(invocation: Invocation) -> anyhow::Result<ExitCode> {
     match invocation.command {
         Command::Run(flags) => run::run(&options(&flags, &invocation.ignored)?),
-        Command::Status { output, flags } => status::status(&quiet(&flags)?, output.output),
+        Command::Status {
+            peers,
+            output,
+            flags,
+        } => status::status(&quiet(&flags)?, peers, output.output),
         Command::Plan {
             confirm: true,
             output,
             flags,
-        } => plan::confirm(&quiet(&flags)?, output.output),
+        } => {
+            eprintln!(
+                "tweedd: `plan --confirm` is called `tweedd confirm` now, since it is no plan"
+            );
+            plan::confirm(&quiet(&flags)?, output.output)
+        }
         Command::Plan { output, flags, .. } => plan::plan(&quiet(&flags)?, output.output),
+        Command::Confirm { output, flags } => plan::confirm(&quiet(&flags)?, output.output),
         Command::Trace { args, flags } => done(trace::trace(&quiet(&flags)?, &args)),
         Command::Cleanup { args, flags } => cleanup::cleanup(&quiet(&flags)?, &args),
         Command::Leases(command) => done(on_leases(command)),
@@ -48,7 +64,7 @@ pub fn dispatch(invocation: Invocation) -> anyhow::Result<ExitCode> {
         },
         Command::Version(args) => done(version::version(args.output)),
         Command::Completions { shell } => done(version::completions(shell)),
-        Command::DockerOpts(args) => done(docker_opts::docker_opts(&args)),
+        Command::DockerOpts(args) => done(docker_opts::docker_opts(&args, &subnet_file(&args))),
     }
 }
 
@@ -101,7 +117,9 @@ fn on_config(command: ConfigCommand) -> anyhow::Result<()> {
 
 /// The store that a command names. What isn't worth a warning isn't logged, unless asked for.
 fn open(flags: &StoreFlags) -> anyhow::Result<Store> {
-    let settings = Settings::new(&flags.0, &settings::process_environment);
+    let environment = &settings::process_environment;
+    let elsewhere = find::agent(&flags.0, environment, About::Store)?;
+    let settings = Settings::new(&flags.0, environment).or(&elsewhere);
     let options = StoreOptions::read(&settings)?;
     start_quietly(&settings)?;
     Store::open(&options)
@@ -109,10 +127,26 @@ fn open(flags: &StoreFlags) -> anyhow::Result<Store> {
 
 /// The options of the agent that a command is about.
 fn quiet(flags: &Flags) -> anyhow::Result<Options> {
-    let settings = Settings::new(flags, &settings::process_environment);
+    let environment = &settings::process_environment;
+    let elsewhere = find::agent(flags, environment, About::Host)?;
+    let settings = Settings::new(flags, environment).or(&elsewhere);
     let options = Options::read(&settings)?;
     start_quietly(&settings)?;
     Ok(options)
+}
+
+/// The `subnet.env` that is meant: as given, else that of the agent if one alone is known, else flannel's.
+fn subnet_file(args: &DockerOptsArgs) -> PathBuf {
+    let default = || flags::SUBNET_FILE.default.into();
+    let found = || {
+        let environment = &settings::process_environment;
+        let none = Flags::default();
+        let elsewhere = find::agent(&none, environment, About::Host).ok()?;
+        let settings = Settings::new(&none, environment).or(&elsewhere);
+        settings.text(&flags::SUBNET_FILE)
+    };
+    let given = args.subnet_file.clone();
+    given.unwrap_or_else(|| found().map_or_else(default, |(_, file)| file.into()))
 }
 
 fn start_quietly(settings: &Settings<'_>) -> anyhow::Result<()> {

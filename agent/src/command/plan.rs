@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use super::{print, run};
+use super::{find, print, run};
 use crate::cli::Output;
 use crate::client::Agent;
 use crate::daemon::http::{Confirmed, Preview};
@@ -33,14 +33,12 @@ pub fn plan(options: &Options, output: Output) -> Result<ExitCode> {
     )
 }
 
-/// `tweedd plan --confirm`: an empty store is right, the peers may go.
+/// `tweedd confirm`: an empty store is right, the peers may go.
 ///
 /// # Errors
 /// When no agent runs here, or it holds nothing back.
 pub fn confirm(options: &Options, output: Output) -> Result<ExitCode> {
-    let socket = &options.host.socket;
-    let agent = Agent::connect(socket)?;
-    let agent = agent.with_context(|| format!("no agent listens on {}", socket.display()))?;
+    let agent = find::connect(&options.host)?;
     let answer: Confirmed = serde_json::from_str(&agent.ask("POST", "/v1/confirm")?)
         .context("read the agent's answer")?;
     print::print(output, &answer, || {

@@ -1,60 +1,50 @@
-//! `tweedd status`: what the running agent knows of itself; without one, whether the kernel is as this node would want it.
+//! `tweedd status`: what the running agent knows of itself; without one, what is known of it and whether the kernel is as
+//! this node would want it. One document for both, and for an agent that doesn't answer.
 
 use std::fmt::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
 
-use super::plan::DRIFT;
 use super::{print, run};
 use crate::cli::Output;
 use crate::client::Agent;
 use crate::daemon::data_plane::status::DataPlaneStatus;
-use crate::daemon::http::Preview;
 use crate::daemon::offline;
 use crate::daemon::status::{Standing, Status};
 use crate::options::Options;
 
-/// Prints the status. Exit code 0 if all is well, 1 if not, 2 if there is no agent and the kernel has drifted.
+mod peers;
+
+/// Prints the status. Exit code 0 if the agent runs and is ready, 1 if not.
 ///
 /// # Errors
-/// When nothing can be found out.
-pub fn status(options: &Options, output: Output) -> Result<ExitCode> {
-    let Some(agent) = Agent::connect(&options.host.socket)? else {
-        return without_agent(options, output);
+/// When the agent may not be asked, or standard output can't be written to.
+pub fn status(options: &Options, peers: bool, output: Output) -> Result<ExitCode> {
+    let status = match Agent::connect(&options.host.socket)? {
+        Some(agent) => ask(agent, peers).unwrap_or_else(|error| silent(options, &error)),
+        None => run::block_on(async { Ok(offline::status(options).await) })?,
     };
-    let status: Status = serde_json::from_str(&agent.ask("GET", "/v1/status")?)
-        .context("read the agent's answer")?;
     print::print(output, &status, || Words(&status).to_string())?;
-    Ok(if status.ready {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    Ok(match status.ready {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     })
 }
 
-/// The answer where no agent runs.
-#[derive(Serialize)]
-struct NoAgent {
-    agent: Option<()>,
-    drift: Preview,
-}
-
-fn without_agent(options: &Options, output: Output) -> Result<ExitCode> {
-    let drift = run::block_on(offline::preview(options))
-        .with_context(|| format!("no agent listens on {}", options.host.socket.display()))?;
-    let changes = drift.puts.len() + drift.deletes.len();
-    let text = match changes {
-        0 => "no agent runs; the kernel is as it left it".to_owned(),
-        _ => format!("no agent runs; {changes} changes are due in the kernel, see `tweedd plan`"),
+fn ask(agent: Agent, peers: bool) -> Result<Status> {
+    let path = match peers {
+        true => "/v1/status/peers",
+        false => "/v1/status",
     };
-    print::print(output, &NoAgent { agent: None, drift }, || text)?;
-    Ok(if changes == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(DRIFT)
-    })
+    serde_json::from_str(&agent.ask("GET", path)?).context("read the agent's answer")
+}
+
+/// The status of an agent that has its socket and doesn't answer.
+fn silent(options: &Options, error: &anyhow::Error) -> Status {
+    let mut status = Status::unheard(options);
+    status.not_ready = vec![format!("the agent does not answer: {error:#}")];
+    status
 }
 
 /// The status for people.
@@ -65,11 +55,10 @@ impl fmt::Display for Words<'_> {
         let status = self.0;
         let subnets = list(status.subnets.values());
         let public = list(status.public.values());
-        row(
-            f,
-            "agent",
-            format!("tweedd {}, pid {}", status.version, status.pid),
-        )?;
+        match status.pid {
+            Some(pid) => row(f, "agent", format!("tweedd {}, pid {pid}", status.version))?,
+            None => row(f, "agent", "none, as far as this command can tell")?,
+        }
         row(
             f,
             "network",
@@ -83,24 +72,26 @@ impl fmt::Display for Words<'_> {
         if let Some(uplink) = &status.uplink {
             row(f, "uplink", format!("{uplink}, announced as {public}"))?;
         }
-        if let (Some(backend), Some(mtu)) = (&status.backend, status.mtu) {
+        if let Some(backend) = &status.backend {
+            let mtu = status
+                .mtu
+                .map_or_else(String::new, |mtu| format!(", pod MTU {mtu}"));
             let accepts = match &status.accepts[..] {
                 [] => String::new(),
                 accepts => format!(", accepts {}", accepts.join(", ")),
             };
-            row(f, "backend", format!("{backend}{accepts}, pod MTU {mtu}"))?;
+            row(f, "backend", format!("{backend}{accepts}{mtu}"))?;
         }
-        let sync = if status.in_sync {
-            "in sync"
-        } else {
-            "not in sync"
-        };
-        row(
-            f,
-            "peers",
-            format!("{}, {sync} with the store", status.peers),
-        )?;
-        kernel(f, status)?;
+        if status.pid.is_some() {
+            let sync = if status.in_sync {
+                "in sync"
+            } else {
+                "not in sync"
+            };
+            let peers = format!("{}, {sync} with the store", status.peers);
+            row(f, "peers", peers)?;
+            kernel(f, status)?;
+        }
         if let Some(plane) = &status.data_plane {
             data_plane(f, plane)?;
         }
@@ -121,6 +112,10 @@ impl fmt::Display for Words<'_> {
         row(f, "ready", if status.ready { "yes" } else { "no" })?;
         for reason in &status.not_ready {
             row(f, "", reason)?;
+        }
+        if let Some(list) = &status.peer_list {
+            f.write_char('\n')?;
+            f.write_str(&peers::words(list, status.peers_left_out))?;
         }
         Ok(())
     }

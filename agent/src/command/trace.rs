@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::print;
+use super::{find, print};
 use crate::cli::{Output, TraceArgs};
-use crate::client::Agent;
 use crate::daemon::http::trace::{Decision, LONGEST, MOST};
 use crate::options::Options;
 
@@ -34,9 +33,7 @@ pub fn trace(options: &Options, args: &TraceArgs) -> Result<()> {
 }
 
 fn ask(options: &Options, args: &TraceArgs, count: usize, time: Duration) -> Result<Vec<Decision>> {
-    let socket = &options.host.socket;
-    let agent = Agent::connect(socket)?;
-    let agent = agent.with_context(|| format!("no agent listens on {}", socket.display()))?;
+    let agent = find::connect(&options.host)?;
     let (prefix, every) = (args.prefix.0, args.every);
     let time = u64::try_from(time.as_millis())?.clamp(1, LONGEST);
     let path = format!("/v1/trace?prefix={prefix}&every={every}&count={count}&time={time}");

@@ -27,9 +27,11 @@ use tweed_overlay::reconcile::worker::Wake;
 use super::data_plane::DataPlane;
 use super::metrics;
 use super::status::{SharedStatus, Status};
+use super::told::Told;
+use crate::options::Options;
 
 /// The answer to a preview: what a pass would do, one operation a line.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Preview {
     /// What would be created, replaced or corrected.
     pub puts: Vec<String>,
@@ -62,24 +64,26 @@ pub struct Server {
     data_plane: DataPlane,
     registry: Arc<Registry>,
     kernel: Sender<Wake>,
+    told: Arc<Told>,
 }
 
 impl Server {
-    /// Serves this status and what this data plane says, and passes requests to this kernel thread. Up to so many peers
-    /// have metrics of their own.
+    /// Serves this status and what this data plane says, and passes requests to this kernel thread.
     pub fn new(
         status: SharedStatus,
         data_plane: DataPlane,
         kernel: Sender<Wake>,
-        metrics_peers: usize,
+        options: &Options,
     ) -> Self {
-        let registry = metrics::registry(status.clone(), data_plane.clone(), metrics_peers);
+        let peers = options.metrics_peers;
+        let registry = metrics::registry(status.clone(), data_plane.clone(), peers);
         let registry = Arc::new(registry);
         Self {
             status,
             data_plane,
             registry,
             kernel,
+            told: Arc::new(Told::of(options)),
         }
     }
 
@@ -122,6 +126,8 @@ impl Server {
     fn private(self) -> Router {
         let router = Router::new()
             .route("/v1/status", get(status))
+            .route("/v1/status/peers", get(status_with_peers))
+            .route("/v1/settings", get(settings))
             .route("/v1/trace", get(trace::trace))
             .route("/v1/plan", get(preview))
             .route("/v1/confirm", post(confirm));
@@ -169,6 +175,19 @@ async fn status(State(server): State<Server>) -> Json<Status> {
     let mut status = server.status.read();
     status.data_plane = server.data_plane.status();
     Json(status)
+}
+
+async fn status_with_peers(State(server): State<Server>) -> Json<Status> {
+    let Json(mut status) = status(State(server)).await;
+    let held = status.kernel.held.as_deref();
+    let (list, left_out) = status.known.list(held, status.data_plane.as_ref());
+    status.peer_list = Some(list);
+    status.peers_left_out = left_out;
+    Json(status)
+}
+
+async fn settings(State(server): State<Server>) -> Json<Told> {
+    Json(Told::clone(&server.told))
 }
 
 async fn ready(State(server): State<Server>) -> (StatusCode, String) {

@@ -8,9 +8,11 @@ pub mod http;
 mod metrics;
 pub mod offline;
 mod outputs;
+pub mod peers;
 mod saved;
 mod session;
 pub mod status;
+pub mod told;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -38,7 +40,7 @@ use cni::CniFiles;
 use data_plane::DataPlane;
 use http::Server;
 use session::outcome::log_outcome;
-use status::SharedStatus;
+use status::{SharedStatus, Status};
 
 /// How often files, sysctls and workers, which give no netlink event, are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -79,7 +81,7 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
         status.clone(),
         data_plane.clone(),
         threads.worker.waker(),
-        options.metrics_peers,
+        &options,
     );
     tokio::spawn(server.clone().listen_unix(&options.host.socket)?);
     if let Some(addr) = options.http {
@@ -174,11 +176,9 @@ fn state_dir(dir: &Path) -> StateDir {
     })
 }
 
-fn describe(status: &mut status::Status, options: &Options) {
-    status.version = env!("CARGO_PKG_VERSION").to_owned();
-    status.pid = std::process::id();
-    status.network_name = options.host.instance.to_string();
-    status.store = options.store.to_string();
+fn describe(status: &mut Status, options: &Options) {
+    *status = Status::unheard(options);
+    status.pid = Some(std::process::id());
     status.waiting = Some("starting".to_owned());
 }
 

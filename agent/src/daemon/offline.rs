@@ -1,25 +1,29 @@
-//! What a node would want, worked out without an agent: from its saved lease, and from the store if that answers. Takes
-//! no lease and changes nothing.
+//! What a node would want, or had, worked out without an agent: from its saved state, and from the store if that answers.
+//! Takes no lease and changes nothing.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tweed_overlay::backend::Backends;
 use tweed_overlay::kernel::Linux;
-use tweed_overlay::model::{ClusterSnapshot, LocalNode, NetworkConfig};
+use tweed_overlay::model::{ClusterSnapshot, Dual, LocalNode, NetworkConfig, Pool, Uplink};
 use tweed_overlay::plan::{Desired, desired};
 use tweed_overlay::reconcile::Reconciler;
 use tweed_overlay::store::LeaseStore;
 
 use super::http::Preview;
+use super::status::{Standing, Status};
 use super::{choices, saved};
-use crate::options::Options;
-use crate::state_dir::StateDir;
+use crate::options::{Options, UplinkOptions};
+use crate::state_dir::{SavedLease, SavedRun, StateDir};
 use crate::store::Store;
 use crate::uplink;
 
 /// How long the store may take before the saved peers are used.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Stands in for an uplink's MTU where only names and addresses matter.
+const ANY_MTU: u32 = 1500;
 
 /// What a pass would do.
 ///
@@ -31,40 +35,108 @@ pub async fn preview(options: &Options) -> Result<Preview> {
     Ok(Preview::of(&Reconciler::new(kernel).preview(&want)?))
 }
 
-/// The wanted state.
+/// The state that an agent would want if it were started now.
 ///
 /// # Errors
 /// If this node has no saved lease, or no uplink.
 pub async fn wanted(options: &Options) -> Result<Desired> {
+    let (state, lease) = saved_state(options)?;
+    with_uplink(options, &state, &lease, |wishes, pools| {
+        let choice = uplink::choose(wishes, pools)?;
+        Ok((choice.uplink, choice.public))
+    })
+    .await
+}
+
+/// The state that the agent wanted last: with the uplink that it had, whatever has become of it.
+///
+/// # Errors
+/// If this node has no saved lease; and where its uplink was not saved, no uplink.
+pub async fn had(options: &Options) -> Result<Desired> {
+    let (state, lease) = saved_state(options)?;
+    let Some(run) = saved::run(&state) else {
+        return wanted(options).await;
+    };
+    with_uplink(options, &state, &lease, |_, _| Ok(uplink_of(run))).await
+}
+
+fn uplink_of(run: SavedRun) -> (Uplink, Dual<IpAddr>) {
+    let uplink = Uplink {
+        name: run.uplink,
+        index: 0,
+        mtu: ANY_MTU,
+        addrs: run.addrs,
+        onlink: Vec::new(),
+        learned_default: false,
+    };
+    (uplink, run.public)
+}
+
+/// What there is to say of a node without an agent, in the words of one.
+pub async fn status(options: &Options) -> Status {
+    let mut status = Status::unheard(options);
+    if let Ok((state, lease)) = saved_state(options) {
+        status.subnets = lease.key.0;
+        status.lease = Standing::Saved;
+        let config = NetworkConfig::parse(&lease.config).ok();
+        status.backend = config.map(|(config, _)| config.backend_type);
+        if let Some(run) = saved::run(&state) {
+            status.uplink = Some(run.uplink);
+            status.public = run.public;
+        }
+    }
+    let socket = options.host.socket.display();
+    status.not_ready = vec![format!("no agent runs: nobody listens on {socket}")];
+    match preview(options).await {
+        Ok(drift) => {
+            let due = drift.puts.len() + drift.deletes.len();
+            status.kernel.programmed = due == 0;
+            if due > 0 {
+                let reason = format!("{due} changes are due in the kernel, see `tweedd plan`");
+                status.not_ready.push(reason);
+            }
+            status.drift = Some(drift);
+        }
+        Err(error) => status.not_ready.push(format!("{error:#}")),
+    }
+    status
+}
+
+fn saved_state(options: &Options) -> Result<(StateDir, SavedLease)> {
     let dir = &options.host.state_dir;
     if !dir.is_dir() {
         bail!(
-            "no agent runs here, and none has run: there is no {}",
+            "no agent has run here: there is no {}; another one is named by --instance",
             dir.display()
         );
     }
     let state = StateDir::open(dir)?;
-    let lease = saved::lease(&state).with_context(|| {
-        format!(
-            "no agent runs here, and no lease is saved in {}",
-            dir.display()
-        )
-    })?;
-    let identity = saved::identity(&state).context("no identity is saved")?;
+    let lease =
+        saved::lease(&state).with_context(|| format!("no lease is saved in {}", dir.display()))?;
+    Ok((state, lease))
+}
+
+async fn with_uplink(
+    options: &Options,
+    state: &StateDir,
+    lease: &SavedLease,
+    choose: impl FnOnce(&UplinkOptions, &Dual<Pool>) -> Result<(Uplink, Dual<IpAddr>)>,
+) -> Result<Desired> {
+    let identity = saved::identity(state).context("no identity is saved")?;
     let (config, _) = NetworkConfig::parse(&lease.config)?;
     let (backends, _) = Backends::parse(&config)?;
     let mut wishes = options.uplink.clone();
     for (family, wish) in lease.wishes.iter() {
         wishes.public.set(family, Some(*wish));
     }
-    let choice = uplink::choose(&wishes, &config.pools)?;
+    let (uplink, public) = choose(&wishes, &config.pools)?;
     let node = LocalNode {
-        uplink: choice.uplink,
-        public: choice.public,
+        uplink,
+        public,
         identity,
         subnets: lease.key.0,
     };
-    let snapshot = snapshot(options, &state).await;
+    let snapshot = snapshot(options, state).await;
     Ok(desired(
         &config,
         &backends,

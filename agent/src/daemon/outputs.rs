@@ -44,12 +44,21 @@ impl SubnetFile {
         &self.path
     }
 
+    /// Whether a file says what this one should. Docker's options may follow, as `docker-opts -d` puts them there.
+    fn holds(&self, there: &str) -> bool {
+        let Some(rest) = there.strip_prefix(&self.text) else {
+            return false;
+        };
+        let options = |line: &str| line.contains('=') && !line.starts_with("FLANNEL_");
+        rest.lines().all(options)
+    }
+
     /// Writes the file unless it already reads as it should. Says whether it had to.
     ///
     /// # Errors
     /// When the folder or the file can't be written.
     pub fn ensure(&self) -> Result<bool> {
-        if std::fs::read(&self.path).is_ok_and(|there| there == self.text.as_bytes()) {
+        if std::fs::read_to_string(&self.path).is_ok_and(|there| self.holds(&there)) {
             return Ok(false);
         }
         if let Some(folder) = self.path.parent() {
@@ -76,4 +85,34 @@ pub fn join<T: ToString>(dual: &Dual<T>) -> String {
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dockers_options_behind_our_lines_stay_and_anything_else_is_replaced() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("subnet.env");
+        let text = "FLANNEL_SUBNET=10.5.1.1/24\nFLANNEL_MTU=1450\n".to_owned();
+        let file = SubnetFile {
+            path: path.clone(),
+            text: text.clone(),
+        };
+        for (there, stays) in [
+            (text.clone(), true),
+            (format!("{text}DOCKER_OPTS=\" --mtu=1450\"\n"), true),
+            (format!("{text}FLANNEL_MTU=9\n"), false),
+            (format!("{text}rubbish\n"), false),
+            ("DOCKER_OPTS=\" --mtu=1450\"\n".to_owned(), false),
+            (format!("DOCKER_OPTS=x\n{text}"), false),
+            (String::new(), false),
+        ] {
+            std::fs::write(&path, &there).expect("written");
+            assert_eq!(file.ensure().expect("ensured"), !stays, "{there}");
+            let now = std::fs::read_to_string(&path).expect("readable");
+            assert_eq!(now, if stays { there } else { text.clone() });
+        }
+    }
 }

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use anyhow::Result;
-use tweed_overlay::model::{ClusterSnapshot, Dual, Identity, Lease, SubnetKey};
+use tweed_overlay::model::{ClusterSnapshot, Dual, Identity, Lease, LocalNode, SubnetKey};
 
-use crate::state_dir::{SavedLease, SavedPeer, StateDir};
+use crate::options::Options;
+use crate::state_dir::{SavedLease, SavedPeer, SavedRun, StateDir};
 
 /// The saved lease with its configuration, if there is one.
 pub(super) fn lease(state: &StateDir) -> Option<SavedLease> {
@@ -36,6 +37,25 @@ pub(super) fn peers(state: &StateDir) -> ClusterSnapshot {
 /// Saves the own lease and the configuration it stands on.
 pub(super) fn save_lease(state: &StateDir, lease: &Lease, config: &str, wishes: Dual<IpAddr>) {
     logged(state.save_lease(&SavedLease::new(lease, config, wishes)));
+}
+
+/// What the agent last worked with, if that was saved.
+pub(super) fn run(state: &StateDir) -> Option<SavedRun> {
+    logged(state.run()).flatten()
+}
+
+/// Saves what the agent works with, unless that is saved already.
+pub(super) fn save_run(state: &StateDir, options: &Options, node: &LocalNode) {
+    let run = SavedRun {
+        instance: options.host.instance.to_string(),
+        given: options.given.clone(),
+        uplink: node.uplink.name.clone(),
+        addrs: node.uplink.addrs,
+        public: node.public,
+    };
+    if !matches!(state.run(), Ok(Some(saved)) if saved == run) {
+        logged(state.save_run(&run));
+    }
 }
 
 /// Saves the identity.

@@ -12,6 +12,12 @@ use tweed_overlay::reconcile::Outcome;
 use tweed_overlay::store::Holding;
 
 use super::data_plane::status::DataPlaneStatus;
+use super::http::Preview;
+use super::peers::{Known, Peer};
+use crate::options::Options;
+
+/// Version of the status document: it rises when a field changes its meaning or goes.
+pub const SCHEMA: u32 = 1;
 
 /// The store may be out of reach for this long before the node counts as out of sync.
 const STORE_GRACE: Duration = Duration::from_secs(10);
@@ -97,13 +103,16 @@ pub struct CniStatus {
     pub warnings: Vec<String>,
 }
 
-/// Everything.
+/// Everything. Whether an agent runs or not, the fields are the same.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
+    /// Version of this document.
+    #[serde(default)]
+    pub schema: u32,
     /// Version of the program.
     pub version: String,
-    /// Process id.
-    pub pid: u32,
+    /// Process id of the agent; none where no agent runs.
+    pub pid: Option<u32>,
     /// Name of this overlay network on this host: its nftables table.
     pub network_name: String,
     /// What the daemon is waiting for, while it isn't running yet.
@@ -132,6 +141,12 @@ pub struct Status {
     pub mtu: Option<u32>,
     /// Number of peers.
     pub peers: usize,
+    /// The other nodes one by one, where that was asked for.
+    #[serde(default)]
+    pub peer_list: Option<Vec<Peer>>,
+    /// How many of them are not in the list.
+    #[serde(default)]
+    pub peers_left_out: usize,
     /// Leases that are no peers.
     pub refused: Vec<RefusedLease>,
     /// Store entries that can't be read, and why.
@@ -154,6 +169,12 @@ pub struct Status {
     /// Whether it carries anything.
     #[serde(skip)]
     pub data_plane_carries: bool,
+    /// What is due in the kernel, where no agent runs that would do it.
+    #[serde(default)]
+    pub drift: Option<Preview>,
+    /// What the list of the other nodes is made from.
+    #[serde(skip)]
+    pub known: Known,
     /// Whether everything is as it should be.
     pub ready: bool,
     /// Why not.
@@ -163,6 +184,17 @@ pub struct Status {
 }
 
 impl Status {
+    /// That of an agent that has said nothing.
+    pub fn unheard(options: &Options) -> Self {
+        Self {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            network_name: options.host.instance.to_string(),
+            store: options.store.to_string(),
+            ..Self::default()
+        }
+    }
+
     /// Files the standing of the own lease.
     pub fn set_lease(&mut self, standing: Standing, now: Instant) {
         self.unsure_since = match standing {

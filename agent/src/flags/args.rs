@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use super::{ETCD_GROUP, Flag, GROUPS, Group, KUBE_GROUP, LOG_GROUP, STORE_GROUP, Takes};
+use super::{
+    ETCD_GROUP, Flag, GROUPS, Group, INSTANCE, KUBE_GROUP, LOG_GROUP, RUN_DIR, SOCKET, STATE_DIR,
+    STORE_GROUP, Takes,
+};
 
 /// All flags of the daemon, as typed: values by flag name, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,7 +17,19 @@ pub struct Flags(pub BTreeMap<&'static str, Vec<String>>);
 #[derive(Clone, Debug, Default)]
 pub struct StoreFlags(pub Flags);
 
-static STORE_GROUPS: &[&Group] = &[&STORE_GROUP, &KUBE_GROUP, &ETCD_GROUP, &LOG_GROUP];
+static STORE_GROUPS: &[&Group] = &[
+    &STORE_GROUP,
+    &KUBE_GROUP,
+    &ETCD_GROUP,
+    &AGENT_GROUP,
+    &LOG_GROUP,
+];
+
+/// The flags that name an agent, whose store is then meant.
+static AGENT_GROUP: Group = Group {
+    heading: "Host",
+    flags: &[&RUN_DIR, &STATE_DIR, &SOCKET, &INSTANCE],
+};
 
 impl Flags {
     /// The values given for a flag, in their order; none if it wasn't given.

@@ -40,7 +40,7 @@ impl fmt::Display for Held {
             ),
             Self::ForOperator { losing } => write!(
                 f,
-                "no lease in the store makes a peer, all {losing} would go; check the store, then confirm with `tweedd plan --confirm`"
+                "no lease in the store makes a peer, all {losing} would go; check the store, then confirm with `tweedd confirm`"
             ),
         }
     }

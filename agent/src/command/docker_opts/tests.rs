@@ -119,7 +119,7 @@ fn the_file_is_replaced_whole_and_readable_for_all() {
     std::fs::write(&from, ENV).expect("written");
     std::fs::write(&to, "DOCKER_OPTS=\"--old\"\n".repeat(50)).expect("written");
     let line = format!("-c -f {} -d {}", from.display(), to.display());
-    docker_opts(&args(&line)).expect("written");
+    docker_opts(&args(&line), &from).expect("written");
     assert_eq!(
         std::fs::read_to_string(&to).expect("readable"),
         "DOCKER_OPTS=\" --bip=10.1.74.1/24 --ip-masq=true --mtu=1472\"\n"
@@ -145,7 +145,7 @@ fn nothing_is_written_while_the_subnet_is_routed_to_another_host() {
         ip("addr add 192.0.2.1/24 dev near");
         ip("link set near up");
         ip("route add 10.1.74.0/24 via 192.0.2.7");
-        let error = docker_opts(&args).expect_err("refused").to_string();
+        let error = docker_opts(&args, &from).expect_err("refused").to_string();
         assert!(
             error.contains("sends 10.1.74.0/24, the subnet of this node, to 192.0.2.7"),
             "{error}"
@@ -154,7 +154,29 @@ fn nothing_is_written_while_the_subnet_is_routed_to_another_host() {
         // Another host's subnet beside ours is as it should be.
         ip("route del 10.1.74.0/24");
         ip("route add 10.1.75.0/24 via 192.0.2.7");
-        docker_opts(&args).expect("written");
+        docker_opts(&args, &from).expect("written");
         assert!(to.exists());
     });
+}
+
+#[test]
+fn options_that_are_put_over_subnet_env_leave_the_agents_lines_in_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("subnet.env");
+    std::fs::write(&file, ENV).expect("written");
+    let args = args(&format!(
+        "-c -k DOCKER_NETWORK_OPTIONS -d {}",
+        file.display()
+    ));
+    let expected =
+        format!("{ENV}DOCKER_NETWORK_OPTIONS=\" --bip=10.1.74.1/24 --ip-masq=true --mtu=1472\"\n");
+    // Again, as each start of the unit does it.
+    for _ in 0..2 {
+        docker_opts(&args, &file).expect("written");
+        assert_eq!(std::fs::read_to_string(&file).expect("readable"), expected);
+    }
+    let link = dir.path().join("link.env");
+    std::os::unix::fs::symlink(&file, &link).expect("linked");
+    docker_opts(&args, &link).expect("written");
+    assert_eq!(std::fs::read_to_string(&file).expect("readable"), expected);
 }

@@ -70,6 +70,58 @@ fn a_lease_is_released_by_its_key_or_by_its_subnet() {
 }
 
 #[test]
+fn what_the_list_prints_of_a_lease_names_it() {
+    let left = on_network(async |store| {
+        let text = Listing::of(store.list().await?).words();
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .skip(1)
+            .map(|line| line.split("  ").map(str::trim).collect())
+            .collect();
+        let words = |column: usize, line: usize| vec![lines[line][column].to_owned()];
+        release(&store, &words(0, 0), Output::Json).await?;
+        release(&store, &words(1, 1), Output::Json).await?;
+        Ok(store.list().await?.leases.len())
+    });
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn the_subnets_of_a_dual_stack_lease_name_it_as_they_are_printed() {
+    let lease: SubnetKey = "10.5.7.0-24&fd00:5::-64".parse().expect("a key");
+    let snapshot = ClusterSnapshot {
+        leases: [(
+            lease,
+            std::sync::Arc::new(Lease {
+                key: lease,
+                attrs: LeaseAttrs {
+                    public: Dual::of_addrs(["192.0.2.1".parse().expect("an address")]),
+                    backend_type: "vxlan".to_owned(),
+                    data: Dual::default(),
+                },
+                node: Some("a".to_owned()),
+                created: 1,
+                term: Term::Leased,
+            }),
+        )]
+        .into(),
+        ..ClusterSnapshot::default()
+    };
+    for text in [
+        "10.5.7.0/24 fd00:5::/64",
+        "fd00:5::/64",
+        "10.5.7.0-24&fd00:5::-64",
+        "a",
+        "192.0.2.1",
+    ] {
+        assert_eq!(key(text, &snapshot).expect(text), lease);
+    }
+    for text in ["10.5.7.0/24 fd00:6::/64", "b", "", "192.0.2.2"] {
+        key(text, &snapshot).expect_err(text);
+    }
+}
+
+#[test]
 fn what_is_not_there_or_no_lease_is_named_and_nothing_is_released() {
     on_network(async |store| {
         for (text, reason) in [
@@ -78,7 +130,7 @@ fn what_is_not_there_or_no_lease_is_named_and_nothing_is_released() {
                 "no lease in the store has the subnet 10.5.8.0/24",
             ),
             ("10.5.0.0/16", "no lease in the store has the subnet"),
-            ("all", "\"all\" is neither a lease such as"),
+            ("all", "\"all\" is no lease in the store"),
         ] {
             let leases = ["10.5.7.0-24".to_owned(), text.to_owned()];
             let error = release(&store, &leases, Output::Text)

@@ -15,6 +15,7 @@ use tweed_overlay::store::Holding;
 
 use crate::daemon::bootstrap::Session;
 use crate::daemon::outputs::{self, SubnetFile, join};
+use crate::daemon::peers::Known;
 use crate::daemon::session::held::HeldBack;
 use crate::daemon::session::outcome::log_outcome;
 use crate::daemon::status::Standing;
@@ -58,6 +59,8 @@ pub(super) struct Running<'a> {
     /// What the last pass could not do: said once, not at each retry.
     failures: Vec<Failure>,
     held: HeldBack,
+    /// The other nodes, for who asks.
+    known: Known,
 }
 
 impl<'a> Running<'a> {
@@ -109,6 +112,7 @@ impl<'a> Running<'a> {
             sysctls_held: true,
             failures: Vec::new(),
             held: HeldBack::new(relist),
+            known: Known::default(),
         }
     }
 
@@ -151,6 +155,10 @@ impl<'a> Running<'a> {
             let config = config.map(|(_, reason)| ("config".to_owned(), reason.clone()));
             status.broken.extend(config);
         });
+        self.known.take(session.lease.key, snapshot, &desired);
+        daemon
+            .status
+            .update(|status| status.known = self.known.clone());
         self.log_refusals(&desired, before.as_deref(), snapshot);
         self.unsaved |= snapshot.in_sync && *snapshot != self.snapshot;
         self.snapshot = Arc::clone(snapshot);
@@ -205,6 +213,12 @@ impl<'a> Running<'a> {
         daemon.status.update(|status| status.add_outcome(outcome));
         self.held.take(outcome.held, Instant::now());
         self.believed = ours && outcome.held.is_none();
+        if self.believed {
+            self.known.believe();
+            daemon
+                .status
+                .update(|status| status.known = self.known.clone());
+        }
         self.save_peers(daemon);
         // Whatever could be programmed is: a peer that can't be must not keep pods from starting.
         self.kernel_stands |= ours && !outcome.blocked;
@@ -242,6 +256,7 @@ impl<'a> Running<'a> {
             self.programmed = true;
             self.write_subnet_file(daemon);
             daemon.notify_ready();
+            saved::save_run(&daemon.state, &daemon.options, &self.session.node);
         }
     }
 

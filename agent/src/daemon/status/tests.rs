@@ -93,7 +93,7 @@ fn deletions_held_back_turn_it_red() {
         ..Outcome::default()
     });
     assert!(
-        reasons(&status).contains("tweedd plan --confirm"),
+        reasons(&status).contains("tweedd confirm"),
         "{}",
         reasons(&status)
     );

@@ -1,0 +1,252 @@
+//! The other nodes one by one, for `tweedd status --peers`: made when somebody asks, from what the session has anyway.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use tweed_overlay::model::{ClusterSnapshot, Dual, Lease, SubnetKey};
+use tweed_overlay::plan::Desired;
+
+use super::data_plane::status::{Carried, DataPlaneStatus};
+
+/// As many are listed at most.
+pub const MOST: usize = 5_000;
+
+/// What a node is to this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// A peer.
+    Peer,
+    /// Its lease is refused.
+    Refused,
+    /// Its lease is gone, and what the kernel has for it is held back from deletion.
+    Held,
+}
+
+/// What was exchanged with a node, in one family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchanged {
+    /// Its subnet.
+    pub subnet: IpNet,
+    /// The largest packet that gets there unfragmented, in bytes.
+    pub mtu: u16,
+    /// Sent to it.
+    pub sent: Carried,
+    /// Received from it.
+    pub received: Carried,
+    /// Datagrams that it refused.
+    pub refused: u64,
+}
+
+/// Another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its lease's key.
+    pub lease: String,
+    /// Its name, where the store knows it.
+    pub node: Option<String>,
+    /// The addresses that it announces.
+    pub public: Dual<IpAddr>,
+    /// Its subnets.
+    pub subnets: Dual<IpNet>,
+    /// The backend that it announces.
+    pub backend: String,
+    /// Since when this agent has known its lease, in seconds since 1970.
+    pub seen: Option<u64>,
+    /// Order of its lease's creation in the store.
+    pub created: u64,
+    /// What it is to this node.
+    pub state: Standing,
+    /// Why, where it is no peer.
+    pub reason: Option<String>,
+    /// A fixed word for the kind of reason.
+    pub kind: Option<String>,
+    /// What our own data plane has exchanged with it, a family each.
+    pub traffic: Vec<Exchanged>,
+}
+
+/// What a session knows of the other nodes. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    own: Option<SubnetKey>,
+    snapshot: Arc<ClusterSnapshot>,
+    desired: Option<Arc<Desired>>,
+    /// The last one that the guard let pass.
+    believed: Arc<ClusterSnapshot>,
+    seen: Arc<BTreeMap<SubnetKey, u64>>,
+}
+
+impl Known {
+    /// Takes what the store says now, and what follows from it.
+    pub(super) fn take(
+        &mut self,
+        own: SubnetKey,
+        snapshot: &Arc<ClusterSnapshot>,
+        desired: &Arc<Desired>,
+    ) {
+        let known = |key: &SubnetKey| self.seen.contains_key(key);
+        let leases = &snapshot.leases;
+        if leases.len() != self.seen.len() || !leases.keys().all(known) {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let now = now.map_or(0, |time| time.as_secs());
+            let since = |key: &SubnetKey| self.seen.get(key).copied().unwrap_or(now);
+            let seen = leases.keys().map(|key| (*key, since(key))).collect();
+            self.seen = Arc::new(seen);
+        }
+        self.own = Some(own);
+        self.snapshot = Arc::clone(snapshot);
+        self.desired = Some(Arc::clone(desired));
+    }
+
+    /// The kernel is as the store wants it.
+    pub(super) fn believe(&mut self) {
+        self.believed = Arc::clone(&self.snapshot);
+    }
+
+    /// The nodes, and how many are left out. `held` is why deletions are held back, where they are.
+    pub fn list(&self, held: Option<&str>, plane: Option<&DataPlaneStatus>) -> (Vec<Peer>, usize) {
+        let traffic = traffic(plane);
+        let others = |snapshot: &Arc<ClusterSnapshot>| {
+            let leases = snapshot.leases.values().cloned();
+            let others = leases.filter(|lease| Some(lease.key) != self.own);
+            others.collect::<Vec<_>>()
+        };
+        let mut found = Vec::new();
+        for lease in others(&self.snapshot) {
+            let refused = self.desired.as_ref();
+            let refused = refused.and_then(|desired| desired.refused.get(&lease.key));
+            let why = refused.map(|why| (why.to_string(), why.label().to_owned()));
+            let state = match why {
+                Some(_) => Standing::Refused,
+                None => Standing::Peer,
+            };
+            found.push(self.peer(&lease, state, why, &traffic));
+        }
+        if let Some(held) = held {
+            let there: BTreeSet<_> = self.snapshot.leases.keys().copied().collect();
+            for lease in others(&self.believed) {
+                if !there.contains(&lease.key) {
+                    let why = Some((held.to_owned(), "held".to_owned()));
+                    found.push(self.peer(&lease, Standing::Held, why, &traffic));
+                }
+            }
+        }
+        let left_out = found.len().saturating_sub(MOST);
+        // Those with whom something is wrong are not left out.
+        found.sort_by_key(|peer| peer.state == Standing::Peer);
+        found.truncate(MOST);
+        (found, left_out)
+    }
+
+    fn peer(
+        &self,
+        lease: &Lease,
+        state: Standing,
+        why: Option<(String, String)>,
+        traffic: &BTreeMap<IpNet, Exchanged>,
+    ) -> Peer {
+        let (reason, kind) = why.unzip();
+        let subnets = lease.key.0;
+        Peer {
+            lease: lease.key.to_string(),
+            node: lease.node.clone(),
+            public: lease.attrs.public,
+            subnets,
+            backend: lease.attrs.backend_type.clone(),
+            seen: self.seen.get(&lease.key).copied(),
+            created: lease.created,
+            state,
+            reason,
+            kind,
+            traffic: subnets
+                .values()
+                .filter_map(|subnet| traffic.get(subnet).cloned())
+                .collect(),
+        }
+    }
+}
+
+fn traffic(plane: Option<&DataPlaneStatus>) -> BTreeMap<IpNet, Exchanged> {
+    let peers = plane.into_iter().flat_map(|plane| &plane.peers);
+    let exchanged = peers.map(|peer| {
+        let exchanged = Exchanged {
+            subnet: peer.subnet,
+            mtu: peer.mtu,
+            sent: peer.sent.clone(),
+            received: peer.received.clone(),
+            refused: peer.refused,
+        };
+        (peer.subnet, exchanged)
+    });
+    exchanged.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tweed_overlay::model::LeaseAttrs;
+    use tweed_overlay::model::lease::Term;
+    use tweed_overlay::plan::Scope;
+
+    use super::*;
+
+    fn lease(number: usize) -> Arc<Lease> {
+        let (high, low) = (number / 256, number % 256);
+        Arc::new(Lease {
+            key: format!("10.{high}.{low}.0-24").parse().expect("a key"),
+            attrs: LeaseAttrs {
+                public: Dual::of_addrs([format!("192.0.{high}.{low}")
+                    .parse()
+                    .expect("an address")]),
+                backend_type: "vxlan".to_owned(),
+                data: Dual::default(),
+            },
+            node: None,
+            created: 1,
+            term: Term::Leased,
+        })
+    }
+
+    fn snapshot(numbers: impl Iterator<Item = usize>) -> Arc<ClusterSnapshot> {
+        Arc::new(ClusterSnapshot {
+            leases: numbers
+                .map(|number| (lease(number).key, lease(number)))
+                .collect(),
+            ..ClusterSnapshot::default()
+        })
+    }
+
+    #[test]
+    fn the_own_lease_is_no_peer_and_what_is_held_back_is_named() {
+        let own = lease(1).key;
+        let desired = Arc::new(Desired::nothing(Scope::default()));
+        let mut known = Known::default();
+        known.take(own, &snapshot(1..=3), &desired);
+        known.believe();
+        known.take(own, &snapshot(1..=2), &desired);
+        let states = |held| -> Vec<_> {
+            let (list, left_out) = known.list(held, None);
+            assert_eq!(left_out, 0);
+            list.into_iter()
+                .map(|peer| (peer.lease, peer.state))
+                .collect()
+        };
+        let peer = ("10.0.2.0-24".to_owned(), Standing::Peer);
+        assert_eq!(states(None), std::slice::from_ref(&peer));
+        let held = ("10.0.3.0-24".to_owned(), Standing::Held);
+        assert_eq!(states(Some("why")), [held, peer]);
+    }
+
+    #[test]
+    fn a_list_has_an_end_and_says_how_many_it_leaves_out() {
+        let mut known = Known::default();
+        let desired = Arc::new(Desired::nothing(Scope::default()));
+        known.take(lease(0).key, &snapshot(0..=MOST + 7), &desired);
+        let (list, left_out) = known.list(None, None);
+        assert_eq!((list.len(), left_out), (MOST, 7));
+        assert!(list.iter().all(|peer| peer.seen.is_some()));
+    }
+}
