@@ -35,7 +35,8 @@ impl Lock {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o644)
+            // Whoever can open a file can lock it.
+            .mode(0o600)
             .open(&path)
             .with_context(|| format!("open {}", path.display()))?;
         let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

@@ -5,6 +5,7 @@
     reason = "nothing of a program is reachable from outside; here pub means: for the rest of the program"
 )]
 
+mod claims;
 mod cli;
 mod client;
 mod cni;
@@ -20,6 +21,7 @@ mod go_values;
 mod instance;
 mod lock;
 mod options;
+mod presence;
 mod secret;
 mod settings;
 mod state_dir;

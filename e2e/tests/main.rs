@@ -18,6 +18,7 @@ mod hostile;
 mod hostport;
 mod identity;
 mod injected;
+mod instances;
 mod lab;
 mod mixed;
 mod naive;

@@ -21,6 +21,7 @@ use crate::daemon::{self, offline};
 use crate::flanneld;
 use crate::lock::{self, Lock};
 use crate::options::Options;
+use crate::presence;
 
 use super::{print, run};
 
@@ -64,8 +65,14 @@ fn clean(options: &Options, args: &CleanupArgs) -> anyhow::Result<Report> {
         dry_run: args.dry_run,
         ..Report::default()
     };
-    let want = Arc::new(Desired::nothing(scope(options, &mut report)));
+    // What other networks have is theirs to remove.
+    let scope = Scope {
+        sweep: false,
+        ..scope(options, &mut report)
+    };
+    let want = Arc::new(Desired::nothing(scope));
     let kernel = Linux::open().context("open netlink sockets")?;
+    let kernel = kernel.beside(presence::others(&options.host.run_dir));
     let mut reconciler = Reconciler::new(kernel);
     let files = files(options, args.purge);
     if args.dry_run {

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+use crate::claims::Claims;
 use crate::lock::Lock;
 use crate::options::Options;
+use crate::presence::Presence;
 use crate::store::Store;
 use crate::{daemon, flanneld};
 
@@ -16,6 +18,8 @@ use crate::{daemon, flanneld};
 /// When it can't start.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let _lock = Lock::acquire(&options.host.run_dir, &options.host.instance)?;
+    let _presence = Presence::announce(&options.host.instance)?;
+    let _claims = Claims::take(options)?;
     flanneld::check(&flanneld::find(Path::new("/proc")), options)?;
     block_on(async {
         let store = Store::open(&options.store)?;

@@ -35,6 +35,7 @@ use tweed_overlay::reconcile::worker::{Report, Wake, Worker};
 use tweed_overlay::store::{LeaseStore, NodeReport};
 
 use crate::options::Options;
+use crate::presence;
 use crate::state_dir::StateDir;
 use cni::CniFiles;
 use data_plane::DataPlane;
@@ -219,6 +220,7 @@ struct Threads {
 impl Threads {
     fn start(options: &Options) -> Result<Self> {
         let kernel = Linux::open().context("open netlink sockets")?;
+        let kernel = kernel.beside(presence::others(&options.host.run_dir));
         let wakes = channel();
         let uplink_changed = Arc::new(Notify::new());
         let monitor = start_monitor(&kernel, wakes.0.clone(), Arc::clone(&uplink_changed))?;

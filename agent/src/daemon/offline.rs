@@ -16,6 +16,7 @@ use super::http::Preview;
 use super::status::{Standing, Status};
 use super::{choices, saved};
 use crate::options::{Options, UplinkOptions};
+use crate::presence;
 use crate::state_dir::{SavedLease, SavedRun, StateDir};
 use crate::store::Store;
 use crate::uplink;
@@ -32,6 +33,7 @@ const ANY_MTU: u32 = 1500;
 pub async fn preview(options: &Options) -> Result<Preview> {
     let want = wanted(options).await?;
     let kernel = Linux::open().context("open netlink sockets")?;
+    let kernel = kernel.beside(presence::others(&options.host.run_dir));
     Ok(Preview::of(&Reconciler::new(kernel).preview(&want)?))
 }
 

@@ -47,6 +47,7 @@ pub(super) fn apply(linux: &mut Linux, op: &Op) -> Result<(), KernelError> {
         Op::SetSysctl(key, value) => sysctl::write(key, value).map(drop),
         Op::Firewall(change) => linux.firewall.apply(change),
         Op::ForeignForward(family, wanted) => linux.firewall.put_foreign_forward(*family, wanted),
+        Op::Sweep(instance) => linux.firewall.sweep(instance),
     }
 }
 

@@ -62,6 +62,7 @@ impl FakeKernel {
                     None => return Err(libc::ENOENT),
                 }
             }
+            Op::Sweep(instance) => drop(self.state.others.left_behind.remove(instance)),
             Op::SetSysctl(key, value) => {
                 self.sysctl_exists(key)?;
                 self.state.sysctls.insert(key.clone(), value.clone());

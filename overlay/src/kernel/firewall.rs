@@ -5,6 +5,7 @@ mod conntrack;
 mod foreign;
 mod hostport;
 mod migrated;
+mod others;
 mod read;
 mod restore;
 
@@ -20,11 +21,12 @@ pub use restore::Restorer;
 
 use self::read::{INET, attribute};
 use super::KernelError;
+use super::others::Others;
 use crate::firewall::render::{Message, describe};
 use crate::firewall::{Change, ForeignForward, INPUT_CHAIN, SetState, TableState, change_messages};
 use crate::model::Family;
 use crate::netlink::{Netfilter, NetlinkError};
-use crate::plan::Scope;
+use crate::plan::{KernelState, Scope};
 
 /// The packet filter of one network namespace, as the reconciler sees it.
 #[derive(Debug)]
@@ -63,6 +65,35 @@ impl Firewall {
             table: observe(&mut self.socket, &self.table)?,
             foreign_forward: observe_foreign(&mut self.socket, &self.table)?,
         })
+    }
+
+    /// Which instances beside ours have left something here, and which drop our tunnel's packets.
+    pub(super) fn look_at_others(
+        &mut self,
+        scope: &Scope,
+        others: &mut Others,
+        state: &mut KernelState,
+    ) -> Result<(), KernelError> {
+        let socket = &mut self.socket;
+        for (instance, has_table) in others::instances(socket, &scope.table)? {
+            let Some(agent) = others.running(&instance) else {
+                if !others.standing.contains(&instance) {
+                    state.others.left_behind.insert(instance);
+                }
+                continue;
+            };
+            let Some(tunnel) = scope.tunnel.filter(|_| has_table) else {
+                continue;
+            };
+            if others::drops_tunnel(socket, &instance, tunnel)? {
+                state.others.dropping.insert(instance, agent);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn sweep(&mut self, instance: &str) -> Result<(), KernelError> {
+        others::sweep(&mut self.socket, instance)
     }
 
     pub(super) fn apply(&mut self, change: &Change) -> Result<(), KernelError> {

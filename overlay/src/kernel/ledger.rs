@@ -126,7 +126,7 @@ impl Books {
             Op::DelAddr(..) | Op::DelNeigh(_) | Op::DelFdb(..) | Op::DelRoute(..) => {
                 self.lose(op);
             }
-            Op::SetSysctl(..) | Op::Firewall(_) | Op::ForeignForward(..) => {}
+            Op::SetSysctl(..) | Op::Firewall(_) | Op::ForeignForward(..) | Op::Sweep(_) => {}
         }
     }
 
@@ -142,7 +142,7 @@ impl Books {
             Op::PutNeigh((name, addr), _) | Op::DelNeigh((name, addr)) => Key::Neigh(name, *addr),
             Op::PutFdb((name, mac), _) | Op::DelFdb((name, mac), _) => Key::Fdb(name, *mac),
             Op::PutRoute(key, _) | Op::DelRoute(key, _) => Key::Route(*key),
-            Op::SetSysctl(..) | Op::Firewall(_) | Op::ForeignForward(..) => return,
+            Op::SetSysctl(..) | Op::Firewall(_) | Op::ForeignForward(..) | Op::Sweep(_) => return,
         };
         self.facts.remove(&fingerprint(&key));
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::firewall::Firewall;
 use super::ledger::Ledger;
+use super::others::{Ask, Others};
 use super::{Kernel, KernelError, apply, observe};
 use crate::netlink::{Dev, LinkInfo, Netlink, NetlinkError};
 use crate::plan::{KernelState, Op, Scope};
@@ -18,6 +19,7 @@ pub struct Linux {
     pub(super) firewall: Firewall,
     pub(super) devices: Devices,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) others: Others,
 }
 
 /// Indexes of interfaces by name, so that thousands of operations need one look-up. Dropped when links change.
@@ -35,7 +37,15 @@ impl Linux {
             firewall: Firewall::open()?,
             devices: Devices::default(),
             ledger: Arc::new(Ledger::default()),
+            others: Others::default(),
         })
+    }
+
+    /// Heeds the agents of other networks on this host, of which this tells whether they run.
+    #[must_use]
+    pub fn beside(mut self, others: Ask) -> Self {
+        self.others.ask_by(others);
+        self
     }
 
     /// Runs a request on an interface by name; `None` if there is no such interface. A cached index that has become

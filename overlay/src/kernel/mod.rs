@@ -9,12 +9,14 @@ mod linux;
 mod monitor;
 mod notice;
 mod observe;
+mod others;
 pub mod ownership;
 pub mod sysctl;
 mod tun;
 
 pub use linux::Linux;
 pub use monitor::{Event, Monitor};
+pub use others::{Ask, Running};
 
 use crate::netlink::NetlinkError;
 use crate::plan::{KernelState, Op, Scope};

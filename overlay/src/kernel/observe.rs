@@ -16,6 +16,8 @@ use crate::plan::{KernelState, Link, LinkKind, NextHop, Route, RouteKey, Scope, 
 /// Everything of ours, and the books brought up to date with it.
 pub(super) fn observe(linux: &mut Linux, scope: &Scope) -> Result<KernelState, KernelError> {
     linux.devices.clear();
+    linux.others.links.clear();
+    linux.others.standing.clear();
     // From here on the monitor goes by the new scope: what changes during the dumps is news.
     let same_uplink = linux.ledger.lock().enter(scope);
     let mut state = KernelState::default();
@@ -31,6 +33,10 @@ pub(super) fn observe(linux: &mut Linux, scope: &Scope) -> Result<KernelState, K
         }
     }
     let firewall = linux.firewall.observe(scope)?;
+    if scope.sweep && linux.others.can_tell() {
+        let others = &mut linux.others;
+        linux.firewall.look_at_others(scope, others, &mut state)?;
+    }
     state.firewall = firewall.table;
     state.foreign_forward = firewall.foreign_forward;
     linux.ledger.lock().observed(&state);
@@ -64,6 +70,12 @@ fn links(
         let underlay = info.vxlan.as_ref().map_or(0, |vxlan| vxlan.link);
         let underlay = name_of(&linux.devices, &mut linux.netlink, underlay)?;
         let link = as_link(&info, underlay.unwrap_or_default());
+        if let Some(holder) = linux.others.holder(scope, &info.name, &link) {
+            if scope.link_names.contains(&info.name) {
+                state.others.taken.insert(info.name, holder);
+            }
+            continue;
+        }
         if ownership::owns_link(scope, &info.name, &link) {
             state.links.insert(info.name.clone(), link);
             own.push(info);
@@ -200,12 +212,20 @@ fn routes(linux: &mut Linux, scope: &Scope, state: &mut KernelState) -> Result<(
             let Some((key, route)) = as_route(&info, dev) else {
                 continue;
             };
+            if leads_over(&route.next_hop, &linux.others.links) {
+                continue;
+            }
             if ownership::owns_route(scope, |dev| own.contains(dev), &key, &route) {
                 state.routes.insert(key, route);
             }
         }
     }
     Ok(())
+}
+
+/// Whether a route leads over one of these interfaces.
+fn leads_over(next_hop: &NextHop, links: &BTreeSet<LinkName>) -> bool {
+    matches!(next_hop, NextHop::Via { dev, .. } if links.contains(dev))
 }
 
 pub(super) fn route_key(info: &RouteInfo) -> RouteKey {

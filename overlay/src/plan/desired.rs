@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::state::{KernelState, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope};
+use super::state::{KernelState, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope, alias_of};
 use crate::backend::{Backends, Forwarding};
 use crate::firewall::{
     ForeignForward, Masquerade, POD_BRIDGE, PolicyInput, PolicyNetwork, Ruleset, Tunnels,
@@ -38,7 +38,7 @@ pub struct Choices {
 impl Choices {
     /// What a device of this network carries as `IFLA_IFALIAS`.
     pub fn alias(&self) -> String {
-        format!("tweed network {}", self.table)
+        alias_of(&self.table)
     }
 }
 
@@ -216,5 +216,9 @@ fn scope(
         own_subnets: node.subnets.values().copied().collect(),
         table: choices.table.clone(),
         sysctls: state.sysctls.keys().cloned().collect(),
+        tunnel: backends
+            .tunnel_port()
+            .map(|tunnel| (tunnel.port, tunnel.vni)),
+        sweep: true,
     }
 }

@@ -127,6 +127,9 @@ fn put(want: &Desired, have: &KernelState, ops: &mut Vec<Op>) {
     for (name, net) in state.addrs.difference(&have.addrs) {
         ops.push(Op::AddAddr(name.clone(), *net));
     }
+    // Before ours are opened: what is left behind may drop what ours accepts.
+    let swept = have.others.left_behind.iter().cloned();
+    ops.extend(swept.map(Op::Sweep));
     firewall_changes(want, have, ops);
     for (key, mac) in missing(&state.neighs, &have.neighs) {
         ops.push(Op::PutNeigh(key.clone(), *mac));

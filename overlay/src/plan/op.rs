@@ -27,6 +27,8 @@ pub enum Op {
     Firewall(Change),
     /// Make another program's FORWARD chain hold exactly these accept rules of ours.
     ForeignForward(Family, ForeignForward),
+    /// Remove the nftables table and the accept rules of an instance whose agent is gone.
+    Sweep(String),
     /// Put a permanent neighbour entry.
     PutNeigh(NeighKey, Mac),
     /// Put a permanent FDB entry.
@@ -65,7 +67,7 @@ impl Op {
                 .split('/')
                 .nth(3)
                 .filter(|link| key.contains("/conf/") && *link != "all"),
-            Self::Firewall(_) | Self::ForeignForward(..) => None,
+            Self::Firewall(_) | Self::ForeignForward(..) | Self::Sweep(_) => None,
         }
     }
 
@@ -79,6 +81,7 @@ impl Op {
             Self::SetSysctl(key, _) => format!("sysctl {key}"),
             Self::Firewall(_) => "nftables table".to_owned(),
             Self::ForeignForward(family, _) => format!("{family} FORWARD accept rules"),
+            Self::Sweep(instance) => format!("rules of instance {instance}"),
             Self::PutNeigh((name, addr), _) | Self::DelNeigh((name, addr)) => {
                 format!("neigh {addr} dev {name}")
             }
@@ -103,6 +106,10 @@ impl fmt::Display for Op {
             Self::ForeignForward(family, wanted) => {
                 write!(f, "put {family} FORWARD accept rules: {wanted}")
             }
+            Self::Sweep(instance) => write!(
+                f,
+                "delete nftables table inet {instance} and its FORWARD accept rules, left behind by the agent of another network"
+            ),
             Self::PutNeigh((name, addr), mac) => {
                 write!(f, "put neigh {addr} lladdr {mac} dev {name} permanent")
             }

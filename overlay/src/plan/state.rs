@@ -131,6 +131,19 @@ pub struct KernelState {
     pub foreign_forward: BTreeMap<Family, ForeignForward>,
     /// Sysctls by path below `/proc/sys`, such as `net/ipv4/ip_forward`.
     pub sysctls: BTreeMap<String, String>,
+    /// What of other networks' agents is in the way. None is ever wanted.
+    pub others: Others,
+}
+
+/// What the agents of other networks have on this host, as far as it concerns us.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Interfaces under our names that belong to an agent that runs, and how to call that one.
+    pub taken: BTreeMap<String, String>,
+    /// Tables of agents that run and drop our tunnel's packets, and how to call these agents.
+    pub dropping: BTreeMap<String, String>,
+    /// Instances whose agents run no more and that have no device left: their tables and accept rules are to go.
+    pub left_behind: BTreeSet<String>,
 }
 
 /// Which kernel objects an observation returns: the ownership rules as a value. See `docs/OWNERSHIP.md`.
@@ -156,4 +169,21 @@ pub struct Scope {
     pub table: String,
     /// Sysctls to read.
     pub sysctls: BTreeSet<String>,
+    /// Port and network identifier of our tunnel, where it is one that a packet filter can tell.
+    pub tunnel: Option<(u16, u32)>,
+    /// Whether to look for what agents of other networks have left behind.
+    pub sweep: bool,
+}
+
+/// What our devices' alias begins with; the instance's name follows.
+const ALIAS: &str = "tweed network ";
+
+/// What the devices of an instance carry as `IFLA_IFALIAS`.
+pub fn alias_of(instance: &str) -> String {
+    format!("{ALIAS}{instance}")
+}
+
+/// The instance that a device belongs to, by its alias.
+pub fn instance_of(alias: &str) -> Option<&str> {
+    alias.strip_prefix(ALIAS).filter(|name| !name.is_empty())
 }

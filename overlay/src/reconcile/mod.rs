@@ -112,16 +112,33 @@ impl<K: Kernel> Reconciler<K> {
     /// When the kernel can't be observed; then nothing was changed.
     pub fn full(&mut self, want: &Arc<Desired>, now: Instant) -> Result<Outcome, KernelError> {
         let observed = self.kernel.observe(&want.scope)?;
+        let taken = taken(want, &observed);
+        if !taken.is_empty() {
+            return Ok(self.stand_back(want, taken, now));
+        }
         // Only repairs of what was right before can be a fight.
         let repairing = self
             .applied
             .as_ref()
             .is_some_and(|applied| applied.state == want.state);
-        let outcome = self.pass(want, &observed, repairing, now);
-        Ok(Outcome {
+        let mut outcome = self.pass(want, &observed, repairing, now);
+        outcome.full = true;
+        outcome.failed.extend(dropped(&observed));
+        Ok(outcome)
+    }
+
+    /// A pass that changes nothing: what is ours to make is another agent's, and rules of ours would harm that one.
+    fn stand_back(&mut self, want: &Desired, failed: Vec<Failure>, now: Instant) -> Outcome {
+        self.applied = None;
+        Outcome {
             full: true,
-            ..outcome
-        })
+            failed,
+            forwarding: self.carried.clone(),
+            blocked: true,
+            took: now.elapsed(),
+            peers: want.peers,
+            ..Outcome::default()
+        }
     }
 
     /// Applies the difference to what was applied last. `None` when that isn't known: a full pass is due.
@@ -219,6 +236,30 @@ impl<K: Kernel> Reconciler<K> {
         }
         outcome
     }
+}
+
+/// Devices that are wanted and belong to another agent that runs.
+fn taken(want: &Desired, have: &KernelState) -> Vec<Failure> {
+    let taken = have.others.taken.iter();
+    let wanted = taken.filter(|(name, _)| want.state.links.contains_key(*name));
+    wanted
+        .map(|(name, holder)| Failure {
+            op: format!("take device {name}"),
+            error: format!(
+                "it belongs to {holder}; give this network another VNI or port in its configuration, or stop the other agent"
+            ),
+        })
+        .collect()
+}
+
+/// Tables of other agents that drop what our peers send.
+fn dropped(have: &KernelState) -> impl Iterator<Item = Failure> {
+    have.others.dropping.iter().map(|(table, agent)| Failure {
+        op: "receive packets of peers".to_owned(),
+        error: format!(
+            "nftables table inet {table} of {agent} drops them; give one of the networks another VNI or port in its configuration, or stop the other agent"
+        ),
+    })
 }
 
 /// The plan of a store that is not in sync: no peer goes, not from the firewall's sets either.

@@ -54,6 +54,7 @@ pub(crate) fn scope() -> Scope {
         own_subnets: vec![net("10.244.1.0/24")],
         table: "tweed".to_owned(),
         sysctls: BTreeSet::from(["net/ipv4/ip_forward".to_owned()]),
+        ..Scope::default()
     }
 }
 

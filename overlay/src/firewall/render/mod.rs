@@ -18,8 +18,8 @@ pub(crate) use words::describe;
 use super::Change;
 use super::ruleset::{Ruleset, Set, data_len};
 
-/// What `nft list` shows as the table's comment.
-const TABLE_COMMENT: &str = "written by tweed; changes by hand are undone";
+/// What `nft list` shows as the table's comment. Agents know by it which tables are of their kind: it never changes.
+pub(crate) const TABLE_COMMENT: &str = "written by tweed; changes by hand are undone";
 
 /// The messages that make a change.
 pub fn change_messages(change: &Change) -> Vec<Message> {

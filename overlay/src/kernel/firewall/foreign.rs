@@ -84,14 +84,35 @@ pub fn apply_foreign(
     .map_err(KernelError::from)
 }
 
+/// Everybody whose accept rules are in these chains, by the comments.
+pub(super) fn owners(socket: &mut Netfilter) -> Result<BTreeSet<String>, NetlinkError> {
+    let mut owners = BTreeSet::new();
+    for family in Family::BOTH {
+        let rules = match read::rules(socket, proto(family), TABLE, Some(CHAIN), None) {
+            Err(error) if error.is_not_found() => continue,
+            rules => rules?,
+        };
+        let comments = rules.iter().filter_map(comment_of);
+        owners.extend(comments.filter_map(|comment| {
+            let (owner, _) = comment.split_once(" forward ")?;
+            parse_comment(owner, &comment)?;
+            Some(owner.to_owned())
+        }));
+    }
+    Ok(owners)
+}
+
+fn comment_of(rule: &RuleReading) -> Option<String> {
+    let comment = rule.comment().map(str::to_owned);
+    comment.or_else(|| comment_match(rule))
+}
+
 /// A rule of ours: what it accepts, and its handle.
 type OurRule = (Side, IpNet, u64);
 
 fn ours(owner: &str, rules: &[RuleReading]) -> Vec<OurRule> {
     let ours = |rule: &RuleReading| {
-        let comment = rule.comment().map(str::to_owned);
-        let comment = comment.or_else(|| comment_match(rule))?;
-        let (side, net) = parse_comment(owner, &comment)?;
+        let (side, net) = parse_comment(owner, &comment_of(rule)?)?;
         Some((side, net, rule.handle))
     };
     rules.iter().filter_map(ours).collect()

@@ -21,7 +21,7 @@ pub(super) use rule::{RuleReading, rules};
 pub(super) use set::SetReading;
 
 use self::raw::Raw;
-use crate::firewall::ChainState;
+use crate::firewall::{ChainState, userdata};
 use crate::netlink::{Netfilter, NetlinkError, Object};
 
 /// The family of our own tables.
@@ -113,6 +113,32 @@ pub(super) fn generation(socket: &mut Netfilter) -> Result<u32, NetlinkError> {
             _ => None,
         });
     id.ok_or_else(|| torn(WHAT))
+}
+
+/// All tables of family inet, with their comments.
+pub(super) fn tables(
+    socket: &mut Netfilter,
+) -> Result<Vec<(String, Option<String>)>, NetlinkError> {
+    let inner = NfTablesMessage::GetTable(TableMessage {
+        attributes: Vec::new(),
+    });
+    let message = request(INET, inner);
+    dump(socket, "list nftables tables", message, None, |message| {
+        let NfTablesMessage::NewTable(table) = message else {
+            return None;
+        };
+        let (mut name, mut comment) = (None, None);
+        for attribute in table.attributes {
+            match attribute {
+                TableAttribute::Name(text) => name = Some(text),
+                TableAttribute::UserData(data) => {
+                    comment = userdata::read_comment(&data).map(str::to_owned);
+                }
+                _ => {}
+            }
+        }
+        Some((name?, comment))
+    })
 }
 
 /// Whether the table is there and its rules are in force.

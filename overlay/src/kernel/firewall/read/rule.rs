@@ -28,13 +28,35 @@ impl RuleReading {
         userdata::read_comment(&self.userdata)
     }
 
+    /// Whether one of its expressions compares with exactly these bytes.
+    pub(in crate::kernel::firewall) fn compares_with(&self, bytes: &[u8]) -> bool {
+        const DATA: u16 = 3;
+        const VALUE: u16 = 1;
+        let value = |data| attribute(attribute(data, DATA)?, VALUE);
+        let mut compared = self.all("cmp").filter_map(value);
+        compared.any(|value| value == bytes)
+    }
+
     /// The attributes of the first expression of this type.
     pub(in crate::kernel::firewall) fn expression(&self, name: &str) -> Option<&[u8]> {
-        const NAME: u16 = 1;
+        self.all(name).next()
+    }
+
+    /// The attributes of each expression of this type.
+    fn all(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         const DATA: u16 = 2;
-        attributes(&self.expressions)
-            .find(|(_, expression)| attribute(expression, NAME).map(text).as_deref() == Some(name))
-            .and_then(|(_, expression)| attribute(expression, DATA))
+        self.named()
+            .filter(move |(there, _)| there == name)
+            .filter_map(|(_, expression)| attribute(expression, DATA))
+    }
+
+    /// The expressions in order, each with the name of its type.
+    fn named(&self) -> impl Iterator<Item = (String, &[u8])> {
+        const NAME: u16 = 1;
+        attributes(&self.expressions).map(|(_, expression)| {
+            let name = attribute(expression, NAME).map(text);
+            (name.unwrap_or_default(), expression)
+        })
     }
 }
 
