@@ -2,15 +2,18 @@
 //! flushed it, and DEL knows without asking the kernel whether there is anything to remove.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tweed_overlay::bounded_file::{self, Links, MIB};
-use tweed_overlay::firewall::record::RECORDS_DIR;
+use tweed_overlay::firewall::record::{ELSEWHERE, Elsewhere, RECORDS_DIR};
 use tweed_overlay::kernel::firewall::owners;
 use tweed_overlay::netlink::Netfilter;
+use tweed_overlay::netns::Netns;
 
 use crate::file;
+use crate::identity::hash;
 use crate::spec::{CniError, Context, Kind, NetConf, json};
 
 /// The folder of records, in a configuration that may otherwise be broken.
@@ -35,7 +38,37 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), CniError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder)
         .and_then(|()| file::write_whole(path, &file::unfinished(path), text))
-        .context(|| format!("write {}", path.display()))
+        .context(|| format!("write {}", path.display()))?;
+    if folder != Path::new(RECORDS_DIR)
+        && let Err(error) = leave_word(folder, &Path::new(RECORDS_DIR).join(ELSEWHERE))
+    {
+        eprintln!(
+            "tweed: the agent will not find the records in {} (stateDir), and not restore what another program flushes: {error}",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+/// Tells the agent, which knows one folder, of another. Words of folders that are gone go with the next new one.
+fn leave_word(folder: &Path, words: &Path) -> io::Result<()> {
+    let word = Elsewhere {
+        folder: fs::canonicalize(folder)?,
+        netns: Netns::id_of_caller()?,
+    };
+    let text = word.render();
+    let path = words.join(format!("{:016x}.json", hash(&[&text])));
+    if path.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(words)?;
+    for (old, word) in all(words, Elsewhere::parse) {
+        if !word.folder.exists() {
+            // Another plugin may have been faster.
+            let _ = fs::remove_file(old);
+        }
+    }
+    file::write_whole(&path, &file::unfinished(&path), &text)
 }
 
 /// The text of a record, if there is one.
@@ -75,4 +108,30 @@ pub(crate) fn packet_filter_answers() -> Result<(), CniError> {
         kind: Kind::NotAvailable,
         ..error
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn word_of_a_folder_is_left_once_and_that_of_a_folder_that_is_gone_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let words = dir.path().join("words");
+        let folders = ["one", "two"].map(|name| dir.path().join(name));
+        fs::create_dir(&folders[0]).unwrap();
+        for _ in 0..2 {
+            leave_word(&folders[0], &words).unwrap();
+        }
+        let left = all(&words, Elsewhere::parse);
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].1.folder, fs::canonicalize(&folders[0]).unwrap());
+
+        fs::create_dir(&folders[1]).unwrap();
+        fs::remove_dir(&folders[0]).unwrap();
+        leave_word(&folders[1], &words).unwrap();
+        let left = all(&words, Elsewhere::parse);
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].1.folder, fs::canonicalize(&folders[1]).unwrap());
+    }
 }

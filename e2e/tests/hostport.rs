@@ -176,6 +176,55 @@ fn a_flushed_packet_filter_leads_to_the_pod_again_within_a_second() -> Result<()
 }
 
 #[test]
+fn the_hosts_loopback_is_closed_to_pods_again_within_a_second_though_no_pod_has_a_port()
+-> Result<()> {
+    play(|lab, cluster| {
+        let host = &lab.hosts[0];
+        let runtime = alone(&mappings([8080]));
+        let pod = runtime.pod(host)?;
+        runtime.del(&pod, "eth0")?;
+        let on = host.sh("sysctl -n net.ipv4.conf.cni0.route_localnet")?;
+        ensure!(on.trim() == "1", "the switch stays: {on}");
+        host.sh("nft flush ruleset")?;
+        let (_, taken) = timed("the rule is back", LIMIT, || {
+            let rules = host.sh("nft list chain inet tweed-cni loopback")?;
+            ensure!(
+                rules.contains("127.0.0.0/8") && rules.contains("drop"),
+                "{rules}"
+            );
+            Ok(())
+        })?;
+        println!("back after {taken:?}");
+
+        // The same after a flush that no agent saw.
+        cluster.agents[0].kill()?;
+        host.sh("nft flush ruleset")?;
+        let mut agent = Agent::start(lab, host, &cluster.launch)?;
+        agent.ready()?;
+        cluster.agents[0] = agent;
+        eventually("the rule is back", || {
+            host.sh("nft list chain inet tweed-cni loopback").map(drop)
+        })
+    })
+}
+
+#[test]
+fn what_is_recorded_in_another_folder_is_restored_too() -> Result<()> {
+    play(|lab, _| {
+        let (host, outside) = (&lab.hosts[0], lab.outside()?);
+        let mut runtime = alone(&mappings([8080]));
+        runtime.plugins[0]["stateDir"] = json!("/var/lib/cni/records");
+        let pod = runtime.pod(host)?;
+        let _server = Server::start(&pod)?;
+        open_to(outside, host, 8080)?;
+        host.sh("nft flush ruleset")?;
+        let (_, taken) = timed("restored", LIMIT, || open_to(outside, host, 8080))?;
+        println!("back after {taken:?}");
+        runtime.check(&pod, "eth0")
+    })
+}
+
+#[test]
 fn host_ports_need_no_running_agent_and_a_new_one_keeps_and_restores_them() -> Result<()> {
     play(|lab, cluster| {
         let (host, outside) = (&lab.hosts[0], lab.outside()?);

@@ -57,6 +57,15 @@ impl NetnsError {
 }
 
 impl Netns {
+    /// Device and inode of the namespace that the calling thread is in.
+    ///
+    /// # Errors
+    /// When `/proc` is not there.
+    pub fn id_of_caller() -> io::Result<(u64, u64)> {
+        let meta = std::fs::metadata("/proc/thread-self/ns/net")?;
+        Ok((meta.dev(), meta.ino()))
+    }
+
     /// Opens the namespace that is mounted at `path`, or stands at `/proc/<pid>/ns/net`.
     ///
     /// # Errors

@@ -4,21 +4,31 @@
 use std::path::{Path, PathBuf};
 
 use tweed_overlay::firewall::Publication;
+use tweed_overlay::firewall::record::LOOPBACK_OPEN;
 use tweed_overlay::model::Family;
 use tweed_overlay::netlink::Netlink;
 
 use crate::spec::{CniError, Context};
-use crate::sysctl;
+use crate::{records, sysctl};
 
-/// Lets the host's loopback through to the container, where a mapping leads there. The switch stays: the next container
-/// behind the same interface needs it too.
+/// Lets the host's loopback through to the container, where a mapping leads there. To be called once the table stands.
+/// The switch stays: the next container behind the same interface needs it too. So does the word, beside the container's
+/// record, by which the agent keeps the table's rule in place as long as the switch may be on.
 ///
 /// # Errors
-/// When the switch is off and can't be switched on.
-pub(super) fn enable(netlink: &mut Netlink, publication: &Publication) -> Result<(), CniError> {
+/// When the word can't be written; or the switch is off and can't be switched on.
+pub(super) fn enable(
+    netlink: &mut Netlink,
+    publication: &Publication,
+    record: &Path,
+) -> Result<(), CniError> {
     let Some(key) = switch(netlink, publication)? else {
         return Ok(());
     };
+    let word = record.with_file_name(LOOPBACK_OPEN);
+    if !word.exists() {
+        records::write(&word, "")?;
+    }
     if is_on(&key) {
         return Ok(());
     }

@@ -111,7 +111,6 @@ fn steps(
     publication: &Publication,
 ) -> Result<(), CniError> {
     let mut netlink = Netlink::open().context(|| "open a netlink socket")?;
-    localnet::enable(&mut netlink, publication)?;
     let dead = RefCell::new(BTreeSet::new());
     let is_dead = |holder: &Owner| {
         let path = file.of_other(holder);
@@ -126,6 +125,8 @@ fn steps(
     dead.into_inner()
         .iter()
         .try_for_each(|path| file::forget(path))?;
+    // After the table, which has the rule that keeps others from 127.0.0.1.
+    localnet::enable(&mut netlink, publication, &file.path)?;
     let local = netlink.addrs(None)?.into_iter();
     let local = local.map(|addr| addr.net.addr()).collect();
     tell(forget_flows_past(socket, publication, &local));

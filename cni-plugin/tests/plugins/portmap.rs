@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde_json::{Value, json};
 
 use super::lab::{Call, Host, Pod, VERSIONS, on_host, sh};
+use super::portmap_faults::records;
 use super::traffic::{At, Server, attached, client, mapped, mapping, outside};
 
 const GATEWAYS: [&str; 2] = ["10.1.2.1", "fd00:1:2::1"];
@@ -343,8 +344,7 @@ fn one_entry_of_tweed_with_the_capability_is_enough() {
         call.ok("DEL");
         assert_eq!(seen(&server, At::Pod(&outside), "192.0.2.1:8080"), None);
         assert!(!sh("nft list table inet tweed-cni").contains(pod.name()));
-        let left = std::fs::read_dir(host.path("run")).unwrap().count();
-        assert_eq!(left, 0, "records are removed");
+        assert_eq!(records(host), 0, "records are removed");
     });
 }
 

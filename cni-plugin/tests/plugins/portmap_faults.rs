@@ -11,8 +11,13 @@ fn table() -> String {
     sh("nft list table inet tweed-cni")
 }
 
-fn records(host: &Host) -> usize {
-    std::fs::read_dir(host.path("run")).map_or(0, Iterator::count)
+/// Number of records of what attachments have in the packet filter.
+pub(crate) fn records(host: &Host) -> usize {
+    let entries = std::fs::read_dir(host.path("run")).into_iter().flatten();
+    let paths = entries.flatten().map(|entry| entry.path());
+    paths
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+        .count()
 }
 
 fn tcp(host_ip: &str, host_port: u16) -> Value {

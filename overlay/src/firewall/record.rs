@@ -1,6 +1,8 @@
 //! What an attachment has in the plugins' table, written down by the plugin, so that the agent can put it back when
 //! another program flushes the ruleset. Lives in `/run`: table and record die with the boot, both.
 
+use std::path::PathBuf;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +11,35 @@ use super::{Owner, Publication};
 
 /// The folder of records, one file each, unless the plugin is configured otherwise.
 pub const RECORDS_DIR: &str = "/run/tweed/cni";
+
+/// The folder, within that of records, in which a plugin with a folder of its own leaves word of it.
+pub const ELSEWHERE: &str = "elsewhere";
+
+/// A file beside the records: a plugin has let packets of 127.0.0.1 leave by another interface, and with that packets to
+/// it come in. The table's rule against the latter is wanted from then on, whether or not anybody has a host port.
+pub const LOOPBACK_OPEN: &str = "loopback-open";
+
+/// Word of another folder with records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Elsewhere {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The host's network namespace as device and inode: hosts of a lab may share `/run`.
+    pub netns: (u64, u64),
+}
+
+impl Elsewhere {
+    /// Reads a file's text. `None` when it is no such word.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The file's text.
+    pub fn render(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
 
 /// One attachment's share of the table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -147,6 +147,17 @@ fn own_network(family: Family, pair: &Element) -> Option<IpNet> {
     IpNet::new(addr, u8::try_from(prefix).ok()?).ok()
 }
 
+/// Puts the constant part of the table right.
+pub(super) fn put_base(socket: &mut Netfilter) -> Result<(), KernelError> {
+    let base = cni_base();
+    persist(socket, |socket| {
+        let (generation, there) = read::table(socket, CNI_TABLE)?;
+        let messages = mend(&base, there.as_ref());
+        Ok((!messages.is_empty()).then_some((messages, Some(generation))))
+    })
+    .map_err(KernelError::from)
+}
+
 /// What puts the constant part of the table right, and the sets with the elements that it then has.
 pub(super) fn prepare(base: &Ruleset, there: Option<TableReading>) -> (Vec<Message>, Sets) {
     let messages = mend(base, there.as_ref());

@@ -1,26 +1,32 @@
 //! Puts the plugins' table back when another program has flushed it: the agent is there all the time, the plugins are
 //! not. What belongs into the table stands in the plugins' records.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::attachment::mend;
+use super::attachment::{mend, put_base};
 use super::hostport::{PublishError, publish};
 use super::masquerade;
 use super::read::{self, TableReading};
+use crate::firewall::record::{ELSEWHERE, Elsewhere, LOOPBACK_OPEN};
 use crate::firewall::{
     CNI_TABLE, Element, Owner, PortRecord, Record, cni_base, masquerade_elements,
 };
 use crate::kernel::KernelError;
 use crate::netlink::Netfilter;
+use crate::netns::Netns;
 
 /// Looks after the plugins' table.
 #[derive(Debug)]
 pub struct Restorer {
     socket: Netfilter,
     folder: PathBuf,
+    /// Whether packets to 127.0.0.0/8 may come in: then the table's rule against that is wanted even without records.
+    loopback_open: bool,
+    /// Folders that a plugin has left word of, and why they can't be read.
+    out_of_reach: BTreeMap<PathBuf, String>,
     /// The packet filter's generation at which all was well.
     settled: Option<u32>,
     /// Files whose elements were missing at the last look. A plugin that is removing them has just not got to its record
@@ -43,6 +49,8 @@ impl Restorer {
         Ok(Self {
             socket: Netfilter::open()?,
             folder: folder.to_owned(),
+            loopback_open: false,
+            out_of_reach: BTreeMap::new(),
             settled: None,
             missing: BTreeSet::new(),
         })
@@ -58,13 +66,16 @@ impl Restorer {
         if self.settled == Some(generation) {
             return Ok(0);
         }
-        let mut lacking = records(&self.folder);
+        let mut lacking = self.records();
         let (_, table) = read::table(&mut self.socket, CNI_TABLE)?;
         let stands = mend(&cni_base(), table.as_ref()).is_empty();
         if let Some(table) = table.filter(|_| stands) {
             let there = elements(&table);
             let is_there = |(set, element): &(&str, Element)| there.contains(&(set, element));
             lacking.retain(|(_, content)| !content.elements().iter().all(is_there));
+        }
+        if !stands && self.loopback_open {
+            put_base(&mut self.socket)?;
         }
         let mut restored = 0;
         for (path, content) in &lacking {
@@ -77,6 +88,43 @@ impl Restorer {
         self.missing = lacking.into_iter().map(|(path, _)| path).collect();
         Ok(restored)
     }
+}
+
+impl Restorer {
+    /// Folders with records that can't be read here, and why: what stands there is not put back.
+    pub fn out_of_reach(&self) -> &BTreeMap<PathBuf, String> {
+        &self.out_of_reach
+    }
+
+    /// All records: those in the folder, and in those that plugins have left word of.
+    fn records(&mut self) -> Vec<(PathBuf, Content)> {
+        self.out_of_reach.clear();
+        self.loopback_open = self.folder.join(LOOPBACK_OPEN).exists();
+        let mut found = records(&self.folder).unwrap_or_default();
+        for folder in elsewhere(&self.folder.join(ELSEWHERE)) {
+            self.loopback_open |= folder.join(LOOPBACK_OPEN).exists();
+            match records(&folder) {
+                Ok(more) => found.extend(more),
+                Err(error) => drop(self.out_of_reach.insert(folder, error.to_string())),
+            }
+        }
+        found
+    }
+}
+
+/// The folders that were left word of by plugins in this network namespace.
+fn elsewhere(words: &Path) -> BTreeSet<PathBuf> {
+    let Ok(own) = Netns::id_of_caller() else {
+        return BTreeSet::new();
+    };
+    let entries = fs::read_dir(words).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let text = fs::read_to_string(entry.path()).ok()?;
+            let word = Elsewhere::parse(&text).filter(|word| word.netns == own)?;
+            Some(word.folder)
+        })
+        .collect()
 }
 
 impl Content {
@@ -130,13 +178,14 @@ fn elements(table: &TableReading) -> BTreeSet<(&str, &Element)> {
         .collect()
 }
 
-fn records(folder: &Path) -> Vec<(PathBuf, Content)> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
+fn records(folder: &Path) -> io::Result<Vec<(PathBuf, Content)>> {
+    let entries = fs::read_dir(folder)?.flatten();
+    let records = entries
         .filter_map(|entry| {
             let path = entry.path();
             let content = Content::parse(&fs::read_to_string(&path).ok()?)?;
             Some((path, content))
         })
-        .collect()
+        .collect();
+    Ok(records)
 }
