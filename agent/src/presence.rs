@@ -2,14 +2,17 @@
 //! name exists once in a namespace, ends with its process however that ends, and needs no folder that all agents see.
 //! What an agent says by it is only that it is there; nothing is ever read or answered.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, bail};
-use nix::errno::Errno;
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket,
+    AddressFamily, Shutdown, SockFlag, SockType, UnixAddr, connect, getsockopt, shutdown, socket,
 };
 use nix::unistd::geteuid;
 use tweed_overlay::kernel::{Ask, Running};
@@ -20,7 +23,7 @@ use crate::lock;
 /// Held while this process is the instance's agent in this network namespace.
 #[derive(Debug)]
 pub struct Presence {
-    _socket: Option<OwnedFd>,
+    listener: Option<(UnixListener, JoinHandle<()>)>,
 }
 
 impl Presence {
@@ -30,29 +33,44 @@ impl Presence {
     /// # Errors
     /// If another agent has the instance's name.
     pub fn announce(instance: &Instance) -> anyhow::Result<Self> {
-        let socket = stream()?;
-        match bind(socket.as_raw_fd(), &name(instance.as_str())?) {
-            Ok(()) => {
-                let backlog = Backlog::new(16).context("a backlog")?;
-                listen(&socket, backlog).context("listen on an abstract socket")?;
-                Ok(Self {
-                    _socket: Some(socket),
-                })
+        let addr = SocketAddr::from_abstract_name(name(instance.as_str()));
+        let addr = addr.context("a socket's name")?;
+        let listener = match UnixListener::bind_addr(&addr) {
+            Ok(listener) => listener,
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                return match listener(instance.as_str()) {
+                    Some(running) => bail!(
+                        "another tweedd{} works on this host as instance {instance}, with another --run-dir; stop it, or give this one another name by --instance",
+                        pid(running)
+                    ),
+                    None => {
+                        tracing::warn!(
+                            %instance,
+                            "a process without an agent's rights has taken the abstract socket by which agents know each other; find it with: ss -xlp"
+                        );
+                        Ok(Self { listener: None })
+                    }
+                };
             }
-            Err(Errno::EADDRINUSE) => match listener(instance.as_str()) {
-                Some(running) => bail!(
-                    "another tweedd{} works on this host as instance {instance}, with another --run-dir; stop it, or give this one another name by --instance",
-                    pid(running)
-                ),
-                None => {
-                    tracing::warn!(
-                        %instance,
-                        "a process without an agent's rights has taken the abstract socket by which agents know each other; find it with: ss -xlp"
-                    );
-                    Ok(Self { _socket: None })
-                }
-            },
-            Err(errno) => bail!("take an abstract socket: {}", errno.desc()),
+            Err(error) => return Err(error).context("take an abstract socket"),
+        };
+        let theirs = listener.try_clone().context("take an abstract socket")?;
+        let thread = thread::Builder::new().name("presence".to_owned());
+        // Taken and closed: a queue that is full looks as if nobody were there.
+        let taking = thread.spawn(move || while theirs.accept().is_ok() {});
+        let taking = taking.context("start a thread")?;
+        Ok(Self {
+            listener: Some((listener, taking)),
+        })
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        if let Some((listener, taking)) = self.listener.take() {
+            // Ends the thread, and with it the name.
+            let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
+            let _ = taking.join();
         }
     }
 }
@@ -69,10 +87,12 @@ pub fn others(run_dir: &Path) -> Ask {
     })
 }
 
-/// The agent that listens under an instance's name.
+/// The agent that listens under an instance's name. Never waits: where the queue is full nobody can be asked.
 fn listener(instance: &str) -> Option<Running> {
-    let socket = stream().ok()?;
-    connect(socket.as_raw_fd(), &name(instance).ok()?).ok()?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, flags, None).ok()?;
+    let addr = UnixAddr::new_abstract(name(instance).as_bytes()).ok()?;
+    connect(socket.as_raw_fd(), &addr).ok()?;
     let peer = getsockopt(&socket, PeerCredentials).ok()?;
     let trusted = peer.uid() == 0 || peer.uid() == geteuid().as_raw();
     let pid = u32::try_from(peer.pid()).ok().filter(|pid| *pid != 0);
@@ -84,18 +104,14 @@ fn pid(running: Running) -> String {
     pid.unwrap_or_default()
 }
 
-/// Never waits: where the queue is full nobody can be asked.
-fn stream() -> anyhow::Result<OwnedFd> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    socket(AddressFamily::Unix, SockType::Stream, flags, None).context("make a socket")
-}
-
-fn name(instance: &str) -> anyhow::Result<UnixAddr> {
-    UnixAddr::new_abstract(format!("tweedd/{instance}").as_bytes()).context("a socket's name")
+fn name(instance: &str) -> String {
+    format!("tweedd/{instance}")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
@@ -112,9 +128,16 @@ mod tests {
         assert_eq!(ask(instance.as_str()), Some(Running { pid }));
         let refused = Presence::announce(&instance).expect_err("the second");
         assert!(refused.to_string().contains("--instance"), "{refused}");
-        // Many questions, none of which is ever answered.
-        for _ in 0..100 {
+        // Many questions, of which none stays in the queue.
+        for _ in 0..10_000 {
             let _ = ask(instance.as_str());
+        }
+        let taken = Instant::now();
+        while ask(instance.as_str()).is_none() {
+            assert!(
+                taken.elapsed() < Duration::from_secs(20),
+                "the queue is full"
+            );
         }
 
         drop(presence);

@@ -140,7 +140,7 @@ fn a_table_of_another_agent_that_drops_our_peers_packets_makes_the_node_not_read
             "table inet tweed-0a1b2c3d { ",
             "comment \"written by tweed; changes by hand are undone\"; chain input { ",
             "type filter hook input priority 0; ",
-            "udp dport 8472 ip saddr != 192.0.2.1 @th,96,24 1 drop; } }"
+            "udp dport 8472 ip saddr != 192.0.2.1 @th,96,24 1 drop; }; }"
         );
         let mut nft = Command::new("nft");
         host.place().cmd_with(nft.args(["-f", "-"]), table)?;

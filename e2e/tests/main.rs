@@ -29,5 +29,6 @@ mod outage;
 mod reach;
 mod restart;
 mod routing;
+mod surroundings;
 mod udp;
 mod uplink;

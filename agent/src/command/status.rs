@@ -103,6 +103,9 @@ impl fmt::Display for Words<'_> {
                 row(f, "", line)?;
             }
         }
+        for warning in &status.warnings {
+            row(f, "warning", &warning.text)?;
+        }
         for lease in &status.refused {
             row(f, "refused", format!("{}: {}", lease.lease, lease.reason))?;
         }

@@ -46,6 +46,7 @@ impl Collector for FromStatus {
         gauges(&mut encoder, &status)?;
         counters(&mut encoder, &status)?;
         refused(&mut encoder, &status)?;
+        warnings(&mut encoder, &status)?;
         named(&mut encoder, &status)?;
         match self.data_plane.status() {
             Some(plane) => data_plane::encode(&mut encoder, &plane, self.most_peers),
@@ -160,6 +161,23 @@ fn refused(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), s
         encoder.encode_descriptor("refused_leases", help, None, sample.metric_type())?;
     for (kind, count) in by_kind {
         let labels = [("reason", kind)];
+        ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn warnings(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), std::fmt::Error> {
+    let mut by_kind: BTreeMap<&str, i64> = BTreeMap::new();
+    for warning in &status.warnings {
+        *by_kind.entry(&warning.kind).or_default() += 1;
+    }
+    let sample = ConstGauge::new(0_i64);
+    let help =
+        "What is in the way of pods' packets on this host, by kind; status says what mends it";
+    let mut metric =
+        encoder.encode_descriptor("host_warnings", help, None, sample.metric_type())?;
+    for (kind, count) in by_kind {
+        let labels = [("kind", kind)];
         ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
     }
     Ok(())

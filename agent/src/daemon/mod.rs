@@ -12,6 +12,7 @@ pub mod peers;
 mod saved;
 mod session;
 pub mod status;
+mod surroundings;
 pub mod told;
 
 use std::collections::BTreeSet;
@@ -34,7 +35,7 @@ use tweed_overlay::random;
 use tweed_overlay::reconcile::worker::{Report, Wake, Worker};
 use tweed_overlay::store::{LeaseStore, NodeReport};
 
-use crate::options::Options;
+use crate::options::{Options, StoreOptions};
 use crate::presence;
 use crate::state_dir::StateDir;
 use cni::CniFiles;
@@ -42,6 +43,7 @@ use data_plane::DataPlane;
 use http::Server;
 use session::outcome::log_outcome;
 use status::{SharedStatus, Status};
+use surroundings::Surroundings;
 
 /// How often files, sysctls and workers, which give no netlink event, are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -61,6 +63,8 @@ pub struct Daemon {
     given_up: Option<SubnetKey>,
     /// Looks after the plugins' nftables table.
     restorer: Restorer,
+    /// Looks for what is in the way of pods' packets.
+    surroundings: Surroundings,
     /// Carries packets, where the backend has no kernel device that does.
     data_plane: DataPlane,
     /// Looks after the files for the container runtime, where that was asked for.
@@ -89,8 +93,10 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
         tokio::spawn(server.listen(addr).await?);
     }
     let look_again = threads.worker.waker();
+    let choices = choices(&options);
     let mut daemon = Daemon {
-        choices: choices(&options),
+        surroundings: Surroundings::new(&choices.table, choices.bridge_filter)?,
+        choices,
         state: state_dir(&options.host.state_dir),
         cni: options.cni.clone().map(CniFiles::new),
         options,
@@ -195,6 +201,7 @@ pub fn choices(options: &Options) -> Choices {
         allow_list: firewall.peer_allow_list,
         way_back: knows_way_back(),
         blackhole: options.blackhole_route,
+        bridge_filter: matches!(options.store, StoreOptions::Kube(_)),
         former: BTreeSet::new(),
     }
 }
@@ -270,6 +277,14 @@ impl Daemon {
             Err(error) => {
                 tracing::debug!(%error, "the plugins' nftables table can't be looked after now")
             }
+        }
+    }
+
+    /// Tells what is in the way of these networks' packets.
+    fn look_around(&mut self, networks: &[IpNet]) {
+        let now = Instant::now();
+        if let Some(news) = self.surroundings.look(networks, &self.restorer, now) {
+            self.status.update(|status| status.warnings = news);
         }
     }
 

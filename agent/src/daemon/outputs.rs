@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tweed_overlay::model::subnet_env::SubnetEnv;
 use tweed_overlay::model::{Dual, LocalNode, NetworkConfig, subnet};
+use tweed_overlay::plan::MAY_BE_ABSENT;
 
 use crate::files;
 
@@ -75,7 +76,12 @@ pub fn sysctls_hold<'a>(wanted: impl Iterator<Item = (&'a String, &'a String)>) 
     let mut wanted = wanted;
     wanted.all(|(key, value)| {
         let path = Path::new("/proc/sys").join(key);
-        std::fs::read_to_string(path).is_ok_and(|there| there.trim_end() == value)
+        match std::fs::read_to_string(path) {
+            Ok(there) => there.trim_end() == value,
+            Err(error) => {
+                error.kind() == std::io::ErrorKind::NotFound && key.starts_with(MAY_BE_ABSENT)
+            }
+        }
     })
 }
 

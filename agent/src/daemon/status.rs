@@ -103,6 +103,25 @@ pub struct CniStatus {
     pub warnings: Vec<String>,
 }
 
+/// Something on this host that is in the way of pods' packets, and what to do about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostWarning {
+    /// A fixed word for its kind.
+    pub kind: String,
+    /// What it is, and what mends it.
+    pub text: String,
+}
+
+impl HostWarning {
+    /// One of a kind.
+    pub fn new(kind: &str, text: impl Into<String>) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            text: text.into(),
+        }
+    }
+}
+
 /// Everything. Whether an agent runs or not, the fields are the same.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
@@ -160,6 +179,9 @@ pub struct Status {
     /// What was placed for the container runtime, where that was asked for.
     #[serde(default)]
     pub cni: Option<CniStatus>,
+    /// What on this host is in the way of pods' packets.
+    #[serde(default)]
+    pub warnings: Vec<HostWarning>,
     /// What our own data plane carries, with a backend that has one.
     #[serde(default)]
     pub data_plane: Option<DataPlaneStatus>,
@@ -316,6 +338,9 @@ impl Status {
                 .iter()
                 .map(|failed| format!("kernel: {failed}")),
         );
+        let modules = self.warnings.iter();
+        let modules = modules.filter(|warning| warning.kind == "br_netfilter");
+        reasons.extend(modules.map(|warning| warning.text.clone()));
         if let Some(held) = &self.kernel.held {
             reasons.push(format!("deletions held back: {held}"));
         }

@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod container;
 mod device;
+mod filter;
 mod gateway;
 mod masquerade;
 mod port;
@@ -45,6 +46,7 @@ impl Plugin for Bridge {
     fn add(&self, call: &Call, conf: &NetConf) -> Result<CniResult, CniError> {
         let ipam = Delegate::of_ipam(conf)?;
         let config = Config::parse(conf, &call.args, ipam.is_some())?;
+        filter::load(&call.args);
         let netns = sandbox::open(call)?;
         let mut netlink = Netlink::open().context(|| "open a netlink socket")?;
         let job = Job {

@@ -130,6 +130,7 @@ fn world() -> Result<(NetworkConfig, Backends, LocalNode, Choices)> {
         allow_list: true,
         way_back: true,
         blackhole: true,
+        bridge_filter: false,
         former: BTreeSet::new(),
     };
     Ok((config, backend, node, choices))

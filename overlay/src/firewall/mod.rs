@@ -6,6 +6,7 @@ mod diff;
 mod fingerprint;
 mod guard;
 pub mod hostport;
+pub mod legacy;
 pub mod policy;
 pub mod record;
 pub(crate) mod render;
@@ -26,8 +27,8 @@ pub use hostport::{Claim, PortMapping, PortMasquerade, Publication};
 pub use policy::{Masquerade, PolicyInput, PolicyNetwork, agent_ruleset};
 pub use record::{PortRecord, Record};
 pub use render::{Element, Message, change_messages};
-pub use ruleset::Ruleset;
-pub use tunnel::{INPUT_CHAIN, POD_BRIDGE, Tunnels, peer_set};
+pub use ruleset::{HookPoint, Ruleset};
+pub use tunnel::{INPUT_CHAIN, POD_BRIDGE, Tunnels, peer_set, tunnel_chain};
 
 /// What an nftables table holds, condensed to what a comparison needs. Observed and desired states share this type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

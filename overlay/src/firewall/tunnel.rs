@@ -60,6 +60,11 @@ pub fn peer_set(family: Family) -> &'static str {
     }
 }
 
+/// The chain that packets to a tunnel's port go through.
+pub fn tunnel_chain(port: u16) -> String {
+    format!("port-{port}")
+}
+
 /// Packets to a port.
 pub(super) fn to_port(port: u16) -> Match {
     Match::DestPort {
@@ -72,7 +77,7 @@ pub(super) fn to_port(port: u16) -> Match {
 pub(super) fn add_input(ruleset: &mut Ruleset, input: &PolicyInput, tunnels: &Tunnels) {
     let mut entries = Vec::new();
     for (&port, &vni) in &tunnels.ports {
-        let name = format!("port-{port}");
+        let name = tunnel_chain(port);
         let goto = Verdict::Goto(name.clone());
         entries.push(rule(vec![to_port(port)], goto, "tunnel packets"));
         let mut rules = vec![rule(

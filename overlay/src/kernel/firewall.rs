@@ -3,7 +3,9 @@
 mod attachment;
 mod conntrack;
 mod foreign;
+mod hindrance;
 mod hostport;
+mod legacy;
 mod migrated;
 mod others;
 mod read;
@@ -14,8 +16,10 @@ use std::io;
 
 pub use attachment::{masquerade, masqueraded, owners, remove_owner};
 pub use conntrack::{forget_flows_past, forget_flows_to};
-pub use foreign::{apply_foreign, legacy_tables, observe_foreign};
+pub use foreign::{apply_foreign, observe_foreign};
+pub use hindrance::{Hindrance, hindrances};
 pub use hostport::{Missing, PublishError, publish, published, publishers, unpublish};
+pub use legacy::{legacy_filter, legacy_tables};
 pub use migrated::{remove_migrated, remove_migrated_ports};
 pub use restore::Restorer;
 
@@ -82,10 +86,7 @@ impl Firewall {
                 }
                 continue;
             };
-            let Some(tunnel) = scope.tunnel.filter(|_| has_table) else {
-                continue;
-            };
-            if others::drops_tunnel(socket, &instance, tunnel)? {
+            if has_table && others::drops_tunnel(socket, &instance, &scope.tunnels)? {
                 state.others.dropping.insert(instance, agent);
             }
         }

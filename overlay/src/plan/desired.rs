@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::state::{KernelState, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope, alias_of};
+use super::state::{
+    KernelState, MAY_BE_ABSENT, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope, alias_of,
+};
 use crate::backend::{Backends, Forwarding};
 use crate::firewall::{
     ForeignForward, Masquerade, POD_BRIDGE, PolicyInput, PolicyNetwork, Ruleset, Tunnels,
@@ -31,6 +33,8 @@ pub struct Choices {
     pub way_back: bool,
     /// Blackhole route for the own subnet, so that packets to pods that don't exist die here.
     pub blackhole: bool,
+    /// Let packets between pods of one node pass the packet filter, where the kernel can: Services need that.
+    pub bridge_filter: bool,
     /// Pod networks of earlier configurations whose routes have yet to be swept.
     pub former: BTreeSet<IpNet>,
 }
@@ -89,6 +93,9 @@ pub fn desired(
     let forwarding = backends.forwarding(node, &admission).map(Arc::new);
     let addrs = public_addrs(&admission);
     add_sysctls(&mut state, node, &config.pools);
+    if choices.bridge_filter {
+        add_bridge_filter(&mut state, &config.pools);
+    }
     if choices.blackhole {
         add_blackholes(&mut state, node);
     }
@@ -123,6 +130,17 @@ fn add_sysctls<T>(state: &mut KernelState, node: &LocalNode, families: &Dual<T>)
             Family::V6 => "net/ipv6/conf/all/forwarding",
         };
         state.sysctls.insert(key.to_owned(), "1".to_owned());
+    }
+}
+
+fn add_bridge_filter<T>(state: &mut KernelState, families: &Dual<T>) {
+    for (family, _) in families.iter() {
+        let key = match family {
+            Family::V4 => "bridge-nf-call-iptables",
+            Family::V6 => "bridge-nf-call-ip6tables",
+        };
+        let key = format!("{MAY_BE_ABSENT}{key}");
+        state.sysctls.insert(key, "1".to_owned());
     }
 }
 
@@ -216,9 +234,7 @@ fn scope(
         own_subnets: node.subnets.values().copied().collect(),
         table: choices.table.clone(),
         sysctls: state.sysctls.keys().cloned().collect(),
-        tunnel: backends
-            .tunnel_port()
-            .map(|tunnel| (tunnel.port, tunnel.vni)),
+        tunnels: backends.tunnel_ports(),
         sweep: true,
     }
 }

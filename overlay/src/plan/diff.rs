@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::desired::Desired;
 use super::op::Op;
-use super::state::{KernelState, Link, LinkKind, NextHop};
+use super::state::{KernelState, Link, LinkKind, MAY_BE_ABSENT, NextHop};
 use crate::firewall::{self, Ruleset};
 
 /// Changes in the order in which they are to be made.
@@ -119,7 +119,8 @@ fn put(want: &Desired, have: &KernelState, ops: &mut Vec<Op>) {
     // Forwarding last: it costs the routes of an interface that does not yet accept advertisements in spite of it.
     for forwarding in [false, true] {
         for (key, value) in missing(&state.sysctls, &have.sysctls) {
-            if is_forwarding(key) == forwarding {
+            let absent = key.starts_with(MAY_BE_ABSENT) && !have.sysctls.contains_key(key);
+            if is_forwarding(key) == forwarding && !absent {
                 ops.push(Op::SetSysctl(key.clone(), value.clone()));
             }
         }

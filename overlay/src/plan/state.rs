@@ -13,6 +13,9 @@ use crate::model::{Family, LinkName, Mac};
 /// Unused in iproute2's `rt_protos`; the letter T.
 pub const ROUTE_PROTOCOL: u8 = 84;
 
+/// Sysctls below this are there only while the kernel's module `br_netfilter` is loaded: they are set if they are there.
+pub const MAY_BE_ABSENT: &str = "net/bridge/";
+
 /// A VXLAN tunnel end point.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Vxlan {
@@ -169,8 +172,8 @@ pub struct Scope {
     pub table: String,
     /// Sysctls to read.
     pub sysctls: BTreeSet<String>,
-    /// Port and network identifier of our tunnel, where it is one that a packet filter can tell.
-    pub tunnel: Option<(u16, u32)>,
+    /// UDP ports of our tunnels, with the network identifier of VXLAN.
+    pub tunnels: BTreeMap<u16, Option<u32>>,
     /// Whether to look for what agents of other networks have left behind.
     pub sweep: bool,
 }

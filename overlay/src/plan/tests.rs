@@ -328,3 +328,25 @@ fn losing_a_device_with_all_its_routes_counts_as_losing_the_peers() {
         Verdict::Hold(Held::ForOperator { losing: 10 })
     ));
 }
+
+#[test]
+fn a_switch_of_the_bridge_filter_is_set_where_there_is_one_and_never_missed() {
+    let key = format!("{MAY_BE_ABSENT}bridge-nf-call-iptables");
+    let mut want = wanted("flannel.1", 1);
+    let mut have = want.state.clone();
+    want.state.sysctls.insert(key.clone(), "1".to_owned());
+    assert!(plan(&want, &have).is_empty(), "the module isn't loaded");
+    have.sysctls.insert(key.clone(), "0".to_owned());
+    let expected = [format!("set sysctl {key} = 1")];
+    assert_eq!(words(&plan(&want, &have).puts), expected);
+}
+
+#[test]
+fn what_an_instance_left_behind_goes_before_our_table_comes() {
+    let want = wanted("flannel.1", 1);
+    let mut have = want.state.clone();
+    have.others.left_behind.insert("tweed-0a1b2c3d".to_owned());
+    let puts = words(&plan(&want, &have).puts);
+    assert_eq!(puts.len(), 1);
+    assert!(puts[0].contains("inet tweed-0a1b2c3d"), "{puts:?}");
+}

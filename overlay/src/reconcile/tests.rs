@@ -117,6 +117,7 @@ fn want(cluster: &Cluster, listings: u64) -> Arc<Desired> {
         allow_list: true,
         way_back: true,
         blackhole: false,
+        bridge_filter: false,
         former: BTreeSet::new(),
     };
     let leases = cluster

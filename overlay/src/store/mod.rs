@@ -135,6 +135,8 @@ pub struct NodeReport {
     pub health: Health,
     /// What keeps the container runtime from using our network, and what to do about it.
     pub cni_warnings: Vec<String>,
+    /// What on the host is in the way of pods' packets, and what to do about it.
+    pub host_warnings: Vec<String>,
 }
 
 /// A place where nodes lease subnets and see each other's leases.

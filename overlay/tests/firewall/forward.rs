@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
 use tweed_overlay::firewall::ForeignForward;
-use tweed_overlay::kernel::firewall::{apply_foreign, legacy_tables, observe_foreign};
+use tweed_overlay::kernel::firewall::{apply_foreign, hindrances, legacy_tables, observe_foreign};
 use tweed_overlay::model::Family;
 use tweed_overlay::netlink::Netfilter;
 
@@ -187,16 +188,68 @@ fn pods_reach_the_outside_through_a_chain_that_drops_by_policy() {
 }
 
 #[test]
-fn legacy_tables_are_reported() {
+fn what_drops_forwarded_packets_beside_us_is_named_with_the_command_that_mends_it() {
     isolated(|| {
-        // A fresh namespace has none; with the legacy program, where the kernel has its module, one appears.
+        let mut socket = Netfilter::open().unwrap();
+        let networks: [IpNet; 2] = [NET, NET6].map(|net| net.parse().unwrap());
+        let mut found = || {
+            let found = hindrances(&mut socket, "tweed", &networks).unwrap();
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        // What is to be typed stands behind the first colon and space.
+        let mend = |text: &str| sh(text.split_once(": ").unwrap().1);
         assert_eq!(legacy_tables().unwrap(), BTreeMap::new());
-        let made = sh("iptables-legacy -t filter -S 2>/dev/null || true");
-        let found = legacy_tables().unwrap();
-        assert_eq!(
-            found.contains_key(&Family::V4),
-            !made.is_empty(),
-            "{found:?}"
-        );
+        assert_eq!(found(), [""; 0]);
+        assert_eq!(legacy_tables().unwrap(), BTreeMap::new(), "asking made one");
+
+        // iptables-nft's own chain gets our accept rules.
+        sh("iptables-nft -P FORWARD DROP");
+        assert_eq!(found(), [""; 0]);
+
+        for program in ["iptables-legacy", "ip6tables-legacy"] {
+            sh(&format!("{program} -P FORWARD ACCEPT"));
+            assert_eq!(found(), [""; 0]);
+            sh(&format!("{program} -P FORWARD DROP"));
+            let texts = found();
+            assert_eq!(texts.len(), 1, "{texts:?}");
+            let text = &texts[0];
+            assert!(text.contains(&format!("{program} -I FORWARD")), "{text}");
+            mend(text);
+            assert_eq!(found(), [""; 0]);
+            // Through chains of others, with a comment.
+            sh(&format!("{program} -F FORWARD"));
+            sh(&format!("{program} -N OTHERS"));
+            sh(&format!(
+                "{program} -A FORWARD -m comment --comment x -j OTHERS"
+            ));
+            assert_eq!(found().len(), 1);
+            sh(&format!("{program} -A OTHERS -j ACCEPT"));
+            assert_eq!(found(), [""; 0]);
+        }
+
+        for (table, rest) in [
+            ("mine", "policy drop;"),
+            (
+                "firewalld",
+                "policy accept; ct state established accept; counter reject;",
+            ),
+        ] {
+            sh(&format!(
+                "nft 'table inet {table} {{ chain pass {{ type filter hook forward priority 10; {rest} }}; }}'"
+            ));
+            let texts = found();
+            assert_eq!(texts.len(), 2, "one a family: {texts:?}");
+            assert!(texts[0].contains("10.244.0.0/16"), "{texts:?}");
+            match table {
+                "firewalld" => {
+                    assert!(texts[0].contains("firewall-cmd"), "{texts:?}");
+                    for net in ["ip saddr 10.244.0.0/16", "ip6 saddr fd00:10:244::/48"] {
+                        sh(&format!("nft insert rule inet firewalld pass {net} accept"));
+                    }
+                }
+                _ => texts.iter().for_each(|text| drop(mend(text))),
+            }
+            assert_eq!(found(), [""; 0]);
+        }
     });
 }

@@ -2,7 +2,7 @@ use tweed_overlay::reconcile::Outcome;
 
 use super::*;
 use crate::daemon::data_plane::status::{Carried, DataPlaneStatus, PeerStatus};
-use crate::daemon::status::RefusedLease;
+use crate::daemon::status::{HostWarning, RefusedLease};
 
 fn render(status: SharedStatus) -> String {
     let mut text = String::new();
@@ -55,6 +55,7 @@ fn the_metrics_say_what_the_status_says() {
         status.refused = vec![refused("10.0.1.0-24"), refused("10.0.2.0-24")];
         let key = r#"/coreos.com/network/subnets/"x""#.to_owned();
         status.broken.insert(key, "why".to_owned());
+        status.warnings.push(HostWarning::new("forward", "why"));
     });
     let text = render(status);
     for line in [
@@ -63,6 +64,7 @@ fn the_metrics_say_what_the_status_says() {
         "tweed_kernel_programmed 1",
         "tweed_full_passes_total 1",
         "tweed_kernel_changes_total 1",
+        "tweed_host_warnings{kind=\"forward\"} 1",
         "tweed_refused_leases{reason=\"overlaps_own\"} 2",
         "tweed_bad_entry{lease=\"10.0.2.0-24\",reason=\"overlaps_own\"} 1",
         r#"tweed_bad_entry{lease="/coreos.com/network/subnets/\"x\"",reason="unreadable"} 1"#,

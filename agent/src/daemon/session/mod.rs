@@ -8,6 +8,7 @@ mod running;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::sync::{Notify, watch};
 use tweed_overlay::random;
 use tweed_overlay::store::{Ended, Holding, LeaseStore, StoreError};
@@ -37,6 +38,8 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
 
+    let pools = session.config.pools.values();
+    let networks: Vec<IpNet> = pools.map(|pool| pool.network).collect();
     let mut running = Running::start(&session, daemon, relist);
     // Without the store, the saved peers are all there is. With it, the first list is a moment away; but which peers our
     // own data plane carried before a restart no kernel object tells, and the guard has to know.
@@ -82,6 +85,7 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
                 running.tick(&snapshot.borrow().clone(), daemon);
                 daemon.look_after_data_plane();
                 daemon.restore_plugins_table();
+                daemon.look_around(&networks);
                 daemon.look_after_cni(running.pods_can_start());
             }
         }

@@ -168,3 +168,19 @@ fn a_data_plane_that_is_only_accepted_and_fails_makes_a_node_not_ready_but_cuts_
     assert_eq!(status.network_down(), None, "peers come by the own backend");
     assert!(reasons(&status).contains("the port is taken"));
 }
+
+#[test]
+fn a_kernel_without_the_bridge_filter_makes_the_node_not_ready_and_another_firewall_does_not() {
+    let mut status = ready();
+    status.warnings = vec![HostWarning::new("forward", "a firewall")];
+    assert!(status.judged(now()).ready);
+    status
+        .warnings
+        .push(HostWarning::new("br_netfilter", "a module"));
+    assert_eq!(reasons(&status), "a module");
+    assert_eq!(
+        status.network_down(),
+        None,
+        "pods of other nodes are reached"
+    );
+}

@@ -6,8 +6,6 @@
 //! the comment but moves it from user data into a match (seen with iptables 1.8.9).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
 
 use ipnet::IpNet;
 use netlink_packet_netfilter::NetfilterProtoFamily;
@@ -200,29 +198,4 @@ pub(super) fn proto(family: Family) -> NetfilterProtoFamily {
         Family::V4 => NetfilterProtoFamily::IPv4,
         Family::V6 => NetfilterProtoFamily::IPv6,
     }
-}
-
-/// The legacy iptables tables (`ip_tables`, not nftables) in use in this network namespace, for a report: we don't edit
-/// them, and what they drop stays dropped.
-///
-/// # Errors
-/// When the kernel's list can't be read for another reason than that the module isn't loaded.
-pub fn legacy_tables() -> io::Result<BTreeMap<Family, BTreeSet<String>>> {
-    let mut found = BTreeMap::new();
-    for family in Family::BOTH {
-        // Of the calling thread: it may stand in another namespace than the process.
-        let list = match family {
-            Family::V4 => "/proc/thread-self/net/ip_tables_names",
-            Family::V6 => "/proc/thread-self/net/ip6_tables_names",
-        };
-        let names = match fs::read_to_string(list) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            text => text?,
-        };
-        let names: BTreeSet<String> = names.lines().map(str::to_owned).collect();
-        if !names.is_empty() {
-            found.insert(family, names);
-        }
-    }
-    Ok(found)
 }

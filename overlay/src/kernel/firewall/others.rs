@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::foreign::{self, apply_foreign};
-use super::read::{self, INET};
+use super::read::{self, INET, RuleReading};
 use super::{Change, apply};
 use crate::firewall::render::TABLE_COMMENT;
-use crate::firewall::{CNI_TABLE, ForeignForward, INPUT_CHAIN};
+use crate::firewall::{CNI_TABLE, ForeignForward, INPUT_CHAIN, tunnel_chain};
 use crate::kernel::KernelError;
 use crate::model::Family;
 use crate::netlink::{Netfilter, NetlinkError};
@@ -64,20 +64,30 @@ fn is_derived(name: &str) -> bool {
     }
 }
 
-/// Whether the table drops packets of this tunnel from whom it doesn't know.
+/// Whether the table drops packets of one of these tunnels from whom it doesn't know: in a chain of the port's, or, as
+/// earlier versions have it, among the rules for all that comes in.
 pub(super) fn drops_tunnel(
     socket: &mut Netfilter,
     table: &str,
-    (port, vni): (u16, u32),
+    tunnels: &BTreeMap<u16, Option<u32>>,
 ) -> Result<bool, NetlinkError> {
-    let [_, vni @ ..] = vni.to_be_bytes();
-    let port = port.to_be_bytes();
-    let rules = match read::rules(socket, INET, table, Some(INPUT_CHAIN), None) {
+    let rules = match read::rules(socket, INET, table, None, None) {
         Err(error) if error.is_not_found() => return Ok(false),
         rules => rules?,
     };
-    let about_us = |rule: &read::RuleReading| rule.compares_with(&port) && rule.compares_with(&vni);
-    Ok(rules.iter().any(about_us))
+    let mut vxlan = tunnels
+        .iter()
+        .filter_map(|(port, vni)| Some((*port, (*vni)?)));
+    Ok(vxlan.any(|(port, vni)| {
+        let [_, vni @ ..] = vni.to_be_bytes();
+        let own_chain = tunnel_chain(port);
+        let about_port = |rule: &RuleReading| {
+            let all = rule.chain == INPUT_CHAIN && rule.compares_with(&port.to_be_bytes());
+            all || rule.chain == own_chain
+        };
+        let mut rules = rules.iter();
+        rules.any(|rule| rule.compares_with(&vni) && about_port(rule))
+    }))
 }
 
 /// Removes an instance's table and accept rules.

@@ -15,7 +15,7 @@ use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
 };
 
-pub(super) use chain::drops_by_default;
+pub(super) use chain::{BaseChain, base_chains, drops_by_default};
 pub(super) use raw::attribute;
 pub(super) use rule::{RuleReading, rules};
 pub(super) use set::SetReading;

@@ -39,7 +39,7 @@ async fn watch_over(
         let seen = own.borrow_and_update().clone();
         let done = match seen {
             Own::There(node) => {
-                warn(store, &node, &now.cni_warnings).await;
+                warn(store, &node, &now).await;
                 tell(store, &node, &now.health, &mut fight).await
             }
             Own::Unread | Own::Absent | Own::Unsure(..) => Ok(()),
@@ -69,11 +69,15 @@ async fn watch_over(
     }
 }
 
-async fn warn(store: &KubeStore, node: &NodeRecord, cni_warnings: &[String]) {
-    for note in cni_warnings {
+async fn warn(store: &KubeStore, node: &NodeRecord, report: &NodeReport) {
+    let cni = report.cni_warnings.iter();
+    let cni = cni.map(|note| ("CNIConfiguration", "InstallCNI", note));
+    let host = report.host_warnings.iter();
+    let host = host.map(|note| ("HostNetwork", "ForwardPackets", note));
+    for (reason, action, note) in cni.chain(host) {
         let warning = Warning {
-            reason: "CNIConfiguration",
-            action: "InstallCNI",
+            reason,
+            action,
             note,
         };
         store.warn(node, &warning).await;

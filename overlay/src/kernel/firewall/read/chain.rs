@@ -8,8 +8,10 @@ use netlink_packet_netfilter::nftables::{
 use netlink_packet_netfilter::{NetfilterMessageInner, NetfilterProtoFamily};
 
 use super::{INET, dump, request};
-use crate::firewall::ChainState;
+use crate::firewall::{ChainState, HookPoint};
 use crate::netlink::{Netfilter, NetlinkError};
+
+const NF_DROP: u32 = 0;
 
 /// The chains of a table of ours, still without rules.
 pub(super) fn chains(
@@ -57,6 +59,57 @@ fn chain_state(table: &str, attributes: &[ChainAttribute]) -> Option<(String, Ch
     Some((name?, state))
 }
 
+/// A chain that packets enter at a hook.
+#[derive(Debug)]
+pub(in crate::kernel::firewall) struct BaseChain {
+    pub(in crate::kernel::firewall) table: String,
+    pub(in crate::kernel::firewall) chain: String,
+    /// Whether what meets no verdict is dropped.
+    pub(in crate::kernel::firewall) drops: bool,
+}
+
+/// The chains of all tables of a family at one hook.
+pub(in crate::kernel::firewall) fn base_chains(
+    socket: &mut Netfilter,
+    family: NetfilterProtoFamily,
+    hook: HookPoint,
+) -> Result<Vec<BaseChain>, NetlinkError> {
+    let inner = NfTablesMessage::GetChain(ChainMessage {
+        attributes: Vec::new(),
+    });
+    let what = format!("list nftables chains at hook {hook}");
+    let hook = hook.to_string();
+    dump(
+        socket,
+        &what,
+        request(family, inner),
+        None,
+        |message| match message {
+            NfTablesMessage::NewChain(chain) => base_chain(&hook, &chain.attributes),
+            _ => None,
+        },
+    )
+}
+
+fn base_chain(hook: &str, attributes: &[ChainAttribute]) -> Option<BaseChain> {
+    let (mut table, mut name, mut point, mut drops) = (None, None, None, false);
+    for attribute in attributes {
+        match attribute {
+            ChainAttribute::Table(text) => table = Some(text.clone()),
+            ChainAttribute::Name(text) => name = Some(text.clone()),
+            ChainAttribute::Hook(attributes) => point = Some(hook_text(attributes)),
+            ChainAttribute::Policy(verdict) => drops = *verdict == NF_DROP,
+            _ => {}
+        }
+    }
+    point.filter(|point| point.split(' ').next() == Some(hook))?;
+    Some(BaseChain {
+        table: table?,
+        chain: name?,
+        drops,
+    })
+}
+
 fn hook_text(attributes: &[Hook]) -> String {
     let (mut point, mut priority) = (String::from("?"), 0);
     for attribute in attributes {
@@ -87,7 +140,6 @@ pub(in crate::kernel::firewall) fn drops_by_default(
     table: &str,
     chain: &str,
 ) -> Result<Option<bool>, NetlinkError> {
-    const NF_DROP: u32 = 0;
     let inner = NfTablesMessage::GetChain(ChainMessage {
         attributes: vec![
             ChainAttribute::Table(table.to_owned()),

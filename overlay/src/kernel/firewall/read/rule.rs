@@ -28,6 +28,24 @@ impl RuleReading {
         userdata::read_comment(&self.userdata)
     }
 
+    /// Whether it drops or rejects whatever comes to it.
+    pub(in crate::kernel::firewall) fn drops_all(&self) -> bool {
+        const DATA: u16 = 2;
+        const VERDICT: u16 = 2;
+        const CODE: u16 = 1;
+        const NF_DROP: [u8; 4] = [0; 4];
+        let code = |data| attribute(attribute(attribute(data, DATA)?, VERDICT)?, CODE);
+        let harmless = ["counter", "log", "immediate", "reject"];
+        let plain = self
+            .named()
+            .all(|(name, _)| harmless.contains(&name.as_str()));
+        let drops = self
+            .all("immediate")
+            .filter_map(code)
+            .any(|code| code == NF_DROP);
+        plain && (drops || self.all("reject").next().is_some())
+    }
+
     /// Whether one of its expressions compares with exactly these bytes.
     pub(in crate::kernel::firewall) fn compares_with(&self, bytes: &[u8]) -> bool {
         const DATA: u16 = 3;

@@ -1,0 +1,53 @@
+//! What others on the host have in the way of pods' packets: told with the command that mends it, never edited.
+
+use anyhow::{Context, Result, ensure};
+use tweed_e2e::agent::Agent;
+use tweed_e2e::cluster::Cluster;
+use tweed_e2e::launch::vxlan;
+use tweed_e2e::topology::Topology;
+use tweed_e2e::wait::eventually;
+use tweed_overlay::model::Family;
+
+fn warnings(agent: &Agent<'_>) -> Result<Vec<String>> {
+    let status = agent.status()?;
+    let warnings = status["warnings"].as_array().context("no warnings")?;
+    let texts = warnings
+        .iter()
+        .filter_map(|warning| warning["text"].as_str());
+    Ok(texts.map(str::to_owned).collect())
+}
+
+#[test]
+fn a_firewall_that_drops_pods_packets_is_named_with_the_commands_that_let_them_pass() -> Result<()>
+{
+    Topology::hosts(2).play(|lab| {
+        let cluster = Cluster::on_etcd(lab, &vxlan())?;
+        let (host, agent) = (&lab.hosts[0], &cluster.agents[0]);
+        host.sh("iptables-legacy -P FORWARD DROP")?;
+        ensure!(cluster.talks(Family::V4).is_err(), "nothing is dropped");
+        let mut text = String::new();
+        eventually("the agent names it", || {
+            let found = warnings(agent)?;
+            ensure!(found.len() == 1, "{found:?}");
+            text.clone_from(&found[0]);
+            Ok(())
+        })?;
+        ensure!(agent.metric("tweed_host_warnings{kind=\"forward\"}")? == 1.0);
+        agent.logged(&["legacy iptables drops packets of pods"])?;
+        let output = agent.command(&["status"])?;
+        let words = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(words.contains(&text), "{words}");
+
+        // What it says is what helps.
+        let (_, commands) = text.split_once(": ").context("a command")?;
+        for command in commands.split("; ") {
+            host.sh(command)?;
+        }
+        cluster.talks(Family::V4)?;
+        eventually("the warning is gone", || {
+            let left = warnings(agent)?;
+            ensure!(left.is_empty(), "{left:?}");
+            Ok(())
+        })
+    })
+}
