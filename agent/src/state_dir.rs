@@ -33,6 +33,12 @@ pub struct SavedLease {
     /// Addresses that an operator wants announced, as far as the store told.
     #[serde(default)]
     pub wishes: Dual<IpAddr>,
+    /// Addresses that the store announced instead of the node's own.
+    #[serde(default)]
+    pub overwrites: Dual<IpAddr>,
+    /// The addresses that the node was known by, where nobody had named one. Earlier versions did not save them.
+    #[serde(default)]
+    pub settled: Option<Dual<IpAddr>>,
 }
 
 /// The agent as it last worked: what it was given, and what it chose. A command that comes when it is gone works on that.
@@ -212,7 +218,16 @@ impl SavedLease {
             term: lease.term,
             config: config.to_owned(),
             wishes,
+            overwrites: Dual::default(),
+            settled: None,
         }
+    }
+
+    /// The addresses that stay this node's as long as the host has them.
+    pub fn known_by(&self) -> Dual<IpAddr> {
+        let announced = || wire::parse_attrs(self.value.as_bytes()).ok();
+        let announced = || announced().map(|attrs| attrs.public);
+        self.settled.or_else(announced).unwrap_or_default()
     }
 }
 

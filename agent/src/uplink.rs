@@ -1,46 +1,54 @@
-//! The uplink: the interface over which the other nodes are reached. The rules are in [`select`]; [`facts`] reads the
-//! host's interfaces and routes.
+//! The uplink: the interface over which the other nodes are reached. The rules are in [`select`]: which interface it
+//! can't be in [`unfit`], which of its addresses is the node's in [`address`]. [`facts`] reads the host.
 
 use std::net::IpAddr;
 
 use anyhow::Context;
-use tweed_overlay::model::{Dual, Family};
+use tweed_overlay::model::Dual;
 use tweed_overlay::netlink::Netlink;
 
 use crate::options::UplinkOptions;
 
-pub mod facts;
-pub mod select;
+mod address;
+mod facts;
+mod host;
+mod select;
+mod unfit;
 
+pub use address::Known;
 pub use select::Choice;
+pub use unfit::Overlay;
 
-/// Chooses the uplink in the current network namespace, for the families that have a value in `enabled`: at least one.
+/// What is asked for, and what is known.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The operator's wishes.
+    pub options: UplinkOptions,
+    /// The pod network. Nothing of it is ever the uplink; at least one family is enabled.
+    pub overlay: Overlay,
+    /// What is known of addresses.
+    pub known: Known,
+    /// Addresses that the store announces instead of this node's own.
+    pub overwrites: Dual<IpAddr>,
+}
+
+/// Chooses the uplink in the current network namespace.
 ///
 /// # Errors
 /// If no interface fits, with everything that was tried.
-pub fn choose<T>(options: &UplinkOptions, enabled: &Dual<T>) -> anyhow::Result<Choice> {
+pub fn choose(wanted: &Wanted) -> anyhow::Result<Choice> {
     let mut netlink = Netlink::open().context("open a netlink socket")?;
-    choose_with(&mut netlink, options, enabled)
-}
-
-/// As [`choose`], over a socket that is open already.
-///
-/// # Errors
-/// As [`choose`].
-pub fn choose_with<T>(
-    netlink: &mut Netlink,
-    options: &UplinkOptions,
-    enabled: &Dual<T>,
-) -> anyhow::Result<Choice> {
-    let families: Vec<Family> = enabled.iter().map(|(family, _)| family).collect();
-    let facts = facts::read(netlink, options.can_reach)?;
-    Ok(select::select(options, &families, &facts)?)
+    let facts = facts::read(&mut netlink, wanted.options.can_reach)?;
+    Ok(select::select(wanted, &facts)?)
 }
 
 /// Logs the decision and its reason.
 pub fn announce(choice: &Choice) {
     for reason in &choice.passed_over {
-        tracing::warn!("uplink: passed over a wish: {reason}");
+        tracing::warn!("uplink: passed over: {reason}");
+    }
+    for doubt in &choice.doubts {
+        tracing::warn!("uplink: {doubt}");
     }
     let uplink = &choice.uplink;
     let list = |addrs: &Dual<IpAddr>| {

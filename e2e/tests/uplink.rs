@@ -1,5 +1,9 @@
 //! The uplink moves, changes or goes away under a running agent, and each way to name it.
 
+mod announced;
+mod pods;
+mod virtual_address;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};

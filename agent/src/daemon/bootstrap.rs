@@ -14,9 +14,8 @@ use tweed_overlay::random;
 use tweed_overlay::store::{LeaseStore, OwnRecord, Request, StoreError};
 
 use super::{Daemon, TICK, saved};
-use crate::options::UplinkOptions;
 use crate::state_dir::SavedLease;
-use crate::uplink;
+use crate::uplink::{self, Overlay, Wanted};
 
 /// Between two attempts of a step that failed.
 const RETRY: Duration = Duration::from_secs(1);
@@ -42,7 +41,20 @@ pub struct Session {
     /// Addresses that an operator wants announced, as the store told.
     pub wishes: Dual<IpAddr>,
     /// How the uplink is chosen, with these wishes.
-    pub uplink_options: UplinkOptions,
+    pub uplink: Wanted,
+    /// The addresses that this node is known by from now on, where nobody named one.
+    pub settled: Dual<IpAddr>,
+}
+
+impl Session {
+    /// What of it is to survive a reboot.
+    pub fn saved(&self) -> SavedLease {
+        SavedLease {
+            overwrites: self.uplink.overwrites,
+            settled: Some(self.settled),
+            ..SavedLease::new(&self.lease, &self.config_text, self.wishes)
+        }
+    }
 }
 
 /// A configuration, read.
@@ -58,6 +70,7 @@ struct Network {
 pub async fn session<S: LeaseStore>(store: &S, daemon: &mut Daemon) -> Session {
     let saved = saved::lease(&daemon.state);
     daemon.former.extend(networks(saved.as_ref()));
+    daemon.remember(saved.as_ref());
     loop {
         let attempted = while_looking_after(daemon, attempt(store, daemon, saved.as_ref())).await;
         match attempted {
@@ -93,13 +106,17 @@ async fn attempt<S: LeaseStore>(
 ) -> Result<Session, String> {
     let network = network(store, saved).await?;
     let own = own(store, saved).await?;
-    let mut uplink_options = daemon.options.uplink.clone();
+    let mut wanted = Wanted {
+        options: daemon.options.uplink.clone(),
+        overlay: Overlay::of(&network.config, &network.backends),
+        known: daemon.known.clone(),
+        overwrites: own.overwrites,
+    };
     for (family, wish) in own.wishes.iter() {
-        uplink_options.public.set(family, Some(*wish));
+        wanted.options.public.set(family, Some(*wish));
     }
-    let choice = uplink::choose(&uplink_options, &network.config.pools)
-        .map_err(|error| format!("uplink: {error:#}"))?;
-    uplink::announce(&choice);
+    let choice = uplink::choose(&wanted).map_err(|error| format!("uplink: {error:#}"))?;
+    daemon.announce_uplink(&choice);
     let mtu = network
         .backends
         .mtu(choice.uplink.mtu, &network.config.pools);
@@ -145,7 +162,8 @@ async fn attempt<S: LeaseStore>(
         confirmed,
         mtu,
         wishes: own.wishes,
-        uplink_options,
+        uplink: wanted,
+        settled: choice.settled,
     })
 }
 
@@ -156,6 +174,7 @@ async fn own<S: LeaseStore>(store: &S, saved: Option<&SavedLease>) -> Result<Own
         Err(error @ StoreError::Unavailable(_)) => match saved {
             Some(saved) => Ok(OwnRecord {
                 wishes: saved.wishes,
+                overwrites: saved.overwrites,
                 announced: None,
             }),
             None => Err(error.to_string()),

@@ -15,6 +15,7 @@ pub mod status;
 mod surroundings;
 pub mod told;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,7 +38,8 @@ use tweed_overlay::store::{LeaseStore, NodeReport};
 
 use crate::options::{Options, StoreOptions};
 use crate::presence;
-use crate::state_dir::StateDir;
+use crate::state_dir::{SavedLease, StateDir};
+use crate::uplink::{self, Choice, Known};
 use cni::CniFiles;
 use data_plane::DataPlane;
 use http::Server;
@@ -59,6 +61,10 @@ pub struct Daemon {
     uplink_changed: Arc<Notify>,
     /// Networks of earlier configurations whose routes may still be there.
     former: BTreeSet<IpNet>,
+    /// What is known of addresses: what this node was known by, and the others.
+    known: Known,
+    /// The choice that was logged last.
+    announced_uplink: RefCell<Option<Choice>>,
     /// The lease that the last session lost for good: what stands under its key is somebody else's.
     given_up: Option<SubnetKey>,
     /// Looks after the plugins' nftables table.
@@ -105,6 +111,8 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
         reports: threads.reports,
         uplink_changed: threads.uplink_changed,
         former: BTreeSet::new(),
+        known: Known::default(),
+        announced_uplink: RefCell::default(),
         given_up: None,
         data_plane,
         restorer: Restorer::open(Path::new(RECORDS_DIR)).context("open a netlink socket")?,
@@ -259,6 +267,24 @@ fn start_monitor(
 }
 
 impl Daemon {
+    /// Takes over what an earlier process of this node was known by, and whom it knew.
+    fn remember(&mut self, saved: Option<&SavedLease>) {
+        if self.known.before.is_empty() {
+            self.known.before = saved.map(SavedLease::known_by).unwrap_or_default();
+        }
+        let peers = saved::peers(&self.state).leases;
+        let addrs = peers.values().flat_map(|peer| peer.attrs.public.values());
+        self.known.others.extend(addrs);
+    }
+
+    /// Logs a choice of the uplink, once as long as it stays the same.
+    fn announce_uplink(&self, choice: &Choice) {
+        if self.announced_uplink.borrow().as_ref() != Some(choice) {
+            uplink::announce(choice);
+            self.announced_uplink.replace(Some(choice.clone()));
+        }
+    }
+
     fn wake(&self, wake: Wake) {
         // The thread ends only with the daemon.
         let _ = self.kernel.send(wake);

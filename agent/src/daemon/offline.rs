@@ -1,13 +1,14 @@
 //! What a node would want, or had, worked out without an agent: from its saved state, and from the store if that answers.
 //! Takes no lease and changes nothing.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tweed_overlay::backend::Backends;
 use tweed_overlay::kernel::Linux;
-use tweed_overlay::model::{ClusterSnapshot, Dual, LocalNode, NetworkConfig, Pool, Uplink};
+use tweed_overlay::model::{ClusterSnapshot, Dual, LocalNode, NetworkConfig, Uplink};
 use tweed_overlay::plan::{Desired, desired};
 use tweed_overlay::reconcile::Reconciler;
 use tweed_overlay::store::LeaseStore;
@@ -15,11 +16,11 @@ use tweed_overlay::store::LeaseStore;
 use super::http::Preview;
 use super::status::{Standing, Status};
 use super::{choices, saved};
-use crate::options::{Options, UplinkOptions};
+use crate::options::Options;
 use crate::presence;
 use crate::state_dir::{SavedLease, SavedRun, StateDir};
 use crate::store::Store;
-use crate::uplink;
+use crate::uplink::{self, Known, Overlay, Wanted};
 
 /// How long the store may take before the saved peers are used.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,8 +44,8 @@ pub async fn preview(options: &Options) -> Result<Preview> {
 /// If this node has no saved lease, or no uplink.
 pub async fn wanted(options: &Options) -> Result<Desired> {
     let (state, lease) = saved_state(options)?;
-    with_uplink(options, &state, &lease, |wishes, pools| {
-        let choice = uplink::choose(wishes, pools)?;
+    with_uplink(options, &state, &lease, |wanted| {
+        let choice = uplink::choose(wanted)?;
         Ok((choice.uplink, choice.public))
     })
     .await
@@ -59,7 +60,7 @@ pub async fn had(options: &Options) -> Result<Desired> {
     let Some(run) = saved::run(&state) else {
         return wanted(options).await;
     };
-    with_uplink(options, &state, &lease, |_, _| Ok(uplink_of(run))).await
+    with_uplink(options, &state, &lease, |_| Ok(uplink_of(run))).await
 }
 
 fn uplink_of(run: SavedRun) -> (Uplink, Dual<IpAddr>) {
@@ -122,16 +123,24 @@ async fn with_uplink(
     options: &Options,
     state: &StateDir,
     lease: &SavedLease,
-    choose: impl FnOnce(&UplinkOptions, &Dual<Pool>) -> Result<(Uplink, Dual<IpAddr>)>,
+    choose: impl FnOnce(&Wanted) -> Result<(Uplink, Dual<IpAddr>)>,
 ) -> Result<Desired> {
     let identity = saved::identity(state).context("no identity is saved")?;
     let (config, _) = NetworkConfig::parse(&lease.config)?;
     let (backends, _) = Backends::parse(&config)?;
-    let mut wishes = options.uplink.clone();
+    let mut wanted = Wanted {
+        options: options.uplink.clone(),
+        overlay: Overlay::of(&config, &backends),
+        known: Known {
+            before: lease.known_by(),
+            others: BTreeSet::new(),
+        },
+        overwrites: lease.overwrites,
+    };
     for (family, wish) in lease.wishes.iter() {
-        wishes.public.set(family, Some(*wish));
+        wanted.options.public.set(family, Some(*wish));
     }
-    let (uplink, public) = choose(&wishes, &config.pools)?;
+    let (uplink, public) = choose(&wanted)?;
     let node = LocalNode {
         uplink,
         public,

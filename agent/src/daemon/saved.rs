@@ -1,9 +1,7 @@
 //! The state folder in the daemon's terms. What can't be saved is logged, and never stops the daemon.
 
-use std::net::IpAddr;
-
 use anyhow::Result;
-use tweed_overlay::model::{ClusterSnapshot, Dual, Identity, Lease, LocalNode, SubnetKey};
+use tweed_overlay::model::{ClusterSnapshot, Identity, LocalNode, SubnetKey};
 
 use crate::options::Options;
 use crate::state_dir::{SavedLease, SavedPeer, SavedRun, StateDir};
@@ -35,8 +33,8 @@ pub(super) fn peers(state: &StateDir) -> ClusterSnapshot {
 }
 
 /// Saves the own lease and the configuration it stands on.
-pub(super) fn save_lease(state: &StateDir, lease: &Lease, config: &str, wishes: Dual<IpAddr>) {
-    logged(state.save_lease(&SavedLease::new(lease, config, wishes)));
+pub(super) fn save_lease(state: &StateDir, lease: &SavedLease) {
+    logged(state.save_lease(lease));
 }
 
 /// What the agent last worked with, if that was saved.

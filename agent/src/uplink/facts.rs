@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use anyhow::Context;
 use tweed_overlay::kernel::sysctl;
 use tweed_overlay::model::Family;
-use tweed_overlay::netlink::{Netlink, RouteFilter, RouteInfo, RouteKind, TABLE_MAIN};
+use tweed_overlay::netlink::{LinkInfo, Netlink, RouteFilter, RouteInfo, RouteKind, TABLE_MAIN};
 
-use super::select::{DefaultRoute, Facts, Interface, InterfaceAddr, Reach};
+use super::host::{DefaultRoute, Facts, Interface, InterfaceAddr, Reach};
 
 /// `RTPROT_RA`. A daemon that reads advertisements itself uses it too, with `accept_ra` off.
 const BY_ADVERTISEMENT: u8 = 9;
@@ -43,18 +43,35 @@ fn interfaces(netlink: &mut Netlink) -> anyhow::Result<Vec<Interface>> {
             addrs: addrs
                 .iter()
                 .filter(|addr| addr.index == link.index)
+                .filter(|addr| !addr.dad_failed)
                 .map(|addr| InterfaceAddr {
                     addr: addr.net.addr(),
+                    prefix: addr.net.prefix_len(),
+                    peer: addr.peer.is_some(),
                     permanent: addr.permanent,
                     temporary: addr.secondary,
                     deprecated: addr.deprecated,
+                    protocol: addr.protocol,
                 })
                 .collect(),
             index: link.index,
+            parent: parent(&link),
             name: link.name,
+            altnames: link.altnames,
+            kind: link.kind,
+            alias: link.alias,
+            loopback: link.loopback,
+            master: link.master,
             mtu: link.mtu,
         })
         .collect())
+}
+
+/// What an interface is made upon. Of a VXLAN device that is the interface that carries its packets, which it has none of
+/// its own part in; of a veth it is the other end.
+fn parent(link: &LinkInfo) -> Option<u32> {
+    let other = link.link_netnsid.is_some() || matches!(link.kind.as_str(), "veth" | "vxlan");
+    link.link.filter(|_| !other)
 }
 
 fn reach(netlink: &mut Netlink, target: IpAddr) -> Result<Reach, String> {
@@ -80,12 +97,21 @@ fn note(facts: &mut Facts, family: Family, route: &RouteInfo) {
         facts.defaults.push(DefaultRoute {
             family,
             metric: route.metric,
-            interface: route.oif.filter(|_| !route.multipath),
+            interface: interface(route),
             learned: route.protocol == BY_ADVERTISEMENT && accepts_advertisements(facts, route),
         });
     } else if let (Some(index), None, false) = (route.oif, route.gateway, route.multipath) {
         facts.onlink.push((index, route.dst));
     }
+}
+
+/// The interface that a route leads over. Several next hops on one are in no doubt.
+fn interface(route: &RouteInfo) -> Option<u32> {
+    let (first, others) = match &route.hops[..] {
+        [] => return route.oif,
+        [first, others @ ..] => (first, others),
+    };
+    others.iter().all(|hop| hop == first).then_some(*first)
 }
 
 /// Whether the kernel itself learns routes on the route's interface: `accept_ra` is 1, or 2 if forwarding is no obstacle.

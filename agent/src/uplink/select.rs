@@ -1,5 +1,8 @@
 //! Which interface is the uplink: flannel's rules over a list of interfaces and routes. Pure.
 
+mod default_route;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -7,68 +10,11 @@ use ipnet::IpNet;
 use regex::Regex;
 use tweed_overlay::model::{Dual, Family, Uplink};
 
+use super::Wanted;
+use super::address::ranked;
+use super::host::{DefaultRoute, Facts, Interface};
+
 use crate::options::UplinkOptions;
-
-/// What the host looks like.
-#[derive(Clone, Debug, Default)]
-pub struct Facts {
-    /// All interfaces, in the kernel's order.
-    pub interfaces: Vec<Interface>,
-    /// The default routes of the main table, in the kernel's order.
-    pub defaults: Vec<DefaultRoute>,
-    /// Routes of the main table without a gateway: interface index and destination.
-    pub onlink: Vec<(u32, IpNet)>,
-    /// How the kernel would reach the address of `--iface-can-reach`, or why it can't. Present exactly when it is set.
-    pub reach: Option<Result<Reach, String>>,
-}
-
-/// An interface.
-#[derive(Clone, Debug, Default)]
-pub struct Interface {
-    /// Its index.
-    pub index: u32,
-    /// Its name.
-    pub name: String,
-    /// MTU in bytes.
-    pub mtu: u32,
-    /// Its addresses, in the kernel's order.
-    pub addrs: Vec<InterfaceAddr>,
-}
-
-/// An address of an interface.
-#[derive(Clone, Copy, Debug)]
-pub struct InterfaceAddr {
-    /// The address.
-    pub addr: IpAddr,
-    /// It has no end (`IFA_F_PERMANENT`): not from DHCP or router advertisement.
-    pub permanent: bool,
-    /// A privacy address (`IFA_F_TEMPORARY`), or a secondary one of IPv4, which is the same bit.
-    pub temporary: bool,
-    /// No longer to be used for new connections (`IFA_F_DEPRECATED`).
-    pub deprecated: bool,
-}
-
-/// A default route.
-#[derive(Clone, Copy, Debug)]
-pub struct DefaultRoute {
-    /// Its family.
-    pub family: Family,
-    /// Its metric; the lowest wins.
-    pub metric: u32,
-    /// Index of its interface; none if it has several next hops.
-    pub interface: Option<u32>,
-    /// The kernel learned it from a router advertisement, and may go on learning.
-    pub learned: bool,
-}
-
-/// A route look-up's answer.
-#[derive(Clone, Copy, Debug)]
-pub struct Reach {
-    /// Index of the interface.
-    pub interface: u32,
-    /// The source address that the kernel would use.
-    pub source: Option<IpAddr>,
-}
 
 /// The decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,10 +23,15 @@ pub struct Choice {
     pub uplink: Uplink,
     /// The addresses to announce.
     pub public: Dual<IpAddr>,
+    /// The addresses that this node is known by from now on, where nobody named one: they stay as long as the host has
+    /// them.
+    pub settled: Dual<IpAddr>,
     /// Why this interface.
     pub reason: String,
-    /// Wishes that came first and could not be met.
+    /// Wishes that came first and could not be met, and routes that lead into the pod network itself.
     pub passed_over: Vec<String>,
+    /// What is done as asked, and won't do what was meant.
+    pub doubts: Vec<String>,
 }
 
 /// Why there is no uplink: everything that was tried, with what to do.
@@ -107,15 +58,14 @@ struct Hit<'a> {
 ///
 /// # Errors
 /// If no wish can be met; without wishes, if there is no usable default route.
-pub fn select(
-    options: &UplinkOptions,
-    families: &[Family],
-    facts: &Facts,
-) -> Result<Choice, NoUplink> {
+pub fn select(wanted: &Wanted, facts: &Facts) -> Result<Choice, NoUplink> {
+    let families = wanted.overlay.families();
     let search = Search {
-        options,
-        families,
+        wanted,
+        options: &wanted.options,
+        families: &families,
         facts,
+        unfit: wanted.overlay.unfit(facts),
     };
     let mut tried = Vec::new();
     for attempt in search.attempts() {
@@ -137,9 +87,12 @@ enum Attempt<'a> {
 }
 
 struct Search<'a> {
+    wanted: &'a Wanted,
     options: &'a UplinkOptions,
     families: &'a [Family],
     facts: &'a Facts,
+    /// Interfaces that can't be it, and why.
+    unfit: BTreeMap<u32, String>,
 }
 
 impl<'a> Search<'a> {
@@ -175,8 +128,10 @@ impl<'a> Search<'a> {
             let missing = format!("no interface has the address {addr} of --iface");
             return self.owner(addr, reason, missing);
         }
-        let found = self.facts.interfaces.iter().find(|i| i.name == text);
+        let mut interfaces = self.facts.interfaces.iter();
+        let found = interfaces.find(|interface| interface.is_called(text));
         let interface = found.ok_or_else(|| format!("there is no interface {text}"))?;
+        self.fits(interface)?;
         Ok(Hit {
             interface,
             pinned: Dual::default(),
@@ -186,10 +141,10 @@ impl<'a> Search<'a> {
 
     /// First by addresses, where both families must match on one interface if both are enabled; then by names.
     fn pattern(&self, regex: &Regex) -> Result<(Hit<'a>, Dual<IpAddr>), String> {
-        let interfaces = &self.facts.interfaces;
-        for interface in interfaces {
+        let interfaces = self.facts.interfaces.iter();
+        for interface in interfaces.clone().filter(|i| self.fits(i).is_ok()) {
             let matching = |family: &Family| {
-                let mut addrs = candidates(interface, *family).into_iter();
+                let mut addrs = self.candidates(interface, *family).into_iter();
                 addrs.find(|addr| regex.is_match(&addr.to_string()))
             };
             let pinned: Vec<IpAddr> = self.families.iter().filter_map(matching).collect();
@@ -203,7 +158,12 @@ impl<'a> Search<'a> {
             }
         }
         let mut failures = Vec::new();
-        for interface in interfaces.iter().filter(|i| regex.is_match(&i.name)) {
+        let named = |i: &&Interface| i.names().any(|name| regex.is_match(name));
+        for interface in interfaces.filter(named) {
+            if let Err(reason) = self.fits(interface) {
+                failures.push(reason);
+                continue;
+            }
             let hit = Hit {
                 interface,
                 pinned: Dual::default(),
@@ -226,18 +186,26 @@ impl<'a> Search<'a> {
             Some(Err(reason)) => return Err(format!("no route to {target}: {reason}")),
             None => return Err(format!("no route to {target} was looked up")),
         };
+        let interface = self.facts.by_index(reach.interface)?;
+        self.fits(interface)?;
         let mut pinned = Dual::default();
         if let Some(source) = reach.source {
+            self.outside(&source)?;
             pinned.set(Family::of(&source), Some(source));
         }
         Ok(Hit {
-            interface: self.by_index(reach.interface)?,
+            interface,
             pinned,
             reason: format!("{target} is reached over it"),
         })
     }
 
     fn public(&self, addr: &IpAddr) -> Result<Hit<'a>, String> {
+        // Nothing leaves by the loopback. What has such an address is the host, whichever way its packets go.
+        if self.facts.owner(addr).is_some_and(|owner| owner.loopback) {
+            self.outside(addr)?;
+            return self.default_route();
+        }
         let reason = format!("it has the public address {addr}");
         let missing = format!(
             "no interface has the public address {addr}; behind NAT, name the interface with --iface too"
@@ -250,10 +218,12 @@ impl<'a> Search<'a> {
         if !self.families.contains(&family) {
             return Err(format!("{addr} is no use: {family} is not enabled"));
         }
-        let interface = self.by_addr(&addr).ok_or(missing)?;
+        let interface = self.facts.owner(&addr).ok_or(missing)?;
+        self.outside(&addr)?;
+        self.fits(interface)?;
         // With both families enabled, flannel wants the public IPv6 address on the same interface.
         if let (2, Some(v6)) = (self.families.len(), &self.options.public.v6) {
-            let other = self.by_addr(v6).map(|other| other.name.as_str());
+            let other = self.facts.owner(v6).map(|other| other.name.as_str());
             if other != Some(&interface.name) {
                 return Err(format!(
                     "{addr} is on {}, but the public address {v6} is on {}; both must be on one interface, or name it with --iface",
@@ -271,36 +241,6 @@ impl<'a> Search<'a> {
         })
     }
 
-    fn default_route(&self) -> Result<Hit<'a>, String> {
-        let mut found: Option<(Family, &Interface, u32)> = None;
-        for family in self.families {
-            let routes = self.facts.defaults.iter().filter(|r| r.family == *family);
-            let route = routes.min_by_key(|route| route.metric).ok_or_else(|| {
-                format!("there is no {family} default route; name the interface with --iface")
-            })?;
-            let index = route.interface.ok_or_else(|| {
-                format!("the {family} default route has several next hops; name the interface with --iface")
-            })?;
-            let interface = self.by_index(index)?;
-            match found {
-                Some((other, before, _)) if before.index != index => {
-                    return Err(format!(
-                        "the {other} default route is on {}, the {family} one on {}; name the interface with --iface",
-                        before.name, interface.name
-                    ));
-                }
-                Some(_) => {}
-                None => found = Some((*family, interface, route.metric)),
-            }
-        }
-        let (_, interface, metric) = found.ok_or("no address family is enabled")?;
-        Ok(Hit {
-            interface,
-            pinned: Dual::default(),
-            reason: format!("it has the default route, metric {metric}"),
-        })
-    }
-
     /// Finds the address of each enabled family.
     fn complete(&self, hit: Hit<'a>) -> Result<(Hit<'a>, Dual<IpAddr>), String> {
         let interface = hit.interface;
@@ -310,12 +250,13 @@ impl<'a> Search<'a> {
         let mut addrs = Dual::default();
         for family in self.families {
             let pinned = hit.pinned.get(*family).copied();
-            let addr = pinned.or_else(|| candidates(interface, *family).first().copied());
-            let missing = || {
-                format!(
+            let addr = pinned.or_else(|| self.candidates(interface, *family).first().copied());
+            let missing = || match self.inside(interface, *family) {
+                Some(inside) => format!("interface {}: {inside}", interface.name),
+                None => format!(
                     "interface {} has no usable {family} address",
                     interface.name
-                )
+                ),
             };
             addrs.set(*family, Some(addr.ok_or_else(missing)?));
         }
@@ -337,50 +278,78 @@ impl<'a> Search<'a> {
         onlink.sort();
         onlink.dedup();
         let learned = |route: &DefaultRoute| route.learned && route.interface == Some(*index);
+        let settled = |family, addr: &IpAddr| {
+            let named = hit.pinned.has(family) || self.options.public.has(family);
+            let before = || self.wanted.known.before.get(family).copied();
+            if named { before() } else { Some(*addr) }
+        };
         Choice {
             public: addrs.map(|family, addr| *self.options.public.get(family).unwrap_or(addr)),
+            settled: addrs.filter_map(settled),
+            doubts: self.doubts(hit.interface),
             uplink: Uplink {
                 name: name.clone(),
                 index: *index,
                 mtu: *mtu,
-                addrs,
+                addrs: addrs.map(|family, addr| self.source(family).unwrap_or(*addr)),
                 onlink,
                 learned_default: self.facts.defaults.iter().any(learned),
             },
             reason: hit.reason,
-            passed_over,
+            passed_over: self.passed_over(passed_over),
         }
     }
 
-    fn by_addr(&self, addr: &IpAddr) -> Option<&'a Interface> {
-        let mut interfaces = self.facts.interfaces.iter();
-        interfaces.find(|interface| interface.addrs.iter().any(|own| own.addr == *addr))
+    /// The address that packets leave with: what is announced, if the host has that. Peers take packets from nothing
+    /// else. Behind a NAT the host doesn't have it.
+    fn source(&self, family: Family) -> Option<IpAddr> {
+        let announced = self.wanted.overwrites.get(family);
+        let announced = announced.or_else(|| self.options.public.get(family))?;
+        self.facts.owner(announced)?;
+        self.outside(announced).is_ok().then_some(*announced)
     }
 
-    fn by_index(&self, index: u32) -> Result<&'a Interface, String> {
-        let mut interfaces = self.facts.interfaces.iter();
-        let found = interfaces.find(|interface| interface.index == index);
-        found.ok_or_else(|| format!("interface {index} is gone"))
+    fn doubts(&self, interface: &Interface) -> Vec<String> {
+        let lo = interface.loopback.then(|| {
+            format!(
+                "{} is the loopback, which reaches no other node; name the interface towards them with --iface, and the \
+                 address with --public-ip",
+                interface.name
+            )
+        });
+        lo.into_iter().collect()
     }
-}
 
-/// The usable addresses of one family, best first: global before link-local, then permanent before dynamic, then stable
-/// before temporary, then in the kernel's order.
-fn candidates(interface: &Interface, family: Family) -> Vec<IpAddr> {
-    let mut addrs: Vec<&InterfaceAddr> = interface
-        .addrs
-        .iter()
-        .filter(|own| Family::of(&own.addr) == family)
-        .filter(|own| !own.deprecated && !own.addr.is_loopback() && !own.addr.is_unspecified())
-        .collect();
-    addrs.sort_by_key(|own| (link_local(&own.addr), !own.permanent, own.temporary));
-    addrs.into_iter().map(|own| own.addr).collect()
-}
+    fn candidates(&self, interface: &Interface, family: Family) -> Vec<IpAddr> {
+        ranked(interface, family, &self.wanted.overlay, &self.wanted.known)
+    }
 
-fn link_local(addr: &IpAddr) -> bool {
-    match addr {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    /// Refuses what belongs to the pod network.
+    fn fits(&self, interface: &Interface) -> Result<(), String> {
+        match self.unfit.get(&interface.index) {
+            None => Ok(()),
+            Some(reason) => Err(format!(
+                "interface {} can't be the uplink: {reason}",
+                interface.name
+            )),
+        }
+    }
+
+    /// Refuses an address that lies inside the pod network.
+    fn outside(&self, addr: &IpAddr) -> Result<(), String> {
+        match self.wanted.overlay.network_of(addr) {
+            None => Ok(()),
+            Some(network) => Err(format!(
+                "the address {addr} lies inside the pod network {network}, which no node's may"
+            )),
+        }
+    }
+
+    /// Why an address of an interface doesn't count, if it has one at all.
+    fn inside(&self, interface: &Interface, family: Family) -> Option<String> {
+        let mut addrs = interface.addrs.iter().map(|own| &own.addr);
+        let found = addrs.find(|addr| Family::of(addr) == family && self.outside(addr).is_err())?;
+        self.outside(found).err()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use tweed_overlay::model::Family;
 use tweed_overlay::netns::isolated;
 
 use super::*;
@@ -44,6 +45,22 @@ fn two_uplinks() {
         route add default via 10.0.2.2 dev wan metric 100
         route add default via 192.168.56.1 dev lan metric 200
         -6 route add default via fd00:56::1 dev lan");
+}
+
+/// Chooses for the families that have a value.
+fn choose(options: &UplinkOptions, enabled: &Dual<()>) -> anyhow::Result<Choice> {
+    let network = |family, (): &_| match family {
+        Family::V4 => "10.244.0.0/16".parse().expect("a network"),
+        Family::V6 => "fd00:10:244::/56".parse().expect("a network"),
+    };
+    super::choose(&Wanted {
+        options: options.clone(),
+        overlay: Overlay {
+            networks: enabled.map(network),
+            ..Overlay::default()
+        },
+        ..Wanted::default()
+    })
 }
 
 fn choose_here(options: &UplinkOptions, enabled: Dual<()>) -> Choice {
@@ -146,5 +163,59 @@ fn a_host_without_any_route_gets_an_error_that_names_the_way_out() {
             error.to_string(),
             "no uplink: there is no IPv4 default route; name the interface with --iface"
         );
+    });
+}
+
+#[test]
+fn two_next_hops_on_one_interface_are_in_no_doubt_and_on_two_they_are() {
+    isolated(|| {
+        two_uplinks();
+        ip("route del default metric 100
+            route del default metric 200
+            route add default nexthop via 10.0.2.2 dev wan nexthop via 10.0.2.3 dev wan
+            -6 route del default
+            -6 route add default nexthop via fd00:56::1 dev lan nexthop via fd00:56::2 dev lan");
+        assert_eq!(
+            choose_here(&UplinkOptions::default(), V4).uplink.name,
+            "wan"
+        );
+        assert_eq!(
+            choose_here(&UplinkOptions::default(), V6).uplink.name,
+            "lan"
+        );
+        ip("route replace default nexthop via 10.0.2.2 dev wan nexthop via 192.168.56.1 dev lan");
+        let error = choose(&UplinkOptions::default(), &V4).expect_err("two interfaces");
+        let text = error.to_string();
+        assert!(text.contains("next hops on several interfaces"), "{text}");
+    });
+}
+
+#[test]
+fn alternative_names_and_the_pods_bridge_are_told_by_the_kernel() {
+    isolated(|| {
+        two_uplinks();
+        ip("link property add dev lan altname enp0s9
+            link add cni0 type bridge
+            link set lan-far master cni0
+            link set cni0 up
+            addr add 192.168.99.5/24 dev cni0
+            addr add 192.168.98.5/24 dev lan-far
+            route add default via 192.168.99.1 dev cni0 metric 1");
+        let named = |name: &str| UplinkOptions {
+            ifaces: vec![name.to_owned()],
+            ..UplinkOptions::default()
+        };
+        assert_eq!(choose_here(&named("enp0s9"), V4).uplink.name, "lan");
+        assert_eq!(
+            choose_here(&UplinkOptions::default(), V4).uplink.name,
+            "wan"
+        );
+        for (name, reason) in [
+            ("cni0", "it is the pods' bridge"),
+            ("lan-far", "it is a port of cni0"),
+        ] {
+            let error = choose(&named(name), &V4).expect_err(name).to_string();
+            assert!(error.contains(reason), "{error}");
+        }
     });
 }

@@ -103,12 +103,42 @@ impl Backend {
         };
         let least = if families.v6.is_some() { 1280 } else { 576 };
         if mtu < least {
+            let needed = least
+                + uplink_mtu
+                    .min(self.underlay_mtu(uplink_mtu))
+                    .saturating_sub(mtu);
+            let advice = self.mtu_advice(uplink_mtu, needed, families);
             return Err(ConfigError(format!(
-                "an MTU of {mtu} bytes would be left for pods (the uplink has {uplink_mtu}), {least} are needed; \
-                 raise the uplink's MTU or Backend.MTU"
+                "an MTU of {mtu} bytes would be left for pods (the uplink has {uplink_mtu}), {least} are needed; {advice}"
             )));
         }
         Ok(mtu)
+    }
+
+    /// What the underlay is taken to carry.
+    fn underlay_mtu(&self, uplink_mtu: u32) -> u32 {
+        match self {
+            Self::Vxlan(Vxlan { mtu: Some(mtu), .. }) => *mtu.min(&uplink_mtu),
+            _ => uplink_mtu,
+        }
+    }
+
+    /// What helps: nothing but what is too small now.
+    fn mtu_advice<T>(&self, uplink_mtu: u32, needed: u32, families: &Dual<T>) -> String {
+        let limited =
+            self.underlay_mtu(uplink_mtu) < needed && self.underlay_mtu(uplink_mtu) < uplink_mtu;
+        let mut ways = Vec::new();
+        if uplink_mtu < needed {
+            ways.push(format!("raise the uplink's MTU to {needed}"));
+        }
+        if limited {
+            ways.push(format!("raise Backend.MTU to {needed}, or leave it out"));
+        }
+        let mut advice = ways.join(", and ");
+        if families.v4.is_some() && families.v6.is_some() {
+            advice.push_str(", or set EnableIPv6 to false: IPv4 needs less");
+        }
+        advice
     }
 
     /// Names of the interfaces that are ours with this backend, whichever families are enabled.

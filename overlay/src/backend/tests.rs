@@ -202,6 +202,35 @@ fn pods_get_50_bytes_less_and_70_with_ipv6() {
 }
 
 #[test]
+fn what_is_advised_against_too_small_an_mtu_would_help() {
+    let advice = |options: &str, uplink| {
+        let config = config(&format!(r#"{{"Type":"vxlan"{options}}}"#));
+        let (backends, _) = Backends::parse(&config).unwrap();
+        let error = backends.mtu(uplink, &config.pools).unwrap_err().0;
+        let (_, advice) = error.split_once("; ").unwrap();
+        advice
+            .strip_suffix(", or set EnableIPv6 to false: IPv4 needs less")
+            .expect(advice)
+            .to_owned()
+    };
+    assert_eq!(advice("", 1280), "raise the uplink's MTU to 1350");
+    let limit = "raise Backend.MTU to 1350, or leave it out";
+    assert_eq!(advice(r#","MTU":1300"#, 1500), limit);
+    let both = format!("raise the uplink's MTU to 1350, and {limit}");
+    assert_eq!(advice(r#","MTU":1290"#, 1300), both);
+    assert_eq!(
+        advice(r#","MTU":1400"#, 1300),
+        "raise the uplink's MTU to 1350"
+    );
+    assert!(
+        parse(r#"{"Type":"vxlan"}"#)
+            .unwrap()
+            .mtu(1350, &config(r#"{"Type":"vxlan"}"#).pools)
+            .is_ok()
+    );
+}
+
+#[test]
 fn a_peer_is_a_neighbour_an_fdb_entry_and_an_onlink_route_in_each_family() {
     let mac = "aa:bb:cc:00:00:02";
     let (state, admission) = program(r#"{"Type":"vxlan"}"#, vec![peer(2, "192.168.0.2", mac, 1)]);

@@ -90,8 +90,14 @@ fn del_link(books: &mut Books, message: &LinkMessage) -> Option<Event> {
 }
 
 fn address(books: &mut Books, message: &AddressMessage, new: bool) -> Option<Event> {
-    let addr = addr_info(message).filter(|addr| addr.scope == 0)?;
-    if books.uplink.is_some_and(|(index, _)| index == addr.index) {
+    let addr = addr_info(message)?;
+    if books.scope.announced.contains(&addr.net.addr()) && !is_uplink(books, addr.index) {
+        return Some(Event::Uplink);
+    }
+    if addr.scope != 0 {
+        return None;
+    }
+    if is_uplink(books, addr.index) {
         // A router's advertisement renews the lifetime of an address every few seconds: only the first is news.
         let news = if new {
             books.uplink_addrs.insert(addr.net)
@@ -103,6 +109,10 @@ fn address(books: &mut Books, message: &AddressMessage, new: bool) -> Option<Eve
     }
     let name = books.links.get(&addr.index)?;
     (books.holds(Key::Addr(name, addr.net)) != new).then_some(Event::Dirty)
+}
+
+fn is_uplink(books: &Books, index: u32) -> bool {
+    books.uplink.is_some_and(|(uplink, _)| uplink == index)
 }
 
 fn neighbour(books: &Books, message: &NeighbourMessage, new: bool) -> bool {

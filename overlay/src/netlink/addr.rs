@@ -34,6 +34,8 @@ pub struct AddrInfo {
     pub secondary: bool,
     /// Not to be used for new connections.
     pub deprecated: bool,
+    /// Which program or part of the kernel made it (`IFA_PROTO`, Linux 5.18); 0 if nobody said.
+    pub protocol: u8,
 }
 
 /// An address to add.
@@ -147,12 +149,13 @@ fn scope_of(addr: &IpAddr) -> AddressScope {
 
 /// Reads an address message: an answer, or a notification.
 pub(crate) fn addr_info(message: &AddressMessage) -> Option<AddrInfo> {
-    let (mut local, mut address, mut flags) = (None, None, None);
+    let (mut local, mut address, mut flags, mut protocol) = (None, None, None, 0);
     for attribute in &message.attributes {
         match attribute {
             AddressAttribute::Local(addr) => local = Some(*addr),
             AddressAttribute::Address(addr) => address = Some(*addr),
             AddressAttribute::Flags(all) => flags = Some(*all),
+            AddressAttribute::Protocol(number) => protocol = u8::from(*number),
             _ => {}
         }
     }
@@ -170,6 +173,7 @@ pub(crate) fn addr_info(message: &AddressMessage) -> Option<AddrInfo> {
         permanent: flags.contains(AddressFlags::Permanent),
         secondary: flags.contains(AddressFlags::Secondary),
         deprecated: flags.contains(AddressFlags::Deprecated),
+        protocol,
     })
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use netlink_packet_core::Nla as _;
 use netlink_packet_route::link::{
     InfoBridge, InfoBridgePort, InfoData, InfoPortData, InfoTun, InfoVxlan, LinkAttribute,
-    LinkFlags, LinkInfo as Info, LinkMessage, State,
+    LinkFlags, LinkInfo as Info, LinkMessage, Prop, State,
 };
 
 use super::Dev;
@@ -18,6 +18,8 @@ pub struct LinkInfo {
     pub index: u32,
     /// Name.
     pub name: String,
+    /// Its other names (`ip link property add … altname`).
+    pub altnames: Vec<String>,
     /// The kernel's name of its kind (`vxlan`, `bridge`, `veth`, …), empty for a physical device and `lo`.
     pub kind: String,
     /// Ethernet address; all zeroes for `lo`, none for what isn't Ethernet (TUN).
@@ -122,6 +124,7 @@ pub(crate) fn link_info(message: LinkMessage) -> LinkInfo {
     let mut info = LinkInfo {
         index: message.header.index,
         name: String::new(),
+        altnames: Vec::new(),
         kind: String::new(),
         mac: None,
         mtu: 0,
@@ -142,6 +145,13 @@ pub(crate) fn link_info(message: LinkMessage) -> LinkInfo {
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => info.name = name,
+            LinkAttribute::PropList(list) => {
+                info.altnames
+                    .extend(list.into_iter().filter_map(|property| match property {
+                        Prop::AltIfName(name) => Some(name),
+                        _ => None,
+                    }))
+            }
             LinkAttribute::IfAlias(alias) => info.alias = alias,
             LinkAttribute::Mtu(mtu) => info.mtu = mtu,
             LinkAttribute::TxQueueLen(length) => info.txqlen = length,

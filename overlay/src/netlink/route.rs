@@ -86,6 +86,8 @@ pub struct RouteInfo {
     pub src: Option<IpAddr>,
     /// More than one next hop (`gateway` and `oif` are unset then).
     pub multipath: bool,
+    /// The interfaces of those next hops.
+    pub hops: Vec<u32>,
 }
 
 /// Which routes to dump. The kernel does the sorting out where it can.
@@ -333,6 +335,7 @@ pub(crate) fn route_info(message: &RouteMessage) -> Option<RouteInfo> {
         tos: header.tos,
         src: None,
         multipath: false,
+        hops: Vec::new(),
     };
     for attribute in &message.attributes {
         match attribute {
@@ -343,7 +346,10 @@ pub(crate) fn route_info(message: &RouteMessage) -> Option<RouteInfo> {
             RouteAttribute::Priority(metric) => info.metric = *metric,
             RouteAttribute::Table(table) => info.table = *table,
             RouteAttribute::PrefSource(addr) => info.src = ip_addr(addr),
-            RouteAttribute::MultiPath(_) => info.multipath = true,
+            RouteAttribute::MultiPath(hops) => {
+                info.multipath = true;
+                info.hops = hops.iter().map(|hop| hop.interface_index).collect();
+            }
             _ => {}
         }
     }

@@ -102,7 +102,11 @@ pub fn desired(
     state.foreign_forward = foreign_forward(config, choices);
     let ruleset = agent_ruleset(&policy_input(config, backends, node, choices, &addrs));
     state.firewall = (!ruleset.is_empty()).then(|| ruleset.state());
-    let scope = scope(config, backends, node, choices, &state, addrs);
+    let announced = announced(node, snapshot);
+    let scope = Scope {
+        announced,
+        ..scope(config, backends, node, choices, &state, addrs)
+    };
     Desired {
         state,
         ruleset,
@@ -211,6 +215,13 @@ fn public_addrs(admission: &Admission) -> BTreeSet<IpAddr> {
     sides.map(|side| side.public).collect()
 }
 
+/// The addresses announced for this node: its own, or what the store has instead.
+fn announced(node: &LocalNode, snapshot: &ClusterSnapshot) -> BTreeSet<IpAddr> {
+    let own = snapshot.leases.get(&SubnetKey(node.subnets));
+    let own = own.into_iter().flat_map(|own| own.attrs.public.values());
+    own.chain(node.public.values()).copied().collect()
+}
+
 fn scope(
     config: &NetworkConfig,
     backends: &Backends,
@@ -223,6 +234,7 @@ fn scope(
         link_names: backends.link_names(),
         alias: choices.alias(),
         uplink: node.uplink.name.clone(),
+        announced: BTreeSet::new(),
         networks: config.pools.values().map(|pool| pool.network).collect(),
         former: choices.former.clone(),
         subnet_lens: config

@@ -158,6 +158,9 @@ pub struct Scope {
     pub alias: String,
     /// Interface on which host-gw and direct routes lie.
     pub uplink: String,
+    /// What this node announces: whether the host has these addresses, on whichever interface, decides what its packets
+    /// leave with.
+    pub announced: BTreeSet<IpAddr>,
     /// Pod networks: routes on the uplink are looked at only inside them.
     pub networks: Vec<IpNet>,
     /// Networks of earlier configurations: inside them, routes with our protocol number are leftovers.

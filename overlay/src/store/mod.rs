@@ -109,6 +109,8 @@ pub enum Ended {
 pub struct OwnRecord {
     /// Addresses that an operator wants announced, and the uplink selected by.
     pub wishes: Dual<IpAddr>,
+    /// Addresses that the store announces instead of the node's own.
+    pub overwrites: Dual<IpAddr>,
     /// What this node announced last.
     pub announced: Option<LeaseAttrs>,
 }

@@ -47,6 +47,7 @@ pub(crate) fn scope() -> Scope {
         link_names: BTreeSet::from([VTEP.to_owned(), VTEP_V6.to_owned()]),
         alias: ALIAS.to_owned(),
         uplink: "eth0".to_owned(),
+        announced: BTreeSet::from([ip("10.255.0.1")]),
         networks: vec![net("10.244.0.0/16"), net("fd00:10:244::/48")],
         former: BTreeSet::new(),
         subnet_lens: BTreeMap::from([(Family::V4, 24), (Family::V6, 64)]),

@@ -234,6 +234,22 @@ fn changes_of_the_uplink_are_reported_as_such() {
 }
 
 #[test]
+fn an_announced_address_is_news_on_whichever_interface_it_comes_and_goes() {
+    on_programmed_host(|_, events| {
+        for cause in [
+            "ip addr add 10.255.0.1/32 dev lo",
+            "ip addr del 10.255.0.1/32 dev lo",
+            "ip addr add 10.255.0.1/32 dev lo scope host",
+        ] {
+            run(cause);
+            expect(events, Event::Uplink, cause);
+        }
+        run("ip addr add 10.255.0.2/32 dev lo");
+        assert_eq!(settle(events), []);
+    });
+}
+
+#[test]
 fn routes_that_the_uplink_silently_takes_along_are_news() {
     for (cause, remedy) in [
         ("ip link set eth0 down", "ip link set eth0 up"),

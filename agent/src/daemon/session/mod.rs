@@ -40,6 +40,7 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
 
     let pools = session.config.pools.values();
     let networks: Vec<IpNet> = pools.map(|pool| pool.network).collect();
+    daemon.known.before = session.settled;
     let mut running = Running::start(&session, daemon, relist);
     // Without the store, the saved peers are all there is. With it, the first list is a moment away; but which peers our
     // own data plane carried before a restart no kernel object tells, and the guard has to know.
@@ -58,6 +59,9 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
             Ok(()) = snapshot.changed() => {
                 let snapshot = snapshot.borrow_and_update().clone();
                 if let Some(reason) = running.changed_config(&snapshot) {
+                    return reason;
+                }
+                if let Some(reason) = running.changed_announcement(&snapshot, daemon) {
                     return reason;
                 }
                 running.take_snapshot(&snapshot, daemon);

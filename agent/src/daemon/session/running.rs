@@ -1,5 +1,7 @@
 //! The moving parts of a session: what each piece of news means for the kernel, the files and the status.
 
+mod uplink;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,15 +22,12 @@ use crate::daemon::session::held::HeldBack;
 use crate::daemon::session::outcome::log_outcome;
 use crate::daemon::status::Standing;
 use crate::daemon::{Daemon, saved};
-use crate::uplink;
+use crate::uplink::Wanted;
 
 /// Peers are saved at most this often.
 const SAVE: Duration = Duration::from_secs(5);
 /// How long a session waits for its first list before it goes on with the saved peers.
 const FIRST_LIST: Duration = Duration::from_secs(2);
-
-/// How often the way to the address of `--iface-can-reach` is looked up.
-const REACH: Duration = Duration::from_secs(3);
 
 /// The moving parts of a session.
 pub(super) struct Running<'a> {
@@ -54,6 +53,10 @@ pub(super) struct Running<'a> {
     no_uplink: Option<String>,
     /// When the uplink was last looked at without an event.
     uplink_read: Instant,
+    /// How the uplink is chosen.
+    wanted: Wanted,
+    /// A full list of leases has been seen.
+    listed: bool,
     /// Whether the sysctls read as wanted when they were last looked at.
     sysctls_held: bool,
     /// What the last pass could not do: said once, not at each retry.
@@ -83,12 +86,7 @@ impl<'a> Running<'a> {
             status.no_uplink = None;
             status.kernel.programmed = false;
         });
-        saved::save_lease(
-            &daemon.state,
-            &session.lease,
-            &session.config_text,
-            session.wishes,
-        );
+        saved::save_lease(&daemon.state, &session.saved());
         let path = &daemon.options.host.subnet_file;
         let ip_masq = daemon.options.firewall.ip_masq;
         let mut former = daemon.former.clone();
@@ -109,6 +107,8 @@ impl<'a> Running<'a> {
             former,
             no_uplink: None,
             uplink_read: Instant::now(),
+            wanted: Self::wanted(session),
+            listed: false,
             sysctls_held: true,
             failures: Vec::new(),
             held: HeldBack::new(relist),
@@ -350,40 +350,5 @@ impl<'a> Running<'a> {
             "the changed network configuration is refused, going on with the old one"
         );
         self.bad_config = Some((found, reason));
-    }
-
-    /// Why a changed uplink ends the session. One that is gone doesn't: there is nothing better to go on with.
-    pub(super) fn changed_uplink(&mut self, daemon: &Daemon) -> Option<String> {
-        let choice = uplink::choose(&self.session.uplink_options, &self.session.config.pools);
-        let missing = choice.as_ref().err().map(|error| format!("{error:#}"));
-        let was_missing = self.no_uplink.is_some();
-        if missing != self.no_uplink {
-            if let Some(reason) = &missing {
-                tracing::warn!(reason, "the uplink can't be used now");
-            }
-            self.no_uplink.clone_from(&missing);
-            daemon.status.update(|status| status.no_uplink = missing);
-        }
-        let mut choice = choice.ok()?;
-        if was_missing {
-            return Some("the uplink can be used again".to_owned());
-        }
-        let node = &self.session.node;
-        // That it has lost its learned route changes nothing of what it is allowed to learn.
-        choice.uplink.learned_default |= node.uplink.learned_default;
-        let same = choice.uplink == node.uplink && choice.public == node.public;
-        (!same).then(|| format!("the uplink changed: {}", choice.reason))
-    }
-
-    /// While there is no uplink every tick looks for one: what makes the next one fit may be no event of the last. Any
-    /// route can decide over what reaches an address, and the kernel does not report each.
-    pub(super) fn found_uplink(&mut self, daemon: &Daemon) -> Option<String> {
-        let by_route = daemon.options.uplink.can_reach.is_some();
-        let due = by_route && self.uplink_read.elapsed() >= REACH;
-        if self.no_uplink.is_none() && !due {
-            return None;
-        }
-        self.uplink_read = Instant::now();
-        self.changed_uplink(daemon)
     }
 }

@@ -1,6 +1,11 @@
 use super::*;
+use crate::uplink::host::{InterfaceAddr, Reach};
+use crate::uplink::{Known, Overlay};
 
 mod addresses;
+mod announced;
+mod default_routes;
+mod pods;
 
 const V4: &[Family] = &[Family::V4];
 const V6: &[Family] = &[Family::V6];
@@ -13,9 +18,12 @@ fn addr(text: &str) -> IpAddr {
 fn permanent(text: &str) -> InterfaceAddr {
     InterfaceAddr {
         addr: addr(text),
+        prefix: if addr(text).is_ipv4() { 24 } else { 64 },
+        peer: false,
         permanent: true,
         temporary: false,
         deprecated: false,
+        protocol: 0,
     }
 }
 
@@ -25,6 +33,8 @@ fn interface(index: u32, name: &str, addrs: &[&str]) -> Interface {
         name: name.to_owned(),
         mtu: 1500,
         addrs: addrs.iter().map(|text| permanent(text)).collect(),
+        loopback: name == "lo",
+        ..Interface::default()
     }
 }
 
@@ -84,6 +94,23 @@ fn matching(patterns: &[&str]) -> UplinkOptions {
     }
 }
 
+fn wanted(options: &UplinkOptions, families: &[Family]) -> Wanted {
+    let networks = ["10.244.0.0/16", "fd00:10:244::/56"].map(|text| text.parse().expect("a net"));
+    let networks = Dual::of_nets(networks);
+    Wanted {
+        options: options.clone(),
+        overlay: Overlay {
+            networks: networks.filter_map(|family, net| families.contains(&family).then_some(*net)),
+            links: ["flannel.1".to_owned()].into(),
+        },
+        ..Wanted::default()
+    }
+}
+
+fn select(options: &UplinkOptions, families: &[Family], facts: &Facts) -> Result<Choice, NoUplink> {
+    super::select(&wanted(options, families), facts)
+}
+
 /// Interface and addresses, as text.
 fn chosen(options: &UplinkOptions, families: &[Family], facts: &Facts) -> String {
     let choice = select(options, families, facts).expect("an uplink");
@@ -115,45 +142,6 @@ fn without_a_wish_it_is_the_interface_of_the_default_route() {
     assert_eq!(choice.reason, "it has the default route, metric 0");
     assert_eq!(choice.public.v4, Some(addr("10.0.2.15")));
     assert_eq!((choice.uplink.index, choice.uplink.mtu), (2, 1500));
-}
-
-#[test]
-fn of_several_default_routes_the_lowest_metric_wins_and_of_equals_the_first() {
-    let mut host = host();
-    host.defaults = vec![
-        default_route(Family::V4, 200, 2),
-        default_route(Family::V4, 100, 3),
-        default_route(Family::V4, 100, 2),
-    ];
-    assert_eq!(chosen(&options(), V4, &host), "eth1 192.168.56.11");
-}
-
-#[test]
-fn default_routes_on_two_interfaces_are_no_answer_for_both_families() {
-    let mut host = host();
-    host.defaults[1] = default_route(Family::V6, 1024, 3);
-    assert_eq!(
-        refused(&options(), BOTH, &host),
-        "no uplink: the IPv4 default route is on eth0, the IPv6 one on eth1; name the interface with --iface"
-    );
-    assert_eq!(chosen(&options(), V6, &host), "eth1 fd00:56::11");
-}
-
-#[test]
-fn a_missing_or_multipath_default_route_is_an_error_that_names_the_way_out() {
-    let mut host = host();
-    host.defaults[0].interface = None;
-    let text = refused(&options(), V4, &host);
-    assert!(
-        text.contains("several next hops; name the interface with --iface"),
-        "{text}"
-    );
-    host.defaults.clear();
-    let text = refused(&options(), V4, &host);
-    assert_eq!(
-        text,
-        "no uplink: there is no IPv4 default route; name the interface with --iface"
-    );
 }
 
 #[test]

@@ -329,6 +329,7 @@ impl LeaseStore for KubeStore {
         *self.wishes.lock().unwrap_or_else(PoisonError::into_inner) = wishes.addrs;
         Ok(OwnRecord {
             wishes: wishes.addrs,
+            overwrites: annotations::overwrites(prefix, node.annotations()).addrs,
             announced: annotations::parse(prefix, node.annotations())
                 .ok()
                 .flatten(),

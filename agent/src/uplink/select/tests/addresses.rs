@@ -66,6 +66,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
             permanent,
             temporary,
             deprecated,
+            ..super::permanent("10.0.0.1")
         },
     );
     let interface = (
@@ -79,6 +80,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
             name,
             mtu: mtu * 1500,
             addrs,
+            ..Interface::default()
         });
     let route = (any::<bool>(), 0..3_u32, prop::option::of(1..6_u32)).prop_map(
         |(v4, metric, interface)| DefaultRoute {
