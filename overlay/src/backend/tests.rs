@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 mod accept;
+mod types;
 mod udp;
 
 use super::*;
