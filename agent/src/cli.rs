@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 
 use crate::cni;
-use crate::flags::{Flags, StoreFlags};
+use crate::flags::{CniFlags, Flags, StoreFlags};
 use crate::flannel_args;
 
 mod connectivity;
@@ -227,32 +227,18 @@ pub struct InstallCniArgs {
     /// The plugin binary to install; default: the file tweed beside this program
     #[arg(long)]
     pub plugin: Option<PathBuf>,
-    /// Folder for plugins
-    #[arg(long, default_value = cni::BIN_DIR)]
-    pub bin_dir: PathBuf,
-    /// Folder for network configurations
-    #[arg(long, default_value = cni::CONF_DIR)]
-    pub conf_dir: PathBuf,
-    /// File name of the network configuration list
-    #[arg(long, default_value = cni::CONF_NAME)]
-    pub conf_name: String,
-    /// The network configuration list to install, as a file; default: a built-in one that is flannel's, with portmap
-    /// where that plugin is there
-    #[arg(long)]
-    pub conf: Option<PathBuf>,
     /// Install no network configuration list
-    #[arg(long, conflicts_with = "conf")]
+    #[arg(long, conflicts_with = "cni-conf")]
     pub skip_conf: bool,
-    /// Names under which the plugin is linked
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_values = cni::LINKS
-    )]
+    /// Names under which the plugin is linked, with commas or blanks between them
+    #[arg(long, default_values = cni::LINKS)]
     pub links: Vec<String>,
-    /// Replace files of the same name that are not ours
+    /// Replace files of the same name that are not ours, and place a list though plugins that it names are not there
     #[arg(long)]
     pub force: bool,
+    /// What is placed, and where; the agent has the same flags
+    #[command(flatten)]
+    pub places: CniFlags,
     /// How to print
     #[command(flatten)]
     pub output: OutputArgs,

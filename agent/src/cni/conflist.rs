@@ -5,7 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use super::PLUGIN;
+use super::{LINKS, PLUGIN};
+
+/// The versions of the specification, all of which the plugins speak.
+const VERSIONS: [&str; 7] = [
+    "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0",
+];
 
 /// flannel's list: its name decides where host-local keeps addresses, so that pods survive a change of sides. The
 /// portmap plugin is named only where there is one, since a list with a missing plugin starts no pod.
@@ -44,6 +49,7 @@ fn check(text: &str) -> anyhow::Result<()> {
     if !full(&list["name"]) {
         bail!("it has no name");
     }
+    check_versions(&list)?;
     match list["plugins"].as_array() {
         Some(plugins) if !plugins.is_empty() => {
             match plugins.iter().position(|plugin| !full(&plugin["type"])) {
@@ -52,6 +58,32 @@ fn check(text: &str) -> anyhow::Result<()> {
             }
         }
         _ => bail!("it has no plugins"),
+    }
+}
+
+/// A runtime takes the highest of these versions that it knows; a list without any is of the oldest.
+fn check_versions(list: &Value) -> anyhow::Result<()> {
+    let one = Some(&list["cniVersion"]).filter(|version| !version.is_null());
+    let several = match &list["cniVersions"] {
+        Value::Null => &[],
+        Value::Array(versions) => versions.as_slice(),
+        other => bail!("cniVersions is {other}, want a list"),
+    };
+    let versions: Vec<&Value> = one.into_iter().chain(several).collect();
+    if let Some(wrong) = versions.iter().find(|version| !version.is_string()) {
+        bail!("cniVersion is {wrong}, want a text such as \"1.0.0\"");
+    }
+    let known = |version: &&Value| {
+        version
+            .as_str()
+            .is_some_and(|text| VERSIONS.contains(&text))
+    };
+    match versions.iter().copied().find(|version| !known(version)) {
+        Some(wrong) if !versions.iter().copied().any(|version| known(&version)) => bail!(
+            "cniVersion {wrong} is none that runtimes and plugins speak ({})",
+            VERSIONS.join(", ")
+        ),
+        _ => Ok(()),
     }
 }
 
@@ -83,11 +115,17 @@ pub fn is_flannels(content: &[u8]) -> bool {
 pub fn missing_plugins(list: &str, bin_dir: &Path) -> Vec<String> {
     let list: Value = serde_json::from_str(list).unwrap_or_default();
     let plugins = list["plugins"].as_array().into_iter().flatten();
-    let types = plugins.filter_map(|plugin| plugin["type"].as_str());
-    types
-        .filter(|name| !bin_dir.join(name).exists())
-        .map(str::to_owned)
-        .collect()
+    let of = |plugin: &Value| {
+        // Plugins that ours call are run in the same process where they are ours.
+        let called = [&plugin["ipam"]["type"], &plugin["delegate"]["type"]];
+        let called = called.into_iter().filter_map(Value::as_str);
+        let called = called.filter(|name| !LINKS.contains(name) && *name != PLUGIN);
+        let names = plugin["type"].as_str().into_iter().chain(called);
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut names: Vec<String> = plugins.flat_map(of).collect();
+    names.retain(|name| !bin_dir.join(name).exists());
+    names
 }
 
 fn is_configuration(name: &str) -> bool {

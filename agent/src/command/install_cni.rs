@@ -1,12 +1,15 @@
 //! `tweedd install-cni`: the plugin, its links and the network configuration list on this host, in that order.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
 
 use crate::cli::InstallCniArgs;
 use crate::cni::{self, Folder, Outcome, Placed, Replace, conflist};
+use crate::options::CniOptions;
+use crate::settings::{self, Settings, UsageError};
 
 use super::print;
 
@@ -15,53 +18,101 @@ use super::print;
 struct Report {
     files: Vec<Placed>,
     warnings: Vec<String>,
+    /// Runtimes use another list than the one that was to be placed.
+    list_not_in_use: bool,
 }
+
+/// What a runtime does with the list isn't what it says: somebody else's stays, or sorts before it.
+const NOT_IN_USE: u8 = 2;
 
 /// Installs.
 ///
 /// # Errors
 /// If a file can't be written, or the place of the plugin itself is taken by somebody else's file.
-pub fn install_cni(args: &InstallCniArgs) -> anyhow::Result<()> {
-    let report = install(args)?;
+pub fn install_cni(args: &InstallCniArgs) -> anyhow::Result<ExitCode> {
+    let settings = Settings::new(&args.places.0, &settings::process_environment);
+    let report = install(args, &settings)?;
     for warning in &report.warnings {
         eprintln!("tweedd: {warning}");
     }
-    print::print(args.output.output, &report, || words(&report))
+    print::print(args.output.output, &report, || words(&report))?;
+    Ok(match report.list_not_in_use {
+        true => ExitCode::from(NOT_IN_USE),
+        false => ExitCode::SUCCESS,
+    })
 }
 
-fn install(args: &InstallCniArgs) -> anyhow::Result<Report> {
+fn install(args: &InstallCniArgs, settings: &Settings<'_>) -> anyhow::Result<Report> {
+    let options = CniOptions::places(settings)?;
+    let links = links(&args.links)?;
     let source = cni::source(args.plugin.as_deref())?;
     let plugin = std::fs::read(&source).with_context(|| format!("read {}", source.display()))?;
-    let conf = match (&args.conf, args.skip_conf) {
+    let conf = match (&options.conf, args.skip_conf) {
         (_, true) => None,
         (Some(file), _) => Some(conflist::read(file)?),
-        (None, _) => Some(conflist::built_in(&args.bin_dir, &args.links)),
+        (None, _) => Some(conflist::built_in(&options.bin_dir, &links)),
     };
-    for name in args.links.iter().chain([&args.conf_name]) {
-        cni::file_name(name)?;
+    if let Some(conf) = conf.as_ref().filter(|_| !args.force) {
+        refuse_missing(conf, &options, &links)?;
     }
     let replace = match args.force {
         true => Replace::All,
         false => Replace::Ours,
     };
     let mut report = Report::default();
-    let mut folder = Folder::open(&args.bin_dir, replace)?;
+    let mut folder = Folder::open(&options.bin_dir, replace)?;
     if report.note(folder.file(cni::PLUGIN, &plugin, 0o755)?) == Outcome::Kept {
         bail!(
             "{} is not a file that this command put there; remove it, or replace it with --force",
-            args.bin_dir.join(cni::PLUGIN).display()
+            options.bin_dir.join(cni::PLUGIN).display()
         );
     }
-    for link in &args.links {
+    for link in &links {
         report.note(folder.link(link)?);
     }
     if let Some(conf) = conf {
-        let mut folder = Folder::open(&args.conf_dir, replace)?;
-        report.note(folder.file(&args.conf_name, conf.as_bytes(), 0o644)?);
-        let before = conflist::sorting_before(&args.conf_dir, &args.conf_name)?;
-        report.shadowed(&before, &args.conf_name);
+        let mut folder = Folder::open(&options.conf_dir, replace)?;
+        let list = report.note(folder.file(&options.conf_name, conf.as_bytes(), 0o644)?);
+        let before = conflist::sorting_before(&options.conf_dir, &options.conf_name)?;
+        report.shadowed(&before, &options.conf_name);
+        report.list_not_in_use = list == Outcome::Kept || !before.is_empty();
     }
     Ok(report)
+}
+
+/// The names to link, as somebody wrote them.
+fn links(given: &[String]) -> Result<Vec<String>, UsageError> {
+    let words = given
+        .iter()
+        .flat_map(|text| text.split([',', ' ', '\t', '\n']));
+    let names: Vec<String> = words
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    match names
+        .iter()
+        .find(|name| !cni::LINKS.contains(&name.as_str()))
+    {
+        Some(wrong) => Err(UsageError(format!(
+            "--links: the plugin answers to no {wrong:?}, but to {}",
+            cni::LINKS.join(", ")
+        ))),
+        None => Ok(names),
+    }
+}
+
+/// With a list that names a plugin that isn't there, no pod starts.
+fn refuse_missing(conf: &str, options: &CniOptions, links: &[String]) -> anyhow::Result<()> {
+    let mut missing = conflist::missing_plugins(conf, &options.bin_dir);
+    missing.retain(|name| name != cni::PLUGIN && !links.contains(name));
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "the list names plugins that are not in {}: {}; no pod starts without them. Put them there first, or place the list all the same with --force",
+        options.bin_dir.display(),
+        missing.join(", ")
+    )
 }
 
 impl Report {

@@ -57,7 +57,7 @@ pub fn dispatch(invocation: Invocation) -> anyhow::Result<ExitCode> {
         Command::Cleanup { args, flags } => cleanup::cleanup(&quiet(&flags)?, &args),
         Command::Leases(command) => done(on_leases(command)),
         Command::Config(command) => done(on_config(command)),
-        Command::InstallCni(args) => done(install_cni::install_cni(&args)),
+        Command::InstallCni(args) => install_cni::install_cni(&args),
         Command::Connectivity(args) => match args.command {
             Some(ConnectivityCommand::Serve(args)) => done(connectivity::serve(args)),
             None => connectivity::test(args.test),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::{
-    ETCD_GROUP, Flag, GROUPS, Group, INSTANCE, KUBE_GROUP, LOG_GROUP, RUN_DIR, SOCKET, STATE_DIR,
-    STORE_GROUP, Takes,
+    CNI_PLACES_GROUP, ETCD_GROUP, Flag, GROUPS, Group, INSTANCE, KUBE_GROUP, LOG_GROUP, RUN_DIR,
+    SOCKET, STATE_DIR, STORE_GROUP, Takes,
 };
 
 /// All flags of the daemon, as typed: values by flag name, in their order.
@@ -17,6 +17,11 @@ pub struct Flags(pub BTreeMap<&'static str, Vec<String>>);
 #[derive(Clone, Debug, Default)]
 pub struct StoreFlags(pub Flags);
 
+/// The flags that say what is placed for the container runtime, and where.
+#[derive(Clone, Debug, Default)]
+pub struct CniFlags(pub Flags);
+
+static CNI_GROUPS: &[&Group] = &[&CNI_PLACES_GROUP];
 static STORE_GROUPS: &[&Group] = &[
     &STORE_GROUP,
     &KUBE_GROUP,
@@ -65,6 +70,11 @@ fn argument(flag: &'static Flag) -> Arg {
         .help(flag.help)
         .long_help(long_help(flag))
         .action(ArgAction::Append);
+    // The command that places files had these flags without the prefix first.
+    let arg = match flag.name.strip_prefix("cni-") {
+        Some(short) if CNI_PLACES_GROUP.flags.contains(&flag) => arg.alias(short),
+        _ => arg,
+    };
     match flag.takes {
         Takes::Switch => arg
             .value_name("true|false")
@@ -114,3 +124,4 @@ macro_rules! arguments {
 
 arguments!(Flags, GROUPS, std::convert::identity);
 arguments!(StoreFlags, STORE_GROUPS, StoreFlags);
+arguments!(CniFlags, CNI_GROUPS, CniFlags);

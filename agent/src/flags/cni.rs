@@ -42,6 +42,12 @@ pub static CNI_WITHDRAW: Flag = Flag::new(
 .default("false")
 .ours();
 
+/// What is placed, and where: for the command that does it once.
+pub static CNI_PLACES_GROUP: Group = Group {
+    heading: "CNI",
+    flags: &[&CNI_CONF, &CNI_CONF_NAME, &CNI_CONF_DIR, &CNI_BIN_DIR],
+};
+
 /// What the container runtime needs of us.
 pub static CNI_GROUP: Group = Group {
     heading: "CNI",

@@ -5,7 +5,7 @@ mod args;
 mod cni;
 mod table;
 
-pub use args::{Flags, StoreFlags};
+pub use args::{CniFlags, Flags, StoreFlags};
 pub use cni::*;
 pub use table::*;
 

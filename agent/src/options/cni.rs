@@ -22,6 +22,29 @@ pub struct CniOptions {
     pub withdraw: bool,
 }
 
+impl CniOptions {
+    /// Reads them, whether anything is to be placed or not.
+    ///
+    /// # Errors
+    /// If a value can't be used.
+    pub fn places(settings: &Settings<'_>) -> Result<Self, UsageError> {
+        Ok(Self {
+            bin_dir: path(settings, &flags::CNI_BIN_DIR),
+            conf_dir: path(settings, &flags::CNI_CONF_DIR),
+            conf_name: settings.required(
+                &flags::CNI_CONF_NAME,
+                "a file name that ends in .conflist, where runtimes look for lists",
+                |text| {
+                    let fits = text.ends_with(".conflist") && cni::file_name(text).is_ok();
+                    fits.then(|| text.to_owned())
+                },
+            )?,
+            conf: settings.text(&flags::CNI_CONF).map(|(_, text)| text.into()),
+            withdraw: false,
+        })
+    }
+}
+
 /// Reads them; `None` where nothing is to be placed.
 ///
 /// # Errors
@@ -31,18 +54,8 @@ pub(super) fn read(
     notes: &mut Vec<Note>,
 ) -> Result<Option<CniOptions>, UsageError> {
     let options = CniOptions {
-        bin_dir: path(settings, &flags::CNI_BIN_DIR),
-        conf_dir: path(settings, &flags::CNI_CONF_DIR),
-        conf_name: settings.required(
-            &flags::CNI_CONF_NAME,
-            "a file name that ends in .conflist",
-            |text| {
-                let fits = text.ends_with(".conflist") && cni::file_name(text).is_ok();
-                fits.then(|| text.to_owned())
-            },
-        )?,
-        conf: settings.text(&flags::CNI_CONF).map(|(_, text)| text.into()),
         withdraw: settings.switch(&flags::CNI_WITHDRAW)?,
+        ..CniOptions::places(settings)?
     };
     if settings.switch(&flags::INSTALL_CNI)? {
         return Ok(Some(options));
