@@ -17,6 +17,7 @@ mod files;
 mod flags;
 mod flannel_args;
 mod flanneld;
+mod for_plugins;
 mod go_values;
 mod instance;
 mod lock;

@@ -1,5 +1,5 @@
 //! Every key of every plugin, kept as data: its type, its default in the reference (release 1.9.1, flannel's plugin
-//! 1.9.1-flannel1; `stateDir`, `acceptRA` and `exec` are ours), and another value, which must make a difference.
+//! 1.9.1-flannel1; `stateDir`, `runDir`, `acceptRA` and `exec` are ours), and another value, which must make a difference.
 
 use std::ffi::OsString;
 

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use serde_json::Value;
 use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
+use tweed_e2e::cni::{Pod, Runtime};
 use tweed_e2e::launch::vxlan_dual;
 use tweed_e2e::observe;
 use tweed_e2e::topology::Topology;
@@ -40,6 +42,35 @@ fn a_restart_under_traffic_loses_no_packet_and_rewrites_nothing() -> Result<()> 
 #[test]
 fn kill_9_under_traffic_loses_no_packet_and_rewrites_nothing() -> Result<()> {
     restarts_unnoticed(|agent| agent.kill())
+}
+
+#[test]
+fn the_plugins_status_tells_a_killed_agent_from_one_that_restarts() -> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &vxlan_dual())?;
+        let mut runtime = Runtime::tweed();
+        "1.1.0".clone_into(&mut runtime.cni_version);
+        let code = |pod: &Pod<'_>| -> Result<Value> {
+            let plugin = &runtime.plugins[0];
+            let answer = runtime.call("STATUS", plugin, pod, "eth0", &Value::Null)?;
+            Ok(answer.output["code"].clone())
+        };
+        ensure!(code(&cluster.pods[0])? == Value::Null, "it runs");
+        cluster.agents[0].terminate()?;
+        ensure!(
+            code(&cluster.pods[0])? == Value::Null,
+            "it may be restarted"
+        );
+        for _ in 0..2 {
+            let mut agent = Agent::start(lab, &lab.hosts[0], &cluster.launch)?;
+            agent.ready()?;
+            ensure!(code(&cluster.pods[0])? == Value::Null, "it runs again");
+            agent.kill()?;
+            let code = code(&cluster.pods[0])?;
+            ensure!(code == 51, "it was killed: {code}");
+        }
+        Ok(())
+    })
 }
 
 fn restarts_unnoticed(end: impl Fn(&mut Agent<'_>) -> Result<()>) -> Result<()> {

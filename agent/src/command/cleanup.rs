@@ -19,6 +19,7 @@ use tweed_overlay::reconcile::{Outcome, Reconciler};
 use crate::cli::CleanupArgs;
 use crate::daemon::{self, offline};
 use crate::flanneld;
+use crate::for_plugins;
 use crate::lock::{self, Lock};
 use crate::options::Options;
 use crate::presence;
@@ -130,7 +131,11 @@ fn alone(options: &Options) -> anyhow::Result<Lock> {
 
 fn files(options: &Options, purge: bool) -> Vec<PathBuf> {
     let host = &options.host;
-    let mut files = vec![host.subnet_file.clone(), host.socket.clone()];
+    let mut files = vec![
+        host.subnet_file.clone(),
+        host.socket.clone(),
+        for_plugins::path(host),
+    ];
     files.extend(purge.then(|| host.state_dir.clone()));
     files
 }

@@ -10,7 +10,7 @@ use crate::lock::Lock;
 use crate::options::Options;
 use crate::presence::Presence;
 use crate::store::Store;
-use crate::{daemon, flanneld};
+use crate::{daemon, flanneld, for_plugins};
 
 /// Runs until a signal asks it to stop.
 ///
@@ -21,10 +21,12 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let _presence = Presence::announce(&options.host.instance)?;
     let _claims = Claims::take(options)?;
     flanneld::check(&flanneld::find(Path::new("/proc")), options)?;
+    for_plugins::announce(&options.host);
     block_on(async {
         let store = Store::open(&options.store)?;
         daemon::run(options.clone(), store).await
     })?;
+    for_plugins::leave(&options.host);
     Ok(ExitCode::SUCCESS)
 }
 

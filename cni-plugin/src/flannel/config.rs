@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tweed_overlay::model::presence::FOLDER;
 use tweed_overlay::model::subnet_env::{DEFAULT_PATH, SubnetEnv};
 
 use crate::delegate::Delegate;
@@ -20,6 +21,8 @@ pub(super) struct Config {
     pub(super) subnet_file: PathBuf,
     /// The folder of delegate configurations.
     pub(super) data_dir: PathBuf,
+    /// Where the agent says that it runs.
+    pub(super) run_dir: PathBuf,
     network: NetConf,
     delegate: Map<String, Value>,
     ipam: Map<String, Value>,
@@ -30,6 +33,7 @@ pub(super) struct Config {
 struct Keys {
     subnet_file: String,
     data_dir: String,
+    run_dir: String,
     delegate: Map<String, Value>,
     ipam: Map<String, Value>,
 }
@@ -75,6 +79,7 @@ impl Config {
         let keys = Keys {
             subnet_file: text("subnetFile"),
             data_dir: text("dataDir"),
+            run_dir: text("runDir"),
             delegate,
             ipam: object("ipam"),
         };
@@ -89,6 +94,7 @@ impl Config {
         Self {
             subnet_file: or(keys.subnet_file, DEFAULT_PATH),
             data_dir: or(keys.data_dir, DATA_DIR),
+            run_dir: or(keys.run_dir, FOLDER),
             network: conf.clone(),
             delegate: keys.delegate,
             ipam: keys.ipam,

@@ -2,6 +2,7 @@
 //! `bridge` with `host-local`, and pass every verb on to it. Host ports, where the runtime hands some over, are made as
 //! `portmap` makes them.
 
+mod agent;
 mod config;
 mod state;
 
@@ -43,7 +44,13 @@ impl Plugin for Flannel {
         };
         Delegate::of_conf(config.delegate(Some(&example))?)?.check_types(call)?;
         let delegate = config.delegate(None)?;
-        Ok(Box::new((config.subnet_file, config.data_dir, delegate)))
+        let Config {
+            subnet_file,
+            data_dir,
+            run_dir,
+            ..
+        } = config;
+        Ok(Box::new((subnet_file, data_dir, run_dir, delegate)))
     }
 
     fn add(&self, call: &Call, conf: &NetConf) -> Result<CniResult, CniError> {
@@ -130,7 +137,8 @@ impl Plugin for Flannel {
             kind: Kind::NotAvailable,
             ..error
         })?;
-        Delegate::of_conf(config.delegate(Some(&env))?)?.call(call, Verb::Status)
+        Delegate::of_conf(config.delegate(Some(&env))?)?.call(call, Verb::Status)?;
+        agent::runs(&config.run_dir, &config.subnet_file)
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) enum Kind {
     TryLater,
     /// STATUS: no ADD can succeed now.
     NotAvailable,
+    /// STATUS: the same, and pods that run may be cut off from some others.
+    Limited,
     /// ADD: the name of an interface belongs to somebody else.
     Taken,
     /// ADD: this attachment already holds an address.
@@ -70,6 +72,7 @@ impl Kind {
             Self::Namespace => 8,
             Self::TryLater => 11,
             Self::NotAvailable => 50,
+            Self::Limited => 51,
             Self::Taken => 100,
             Self::Duplicate => 101,
             Self::Exhausted => 102,

@@ -201,6 +201,41 @@ fn a_pod_without_the_agents_file_is_refused_in_the_words_that_operators_search_f
 }
 
 #[test]
+fn status_tells_an_agent_that_is_gone_from_a_node_that_never_had_one() {
+    on_host(|host| {
+        write_env(host, V4);
+        let pod = Pod::new();
+        let call = call(host, &pod)
+            .set("cniVersion", "1.1.0")
+            .set("runDir", json!(host.path("run")));
+        call.ok("STATUS");
+        let (env, socket) = (host.path("subnet.env"), host.path("run/tweed.sock"));
+        fs::create_dir(host.path("run")).unwrap();
+        let text = format!(
+            "subnet-file={}\nsocket={}\n",
+            env.display(),
+            socket.display()
+        );
+        fs::write(host.path("run/tweed.agent"), text).unwrap();
+        let (code, text) = call.fails("STATUS");
+        let expected = format!(
+            "the agent of {} does not run: nothing answers at {}",
+            env.display(),
+            socket.display()
+        );
+        assert!(text.starts_with(&expected), "{text}");
+        assert_eq!(code, 51);
+        call.add();
+        call.ok("DEL");
+        let _agent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        call.ok("STATUS");
+        // Without the file no pod can be attached, whoever runs.
+        fs::remove_file(&env).unwrap();
+        assert_eq!(call.fails("STATUS").0, 50);
+    });
+}
+
+#[test]
 fn del_goes_by_the_current_configuration_when_the_saved_one_is_gone_or_broken() {
     on_host(|host| {
         for env_is_there in [true, false] {

@@ -9,6 +9,7 @@ pub mod lease;
 pub mod link_name;
 pub mod mac;
 pub mod node;
+pub mod presence;
 pub mod snapshot;
 pub mod subnet;
 pub mod subnet_env;

@@ -1,0 +1,38 @@
+//! What the CNI plugins are told of this process: that it keeps the network behind a `subnet.env`, and where it answers.
+
+use std::path::{Path, PathBuf};
+
+use tweed_overlay::model::presence::{EXTENSION, Presence};
+
+use crate::files;
+use crate::options::HostOptions;
+
+/// Where an agent leaves its word.
+pub fn path(host: &HostOptions) -> PathBuf {
+    host.run_dir.join(format!("{}.{EXTENSION}", host.instance))
+}
+
+/// Says that the agent runs. Without that the plugins say nothing about the agent, which is no reason not to start.
+pub fn announce(host: &HostOptions) {
+    say(host, false);
+}
+
+/// Says that the agent ends because it was told to.
+pub fn leave(host: &HostOptions) {
+    say(host, true);
+}
+
+fn say(host: &HostOptions, stopped: bool) {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let presence = Presence {
+        subnet_file: text(&host.subnet_file),
+        socket: text(&host.socket),
+        stopped,
+    };
+    if let Err(error) = files::replace(&path(host), presence.to_string().as_bytes(), 0o644) {
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "the CNI plugins can't be told about this agent: their STATUS says nothing of it"
+        );
+    }
+}

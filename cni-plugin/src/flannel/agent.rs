@@ -1,0 +1,151 @@
+//! Whether the agent behind a `subnet.env` runs. Pods can be attached without it, and those that run go on; but nobody
+//! hears of new nodes any more, nor repairs what breaks.
+
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use tweed_overlay::bounded_file::{self, KIB, Links};
+use tweed_overlay::model::presence::{EXTENSION, Presence};
+
+use crate::spec::{CniError, Kind};
+
+/// How long an agent that was told to stop may be away: an upgrade is a restart, and no reason to call a node broken.
+const RESTART: Duration = Duration::from_secs(30);
+
+/// Looks for the agent that has said that the file is its own. Where none has, as with flannel's, nothing is known.
+///
+/// # Errors
+/// When it has, and doesn't run.
+pub(super) fn runs(folder: &Path, subnet_file: &Path) -> Result<(), CniError> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut missing = None;
+    for path in entries.map(|entry| entry.path()) {
+        match look(&path, subnet_file) {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(socket)) => missing = Some(socket),
+            None => {}
+        }
+    }
+    let Some(socket) = missing else { return Ok(()) };
+    let msg = format!(
+        "the agent of {} does not run: nothing answers at {}",
+        subnet_file.display(),
+        socket.display()
+    );
+    Err(CniError::new(Kind::Limited, msg).details(
+        "pods that run keep what is programmed, and hear of no change; start tweedd, its log says why it ended",
+    ))
+}
+
+/// What a file says of the agent: nothing, that it runs or is about to, or where it doesn't answer.
+fn look(path: &Path, subnet_file: &Path) -> Option<Result<(), PathBuf>> {
+    if path
+        .extension()
+        .is_none_or(|extension| extension != EXTENSION)
+    {
+        return None;
+    }
+    let text = bounded_file::read_text(path, Links::Refused, 16 * KIB).ok()?;
+    let presence = Presence::parse(&text).filter(|it| Path::new(&it.subnet_file) == subnet_file)?;
+    if answers(&presence.socket) {
+        return Some(Ok(()));
+    }
+    let written = modified(path)?;
+    if presence.stopped {
+        // Another program has taken over since, and writes the file.
+        if modified(subnet_file).is_some_and(|since| since > written) {
+            return None;
+        }
+        let away = SystemTime::now()
+            .duration_since(written)
+            .unwrap_or_default();
+        if away < RESTART {
+            return Some(Ok(()));
+        }
+    }
+    Some(Err(presence.socket.into()))
+}
+
+/// Whether anybody listens. One whose queue is full does.
+fn answers(path: &str) -> bool {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let made = socket(AddressFamily::Unix, SockType::Stream, flags, None);
+    let (Ok(socket), Ok(address)) = (made, UnixAddr::new(path)) else {
+        return false;
+    };
+    matches!(
+        connect(socket.as_raw_fd(), &address),
+        Ok(()) | Err(Errno::EAGAIN)
+    )
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|file| file.modified()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    struct Node {
+        dir: tempfile::TempDir,
+    }
+
+    impl Node {
+        fn at(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn says(&self, subnet_file: &Path, stopped: bool, seconds_ago: u64) {
+            let presence = Presence {
+                subnet_file: subnet_file.to_string_lossy().into_owned(),
+                socket: self.at("tweed.sock").to_string_lossy().into_owned(),
+                stopped,
+            };
+            fs::write(self.at("tweed.agent"), presence.to_string()).unwrap();
+            self.age("tweed.agent", seconds_ago);
+        }
+
+        fn age(&self, name: &str, seconds_ago: u64) {
+            let file = fs::File::options().write(true).open(self.at(name)).unwrap();
+            let then = SystemTime::now() - Duration::from_secs(seconds_ago);
+            file.set_modified(then).unwrap();
+        }
+
+        fn runs(&self) -> Result<(), u32> {
+            runs(self.dir.path(), &self.at("subnet.env")).map_err(|error| error.kind.code())
+        }
+    }
+
+    #[test]
+    fn an_agent_that_is_gone_is_told_from_one_that_restarts_and_from_none() {
+        let node = Node {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        let (env, other) = (node.at("subnet.env"), node.at("other.env"));
+        fs::write(&env, "").unwrap();
+        node.age("subnet.env", 500);
+        assert_eq!(node.runs(), Ok(()), "flannel's agent says nothing");
+        node.says(&env, false, 600);
+        assert_eq!(node.runs(), Err(51), "it was killed");
+        node.says(&other, false, 600);
+        assert_eq!(node.runs(), Ok(()), "another network's");
+        node.says(&env, true, 5);
+        assert_eq!(node.runs(), Ok(()), "it restarts");
+        node.says(&env, true, 40);
+        assert_eq!(node.runs(), Err(51), "it was stopped and has not come back");
+        node.age("subnet.env", 20);
+        assert_eq!(node.runs(), Ok(()), "flannel's has taken over");
+        node.says(&env, false, 600);
+        let listener = UnixListener::bind(node.at("tweed.sock")).unwrap();
+        assert_eq!(node.runs(), Ok(()));
+        drop(listener);
+        assert_eq!(node.runs(), Err(51), "a socket that nobody answers at");
+    }
+}
