@@ -19,6 +19,7 @@ mod flannel_args;
 mod flanneld;
 mod for_plugins;
 mod go_values;
+mod host_facts;
 mod instance;
 mod lock;
 mod options;

@@ -8,6 +8,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tweed_overlay::model::lease::Term;
@@ -39,6 +40,9 @@ pub struct SavedLease {
     /// The addresses that the node was known by, where nobody had named one. Earlier versions did not save them.
     #[serde(default)]
     pub settled: Option<Dual<IpAddr>>,
+    /// Subnets that were held before, the last one first: each is asked for again when its network comes back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Dual<IpNet>>,
 }
 
 /// The agent as it last worked: what it was given, and what it chose. A command that comes when it is gone works on that.
@@ -68,6 +72,9 @@ pub struct SavedPeer {
     pub node: Option<String>,
     /// Its order of creation in the store.
     pub created: u64,
+    /// The turn at which it first announced the MACs that it announces now.
+    #[serde(default, skip_serializing_if = "Dual::is_empty")]
+    pub since: Dual<u64>,
 }
 
 /// The state folder of one instance.
@@ -80,6 +87,8 @@ const LEASE: &str = "lease.json";
 const IDENTITY: &str = "identity.json";
 const RUN: &str = "agent.json";
 const PEERS: &str = "peers.json";
+/// So many subnets of earlier networks are remembered.
+const EARLIER: usize = 16;
 
 impl StateDir {
     /// Opens the folder, and makes it where it isn't there yet, for the owner's eyes only.
@@ -220,6 +229,7 @@ impl SavedLease {
             wishes,
             overwrites: Dual::default(),
             settled: None,
+            earlier: Vec::new(),
         }
     }
 
@@ -229,12 +239,22 @@ impl SavedLease {
         let announced = || announced().map(|attrs| attrs.public);
         self.settled.or_else(announced).unwrap_or_default()
     }
+
+    /// Takes over what was held before.
+    pub fn follow(&mut self, before: &Self) {
+        let held = std::iter::once(&before.key.0).chain(&before.earlier);
+        let own = self.key.0;
+        self.earlier = held.filter(|nets| **nets != own).copied().collect();
+        self.earlier.dedup();
+        self.earlier.truncate(EARLIER);
+    }
 }
 
 impl SavedPeer {
     /// A peer to be saved.
-    pub fn new(lease: &Lease) -> Self {
+    pub fn new(lease: &Lease, since: Dual<u64>) -> Self {
         Self {
+            since,
             key: lease.key.to_string(),
             value: wire::format_attrs(&lease.attrs),
             node: lease.node.clone(),

@@ -7,7 +7,7 @@ use anyhow::Context;
 use ipnet::IpNet;
 use tokio::sync::{Notify, watch};
 
-use tweed_overlay::model::{ClusterSnapshot, Lease, Pool, SubnetKey};
+use tweed_overlay::model::{ClusterSnapshot, Lease, Pool, SubnetKey, Subnets};
 use tweed_overlay::store::etcd::{self, Etcd};
 use tweed_overlay::store::file::{self, FileStore};
 use tweed_overlay::store::kube::KubeStore;
@@ -120,6 +120,14 @@ impl LeaseStore for Store {
 
     async fn own(&self) -> Result<OwnRecord, StoreError> {
         each!(self, store => store.own().await)
+    }
+
+    fn subnets(&self) -> Subnets {
+        each!(self, store => store.subnets())
+    }
+
+    async fn servers(&self) -> Vec<String> {
+        each!(self, store => store.servers().await)
     }
 
     fn fits(&self, pool: &Pool, subnet: &IpNet) -> bool {

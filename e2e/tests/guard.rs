@@ -38,6 +38,89 @@ fn an_empty_store_waits_for_the_operator() -> Result<()> {
 }
 
 #[test]
+fn an_empty_store_of_three_nodes_waits_too_and_who_comes_back_costs_nobody_a_route() -> Result<()> {
+    Topology::hosts(3).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
+        let host = &lab.hosts[0];
+        // The second host hears nothing of etcd, as if its agent had not come back.
+        lab.hosts[1].sh("iptables -A INPUT -s 198.18.0.254 -j DROP")?;
+        let etcd = cluster.etcd()?;
+        etcd.stop()?;
+        lab.switch.place().sh("rm -rf /var/lib/etcd/lab")?;
+        etcd.resume()?;
+        etcd.put_config(&vxlan())?;
+        stays("both peers' routes", Duration::from_secs(8), || {
+            count(lab, 2)
+        })?;
+        let agent = &cluster.agents[0];
+        ensure!(
+            agent.metric("tweed_peers")? == 2.0,
+            "the metric counts what is programmed"
+        );
+        // The third one has put its lease back; the second one's stays for as long as lists may still bring it.
+        eventually("one is back, one is held", || {
+            let status = agent.status()?;
+            let (peers, held) = (&status["peers"], &status["kernel"]["held_peers"]);
+            ensure!(*peers == 1 && *held == 1, "{status}");
+            Ok(())
+        })?;
+        lab.hosts[1].sh("iptables -D INPUT -s 198.18.0.254 -j DROP")?;
+        agent.sees(2)?;
+        cluster.agents[0].ready()?;
+        ensure!(peer_routes(host, Family::V4)?.len() == 2, "routes");
+        cluster.talks(Family::V4)
+    })
+}
+
+#[test]
+fn a_store_without_a_single_peer_waits_for_the_operator_and_a_release_does_not() -> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let mut etcd = Etcd::start(lab)?;
+        etcd.put_config(&vxlan())?;
+        let key = |number| -> Result<String> {
+            Ok(format!("{PREFIX}/subnets/{}", peer(lab, number)?.key()))
+        };
+        for number in 0..2 {
+            peer(lab, number)?.announce(&etcd)?;
+        }
+        let mut agent = Agent::start(lab, &lab.hosts[0], &Launch::etcd())?;
+        agent.ready()?;
+        agent.sees(2)?;
+        // One after the other they are seen to be removed: that is somebody's will.
+        etcd.delete(&key(0)?)?;
+        eventually("the first one goes", || count(lab, 1))?;
+        etcd.delete(&key(1)?)?;
+        eventually("the last one goes", || count(lab, 0))?;
+        for number in 0..2 {
+            peer(lab, number)?.announce(&etcd)?;
+        }
+        eventually("both are back", || count(lab, 2))?;
+        // An etcd that has lost everything is another matter.
+        etcd.stop()?;
+        lab.switch.place().sh("rm -rf /var/lib/etcd/lab")?;
+        etcd.resume()?;
+        etcd.put_config(&vxlan())?;
+        agent.logged(&["deletions held back", "no lease in the store"])?;
+        stays("every route", Duration::from_secs(3), || count(lab, 2))?;
+        let words = agent.command(&["status"])?.stdout;
+        let words = String::from_utf8_lossy(&words).into_owned();
+        ensure!(
+            words.contains("2 that stay though the store lacks them"),
+            "{words}"
+        );
+        ensure!(agent.metric("tweed_peers")? == 2.0, "the metric");
+        ensure!(
+            agent.metric("tweed_peers_held")? == 2.0,
+            "the metric of those held"
+        );
+        agent.command(&["confirm"])?;
+        eventually("the routes go once the operator has confirmed", || {
+            count(lab, 0)
+        })
+    })
+}
+
+#[test]
 fn most_peers_at_once_go_only_after_a_second_list_that_says_the_same() -> Result<()> {
     Topology::hosts(1).play(|lab| {
         let (etcd, agent) = crowd(lab)?;

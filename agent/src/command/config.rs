@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value;
 use tweed_overlay::backend::Backends;
-use tweed_overlay::model::{Family, NetworkConfig, Pool};
+use tweed_overlay::model::{Family, NetworkConfig, Pool, Subnets};
 use tweed_overlay::store::LeaseStore;
 
 use crate::cli::Output;
@@ -77,7 +77,7 @@ pub fn check_file(file: &Path, output: Output) -> anyhow::Result<()> {
 /// # Errors
 /// What is wrong with it; or if there is none.
 pub async fn check_store(store: &impl LeaseStore, output: Output) -> anyhow::Result<()> {
-    let summary = summary(&store.config().await?)?;
+    let summary = summary_for(store.subnets(), &store.config().await?)?;
     print::print(output, &summary, || summary.words())
 }
 
@@ -91,9 +91,13 @@ fn read(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))
 }
 
-/// Reads a configuration as the daemon does.
 fn summary(text: &str) -> anyhow::Result<Summary> {
-    let (config, mut unknown) = NetworkConfig::parse(text)?;
+    summary_for(Subnets::Leased, text)
+}
+
+/// Reads a configuration as the daemon does.
+fn summary_for(cut_by: Subnets, text: &str) -> anyhow::Result<Summary> {
+    let (config, mut unknown) = NetworkConfig::parse_for(cut_by, text)?;
     let (backends, unknown_options) = Backends::parse(&config)?;
     unknown.extend(unknown_options);
     let pools = config.pools.values().map(|pool| PoolSummary {

@@ -88,7 +88,11 @@ impl fmt::Display for Words<'_> {
             } else {
                 "not in sync"
             };
-            let peers = format!("{}, {sync} with the store", status.peers);
+            let held = match status.kernel.held_peers {
+                0 => String::new(),
+                held => format!(" and {held} that stay though the store lacks them"),
+            };
+            let peers = format!("{}{held}, {sync} with the store", status.peers);
             row(f, "peers", peers)?;
             kernel(f, status)?;
         }
@@ -108,6 +112,9 @@ impl fmt::Display for Words<'_> {
         }
         for lease in &status.refused {
             row(f, "refused", format!("{}: {}", lease.lease, lease.reason))?;
+        }
+        for reason in &status.host {
+            row(f, "host", reason)?;
         }
         for (key, reason) in &status.broken {
             row(f, "ignored", format!("{key}: {reason}"))?;

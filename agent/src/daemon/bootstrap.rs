@@ -1,19 +1,24 @@
 //! From nothing to a session: network configuration, uplink, identity, lease. Each step waits, with its reason in log
 //! and status, until it succeeds. Without the store, a node that has been here before starts from its saved state.
 
+mod announcement;
+mod confirm;
+
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use tweed_overlay::backend::Backends;
 use tweed_overlay::model::{
-    Dual, Family, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig,
+    Dual, Family, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig, Subnets,
 };
 use tweed_overlay::netlink::Netlink;
 use tweed_overlay::random;
 use tweed_overlay::store::{LeaseStore, OwnRecord, Request, StoreError};
 
 use super::{Daemon, TICK, saved};
+use crate::host_facts;
 use crate::state_dir::SavedLease;
 use crate::uplink::{self, Overlay, Wanted};
 
@@ -44,6 +49,10 @@ pub struct Session {
     pub uplink: Wanted,
     /// The addresses that this node is known by from now on, where nobody named one.
     pub settled: Dual<IpAddr>,
+    /// Who cuts the network into subnets.
+    pub cut_by: Subnets,
+    /// Addresses of the store's servers.
+    pub servers: BTreeSet<IpAddr>,
 }
 
 impl Session {
@@ -94,7 +103,13 @@ async fn while_looking_after<T>(daemon: &Daemon, what: impl Future<Output = T>) 
 
 /// The pod networks of the last session, of this process or an earlier one.
 fn networks(saved: Option<&SavedLease>) -> Vec<IpNet> {
-    let config = saved.and_then(|saved| NetworkConfig::parse(&saved.config).ok());
+    let text = saved.map(|saved| saved.config.as_str());
+    text.map(networks_in).unwrap_or_default()
+}
+
+/// The pod networks of a configuration, whoever cuts them.
+fn networks_in(text: &str) -> Vec<IpNet> {
+    let config = NetworkConfig::parse_for(Subnets::Assigned, text).ok();
     let pools = config.map(|(config, _)| config.pools).unwrap_or_default();
     pools.values().map(|pool| pool.network).collect()
 }
@@ -116,6 +131,12 @@ async fn attempt<S: LeaseStore>(
         wanted.options.public.set(family, Some(*wish));
     }
     let choice = uplink::choose(&wanted).map_err(|error| format!("uplink: {error:#}"))?;
+    announcement::check(&network.config.pools, &choice)?;
+    let servers = host_facts::addresses_of(store.servers().await).await;
+    let found = host_facts::read(&network.backends.link_names(), &servers)
+        .map_err(|error| format!("the host's addresses: {error:#}"))?;
+    daemon.tell_host_facts(&found);
+    announcement::check_host(&network.config.pools, &choice, &found.host)?;
     daemon.announce_uplink(&choice);
     let mtu = network
         .backends
@@ -145,6 +166,7 @@ async fn attempt<S: LeaseStore>(
         public: choice.public,
         identity,
         subnets: lease.key.0,
+        host: found.host,
     };
     let Network {
         text: config_text,
@@ -164,6 +186,8 @@ async fn attempt<S: LeaseStore>(
         wishes: own.wishes,
         uplink: wanted,
         settled: choice.settled,
+        cut_by: store.subnets(),
+        servers,
     })
 }
 
@@ -185,11 +209,15 @@ async fn own<S: LeaseStore>(store: &S, saved: Option<&SavedLease>) -> Result<Own
 
 async fn network<S: LeaseStore>(store: &S, saved: Option<&SavedLease>) -> Result<Network, String> {
     match store.config().await {
-        Ok(text) => read_network(text, false),
+        Ok(text) => {
+            let network = read_network(text, false, store.subnets())?;
+            confirm::changed_network(store, saved, &network.text).await?;
+            Ok(network)
+        }
         Err(error @ (StoreError::Unavailable(_) | StoreError::Refused(_))) => match saved {
             Some(saved) => {
                 tracing::warn!(%error, "the store is out of reach, starting from the saved state");
-                read_network(saved.config.clone(), true)
+                read_network(saved.config.clone(), true, store.subnets())
             }
             None => Err(error.to_string()),
         },
@@ -197,8 +225,9 @@ async fn network<S: LeaseStore>(store: &S, saved: Option<&SavedLease>) -> Result
     }
 }
 
-fn read_network(text: String, saved: bool) -> Result<Network, String> {
-    let (config, unknown) = NetworkConfig::parse(&text).map_err(|error| error.to_string())?;
+fn read_network(text: String, saved: bool, cut_by: Subnets) -> Result<Network, String> {
+    let parsed = NetworkConfig::parse_for(cut_by, &text);
+    let (config, unknown) = parsed.map_err(|error| error.to_string())?;
     let (backends, unknown_options) =
         Backends::parse(&config).map_err(|error| error.to_string())?;
     for key in unknown.iter().chain(&unknown_options) {
@@ -256,13 +285,16 @@ fn saved_lease<S: LeaseStore>(store: &S, saved: &SavedLease, request: &Request) 
 
 /// Subnets to ask for: the saved lease, then what `subnet.env` says.
 fn previous(daemon: &Daemon, saved: Option<&SavedLease>) -> Vec<Dual<IpNet>> {
-    let mut previous: Vec<_> = saved.map(|saved| saved.key.0).into_iter().collect();
+    let held = saved.map(|saved| saved.key.0);
+    let mut previous: Vec<_> = held.into_iter().collect();
     if let Ok(text) = std::fs::read_to_string(&daemon.options.host.subnet_file) {
         let env = tweed_overlay::model::subnet_env::PreviousSubnets::parse(&text);
         if !env.subnets.is_empty() && !previous.contains(&env.subnets) {
             previous.push(env.subnets);
         }
     }
+    // A network that comes back gives back what was held in it.
+    previous.extend(saved.into_iter().flat_map(|saved| &saved.earlier));
     previous
 }
 

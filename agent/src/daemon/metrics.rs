@@ -58,7 +58,7 @@ impl Collector for FromStatus {
 fn gauges(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), std::fmt::Error> {
     let flag = |on: bool| i64::from(on);
     let held = flag(matches!(status.lease, Standing::Held));
-    let rows: [(&str, &str, i64); 8] = [
+    let rows: [(&str, &str, i64); 9] = [
         (
             "ready",
             "1 if leased, programmed and in sync",
@@ -84,7 +84,16 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), st
             "1 while the guard holds deletions back",
             flag(status.kernel.held.is_some()),
         ),
-        ("peers", "Peers that are programmed", status.peers as i64),
+        (
+            "peers",
+            "Peers that are programmed, those included whose deletion is held back",
+            (status.peers + status.kernel.held_peers) as i64,
+        ),
+        (
+            "peers_held",
+            "Peers that stay programmed only because their deletion is held back",
+            status.kernel.held_peers as i64,
+        ),
         (
             "broken_entries",
             "Store entries that can't be read",

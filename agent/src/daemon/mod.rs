@@ -30,12 +30,13 @@ use tweed_overlay::firewall::Masquerade;
 use tweed_overlay::firewall::record::RECORDS_DIR;
 use tweed_overlay::kernel::firewall::Restorer;
 use tweed_overlay::kernel::{Event, Linux, Monitor};
-use tweed_overlay::model::SubnetKey;
+use tweed_overlay::model::{Seniority, SubnetKey};
 use tweed_overlay::plan::Choices;
 use tweed_overlay::random;
 use tweed_overlay::reconcile::worker::{Report, Wake, Worker};
 use tweed_overlay::store::{LeaseStore, NodeReport};
 
+use crate::host_facts::HostFacts;
 use crate::options::{Options, StoreOptions};
 use crate::presence;
 use crate::state_dir::{SavedLease, StateDir};
@@ -67,6 +68,8 @@ pub struct Daemon {
     announced_uplink: RefCell<Option<Choice>>,
     /// The lease that the last session lost for good: what stands under its key is somebody else's.
     given_up: Option<SubnetKey>,
+    /// Who announced what first, over all sessions.
+    seniority: Seniority,
     /// Looks after the plugins' nftables table.
     restorer: Restorer,
     /// Looks for what is in the way of pods' packets.
@@ -114,9 +117,11 @@ pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
         known: Known::default(),
         announced_uplink: RefCell::default(),
         given_up: None,
+        seniority: Seniority::default(),
         data_plane,
         restorer: Restorer::open(Path::new(RECORDS_DIR)).context("open a netlink socket")?,
     };
+    daemon.seniority = saved::seniority(&daemon.state);
     daemon.look_after_cni(false);
     let (tell, report) = watch::channel(NodeReport::default());
     let status = daemon.status.clone();
@@ -331,6 +336,18 @@ impl Daemon {
             status.data_plane_error = error;
             status.data_plane_carries = carries;
         });
+    }
+
+    /// Tells what is wrong with the host's own network, once.
+    fn tell_host_facts(&self, found: &HostFacts) {
+        let news = self.status.update(|status| {
+            let news = status.host != found.missing;
+            status.host.clone_from(&found.missing);
+            news
+        });
+        for reason in found.missing.iter().filter(|_| news) {
+            tracing::warn!(reason, "the host's own network");
+        }
     }
 
     /// Waits before another attempt; logs a reason once as long as it stays the same.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tweed_overlay::backend::Backends;
 use tweed_overlay::kernel::Linux;
-use tweed_overlay::model::{ClusterSnapshot, Dual, LocalNode, NetworkConfig, Uplink};
+use tweed_overlay::model::{ClusterSnapshot, Dual, LocalNode, NetworkConfig, Subnets, Uplink};
 use tweed_overlay::plan::{Desired, desired};
 use tweed_overlay::reconcile::Reconciler;
 use tweed_overlay::store::LeaseStore;
@@ -16,7 +16,8 @@ use tweed_overlay::store::LeaseStore;
 use super::http::Preview;
 use super::status::{Standing, Status};
 use super::{choices, saved};
-use crate::options::Options;
+use crate::host_facts;
+use crate::options::{Options, StoreOptions};
 use crate::presence;
 use crate::state_dir::{SavedLease, SavedRun, StateDir};
 use crate::store::Store;
@@ -126,7 +127,11 @@ async fn with_uplink(
     choose: impl FnOnce(&Wanted) -> Result<(Uplink, Dual<IpAddr>)>,
 ) -> Result<Desired> {
     let identity = saved::identity(state).context("no identity is saved")?;
-    let (config, _) = NetworkConfig::parse(&lease.config)?;
+    let cut_by = match &options.store {
+        StoreOptions::Kube(_) => Subnets::Assigned,
+        StoreOptions::Etcd(_) | StoreOptions::File { .. } => Subnets::Leased,
+    };
+    let (config, _) = NetworkConfig::parse_for(cut_by, &lease.config)?;
     let (backends, _) = Backends::parse(&config)?;
     let mut wanted = Wanted {
         options: options.uplink.clone(),
@@ -146,14 +151,18 @@ async fn with_uplink(
         public,
         identity,
         subnets: lease.key.0,
+        host: host_facts::read(&backends.link_names(), &BTreeSet::new())?.host,
     };
     let snapshot = snapshot(options, state).await;
+    let mut seniority = saved::seniority(state);
+    seniority.follow(&snapshot);
     Ok(desired(
         &config,
         &backends,
         &node,
         &choices(options),
         &snapshot,
+        &seniority,
     ))
 }
 

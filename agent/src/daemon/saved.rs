@@ -1,7 +1,9 @@
 //! The state folder in the daemon's terms. What can't be saved is logged, and never stops the daemon.
 
+use std::sync::Arc;
+
 use anyhow::Result;
-use tweed_overlay::model::{ClusterSnapshot, Identity, LocalNode, SubnetKey};
+use tweed_overlay::model::{ClusterSnapshot, Identity, LocalNode, Seniority, SubnetKey};
 
 use crate::options::Options;
 use crate::state_dir::{SavedLease, SavedPeer, SavedRun, StateDir};
@@ -32,9 +34,22 @@ pub(super) fn peers(state: &StateDir) -> ClusterSnapshot {
     }
 }
 
-/// Saves the own lease and the configuration it stands on.
+/// Who announced what first, as an earlier process remembered it.
+pub(super) fn seniority(state: &StateDir) -> Seniority {
+    let saved = logged(state.peers()).unwrap_or_default();
+    Seniority::restored(saved.iter().filter_map(|peer| {
+        let lease = peer.lease().ok()?;
+        Some((Arc::new(lease), peer.since))
+    }))
+}
+
+/// Saves the own lease and the configuration it stands on, and remembers the subnets that were held before.
 pub(super) fn save_lease(state: &StateDir, lease: &SavedLease) {
-    logged(state.save_lease(lease));
+    let mut saved = lease.clone();
+    if let Some(before) = self::lease(state) {
+        saved.follow(&before);
+    }
+    logged(state.save_lease(&saved));
 }
 
 /// What the agent last worked with, if that was saved.
@@ -62,9 +77,16 @@ pub(super) fn save_identity(state: &StateDir, identity: &Identity) {
 }
 
 /// Saves the peers.
-pub(super) fn save_peers(state: &StateDir, snapshot: &ClusterSnapshot, own: SubnetKey) {
+pub(super) fn save_peers(
+    state: &StateDir,
+    snapshot: &ClusterSnapshot,
+    own: SubnetKey,
+    seniority: &Seniority,
+) {
     let others = snapshot.leases.values().filter(|lease| lease.key != own);
-    let peers: Vec<SavedPeer> = others.map(|lease| SavedPeer::new(lease)).collect();
+    let peers: Vec<SavedPeer> = others
+        .map(|lease| SavedPeer::new(lease, seniority.of(&lease.key)))
+        .collect();
     logged(state.save_peers(&peers));
 }
 

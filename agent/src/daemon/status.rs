@@ -86,6 +86,9 @@ pub struct KernelStatus {
     pub failed: Vec<String>,
     /// Deletions held back, and why.
     pub held: Option<String>,
+    /// Peers that stay programmed only because their deletion is held back.
+    #[serde(default)]
+    pub held_peers: usize,
     /// Objects that another program keeps changing, with how often that was noticed.
     pub fights: BTreeMap<String, u64>,
     /// Duration of the last full pass in seconds.
@@ -166,6 +169,9 @@ pub struct Status {
     /// How many of them are not in the list.
     #[serde(default)]
     pub peers_left_out: usize,
+    /// What is wrong with the host's own network, and the command that mends it.
+    #[serde(default)]
+    pub host: Vec<String>,
     /// Leases that are no peers.
     pub refused: Vec<RefusedLease>,
     /// Store entries that can't be read, and why.
@@ -239,6 +245,7 @@ impl Status {
             .map(|failure| format!("{}: {}", failure.op, failure.error));
         kernel.failed = failed.collect();
         kernel.held = outcome.held.map(|held| held.to_string());
+        kernel.held_peers = outcome.held.map_or(0, |held| held.losing());
         for object in &outcome.fights {
             *kernel.fights.entry(object.clone()).or_default() += 1;
         }

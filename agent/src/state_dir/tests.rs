@@ -45,7 +45,7 @@ fn what_was_saved_is_there_after_a_restart() {
         .expect("saved");
     state.save_identity(&identity()).expect("saved");
     state
-        .save_peers(&[SavedPeer::new(&lease())])
+        .save_peers(&[SavedPeer::new(&lease(), Dual::default())])
         .expect("saved");
 
     let state = StateDir::open(&path).expect("opened again");
@@ -92,10 +92,10 @@ fn a_file_that_cannot_be_understood_is_kept_aside_and_counts_as_absent() {
 
 #[test]
 fn a_peer_that_cannot_be_understood_is_told_from_the_others() {
-    let mut peer = SavedPeer::new(&lease());
+    let mut peer = SavedPeer::new(&lease(), Dual::default());
     peer.key = "10.5.34.0".to_owned();
     assert!(peer.lease().is_err());
-    let mut peer = SavedPeer::new(&lease());
+    let mut peer = SavedPeer::new(&lease(), Dual::default());
     peer.value = "{".to_owned();
     assert!(peer.lease().is_err());
 }

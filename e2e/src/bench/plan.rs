@@ -11,8 +11,8 @@ use tweed_overlay::backend::Backends;
 use tweed_overlay::firewall::Masquerade;
 use tweed_overlay::model::lease::Term;
 use tweed_overlay::model::{
-    ClusterSnapshot, Dual, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig, SubnetKey,
-    Uplink,
+    ClusterSnapshot, Dual, Host, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig,
+    Seniority, SubnetKey, Uplink,
 };
 use tweed_overlay::plan::{Choices, desired, plan};
 
@@ -46,7 +46,11 @@ struct Cost {
 
 fn change(leases: u32, most: f64) -> Result<Row> {
     let (config, backend, node, choices) = world()?;
-    let wanted = |snapshot: &ClusterSnapshot| desired(&config, &backend, &node, &choices, snapshot);
+    let mut seniority = Seniority::default();
+    let mut wanted = |snapshot: &ClusterSnapshot| {
+        seniority.follow(snapshot);
+        desired(&config, &backend, &node, &choices, snapshot, &seniority)
+    };
     let mut store = ClusterSnapshot {
         leases: (1..=leases).map(lease).collect::<Result<_>>()?,
         in_sync: true,
@@ -122,6 +126,7 @@ fn world() -> Result<(NetworkConfig, Backends, LocalNode, Choices)> {
             vtep_mac_v6: Mac([2, 0, 0, 0, 0, 6]),
         },
         subnets: Dual::of_nets(["10.1.0.0/24".parse()?]),
+        host: Host::default(),
     };
     let choices = Choices {
         table: "tweed".to_owned(),

@@ -156,6 +156,21 @@ fn an_agents_token_changes_its_own_nodes_annotations_and_condition_and_nothing_e
         ] {
             expect(&agent.refusal("node1", &patch)?, annotations)?;
         }
+        // Its own subnet is 10.244.1.0/24.
+        for addr in ["127.0.0.1", "224.0.0.1", "0.0.0.9", "240.0.0.1", "255.255.255.255", "10.244.1.7", "nonsense", ""] {
+            let refusal = agent.refusal("node1", &annotation(&public_ip, addr))?;
+            expect(&refusal, "no node can be reached at")?;
+        }
+        for addr in ["::1", "ff02::1", "::ffff:192.0.2.1"] {
+            let refusal = agent.refusal("node1", &annotation(&format!("{PREFIX}/public-ipv6"), addr))?;
+            expect(&refusal, "no node can be reached at")?;
+        }
+        for addr in ["0.0.0.0", "192.0.2.1", "198.18.0.1", "169.254.3.4"] {
+            agent.patch("node1", &annotation(&public_ip, addr))?;
+        }
+        for addr in ["::", "2001:db8::1", "fd00::1", "fe80::1"] {
+            agent.patch("node1", &annotation(&format!("{PREFIX}/public-ipv6"), addr))?;
+        }
         let label = json!({ "metadata": { "labels": { "node-role.kubernetes.io/control-plane": "" } } });
         expect(&agent.refusal("node1", &label)?, "nor its labels")?;
         let status = "the condition NetworkUnavailable only";

@@ -2,13 +2,16 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 mod accept;
+mod owners;
 mod types;
 mod udp;
 
 use super::*;
 use crate::model::Mac;
 use crate::model::lease::Term;
-use crate::model::{ClusterSnapshot, Lease, LeaseAttrs, Refusal, SubnetKey, Uplink, admit};
+use crate::model::{
+    ClusterSnapshot, Host, Lease, LeaseAttrs, Refusal, Seniority, SubnetKey, Uplink, admit,
+};
 use crate::plan::{LinkKind, NextHop, RouteKey};
 
 fn config(backend: &str) -> NetworkConfig {
@@ -54,6 +57,7 @@ fn dual_node() -> LocalNode {
             "10.244.1.0/24".parse().unwrap(),
             "fd00:10:244:1::/64".parse().unwrap(),
         ]),
+        host: Host::default(),
     }
 }
 
@@ -85,6 +89,14 @@ fn peer(number: u16, public: &str, mac: &str, created: u64) -> Lease {
 }
 
 fn program(backend: &str, leases: Vec<Lease>) -> (KernelState, Admission) {
+    program_after(&mut Seniority::default(), backend, leases)
+}
+
+fn program_after(
+    seniority: &mut Seniority,
+    backend: &str,
+    leases: Vec<Lease>,
+) -> (KernelState, Admission) {
     let config = config(backend);
     let backends = parse(backend).unwrap();
     let node = dual_node();
@@ -97,6 +109,8 @@ fn program(backend: &str, leases: Vec<Lease>) -> (KernelState, Admission) {
         ..ClusterSnapshot::default()
     };
     let mut admission = admit::admit(&config.pools, &node, &backends.spoken(), &snapshot);
+    seniority.follow(&snapshot);
+    admission.rank(seniority);
     (backends.program(&node, "alias", &mut admission), admission)
 }
 
@@ -319,7 +333,7 @@ fn a_peer_with_bad_data_is_refused_and_the_others_stay() {
         ("01:00:5e:00:00:01", "unicast"),
         ("00:00:00:00:00:00", "unicast"),
         ("aa:00:00:00:00:01", "this node's own"),
-        ("aa:bb:cc:00:00:09", "older lease"),
+        ("aa:bb:cc:00:00:09", "had it first"),
     ] {
         let bad = peer(2, "192.168.0.2", mac, 2);
         let (state, admission) = program(r#"{"Type":"vxlan"}"#, vec![good.clone(), bad.clone()]);

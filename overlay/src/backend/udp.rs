@@ -127,13 +127,6 @@ impl Udp {
             Some(_) if peer.lease.attrs.data.v6.is_none() => Err(Refusal::BadData(
                 "it does not say that it takes IPv6; flannel's udp does not".to_owned(),
             )),
-            // By IPv4 it can be reached all the same.
-            Some(side) if is_link_local(&side.public) && peer.sides.v4.is_none() => {
-                Err(Refusal::BadData(format!(
-                    "its address {} is of one link only, and which one is not said",
-                    side.public
-                )))
-            }
             _ => Ok(()),
         });
         let name = self.link_name();
@@ -175,7 +168,6 @@ impl Udp {
     /// What the data plane forwards by. A peer of both families is two: its IPv6 goes over IPv6.
     pub(super) fn forwarding(&self, node: &LocalNode, admission: &Admission) -> Forwarding {
         let sides = admission.peers.iter().flat_map(|peer| peer.sides.iter());
-        let sides = sides.filter(|(_, side)| !is_link_local(&side.public));
         let peers = sides.map(|(family, side)| Endpoint {
             endpoint: SocketAddr::new(side.public, self.port),
             addresses: Dual::of_addrs([side.public]),

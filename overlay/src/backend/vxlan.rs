@@ -120,13 +120,18 @@ impl Vxlan {
         for (family, subnet) in node.subnets.iter() {
             self.add_vtep(&mut state, node, alias, family, subnet);
         }
-        let mut owners = Owners::default();
+        let announcing = |peer: &&Peer| peer.lease.attrs.backend_type == WIRE_TYPE;
+        let peers = admission.peers.iter().filter(announcing);
+        let resolved: Vec<_> = peers.clone().map(|peer| self.resolve(node, peer)).collect();
+        let owners = Owners::among(peers.zip(&resolved));
+        let mut resolved = resolved.into_iter();
         let mut entries = Entries::default();
         let uplink = LinkName::from(node.uplink.name.as_str());
         let [v4, v6] = Family::BOTH.map(|family| LinkName::from(self.link_name(family).as_str()));
         admission.sift(WIRE_TYPE, |peer| {
-            let macs = self.resolve(node, peer)?;
-            owners.enter(peer, &macs)?;
+            // One for each peer that is shown here, in the same order.
+            let macs = resolved.next().unwrap_or(Ok(Dual::default()))?;
+            owners.admit(peer, &macs)?;
             for (family, side) in peer.sides.iter() {
                 let vtep = match family {
                     Family::V4 => &v4,
@@ -237,27 +242,50 @@ impl Entries {
     }
 }
 
-/// Whose MACs these are. Of two peers that announce one MAC the younger is refused. Two leases with one MAC and one
-/// public address are one node: what it held under an earlier configuration must not keep others from what it holds now.
-#[derive(Default)]
-struct Owners(HashMap<(Family, Mac), (IpAddr, SubnetKey)>);
+/// Whose MACs these are: of two peers that announce one MAC, the one that did so first has it. Two leases with one MAC and
+/// one public address are one node: what it held under an earlier configuration must not keep others from what it holds
+/// now.
+struct Owners(HashMap<(Family, Mac), Owner>);
+
+/// Who has a MAC, and since when.
+struct Owner {
+    lease: SubnetKey,
+    public: Option<IpAddr>,
+    since: Option<u64>,
+}
+
+type Resolved = Result<Dual<Mac>, Refusal>;
 
 impl Owners {
-    /// Enters all of a peer's MACs, or none.
-    fn enter(&mut self, peer: &Peer, macs: &Dual<Mac>) -> Result<(), Refusal> {
-        let public = |family| peer.sides.get(family).map(|side| side.public);
-        for (family, mac) in macs.iter() {
-            match self.0.get(&(family, *mac)) {
-                Some((theirs, older)) if public(family) != Some(*theirs) => {
-                    let reason = format!("VtepMAC {mac} is that of the older lease {older}");
-                    return Err(Refusal::BadData(reason));
+    /// The peers come the oldest first, which decides where nothing else does.
+    fn among<'a>(peers: impl Iterator<Item = (&'a Peer, &'a Resolved)>) -> Self {
+        let mut owners: HashMap<(Family, Mac), Owner> = HashMap::new();
+        for (peer, macs) in peers {
+            for (family, mac) in macs.iter().flat_map(Dual::iter) {
+                let this = Owner {
+                    lease: peer.lease.key,
+                    public: peer.sides.get(family).map(|side| side.public),
+                    since: peer.since.get(family).copied(),
+                };
+                match owners.get(&(family, *mac)) {
+                    Some(first) if first.since <= this.since => {}
+                    _ => drop(owners.insert((family, *mac), this)),
                 }
-                _ => {}
             }
         }
+        Self(owners)
+    }
+
+    fn admit(&self, peer: &Peer, macs: &Dual<Mac>) -> Result<(), Refusal> {
         for (family, mac) in macs.iter() {
-            let owner = public(family).map(|public| (public, peer.lease.key));
-            self.0.extend(owner.map(|owner| ((family, *mac), owner)));
+            let public = peer.sides.get(family).map(|side| side.public);
+            let owner = self.0.get(&(family, *mac));
+            if let Some(first) = owner.filter(|owner| owner.public != public) {
+                let first = first.lease;
+                let reason =
+                    format!("VtepMAC {mac} is that of the lease {first}, which had it first");
+                return Err(Refusal::BadData(reason));
+            }
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::connected::is_kernels;
 use super::linux::Linux;
 use super::{KernelError, sysctl, tun};
 use crate::model::Mac;
@@ -183,7 +184,31 @@ fn difference<'a>(there: &LinkInfo, link: &'a Link) -> Option<LinkChange<'a>> {
 }
 
 /// Puts a route in the first place of its key, whoever holds it: a flannel route of the same destination becomes ours.
+/// The kernel's own routes, as to the network on a link, are left alone.
 fn put_route(linux: &mut Linux, op: &Op, key: &RouteKey, route: &Route) -> Result<(), KernelError> {
+    let add = |netlink: &mut Netlink, spec: &RouteSpec<'_>| match netlink.add_route(spec) {
+        Err(error) if error.is_exists() || error.errno == libc::EINVAL && spec.onlink => Ok(false),
+        result => result.map(|()| true),
+    };
+    let why = "the kernel's own route to a network on its links stands there".to_owned();
+    let kernels = refused(op, io::ErrorKind::AlreadyExists, why);
+    if linux.connected.yield_to(key) && is_kernels(linux, key)? {
+        return Err(kernels);
+    }
+    match with_route(linux, key, route, add)? {
+        Some(true) => Ok(()),
+        Some(false) if is_kernels(linux, key)? => Err(kernels),
+        Some(false) => replace_route(linux, op, key, route),
+        None => Err(absent(device_of(route), op)),
+    }
+}
+
+fn replace_route(
+    linux: &mut Linux,
+    op: &Op,
+    key: &RouteKey,
+    route: &Route,
+) -> Result<(), KernelError> {
     let put = |netlink: &mut Netlink, spec: &RouteSpec<'_>| match netlink.put_route(spec) {
         // Exactly this route is there, but behind another program's of the same key (IPv4 keeps both). Taken out and
         // put again, it replaces that one.
@@ -231,12 +256,12 @@ fn device_of(route: &Route) -> &str {
     }
 }
 
-fn with_route(
+fn with_route<T>(
     linux: &mut Linux,
     key: &RouteKey,
     route: &Route,
-    request: impl Fn(&mut Netlink, &RouteSpec<'_>) -> Result<(), NetlinkError>,
-) -> Result<Option<()>, KernelError> {
+    request: impl Fn(&mut Netlink, &RouteSpec<'_>) -> Result<T, NetlinkError>,
+) -> Result<Option<T>, KernelError> {
     let spec = RouteSpec {
         metric: (key.metric != 0).then_some(key.metric),
         protocol: route.protocol,
@@ -245,8 +270,8 @@ fn with_route(
     match &route.next_hop {
         NextHop::Blackhole => {
             let kind = RouteKind::Blackhole;
-            request(&mut linux.netlink, &RouteSpec { kind, ..spec })?;
-            Ok(Some(()))
+            let done = request(&mut linux.netlink, &RouteSpec { kind, ..spec })?;
+            Ok(Some(done))
         }
         NextHop::Via {
             gateway,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use super::connected::Connected;
 use super::firewall::Firewall;
 use super::ledger::Ledger;
 use super::others::{Ask, Others};
@@ -19,6 +20,7 @@ pub struct Linux {
     pub(super) firewall: Firewall,
     pub(super) devices: Devices,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) connected: Connected,
     pub(super) others: Others,
 }
 
@@ -37,6 +39,7 @@ impl Linux {
             firewall: Firewall::open()?,
             devices: Devices::default(),
             ledger: Arc::new(Ledger::default()),
+            connected: Connected::default(),
             others: Others::default(),
         })
     }

@@ -1,6 +1,7 @@
 //! The only place that changes the host.
 
 mod apply;
+mod connected;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fake;
 pub mod firewall;

@@ -191,10 +191,12 @@ fn or_none<T>(list: Result<Vec<T>, NetlinkError>) -> Result<Vec<T>, NetlinkError
 fn routes(linux: &mut Linux, scope: &Scope, state: &mut KernelState) -> Result<(), KernelError> {
     let own: BTreeSet<String> = state.links.keys().cloned().collect();
     let mut names: BTreeMap<u32, Option<LinkName>> = BTreeMap::new();
+    linux.connected.start();
     for family in Family::BOTH {
         let table = Some(TABLE_MAIN);
         let mut seen = BTreeSet::new();
         for info in linux.netlink.routes(&RouteFilter { family, table })? {
+            linux.connected.note(&info);
             if info.tos != 0 || !seen.insert(route_key(&info)) {
                 continue;
             }

@@ -9,7 +9,7 @@ use crate::model::{Family, Mac};
 use crate::plan::{Link, LinkKind, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope};
 
 /// `RTPROT_REDIRECT`, `RTPROT_KERNEL`, `RTPROT_RA`: routes that the kernel made by itself.
-const MADE_BY_KERNEL: [u8; 3] = [1, 2, 9];
+pub(super) const MADE_BY_KERNEL: [u8; 3] = [1, 2, 9];
 
 /// Whether an interface is ours: it has one of our names, whatever it is, or it is a tunnel with our alias.
 pub fn owns_link(scope: &Scope, name: &str, link: &Link) -> bool {

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::lease::Term;
-use super::{ClusterSnapshot, Dual, Lease, LocalNode, Pool, SubnetKey};
+use super::subnet::overlap;
+use super::{
+    ClusterSnapshot, Dual, Family, Lease, LocalNode, Pool, Seniority, SubnetKey, host, special,
+};
 
 /// What one family of a peer is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub struct Peer {
     pub lease: Arc<Lease>,
     /// The families it can be reached with.
     pub sides: Dual<PeerSide>,
+    /// The turn at which it first announced the MAC that it announces now, see [`Seniority`].
+    pub since: Dual<u64>,
 }
 
 /// Why a lease is not a peer.
@@ -55,7 +60,20 @@ pub enum Refusal {
     /// It announces our own public address.
     OwnPublicAddress(IpAddr),
     /// It announces an address that no node can have.
-    BadPublicAddress(IpAddr),
+    BadPublicAddress {
+        /// The address.
+        addr: IpAddr,
+        /// Why not.
+        why: String,
+    },
+    /// A subnet holds what this host reaches otherwise: a network on its links, its own address, its gateway or its
+    /// store.
+    TakesHostsOwn {
+        /// The subnet.
+        subnet: IpNet,
+        /// What it holds.
+        what: String,
+    },
     /// It has no subnet together with a public address in any family that is enabled here.
     NothingUsable,
     /// It runs a backend that this node does not.
@@ -77,7 +95,8 @@ impl Refusal {
             Self::OverlapsOwn { .. } => "overlaps_own",
             Self::Overlaps { .. } => "overlaps_peer",
             Self::OwnPublicAddress(_) => "own_public_address",
-            Self::BadPublicAddress(_) => "bad_public_address",
+            Self::BadPublicAddress { .. } => "bad_public_address",
+            Self::TakesHostsOwn { .. } => "takes_hosts_own",
             Self::NothingUsable => "nothing_usable",
             Self::OtherBackend { .. } => "other_backend",
             Self::BadData(_) => "bad_data",
@@ -98,9 +117,17 @@ impl fmt::Display for Refusal {
                 write!(f, "subnet {subnet} overlaps the older lease {older}")
             }
             Self::OwnPublicAddress(addr) => {
-                write!(f, "it announces this node's public address {addr}")
+                write!(f, "it announces {addr}, an address of this host")
             }
-            Self::BadPublicAddress(addr) => write!(f, "no node can have the public address {addr}"),
+            Self::BadPublicAddress { addr, why } => {
+                write!(f, "no node can be reached at {addr}: {why}")
+            }
+            Self::TakesHostsOwn { subnet, what } => {
+                write!(
+                    f,
+                    "subnet {subnet} holds {what}, which this host would lose"
+                )
+            }
             Self::NothingUsable => {
                 f.write_str("it has no subnet with a public address in a family enabled here")
             }
@@ -125,6 +152,13 @@ pub struct Admission {
 }
 
 impl Admission {
+    /// Notes since when each peer has announced what it announces.
+    pub fn rank(&mut self, seniority: &Seniority) {
+        for peer in &mut self.peers {
+            peer.since = seniority.of(&peer.lease.key);
+        }
+    }
+
     /// Shows each peer that announces a backend to that backend, the oldest first. One that it can't use moves to the
     /// refused.
     pub fn sift(&mut self, wire_type: &str, mut judge: impl FnMut(&Peer) -> Result<(), Refusal>) {
@@ -162,7 +196,12 @@ pub fn admit(
             Ok(sides) => {
                 taken.insert(&sides, lease.key);
                 let lease = Arc::clone(lease);
-                admission.peers.push(Peer { lease, sides });
+                let since = Dual::default();
+                admission.peers.push(Peer {
+                    lease,
+                    sides,
+                    since,
+                });
             }
             // An operator has set it aside for a node that is still to come: neither peer nor fault.
             Err(Refusal::OtherBackend { theirs, .. })
@@ -193,11 +232,17 @@ fn sound(
             });
         }
         if let Some(own) = node.subnets.get(family)
-            && (own.contains(subnet) || subnet.contains(own))
+            && overlap(own, subnet)
         {
             return Err(Refusal::OverlapsOwn {
                 subnet: *subnet,
                 own: *own,
+            });
+        }
+        if let Some(what) = host::held_by(&node.host, &pool.network, subnet) {
+            return Err(Refusal::TakesHostsOwn {
+                subnet: *subnet,
+                what,
             });
         }
         if let Some(older) = taken.overlap(subnet) {
@@ -207,16 +252,8 @@ fn sound(
             });
         }
     }
-    if let Some(addr) = lease.attrs.public.values().find(|addr| is_own(node, addr)) {
-        return Err(Refusal::OwnPublicAddress(*addr));
-    }
-    if let Some(addr) = lease
-        .attrs
-        .public
-        .values()
-        .find(|addr| !can_be_a_node(addr))
-    {
-        return Err(Refusal::BadPublicAddress(*addr));
+    for addr in lease.attrs.public.values() {
+        reachable(pools, node, addr)?;
     }
     let theirs = lease.attrs.backend_type.as_str();
     if !spoken.contains_key(theirs) {
@@ -227,27 +264,53 @@ fn sound(
         });
     }
     let sides = pools.filter_map(|family, _| {
+        let public = *lease.attrs.public.get(family)?;
         Some(PeerSide {
             subnet: *lease.key.0.get(family)?,
-            public: *lease.attrs.public.get(family)?,
+            public: Some(public).filter(|addr| !is_of_another_link(node, addr))?,
         })
     });
     if sides.is_empty() {
-        return Err(Refusal::NothingUsable);
+        let mut addrs = lease.attrs.public.values();
+        let far = addrs.find(|addr| is_of_another_link(node, addr));
+        return Err(
+            far.map_or(Refusal::NothingUsable, |addr| Refusal::BadPublicAddress {
+                addr: *addr,
+                why: "it is link-local, and nothing says of which link".to_owned(),
+            }),
+        );
     }
     Ok(sides)
 }
 
-fn is_own(node: &LocalNode, addr: &IpAddr) -> bool {
-    node.public
-        .values()
-        .chain(node.uplink.addrs.values())
-        .any(|own| own == addr)
+/// Why packets to an address would not leave this host, or reach nobody.
+fn reachable(pools: &Dual<Pool>, node: &LocalNode, addr: &IpAddr) -> Result<(), Refusal> {
+    match no_node(pools, addr) {
+        Some(why) => Err(Refusal::BadPublicAddress { addr: *addr, why }),
+        None if is_own(node, addr) => Err(Refusal::OwnPublicAddress(*addr)),
+        None => Ok(()),
+    }
 }
 
-fn can_be_a_node(addr: &IpAddr) -> bool {
-    let broadcast = matches!(addr, IpAddr::V4(v4) if v4.is_broadcast());
-    !(addr.is_unspecified() || addr.is_multicast() || addr.is_loopback() || broadcast)
+/// Why no node can have an address, this one included. Link-local ones are another matter: neighbours can have them.
+pub fn no_node(pools: &Dual<Pool>, addr: &IpAddr) -> Option<String> {
+    if let Some(block) = special::block_of(addr).filter(|block| !block.of_one_link) {
+        return Some(format!("it is {}", block.word));
+    }
+    let mut networks = pools.values().map(|pool| pool.network);
+    let network = networks.find(|network| network.contains(addr))?;
+    Some(format!("it is inside the pod network {network}"))
+}
+
+fn is_own(node: &LocalNode, addr: &IpAddr) -> bool {
+    let mut own = node.public.values().chain(node.uplink.addrs.values());
+    own.any(|own| own == addr) || node.host.addrs.contains(addr)
+}
+
+/// A link-local address of which nothing says that it is of our link. IPv6 has such addresses on each link.
+fn is_of_another_link(node: &LocalNode, addr: &IpAddr) -> bool {
+    let block = special::block_of(addr).filter(|block| block.of_one_link);
+    block.is_some() && (Family::of(addr) == Family::V6 || !node.uplink.reaches_directly(addr))
 }
 
 /// Subnets given out so far, disjoint, by their first address: an overlap is found with one look-up.
@@ -263,7 +326,7 @@ impl Taken {
 
     fn overlap(&self, subnet: &IpNet) -> Option<SubnetKey> {
         let (_, (before, key)) = self.0.range(..=subnet.broadcast()).next_back()?;
-        (before.contains(subnet) || subnet.contains(before)).then_some(*key)
+        overlap(before, subnet).then_some(*key)
     }
 }
 

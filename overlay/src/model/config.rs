@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::json::{JsonError, Object};
 use super::subnet::{nth_subnet, subnet_count};
-use super::{Dual, Family};
+use super::{Dual, Family, special};
 
 const KEYS: &[&str] = &[
     "Network",
@@ -36,6 +36,16 @@ pub struct Pool {
     pub min: IpAddr,
     /// Base address of the last one.
     pub max: IpAddr,
+}
+
+/// Who cuts the pod network into subnets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Subnets {
+    /// We do, by the configuration's keys.
+    #[default]
+    Leased,
+    /// The store does, as Kubernetes: the keys for subnets mean nothing, and need not fit.
+    Assigned,
 }
 
 /// A validated network configuration.
@@ -68,6 +78,14 @@ impl NetworkConfig {
     /// # Errors
     /// The first thing that is wrong.
     pub fn parse(text: &str) -> Result<(Self, Vec<String>), ConfigError> {
+        Self::parse_for(Subnets::Leased, text)
+    }
+
+    /// As [`NetworkConfig::parse`], for a store that may cut the network itself.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn parse_for(subnets: Subnets, text: &str) -> Result<(Self, Vec<String>), ConfigError> {
         let object = Object::parse(text)?;
         let v4_on = object.bool("EnableIPv4")?.unwrap_or(true);
         let v6_on = object.bool("EnableIPv6")?.unwrap_or(false);
@@ -76,7 +94,7 @@ impl NetworkConfig {
             // Values of a family that is off must be readable all the same, as in flannel.
             let entries = Entries::read(&object, Names::of(family))?;
             if on {
-                pools.set(family, Some(entries.pool()?));
+                pools.set(family, Some(entries.pool(subnets)?));
             }
         }
         if pools.is_empty() {
@@ -129,6 +147,8 @@ struct Names {
     usual: u8,
     roomy: u8,
     longest: u8,
+    /// The shortest prefix of a network.
+    shortest: u8,
 }
 
 impl Names {
@@ -143,6 +163,7 @@ impl Names {
                 usual: 24,
                 roomy: 22,
                 longest: 30,
+                shortest: 8,
             },
             Family::V6 => &Self {
                 family: Family::V6,
@@ -153,6 +174,7 @@ impl Names {
                 usual: 64,
                 roomy: 62,
                 longest: 126,
+                shortest: 7,
             },
         }
     }
@@ -194,7 +216,7 @@ impl Entries {
         })
     }
 
-    fn pool(&self) -> Result<Pool, ConfigError> {
+    fn pool(&self, subnets: Subnets) -> Result<Pool, ConfigError> {
         let names = self.names;
         let network = self
             .network
@@ -211,6 +233,10 @@ impl Entries {
                 },
             ))
         })?;
+        check_scope(names, &network)?;
+        if subnets == Subnets::Assigned {
+            return Ok(uncut(names, network));
+        }
         let subnet_len = self.subnet_len(&network)?;
         let last = subnet_count(&network, subnet_len) - 1;
         let subnet = |n| nth_subnet(&network, subnet_len, n).map(|net| net.network());
@@ -293,6 +319,17 @@ impl Entries {
     }
 }
 
+/// A pool that somebody else leases from: any subnet of it may come, of any length.
+fn uncut(names: &Names, network: IpNet) -> Pool {
+    let longer = (network.prefix_len() + 2).min(names.family.bits());
+    Pool {
+        network,
+        subnet_len: longer.max(names.usual),
+        min: network.network(),
+        max: network.broadcast(),
+    }
+}
+
 fn network(names: &Names, text: &str) -> Result<IpNet, ConfigError> {
     let wrong = || {
         ConfigError(format!(
@@ -312,6 +349,24 @@ fn network(names: &Names, text: &str) -> Result<IpNet, ConfigError> {
     } else {
         Err(wrong())
     }
+}
+
+/// A pod network holds nothing that no pod could have, and is no larger than what one organisation has.
+fn check_scope(names: &Names, net: &IpNet) -> Result<(), ConfigError> {
+    let name = names.network;
+    if let Some(block) = special::block_within(net) {
+        let (block, word) = (block.net, block.word);
+        return Err(ConfigError(format!(
+            "{name} {net} holds addresses of {block}, which are {word}: no pod can have them; choose a private network"
+        )));
+    }
+    if net.prefix_len() < names.shortest {
+        return Err(ConfigError(format!(
+            "{name} {net} is larger than any private network: it must be at least /{}",
+            names.shortest
+        )));
+    }
+    Ok(())
 }
 
 fn address(family: Family, key: &str, text: &str) -> Result<IpAddr, ConfigError> {

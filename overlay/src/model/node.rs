@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Dual, Family, Mac};
+use super::{Dual, Family, Host, Mac};
 
 /// The interface over which the other nodes are reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -61,4 +61,6 @@ pub struct LocalNode {
     pub identity: Identity,
     /// The subnets of the own lease.
     pub subnets: Dual<IpNet>,
+    /// What else its host has, which no lease may take.
+    pub host: Host,
 }

@@ -36,6 +36,8 @@ pub struct AddrInfo {
     pub deprecated: bool,
     /// Which program or part of the kernel made it (`IFA_PROTO`, Linux 5.18); 0 if nobody said.
     pub protocol: u8,
+    /// The kernel keeps no route to the address's network (`IFA_F_NOPREFIXROUTE`).
+    pub without_route: bool,
 }
 
 /// An address to add.
@@ -174,6 +176,7 @@ pub(crate) fn addr_info(message: &AddressMessage) -> Option<AddrInfo> {
         secondary: flags.contains(AddressFlags::Secondary),
         deprecated: flags.contains(AddressFlags::Deprecated),
         protocol,
+        without_route: flags.contains(AddressFlags::Noprefixroute),
     })
 }
 

@@ -15,7 +15,8 @@ use crate::firewall::{
     agent_ruleset,
 };
 use crate::model::{
-    Admission, ClusterSnapshot, Dual, Family, LocalNode, NetworkConfig, Refusal, SubnetKey, admit,
+    Admission, ClusterSnapshot, Dual, Family, LocalNode, NetworkConfig, Refusal, Seniority,
+    SubnetKey, admit,
 };
 
 /// Choices of the operator that shape the desired state, beside the network configuration.
@@ -63,6 +64,8 @@ pub struct Desired {
     pub prune: bool,
     /// How many full lists stand behind this; see the guard.
     pub listings: u64,
+    /// Whether the own lease is in the store as well.
+    pub own_listed: bool,
     /// Number of peers.
     pub peers: usize,
     /// Leases that are no peers, and why.
@@ -87,8 +90,10 @@ pub fn desired(
     node: &LocalNode,
     choices: &Choices,
     snapshot: &ClusterSnapshot,
+    seniority: &Seniority,
 ) -> Desired {
     let mut admission = admit::admit(&config.pools, node, &backends.spoken(), snapshot);
+    admission.rank(seniority);
     let mut state = backends.program(node, &choices.alias(), &mut admission);
     let forwarding = backends.forwarding(node, &admission).map(Arc::new);
     let addrs = public_addrs(&admission);
@@ -115,6 +120,7 @@ pub fn desired(
         scope,
         prune: snapshot.in_sync,
         listings: snapshot.listings,
+        own_listed: snapshot.leases.contains_key(&SubnetKey(node.subnets)),
         peers: admission.peers.len(),
         refused: admission.refused,
     }
@@ -237,10 +243,11 @@ fn scope(
         announced: BTreeSet::new(),
         networks: config.pools.values().map(|pool| pool.network).collect(),
         former: choices.former.clone(),
-        subnet_lens: config
-            .pools
+        // The own one's, since a store that assigns subnets has lengths of its own.
+        subnet_lens: node
+            .subnets
             .iter()
-            .map(|(family, pool)| (family, pool.subnet_len))
+            .map(|(family, subnet)| (family, subnet.prefix_len()))
             .collect(),
         node_addrs,
         own_subnets: node.subnets.values().copied().collect(),

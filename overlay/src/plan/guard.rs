@@ -10,9 +10,13 @@ use super::diff::Plan;
 use super::op::Op;
 use super::state::{KernelState, NextHop, Route, RouteKey};
 use crate::backend::Forwarding;
+use crate::model::Family;
 
-/// A plan that loses fewer peers than this is never held back.
+/// A plan that loses fewer peers than this is not held back, as long as there are others left.
 const FEW: usize = 4;
+/// What a list that had nobody left took away goes only after so many more lists, which takes half a minute: nodes that put
+/// their leases back need a moment for it, and the first of them must not cost the others their routes.
+const AFTER_NONE: u64 = 4;
 
 /// Why deletions are held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +33,15 @@ pub enum Held {
         /// Peers that would go.
         losing: usize,
     },
+}
+
+impl Held {
+    /// Peers that would go, and stay programmed meanwhile.
+    pub fn losing(&self) -> usize {
+        match self {
+            Self::ForSecondList { losing, .. } | Self::ForOperator { losing } => *losing,
+        }
+    }
 }
 
 impl fmt::Display for Held {
@@ -60,13 +73,20 @@ pub enum Verdict {
 pub struct Guard {
     held: Option<Suspicion>,
     confirmed: bool,
+    /// The list behind the last plan that it let pass.
+    passed: Option<u64>,
 }
 
 /// What a list said that was not believed at once.
 #[derive(Clone, Debug)]
 struct Suspicion {
+    /// The list from which on others are counted.
     listing: u64,
     losing: BTreeSet<RouteKey>,
+    /// It had nobody left.
+    emptied: bool,
+    /// And nobody has come back yet.
+    nobody: bool,
 }
 
 impl Guard {
@@ -91,33 +111,89 @@ impl Guard {
             let peers = carried::cut_off(want, carried).into_iter();
             losing.extend(peers.flat_map(carried::subnets_of));
         }
+        let emptied = self.emptied(want, &losing);
+        let returning = self.returning(want, &losing);
         let of = match losing.len() {
-            0..FEW => 0,
+            0..FEW if !emptied && !returning => 0,
             _ => peers(have, carried.map(Arc::as_ref)),
         };
-        let few = losing.len() < FEW || losing.len() * 2 <= of;
-        let second = self.held.as_ref().is_some_and(|held| {
-            want.peers > 0 && want.listings > held.listing && losing.is_subset(&held.losing)
-        });
-        if few || confirmed || second {
+        let most = losing.len() >= FEW && losing.len() * 2 > of;
+        if confirmed || !(most || emptied || returning) || self.said_again(want, &losing) {
             self.held = None;
+            if want.prune {
+                self.passed = Some(want.listings);
+            }
             return Verdict::Pass;
         }
-        let losing = match &self.held {
-            Some(held) if want.listings <= held.listing => losing.len(),
-            _ => self.suspect(want.listings, losing),
-        };
+        let count = as_peers(&losing);
+        self.suspect(want.listings, losing, emptied);
         Verdict::Hold(match want.peers {
-            0 => Held::ForOperator { losing },
-            _ => Held::ForSecondList { losing, of },
+            0 => Held::ForOperator { losing: count },
+            _ => Held::ForSecondList { losing: count, of },
         })
     }
 
-    fn suspect(&mut self, listing: u64, losing: BTreeSet<RouteKey>) -> usize {
-        let count = losing.len();
-        self.held = Some(Suspicion { listing, losing });
-        count
+    fn suspect(&mut self, listing: u64, losing: BTreeSet<RouteKey>, emptied: bool) {
+        match &mut self.held {
+            Some(held) if held.emptied && losing.is_subset(&held.losing) => {}
+            Some(held) if held.emptied => {
+                held.losing.extend(losing);
+                held.listing = listing;
+            }
+            Some(held) if listing <= held.listing && !emptied => {}
+            held => {
+                *held = Some(Suspicion {
+                    listing,
+                    losing,
+                    emptied,
+                    nobody: emptied,
+                });
+            }
+        }
     }
+
+    /// Whether nobody is left where somebody was, and not just because the last one's lease was seen to be removed: an
+    /// operator may do that, and the own lease stays. Leases that are refused are somebody's, and the routes of an
+    /// earlier network are nobody's.
+    fn emptied(&self, want: &Desired, losing: &BTreeSet<RouteKey>) -> bool {
+        let networks = &want.scope.networks;
+        let within = |key: &RouteKey| networks.iter().any(|network| network.contains(&key.dst));
+        let lost = losing.iter().filter(|key| within(key)).copied().collect();
+        let lost = as_peers(&lost);
+        let watched = self.passed == Some(want.listings) && want.own_listed && lost == 1;
+        want.peers == 0 && want.refused.is_empty() && lost > 0 && !watched
+    }
+
+    /// Whether some have come back after nobody was left. The lists count from the first of them.
+    fn returning(&mut self, want: &Desired, losing: &BTreeSet<RouteKey>) -> bool {
+        let Some(held) = self.held.as_mut().filter(|held| held.emptied) else {
+            return false;
+        };
+        if want.peers > 0 && std::mem::take(&mut held.nobody) {
+            held.listing = want.listings;
+        }
+        !losing.is_empty()
+    }
+
+    /// Whether enough lists have said so since.
+    fn said_again(&self, want: &Desired, losing: &BTreeSet<RouteKey>) -> bool {
+        self.held.as_ref().is_some_and(|held| {
+            let lists = if held.emptied { AFTER_NONE } else { 1 };
+            let enough = want.listings >= held.listing + lists;
+            want.peers > 0 && enough && losing.is_subset(&held.losing)
+        })
+    }
+}
+
+/// How many peers these are: one of both families has two routes.
+fn as_peers(losing: &BTreeSet<RouteKey>) -> usize {
+    let of = |wanted| {
+        let routes = losing.iter();
+        routes
+            .filter(|key| Family::of_net(&key.dst) == wanted)
+            .count()
+    };
+    of(Family::V4).max(of(Family::V6))
 }
 
 /// A peer that has gone over to our own data plane needs no route for itself: it is not lost.

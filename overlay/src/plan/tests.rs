@@ -1,3 +1,5 @@
+mod emptied;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;

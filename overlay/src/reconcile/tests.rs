@@ -12,8 +12,8 @@ use crate::firewall::Masquerade;
 use crate::kernel::fake::FakeKernel;
 use crate::model::lease::Term;
 use crate::model::{
-    ClusterSnapshot, Dual, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig, SubnetKey,
-    Uplink,
+    ClusterSnapshot, Dual, Host, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig,
+    Seniority, SubnetKey, Uplink,
 };
 use crate::plan::{Choices, Link, LinkKind, desired};
 
@@ -109,6 +109,7 @@ fn want(cluster: &Cluster, listings: u64) -> Arc<Desired> {
             v4: Some("10.244.1.0/24".parse().unwrap()),
             v6,
         },
+        host: Host::default(),
     };
     let choices = Choices {
         table: "tweed".into(),
@@ -120,19 +121,22 @@ fn want(cluster: &Cluster, listings: u64) -> Arc<Desired> {
         bridge_filter: false,
         former: BTreeSet::new(),
     };
-    let leases = cluster
-        .peers
-        .iter()
-        .map(|seed| lease(seed, cluster))
-        .map(|lease| (lease.key, lease.into()));
-    let leases = leases.collect();
+    let leases = cluster.peers.iter().map(|seed| lease(seed, cluster));
+    let leases = leases.map(|lease| (lease.key, lease.into())).collect();
     let snapshot = ClusterSnapshot {
         leases,
         in_sync: true,
         listings,
         ..ClusterSnapshot::default()
     };
-    Arc::new(desired(&config, &backend, &node, &choices, &snapshot))
+    Arc::new(desired(
+        &config,
+        &backend,
+        &node,
+        &choices,
+        &snapshot,
+        &Seniority::default(),
+    ))
 }
 
 fn kernel() -> FakeKernel {

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::model::{ClusterSnapshot, Dual, Lease, LeaseAttrs, Pool, SubnetKey};
+use crate::model::{ClusterSnapshot, Dual, Lease, LeaseAttrs, Pool, SubnetKey, Subnets};
 
 mod backoff;
 mod claim;
@@ -197,8 +197,50 @@ pub trait LeaseStore {
         pool.fits(subnet)
     }
 
+    /// Who cuts the network into subnets.
+    fn subnets(&self) -> Subnets {
+        Subnets::Leased
+    }
+
+    /// The hosts of the servers that the store is reached at, names or addresses.
+    fn servers(&self) -> impl Future<Output = Vec<String>> {
+        std::future::ready(Vec::new())
+    }
+
     /// Tells the cluster how the node's network is, where the store has a place for that. Never returns.
     fn attend(&self, _report: watch::Receiver<NodeReport>) -> impl Future<Output = ()> {
         std::future::pending()
+    }
+}
+
+/// The host in a URL, or in `host:port`.
+#[cfg(any(feature = "etcd", feature = "kube"))]
+fn host_of(url: &str) -> Option<String> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next()?;
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next()?,
+        None => authority
+            .rsplit_once(':')
+            .map_or(authority, |(host, _)| host),
+    };
+    (!host.is_empty()).then(|| host.to_owned())
+}
+
+#[cfg(all(test, any(feature = "etcd", feature = "kube")))]
+mod tests {
+    use super::host_of;
+
+    #[test]
+    fn the_host_of_a_server_is_read_from_its_url() {
+        for (url, host) in [
+            ("http://10.0.0.1:2379", "10.0.0.1"),
+            ("https://[fd00::1]:2379/x", "fd00::1"),
+            ("https://kube.example/", "kube.example"),
+            ("etcd.example:2379", "etcd.example"),
+        ] {
+            assert_eq!(host_of(url).as_deref(), Some(host), "{url}");
+        }
+        assert_eq!(host_of("http://"), None);
     }
 }

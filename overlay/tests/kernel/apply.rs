@@ -34,6 +34,37 @@ fn a_peer_shows_as_the_golden_lines() {
 }
 
 #[test]
+fn the_kernels_own_route_to_a_network_on_a_link_is_never_replaced_nor_gone_before() {
+    on_host(|linux| {
+        add_vtep(linux, Family::V4);
+        run("ip link add lan type bridge");
+        run("ip link set lan up");
+        run("ip addr add 10.244.2.7/24 dev lan");
+        run("ip addr add 10.244.3.7/24 dev lan noprefixroute");
+        run("ip route add 10.244.3.0/24 dev lan proto kernel scope link src 10.244.3.7 metric 100");
+        let before = run("ip route show dev lan");
+        for seen in [false, true] {
+            for dst in ["10.244.2.0/24", "10.244.3.0/24"] {
+                let (key, route) = overlay_route(VTEP, dst);
+                // Unseen, the one behind a larger metric is not noticed.
+                if !seen && dst.starts_with("10.244.3") {
+                    continue;
+                }
+                let error = linux.apply(&Op::PutRoute(key, route)).unwrap_err();
+                assert!(error.to_string().contains("kernel's own route"), "{error}");
+                assert_eq!(run("ip route show dev lan"), before);
+            }
+            observe(linux);
+        }
+        // What somebody else has put there is taken, as ever.
+        run("ip route add 10.244.4.0/24 dev lan");
+        let (key, route) = overlay_route(VTEP, "10.244.4.0/24");
+        linux.apply(&Op::PutRoute(key, route)).unwrap();
+        assert!(run("ip route show 10.244.4.0/24").contains("dev flannel.1"));
+    });
+}
+
+#[test]
 fn what_was_put_is_what_is_observed_in_both_families() {
     on_host(|linux| {
         let mut expected = tweed_overlay::plan::KernelState::default();

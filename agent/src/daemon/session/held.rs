@@ -38,7 +38,8 @@ impl HeldBack {
 
     /// Takes what a pass says.
     pub(super) fn take(&mut self, held: Option<Held>, now: Instant) {
-        if self.held.is_none() {
+        let kind = |held: &Held| std::mem::discriminant(held);
+        if self.held.as_ref().map(kind) != held.as_ref().map(kind) {
             (self.due, self.pause) = (now, PAUSE);
         }
         self.held = held;

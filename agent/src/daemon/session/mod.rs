@@ -80,6 +80,7 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
                     store.redial();
                     return reason;
                 }
+                running.look_around_now(daemon);
             }
             _ = tick.tick() => {
                 if let Some(reason) = running.found_uplink(daemon) {

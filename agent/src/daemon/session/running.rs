@@ -1,5 +1,7 @@
 //! The moving parts of a session: what each piece of news means for the kernel, the files and the status.
 
+mod config;
+mod host_facts;
 mod uplink;
 
 use std::collections::BTreeSet;
@@ -8,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tokio::sync::Notify;
-use tweed_overlay::backend::Backends;
-use tweed_overlay::model::{ClusterSnapshot, NetworkConfig};
+use tweed_overlay::model::{ClusterSnapshot, LocalNode};
+use tweed_overlay::netlink::AddrInfo;
 use tweed_overlay::plan::{Choices, Desired, desired};
 use tweed_overlay::reconcile::Failure;
 use tweed_overlay::reconcile::worker::{Report, Wake};
@@ -32,6 +34,11 @@ const FIRST_LIST: Duration = Duration::from_secs(2);
 /// The moving parts of a session.
 pub(super) struct Running<'a> {
     session: &'a Session,
+    /// This node, with its host as it is now.
+    node: LocalNode,
+    /// The host's addresses when it was last looked at, and when that was.
+    addresses: Vec<AddrInfo>,
+    addresses_read: Instant,
     started: Instant,
     subnet_file: SubnetFile,
     desired: Option<Arc<Desired>>,
@@ -93,6 +100,9 @@ impl<'a> Running<'a> {
         former.retain(|network| config.pools.values().all(|pool| pool.network != *network));
         Self {
             session,
+            node: node.clone(),
+            addresses: Vec::new(),
+            addresses_read: Instant::now(),
             started: Instant::now(),
             subnet_file: SubnetFile::new(path, config, node, session.mtu, ip_masq),
             desired: None,
@@ -123,12 +133,14 @@ impl<'a> Running<'a> {
             former: self.former.clone(),
             ..daemon.choices.clone()
         };
+        daemon.seniority.follow(snapshot);
         let desired = desired(
             &session.config,
             &session.backends,
-            &session.node,
+            &self.node,
             &choices,
             snapshot,
+            &daemon.seniority,
         );
         let before = self.desired.clone();
         let desired = match &before {
@@ -243,6 +255,7 @@ impl<'a> Running<'a> {
             self.open_to_pods(daemon);
         }
         self.look_at_sysctls(daemon);
+        self.look_around(daemon);
         self.held.look(Instant::now());
         self.save_peers(daemon);
     }
@@ -281,7 +294,8 @@ impl<'a> Running<'a> {
         if self.unsaved && self.believed && self.saved_at.is_none_or(|at| at.elapsed() >= SAVE) {
             self.unsaved = false;
             self.saved_at = Some(Instant::now());
-            saved::save_peers(&daemon.state, &self.snapshot, self.session.lease.key);
+            let own = self.session.lease.key;
+            saved::save_peers(&daemon.state, &self.snapshot, own, &daemon.seniority);
         }
     }
 
@@ -306,49 +320,5 @@ impl<'a> Running<'a> {
         if news {
             tracing::error!(error, "subnet file not written");
         }
-    }
-
-    /// Why a changed configuration ends the session; a broken one doesn't.
-    pub(super) fn changed_config(&mut self, snapshot: &ClusterSnapshot) -> Option<String> {
-        let found = &snapshot.config;
-        let known = self
-            .bad_config
-            .as_ref()
-            .is_some_and(|(bad, _)| bad == found);
-        if known || !snapshot.in_sync {
-            return None;
-        }
-        self.bad_config = None;
-        let Some(text) = found else {
-            let reason = "it is gone from the store; put it back with: tweedd config set";
-            self.refuse_config(None, reason.to_owned());
-            return None;
-        };
-        if *text == self.session.config_text {
-            return None;
-        }
-        let parsed = NetworkConfig::parse(text).and_then(|(config, _)| {
-            Backends::parse(&config).map(|(backends, _)| (config, backends))
-        });
-        match parsed {
-            Ok((config, backends))
-                if config == self.session.config && backends == self.session.backends =>
-            {
-                None
-            }
-            Ok(_) => Some("the network configuration changed".to_owned()),
-            Err(error) => {
-                self.refuse_config(Some(text.clone()), error.to_string());
-                None
-            }
-        }
-    }
-
-    fn refuse_config(&mut self, found: Option<String>, reason: String) {
-        tracing::error!(
-            reason,
-            "the changed network configuration is refused, going on with the old one"
-        );
-        self.bad_config = Some((found, reason));
     }
 }

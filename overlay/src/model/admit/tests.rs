@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Identity, LeaseAttrs, Mac, NetworkConfig, Uplink};
+use crate::model::{Host, Identity, LeaseAttrs, Mac, NetworkConfig, OnLink, Uplink};
 
 fn pools() -> Dual<Pool> {
     let text = r#"{"Network":"10.244.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:10:244::/48"}"#;
@@ -35,6 +35,17 @@ fn node() -> LocalNode {
         subnets: Dual {
             v4: Some("10.244.1.0/24".parse().unwrap()),
             v6: None,
+        },
+        host: Host {
+            addrs: ["172.17.0.1", "198.18.0.1"]
+                .map(|a| a.parse().unwrap())
+                .into(),
+            onlink: [OnLink {
+                net: "10.244.77.0/24".parse().unwrap(),
+                dev: "br0".into(),
+            }]
+            .into(),
+            needed: [("10.244.80.1".parse().unwrap(), "its gateway".into())].into(),
         },
     }
 }
@@ -129,9 +140,65 @@ fn our_own_public_address_is_refused() {
 
 #[test]
 fn addresses_that_no_node_can_have_are_refused() {
-    for addr in ["0.0.0.0", "224.0.0.1", "127.0.0.1", "255.255.255.255"] {
+    for (addr, why) in [
+        ("0.0.0.1", "of no host"),
+        ("127.0.0.1", "loopback"),
+        ("169.254.9.9", "link-local"),
+        ("224.0.0.1", "multicast"),
+        ("240.0.0.1", "reserved"),
+        ("255.255.255.255", "broadcast"),
+        ("10.244.2.1", "inside the pod network 10.244.0.0/16"),
+        ("10.244.1.7", "inside the pod network"),
+        ("fd00:10:244::1", "inside the pod network fd00:10:244::/48"),
+        ("::1", "loopback"),
+        ("ff02::1", "multicast"),
+        ("::ffff:192.0.2.1", "disguise"),
+    ] {
         let refusal = only_refusal(lease("10.244.2.0/24", addr, 2));
-        assert!(matches!(refusal, Refusal::BadPublicAddress(_)), "{refusal}");
+        assert_eq!(refusal.label(), "bad_public_address", "{addr}");
+        assert!(refusal.to_string().contains(why), "{addr}: {refusal}");
+    }
+    let refusal = only_refusal(lease("10.244.2.0/24", "172.17.0.1", 2));
+    let own = Refusal::OwnPublicAddress("172.17.0.1".parse().unwrap());
+    assert_eq!(refusal, own, "the address of another interface");
+}
+
+#[test]
+fn a_link_local_address_reaches_neighbours_of_ipv4_and_of_ipv6_nobody() {
+    let of = |lease: Lease, onlink: &[&str]| {
+        let mut node = node();
+        node.uplink.onlink = onlink.iter().map(|net| net.parse().unwrap()).collect();
+        let snapshot = ClusterSnapshot {
+            leases: [(lease.key, lease.into())].into(),
+            ..ClusterSnapshot::default()
+        };
+        admit(&pools(), &node, &vxlan(), &snapshot)
+    };
+    let v4 = lease("10.244.2.0/24", "169.254.9.9", 2);
+    assert_eq!(of(v4.clone(), &[]).refused.len(), 1);
+    assert_eq!(of(v4, &["169.254.0.0/16"]).peers.len(), 1);
+    let v6 = lease("fd00:10:244:2::/64", "fe80::9", 2);
+    let refused = of(v6, &["fe80::/64"]).refused;
+    let reason = refused.values().next().expect("refused").to_string();
+    assert!(reason.contains("of which link"), "{reason}");
+    // By IPv4 a node can be reached whose IPv6 address is of one link only, as while it waits for a router.
+    let mut both = lease("10.244.2.0/24", "198.18.0.2", 2);
+    both.key.0.v6 = Some("fd00:10:244:2::/64".parse().unwrap());
+    both.attrs.public.v6 = Some("fe80::9".parse().unwrap());
+    let admission = of(both, &[]);
+    let sides = admission.peers[0].sides;
+    assert!(sides.v4.is_some() && sides.v6.is_none());
+}
+
+#[test]
+fn a_subnet_that_the_host_needs_otherwise_is_refused_by_name() {
+    for (subnet, what) in [
+        ("10.244.77.0/24", "10.244.77.0/24 of br0"),
+        ("10.244.80.0/24", "10.244.80.1, its gateway"),
+    ] {
+        let refusal = only_refusal(lease(subnet, "198.18.0.2", 2));
+        assert_eq!(refusal.label(), "takes_hosts_own");
+        assert!(refusal.to_string().contains(what), "{refusal}");
     }
 }
 

@@ -165,6 +165,91 @@ fn every_wrong_value_is_named_with_its_key_and_what_is_allowed() {
 }
 
 #[test]
+fn a_network_that_no_pod_can_be_in_is_refused_with_what_it_holds() {
+    for (network, what) in [
+        ("224.0.0.0/8", "multicast"),
+        ("127.0.0.0/8", "loopback"),
+        ("169.254.0.0/16", "link-local"),
+        ("0.0.0.0/8", "of no host"),
+        ("240.0.0.0/8", "reserved"),
+        ("255.255.0.0/16", "broadcast"),
+        ("128.0.0.0/1", "link-local"),
+        ("10.0.0.0/7", "larger than any private network"),
+    ] {
+        let error = parse(&format!(r#"{{"Network":"{network}"}}"#)).expect_err(network);
+        let error = error.to_string();
+        assert!(error.contains(what) && error.contains(network), "{error}");
+    }
+    for (network, what) in [
+        ("ff00::/16", "multicast"),
+        ("fe80::/48", "link-local"),
+        ("::/32", "of no host"),
+        ("::ffff:10.0.0.0/112", "disguise"),
+        ("2000::/3", "larger than any private network"),
+    ] {
+        let text = format!(r#"{{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"{network}"}}"#);
+        let error = parse(&text).expect_err(network).to_string();
+        assert!(error.contains(what), "{network}: {error}");
+    }
+    for network in [
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "172.16.0.0/12",
+        "198.18.0.0/15",
+    ] {
+        assert!(
+            parse(&format!(r#"{{"Network":"{network}"}}"#)).is_ok(),
+            "{network}"
+        );
+    }
+}
+
+#[test]
+fn where_the_store_cuts_the_network_no_key_for_subnets_must_fit() {
+    let both = |v4: &str, v6: &str| {
+        format!(r#"{{"Network":"10.42.0.0/{v4},"EnableIPv6":true,"IPv6Network":"fd00:42::/{v6}}}"#)
+    };
+    for text in [
+        both(r#"29""#, r#"56""#),
+        both(r#"32""#, r#"128""#),
+        both(r#"16","SubnetLen":31"#, r#"56","IPv6SubnetLen":127"#),
+        both(r#"16","SubnetLen":12"#, r#"56","IPv6SubnetLen":1"#),
+        both(r#"16","SubnetLen":99"#, r#"56","IPv6SubnetLen":999"#),
+        both(
+            r#"16","SubnetMin":"10.9.0.0""#,
+            r#"56","IPv6SubnetMin":"fd09::""#,
+        ),
+        both(
+            r#"16","SubnetMax":"10.42.7.9""#,
+            r#"56","IPv6SubnetMax":"fd00:42::7""#,
+        ),
+        both(
+            r#"16","SubnetMin":"10.42.9.0","SubnetMax":"10.42.5.0""#,
+            r#"56","IPv6SubnetMin":"fd00:42:0:9::","IPv6SubnetMax":"fd00:42:0:5::""#,
+        ),
+    ] {
+        let (config, _) = NetworkConfig::parse_for(Subnets::Assigned, &text).expect(&text);
+        for pool in config.pools.values() {
+            assert_eq!(pool.min, pool.network.network(), "{text}");
+            assert_eq!(pool.max, pool.network.broadcast(), "{text}");
+        }
+        assert!(NetworkConfig::parse(&text).is_err(), "{text}");
+    }
+    // A value that is none is wrong there too, as in flannel, and so is a network that no pod can be in.
+    for text in [
+        r#"{"Network":"10.42.0.0/16","SubnetLen":"24"}"#,
+        r#"{"Network":"10.42.0.0/16","SubnetMin":"x"}"#,
+        r#"{"Network":"224.0.0.0/8"}"#,
+        "{}",
+    ] {
+        assert!(
+            NetworkConfig::parse_for(Subnets::Assigned, text).is_err(),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn an_ipv6_bound_may_be_null() {
     let text =
         r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fc00::/48","IPv6SubnetMin":null}"#;

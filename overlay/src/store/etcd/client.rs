@@ -10,7 +10,7 @@ use std::time::Duration;
 use etcd_client::{Client, Error as EtcdError};
 
 use super::options::Options;
-use crate::store::StoreError;
+use crate::store::{StoreError, host_of};
 
 /// gRPC status codes, by their numbers on the wire.
 const INVALID_ARGUMENT: i32 = 3;
@@ -44,6 +44,12 @@ impl Cluster {
             options,
             endpoints,
         })
+    }
+
+    /// The hosts of the endpoints.
+    pub(super) fn hosts(&self) -> Vec<String> {
+        let endpoints = self.endpoints.iter();
+        endpoints.filter_map(|url| host_of(url)).collect()
     }
 
     /// Sends a request to one endpoint after the other, until one answers. `request` must bear being repeated after an

@@ -138,6 +138,10 @@ impl LeaseStore for Etcd {
         self.cluster.redial();
     }
 
+    async fn servers(&self) -> Vec<String> {
+        self.cluster.hosts()
+    }
+
     async fn list(&self) -> Result<ClusterSnapshot, StoreError> {
         let listing = listing::read(&self.cluster, &self.keys).await?;
         Ok(listing.into_snapshot(self.next_listing()))

@@ -107,7 +107,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::NetworkConfig;
+    use crate::model::{NetworkConfig, Subnets};
 
     fn node(name: &str, cidrs: &[&str]) -> NodeRecord {
         serde_json::from_value(json!({"metadata": {"name": name}, "spec": {"podCIDRs": cidrs}}))
@@ -118,7 +118,12 @@ mod tests {
         let text = format!(
             r#"{{"Network":"10.244.0.0/16","EnableIPv6":{v6},"IPv6Network":"fd00:10:244::/48"}}"#
         );
-        NetworkConfig::parse(&text).unwrap().0.pools
+        pools_of(&text)
+    }
+
+    fn pools_of(text: &str) -> Dual<Pool> {
+        let parsed = NetworkConfig::parse_for(Subnets::Assigned, text);
+        parsed.unwrap().0.pools
     }
 
     fn refused(cidrs: &[&str], v6: bool) -> Missing {
@@ -140,6 +145,25 @@ mod tests {
             &pools(false),
         );
         assert_eq!(v4.unwrap().to_string(), "10.244.3.0-25");
+    }
+
+    #[test]
+    fn what_kubernetes_assigns_is_taken_whatever_the_keys_for_subnets_say() {
+        for (config, cidr) in [
+            (r#"{"Network":"10.244.1.0/29"}"#, "10.244.1.0/29"),
+            (r#"{"Network":"10.244.1.0/29"}"#, "10.244.1.4/30"),
+            (
+                r#"{"Network":"10.244.0.0/16","SubnetLen":31}"#,
+                "10.244.3.0/24",
+            ),
+            (
+                r#"{"Network":"10.244.0.0/16","SubnetMin":"10.9.0.0"}"#,
+                "10.244.3.0/24",
+            ),
+        ] {
+            let key = assigned(&node("n1", &[cidr]), &pools_of(config)).unwrap();
+            assert_eq!(key.0.v4, cidr.parse().ok(), "{config}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::timeout;
 
 use super::options::Options;
-use crate::store::StoreError;
+use crate::store::{StoreError, host_of};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// For one request that isn't a watch.
@@ -187,6 +187,16 @@ async fn connect(options: &Options) -> Result<Vec<Client>, StoreError> {
             .map_err(|error| StoreError::Refused(format!("API server: {}", chain(&error))))
     });
     clients.collect()
+}
+
+/// The hosts of the API servers, as far as the configuration tells.
+pub(super) async fn hosts(options: &Options) -> Vec<String> {
+    let mut urls = options.servers.clone();
+    if urls.is_empty() {
+        let config = config(options).await.ok();
+        urls.extend(config.map(|config| config.cluster_url.to_string()));
+    }
+    urls.iter().filter_map(|url| host_of(url)).collect()
 }
 
 async fn config(options: &Options) -> Result<Config, StoreError> {

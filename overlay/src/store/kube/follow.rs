@@ -16,7 +16,7 @@ use super::KubeStore;
 use super::node::NodeRecord;
 use super::own::explain;
 use crate::model::annotations::Prefix;
-use crate::model::{ClusterSnapshot, Dual, Lease, NetworkConfig, SubnetKey};
+use crate::model::{ClusterSnapshot, Dual, Lease, NetworkConfig, Pool, SubnetKey, Subnets};
 use crate::store::backoff::Backoff;
 
 /// Nodes in one page of a list: what of it is decoded at a time bounds the memory.
@@ -314,8 +314,13 @@ pub(super) fn families(config: Option<&str>) -> Dual<()> {
         v4: Some(()),
         v6: Some(()),
     };
-    let parsed = config.and_then(|text| NetworkConfig::parse(text).ok());
-    parsed.map_or(both, |(config, _)| config.pools.map(|_, _| ()))
+    pools(config).map_or(both, |pools| pools.map(|_, _| ()))
+}
+
+/// The pod networks of a configuration that can be read.
+pub(super) fn pools(config: Option<&str>) -> Option<Dual<Pool>> {
+    let parsed = NetworkConfig::parse_for(Subnets::Assigned, config?).ok();
+    parsed.map(|(config, _)| config.pools)
 }
 
 #[cfg(test)]

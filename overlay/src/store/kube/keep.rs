@@ -14,6 +14,7 @@ use super::connect::Failure;
 use super::node::NodeRecord;
 use super::own::Own;
 use super::{KubeStore, USUAL_DELAY};
+use crate::model::admit::no_node;
 use crate::model::annotations::{self, Annotations};
 use crate::model::{Dual, Family, Lease, LeaseAttrs};
 use crate::store::backoff::{Backoff, jittered};
@@ -165,7 +166,15 @@ fn wanted(store: &KubeStore, node: &NodeRecord, attrs: &LeaseAttrs) -> Annotatio
         tracing::warn!(node = node.name(), %wrong, "ignored");
     }
     let mut attrs = attrs.clone();
+    let pools = store.pools();
     for (family, addr) in overwrites.addrs.iter() {
+        if let Some(why) = no_node(&pools, addr) {
+            tracing::error!(
+                node = node.name(), %addr, why,
+                "annotation public-ip-overwrite: no node can be reached at this address; not announced"
+            );
+            continue;
+        }
         // There is nothing to be announced for a family that the node doesn't have.
         if attrs.public.has(family) {
             attrs.public.set(family, Some(*addr));

@@ -36,7 +36,7 @@ use self::own::{Own, OwnNode};
 use super::backoff::jittered;
 use super::{Ended, Holding, LeaseStore, NodeReport, OwnRecord, Request, StoreError};
 use crate::model::annotations;
-use crate::model::{ClusterSnapshot, Dual, Family, Lease, Pool, SubnetKey, lease::Term};
+use crate::model::{ClusterSnapshot, Dual, Family, Lease, Pool, SubnetKey, Subnets, lease::Term};
 
 /// How long a subnet may take to be assigned before it is asked why.
 const USUAL_DELAY: Duration = Duration::from_secs(10);
@@ -233,6 +233,11 @@ impl KubeStore {
         Ok(())
     }
 
+    /// The pod networks, where the configuration can be read.
+    fn pools(&self) -> Dual<Pool> {
+        follow::pools(follow::read_config(&self.options.config_file).as_deref()).unwrap_or_default()
+    }
+
     fn families(&self) -> Dual<()> {
         follow::families(follow::read_config(&self.options.config_file).as_deref())
     }
@@ -339,6 +344,14 @@ impl LeaseStore for KubeStore {
     /// Kubernetes cuts its subnets as it was told, whatever `SubnetLen` and `SubnetMin` say.
     fn fits(&self, pool: &Pool, subnet: &IpNet) -> bool {
         Family::of_net(subnet) == Family::of_net(&pool.network) && pool.network.contains(subnet)
+    }
+
+    fn subnets(&self) -> Subnets {
+        Subnets::Assigned
+    }
+
+    async fn servers(&self) -> Vec<String> {
+        connect::hosts(&self.options).await
     }
 
     async fn attend(&self, report: watch::Receiver<NodeReport>) {

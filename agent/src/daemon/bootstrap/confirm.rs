@@ -1,0 +1,55 @@
+//! Another pod network moves every node and costs every pod its address: it is read twice before it is taken, and told
+//! aloud.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tweed_overlay::store::LeaseStore;
+
+use super::networks_in;
+use crate::state_dir::SavedLease;
+
+/// Between the two readings.
+const PAUSE: Duration = Duration::from_secs(3);
+
+/// Waits for a second reading of a configuration whose networks are not those of the saved lease.
+///
+/// # Errors
+/// When the second one says something else: both are read again.
+pub(super) async fn changed_network<S: LeaseStore>(
+    store: &S,
+    saved: Option<&SavedLease>,
+    text: &str,
+) -> Result<(), String> {
+    let Some(saved) = saved else {
+        return Ok(());
+    };
+    let (before, now) = (networks_in(&saved.config), networks_in(text));
+    // A family that comes or goes leaves the other's pods alone.
+    let kept = before.iter().any(|network| now.contains(network));
+    if before.is_empty() || kept || before == now {
+        return Ok(());
+    }
+    tokio::time::sleep(PAUSE).await;
+    let second = store.config().await.map_err(|error| error.to_string())?;
+    if second != text {
+        return Err(format!(
+            "the network configuration named {} and no longer does; reading it again",
+            join(&now)
+        ));
+    }
+    tracing::warn!(
+        old = join(&before),
+        new = join(&now),
+        lease = %saved.key,
+        "the pod network changes: this node takes another subnet. Pods that run keep addresses of the old network, which \
+         other nodes no longer reach: make them anew. Put the old network back to undo this: the old subnets are asked \
+         for first"
+    );
+    Ok(())
+}
+
+fn join(networks: &[IpNet]) -> String {
+    let texts: Vec<String> = networks.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}
