@@ -1,9 +1,11 @@
 //! One agent a network and host: a lock that the kernel drops with the process, however it ends.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::errno::Errno;
@@ -39,7 +41,9 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("open {}", path.display()))?;
-        let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        // One of an earlier version may be there.
+        let _ = file.set_permissions(Permissions::from_mode(0o600));
+        let mut file = match lock(file) {
             Ok(locked) => locked,
             Err((mut file, Errno::EWOULDBLOCK)) => bail!(
                 "another tweedd{} works on this network already (lock {}); stop it, or give this one another network by --etcd-prefix or --store-dir",
@@ -51,6 +55,18 @@ impl Lock {
         write_pid(&mut file).with_context(|| format!("write {}", path.display()))?;
         Ok(Self { _file: file })
     }
+}
+
+/// Tries a few times: another network's agent that looks whether this one runs holds the lock for a moment.
+fn lock(mut file: File) -> Result<Flock<File>, (File, Errno)> {
+    for _ in 0..5 {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Err((back, Errno::EWOULDBLOCK)) => file = back,
+            result => return result,
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
 }
 
 /// Process id of the agent that holds the lock, if there is one.
@@ -118,5 +134,26 @@ mod tests {
         let _lock = Lock::acquire(dir.path(), &instance("tweed")).expect("nobody holds it");
         let text = std::fs::read_to_string(dir.path().join("tweed.lock")).expect("readable");
         assert_eq!(text, format!("{}\n", std::process::id()));
+    }
+
+    #[test]
+    fn a_look_at_the_lock_keeps_no_agent_from_starting_and_nobody_else_can_hold_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("tweed.lock");
+        std::fs::write(&path, "").expect("written");
+        let look = File::open(&path).expect("there");
+        let look = Flock::lock(look, FlockArg::LockSharedNonblock).map_err(|(_, errno)| errno);
+        let look = look.expect("free");
+        let ends = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(10));
+            drop(look);
+        });
+        let _lock = Lock::acquire(dir.path(), &instance("tweed")).expect("a moment later");
+        ends.join().expect("ended");
+        let mode = std::fs::metadata(&path)
+            .expect("there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 }

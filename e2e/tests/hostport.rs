@@ -183,6 +183,10 @@ fn the_hosts_loopback_is_closed_to_pods_again_within_a_second_though_no_pod_has_
         let runtime = alone(&mappings([8080]));
         let pod = runtime.pod(host)?;
         runtime.del(&pod, "eth0")?;
+        Runtime::tweed().del(&cluster.pods[0], "eth0")?;
+        let left = std::fs::read_dir(host.path("/run/tweed/cni"))?.flatten();
+        let names: Vec<_> = left.map(|entry| entry.file_name()).collect();
+        ensure!(names == ["loopback-open"], "records: {names:?}");
         let on = host.sh("sysctl -n net.ipv4.conf.cni0.route_localnet")?;
         ensure!(on.trim() == "1", "the switch stays: {on}");
         host.sh("nft flush ruleset")?;
