@@ -108,3 +108,27 @@ pub(super) fn v4(addr: IpAddr) -> Result<Ipv4Addr> {
         IpAddr::V6(addr) => bail!("{addr} is not of IPv4"),
     }
 }
+
+/// Has a stranger say, by a forged ICMP error, that datagrams from one host to another are too big for a path.
+pub(super) fn forge_too_big(stranger: Place<'_>, from: &Host, to: &Host, mtu: u16) -> Result<()> {
+    let (from, to) = (v4(from.v4())?, v4(to.v4())?);
+    // Type 3, code 4 (RFC 1191), and the start of the datagram that it claims to be about.
+    let mut quoted = vec![0x45, 0, 0x05, 0xdc, 0, 0, 0x40, 0, 64, 17, 0, 0];
+    quoted.extend(from.octets());
+    quoted.extend(to.octets());
+    let sum = checksum(&quoted);
+    quoted[10..12].copy_from_slice(&sum);
+    quoted.extend(udp_header(PORT, PORT, 1472));
+    let mut error = vec![3, 4, 0, 0, 0, 0];
+    error.extend(mtu.to_be_bytes());
+    error.extend(quoted);
+    let sum = checksum(&error);
+    error[2..4].copy_from_slice(&sum);
+    stranger.run(|| {
+        let (family, flags) = (AddressFamily::Inet, SockFlag::SOCK_CLOEXEC);
+        let fd = socket(family, SockType::Raw, flags, SockProtocol::Icmp)?;
+        let at = SockaddrStorage::from(SocketAddr::from((from, 0)));
+        sendto(fd.as_raw_fd(), &error, &at, MsgFlags::empty())?;
+        Ok(())
+    })
+}

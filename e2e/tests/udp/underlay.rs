@@ -10,7 +10,7 @@ use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
 use tweed_overlay::model::Family;
 
-use super::udp;
+use super::{raw, udp};
 
 #[test]
 fn a_path_that_is_narrower_than_the_uplinks_is_found_out_and_told_to_the_pods() -> Result<()> {
@@ -59,6 +59,31 @@ fn a_path_that_is_narrower_than_the_uplinks_is_found_out_and_told_to_the_pods() 
                 .collect();
             ensure!(mtus == BTreeSet::from([1300 - 48, 1300 - 28]), "{status}");
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_forged_icmp_error_costs_a_path_little_and_closes_nothing() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let cluster = Cluster::on_etcd(lab, &udp(&[Family::V4]))?;
+        cluster.talks(Family::V4)?;
+        let (one, two) = (&cluster.pods[0], &cluster.pods[1]);
+        eventually("the error is heard", || {
+            raw::forge_too_big(lab.switch.place(), &lab.hosts[0], &lab.hosts[1], 552)?;
+            let status = cluster.agents[0].status()?;
+            let mtu = status["data_plane"]["peers"][0]["mtu"].as_u64();
+            ensure!(mtu == Some(1280 - 28), "{status}");
+            Ok(())
+        })?;
+        let transfer = traffic::tcp(one.place(), two.place(), two.v4()?, 8 << 20)?;
+        ensure!(transfer.taken < Duration::from_secs(5), "{transfer:?}");
+        traffic::ping_size(one.place(), two.v4()?, 1280 - 28)?;
+        let status = cluster.agents[0].status()?;
+        let mtu = status["data_plane"]["peers"][0]["mtu"].as_u64();
+        ensure!(mtu == Some(1280 - 28), "{status}");
+        let send = cluster.agents[0].metric(r#"tweed_data_plane_offload{offload="send"}"#)?;
+        ensure!(send == 1.0, "the offload was given up for all peers");
         Ok(())
     })
 }

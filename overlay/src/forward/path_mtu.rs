@@ -12,11 +12,10 @@ use super::table::Table;
 const LIFETIME: Duration = Duration::from_mins(10);
 /// Paths that are remembered. Whoever can forge ICMP errors of the underlay must not make the list grow.
 const MOST: usize = 4096;
-/// The narrowest path that is believed, for IPv4: Linux's `net.ipv4.route.min_pmtu`. What a forged error can cost ends
-/// here.
-const LEAST_V4: u32 = 552;
-/// The narrowest path that IPv6 allows (RFC 8200 §5).
-const LEAST_V6: u32 = 1280;
+/// The narrowest path that is believed: what IPv6 wants of every link (RFC 8200 §5), and so what each that carries both
+/// families has. Nothing in an ICMP error proves that a router sent it: what a forged one can cost ends here. Over an IPv4
+/// path that is truly narrower, the kernel fragments the datagrams.
+const LEAST: u32 = 1280;
 
 /// Bytes of the headers that carry a packet: IPv4 or IPv6, and UDP.
 const OVERHEAD_V4: u32 = 20 + 8;
@@ -29,6 +28,12 @@ struct Narrow {
     /// The largest packet of a pod in bytes.
     mtu: u16,
     until: Duration,
+}
+
+/// Whether a path is said to be narrower than is believed. A kernel that believes it refuses messages of several datagrams
+/// to it, with reason, and fragments single ones.
+pub fn is_too_narrow(path: u32) -> bool {
+    path < LEAST
 }
 
 /// The paths that are narrower than the uplink.
@@ -47,11 +52,11 @@ impl PathMtus {
         path: u32,
         now: Duration,
     ) -> bool {
-        let (least, overhead) = match addr {
-            IpAddr::V4(_) => (LEAST_V4, OVERHEAD_V4),
-            IpAddr::V6(_) => (LEAST_V6, OVERHEAD_V6),
+        let overhead = match addr {
+            IpAddr::V4(_) => OVERHEAD_V4,
+            IpAddr::V6(_) => OVERHEAD_V6,
         };
-        let mtu = u16::try_from(path.max(least) - overhead).unwrap_or(u16::MAX);
+        let mtu = u16::try_from(path.max(LEAST) - overhead).unwrap_or(u16::MAX);
         if !table.is_wider(addr, mtu) {
             return false;
         }
@@ -142,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn a_forged_error_cannot_narrow_a_path_below_what_the_kernel_would_believe() {
+    fn a_forged_error_cannot_narrow_a_path_below_what_every_link_of_ipv6_carries() {
         let (mut paths, mut table) = (PathMtus::default(), Arc::new(table()));
         for path in [1, 0, 60, u32::MAX] {
             for addr in ["192.0.2.2", "2001:db8::2", "203.0.113.9"] {
                 paths.learn(&mut table, addr.parse().unwrap(), path, SECOND);
             }
         }
-        assert_eq!(mtus(&table), [1452, 552 - 28, 1280 - 48]);
+        assert_eq!(mtus(&table), [1452, 1280 - 28, 1280 - 48]);
         assert_eq!(paths.narrow.len(), 2, "strangers are not remembered");
     }
 }

@@ -11,7 +11,7 @@ use crate::forward::limit::Limits;
 use crate::forward::offloads::Offloads;
 use crate::forward::options::Options;
 use crate::forward::packet::Packet;
-use crate::forward::path_mtu::PathMtus;
+use crate::forward::path_mtu::{PathMtus, is_too_narrow};
 use crate::forward::peers::PeerCounts;
 use crate::forward::socket::{Complaint, Socket};
 use crate::forward::table::Table;
@@ -158,6 +158,7 @@ impl Path {
             return;
         };
         if !self.learn(suspect.ip(), mtu)
+            && !is_too_narrow(mtu)
             && let Some(socket) = self.sockets.get_mut(family)
         {
             socket.refused_in_vain();
