@@ -4,6 +4,7 @@
     test,
     allow(clippy::unwrap_used, reason = "a test fails where it fails")
 )]
+#![cfg_attr(not(test), warn(clippy::print_stderr, clippy::print_stdout))]
 
 #[cfg(test)]
 mod arbitrary;
@@ -22,6 +23,7 @@ mod plugin;
 mod portmap;
 mod records;
 mod sandbox;
+mod say;
 mod skel;
 mod spec;
 mod sysctl;

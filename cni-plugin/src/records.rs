@@ -14,6 +14,7 @@ use tweed_overlay::netns::Netns;
 
 use crate::file;
 use crate::identity::hash;
+use crate::say::say;
 use crate::spec::{CniError, Context, Kind, NetConf, json};
 
 /// The folder of records, in a configuration that may otherwise be broken.
@@ -42,10 +43,10 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), CniError> {
     if folder != Path::new(RECORDS_DIR)
         && let Err(error) = leave_word(folder, &Path::new(RECORDS_DIR).join(ELSEWHERE))
     {
-        eprintln!(
+        say(format_args!(
             "tweed: the agent will not find the records in {} (stateDir), and not restore what another program flushes: {error}",
             folder.display()
-        );
+        ));
     }
     Ok(())
 }

@@ -10,7 +10,6 @@ mod localnet;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
@@ -29,6 +28,7 @@ use tweed_overlay::netns::Netns;
 
 use crate::plugin::Plugin;
 use crate::records::{self, packet_filter, packet_filter_answers, state_dir};
+use crate::say::say;
 use crate::spec::{Attachment, AttachmentKey, Call, CniError, CniResult, Context, Kind, NetConf};
 use crate::{file, identity};
 
@@ -77,8 +77,8 @@ pub(crate) fn attach(call: &Call, conf: &NetConf, result: &CniResult) -> Result<
     }
     let Some(publication) = wanted(call, Config::parse(conf)?, result)? else {
         let ifname = &call.attachment.ifname;
-        say(&format!(
-            "{ifname} has no address, so that its host ports lead nowhere"
+        say(format_args!(
+            "portmap: {ifname} has no address, so that its host ports lead nowhere"
         ));
         return Ok(());
     };
@@ -155,13 +155,10 @@ fn refused(error: PublishError) -> CniError {
 /// Flows that can't be forgotten end by themselves, later: no reason to refuse a container.
 fn tell(forgotten: Result<usize, KernelError>) {
     if let Err(error) = forgotten {
-        say(&format!("old UDP flows go on until they time out: {error}"));
+        say(format_args!(
+            "portmap: old UDP flows go on until they time out: {error}"
+        ));
     }
-}
-
-/// A line for the runtime's log. Nobody need read it.
-fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "portmap: {text}");
 }
 
 /// The mappings, and the first address of each family; `None` without any.

@@ -1,5 +1,7 @@
 //! `portmap` behind plugins that give no address, or one that makes no sense.
 
+use std::fs::File;
+
 use serde_json::{Value, json};
 
 use super::lab::{Pod, on_host};
@@ -19,6 +21,14 @@ fn a_result_without_an_address_is_passed_on_and_one_with_nonsense_refused() {
         let result: Value = serde_json::from_str(&answer.stdout).unwrap();
         assert_eq!(result, call.conf()["prevResult"]);
         assert!(answer.stderr.contains("eth0 has no address"), "{answer:?}");
+        // Nor does it matter whether anybody can read that.
+        let conf = host.path("conf");
+        std::fs::write(&conf, call.conf().to_string()).unwrap();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut command = call.command("ADD");
+        command.stdin(File::open(conf).unwrap()).stderr(full);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
         call.ok("CHECK");
         call.ok("DEL");
         assert!(!host.path("run").exists());
