@@ -259,8 +259,7 @@ fn user(
 fn password_file(source: &str, file: &str) -> Result<Secret, UsageError> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| UsageError(format!("{source}: read {file}: {error}")))?;
-    let password = text.strip_suffix('\n').unwrap_or(&text);
-    let password = password.strip_suffix('\r').unwrap_or(password);
+    let password = text.trim_end_matches(['\r', '\n']);
     if password.is_empty() {
         return Err(UsageError(format!("{source}: {file} is empty")));
     }

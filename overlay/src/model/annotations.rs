@@ -8,7 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::{Dual, Family, LeaseAttrs};
+use super::shown::shortened;
+use super::wire::LARGEST;
+use super::{Dual, Family, LeaseAttrs, shown};
 
 /// `true` on a node that takes part.
 const MANAGED: &str = "kube-subnet-manager";
@@ -52,6 +54,14 @@ pub enum AnnotationError {
         found: String,
         /// The family wanted.
         want: Family,
+    },
+    /// Much longer than any lease's.
+    #[error("annotation {key} has {long} bytes, and a lease has {LARGEST} at most")]
+    Size {
+        /// The annotation.
+        key: String,
+        /// Its bytes.
+        long: usize,
     },
     /// Backend data that are no JSON.
     #[error("annotation {key} is {found:?}, which is no JSON: {why}")]
@@ -166,6 +176,13 @@ pub fn parse(
     if prefix.get(annotations, MANAGED) != Some("true") {
         return Ok(None);
     }
+    for name in WRITTEN {
+        let long = prefix.get(annotations, name).map_or(0, str::len);
+        if long > LARGEST {
+            let key = prefix.key(name);
+            return Err(AnnotationError::Size { key, long });
+        }
+    }
     let mut attrs = LeaseAttrs {
         backend_type: prefix
             .get(annotations, BACKEND_TYPE)
@@ -201,7 +218,7 @@ fn address(
         }
         _ => Err(AnnotationError::Address {
             key: prefix.key(name),
-            found: text.to_owned(),
+            found: shown(text).into_owned(),
             want: family,
         }),
     }
@@ -220,7 +237,7 @@ fn data(
         Ok(value) => Ok(Some(value).filter(|value| !value.is_null())),
         Err(error) => Err(AnnotationError::Data {
             key: prefix.key(name),
-            found: text.chars().take(60).collect(),
+            found: shortened(text, 60).into_owned(),
             why: error.to_string(),
         }),
     }

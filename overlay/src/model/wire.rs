@@ -8,10 +8,12 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::json::{JsonError, Object};
-use super::{Dual, LeaseAttrs, SubnetKey};
+use super::{Dual, LeaseAttrs, SubnetKey, shown};
 
 /// What stands for the IPv4 part in the key of a lease for IPv6 alone, and for an IPv4 address that isn't there.
 const NO_IPV4: &str = "0.0.0.0-0";
+/// The longest entry in bytes. flannel's have a hundred or two; a key of wireguard or a list of addresses fits too.
+pub const LARGEST: usize = 16 << 10;
 const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Why a stored key or value is none of flannel's.
@@ -30,6 +32,9 @@ pub enum WireError {
         /// How it should read.
         want: SubnetKey,
     },
+    /// The value is much longer than any lease.
+    #[error("the entry has {0} bytes, and a lease has {LARGEST} at most")]
+    Size(usize),
     /// The value is no JSON, or has a wrong type somewhere.
     #[error(transparent)]
     Json(#[from] JsonError),
@@ -51,10 +56,10 @@ impl FromStr for SubnetKey {
     /// Reads what [`SubnetKey`] prints and nothing else, so that one subnet has one key. IPv4 lengths go from 1 to 31
     /// and IPv6 ones from 1 to 127 (flannel reads 5 and 7 bits); host bits must be zero.
     fn from_str(text: &str) -> Result<Self, WireError> {
-        let key = parse_key(text).ok_or_else(|| WireError::Key(text.to_owned()))?;
+        let key = parse_key(text).ok_or_else(|| WireError::Key(shown(text).into_owned()))?;
         if key.to_string() != text {
             return Err(WireError::NotCanonical {
-                found: text.to_owned(),
+                found: shown(text).into_owned(),
                 want: key,
             });
         }
@@ -134,6 +139,9 @@ fn escape_as_go(text: String) -> String {
 /// # Errors
 /// If the value is no JSON object, or a member has the wrong type.
 pub fn parse_attrs(value: &[u8]) -> Result<LeaseAttrs, WireError> {
+    if value.len() > LARGEST {
+        return Err(WireError::Size(value.len()));
+    }
     let object = Object::parse(&String::from_utf8_lossy(value))?;
     let data = |key| object.get(key).filter(|data| !data.is_null()).cloned();
     Ok(LeaseAttrs {
@@ -175,6 +183,7 @@ fn public_v6(object: &Object) -> Result<Option<IpAddr>, WireError> {
 }
 
 fn address_error(key: &'static str, found: String, want: &'static str) -> WireError {
+    let found = shown(&found).into_owned();
     WireError::Address { key, found, want }
 }
 

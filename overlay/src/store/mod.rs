@@ -20,6 +20,8 @@ pub mod file;
 pub mod kube;
 pub mod memory;
 mod standing;
+#[cfg(feature = "tls")]
+mod tls;
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

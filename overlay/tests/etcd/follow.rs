@@ -326,3 +326,14 @@ async fn a_lease_that_is_written_again_unchanged_is_no_news() {
     sleep(Duration::from_millis(300)).await;
     assert!(Arc::ptr_eq(&before, &followed.snapshots.borrow()));
 }
+
+#[tokio::test]
+async fn all_leases_are_listed_afresh_now_and_then_whatever_the_watch_says() {
+    let server = Server::start().await;
+    let store = Etcd::new(Options {
+        relist: Duration::from_millis(300),
+        ..server.options()
+    });
+    let mut followed = Followed::new(store.unwrap());
+    followed.until(|snapshot| snapshot.listings >= 3).await;
+}

@@ -5,8 +5,10 @@
 mod acquire;
 mod follow;
 mod keep;
+mod pki;
 mod reach;
 mod relay;
 mod scene;
 mod server;
 mod stampede;
+mod tls;

@@ -252,3 +252,29 @@ proptest! {
         let _ = text.parse::<SubnetKey>();
     }
 }
+
+#[test]
+fn an_entry_that_is_much_longer_than_any_lease_is_refused_unread() {
+    let value = |length: usize| {
+        let data = "x".repeat(length);
+        format!(r#"{{"PublicIP":"192.0.2.1","BackendType":"vxlan","BackendData":"{data}"}}"#)
+    };
+    assert!(parse_attrs(value(LARGEST - 200).as_bytes()).is_ok());
+    let error = parse_attrs(value(20 << 20).as_bytes()).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("20971") && text.len() < 200, "{text}");
+}
+
+#[test]
+fn what_is_quoted_of_a_wrong_entry_is_short() {
+    let long = "9".repeat(10_000);
+    for error in [
+        long.parse::<SubnetKey>().unwrap_err(),
+        parse_attrs(format!(r#"{{"PublicIP":"{long}"}}"#).as_bytes()).unwrap_err(),
+        parse_attrs(format!(r#"{{"PublicIP":{{"{long}":1}}}}"#).as_bytes()).unwrap_err(),
+        parse_attrs(format!(r#"{{"PublicIP":"\u001b[2J\n{long}"}}"#).as_bytes()).unwrap_err(),
+    ] {
+        let text = error.to_string();
+        assert!(text.len() < 400 && !text.contains('\n'), "{text}");
+    }
+}

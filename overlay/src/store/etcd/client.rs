@@ -4,12 +4,13 @@
 use std::error::Error;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use etcd_client::{Client, Error as EtcdError};
+use etcd_client::{Channel, Client, Error as EtcdError};
 
-use super::options::Options;
+use super::options::{Options, names};
+use crate::store::tls::{Fault, Material, Names, connector, fault};
 use crate::store::{StoreError, host_of};
 
 /// gRPC status codes, by their numbers on the wire.
@@ -17,8 +18,9 @@ const INVALID_ARGUMENT: i32 = 3;
 const PERMISSION_DENIED: i32 = 7;
 const UNAUTHENTICATED: i32 = 16;
 
-/// A whole list of leases arrives in one message; 5,000 of them take about 1 MiB.
-const LARGEST_MESSAGE: usize = 256 << 20;
+/// A whole list of leases arrives in one message; 5,000 of them take about 1 MiB. What somebody writes beside them must
+/// not take the node's memory.
+const LARGEST_MESSAGE: usize = 64 << 20;
 
 /// The members of one etcd cluster, with a connection to each that has been used.
 pub(super) struct Cluster {
@@ -27,6 +29,8 @@ pub(super) struct Cluster {
     clients: Mutex<Vec<Option<Client>>>,
     /// The endpoint that answered last.
     preferred: AtomicUsize,
+    /// How to call what TLS uses, as of the last connection.
+    names: Mutex<Arc<Names>>,
 }
 
 /// A connection to one endpoint, for streams.
@@ -41,6 +45,7 @@ impl Cluster {
         Ok(Self {
             clients: Mutex::new(vec![None; endpoints.len()]),
             preferred: AtomicUsize::new(0),
+            names: Mutex::new(Arc::new(names(&Material::default()))),
             options,
             endpoints,
         })
@@ -160,13 +165,30 @@ impl Cluster {
         if let Some(client) = cached {
             return Ok(client);
         }
-        let endpoint = &self.endpoints[index];
-        let options = self.options.connect_options(endpoint)?;
-        let client = Client::connect([endpoint], Some(options))
+        let channel = self.channel(&self.endpoints[index])?;
+        let client = Client::from_channel(channel, Some(self.options.connect_options()))
             .await
             .map_err(|error| self.failed(index, "connect", &error))?;
         self.lock()[index] = Some(client.clone());
         Ok(client)
+    }
+
+    /// A connection that is made when it is first used.
+    fn channel(&self, url: &str) -> Result<Channel, StoreError> {
+        let endpoint = self.options.endpoint(url)?;
+        if !url.starts_with("https://") {
+            return Ok(Channel::Tonic(endpoint.connect_lazy()));
+        }
+        let material = self.options.material()?;
+        let names = Arc::new(names(&material));
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&names);
+        let connector = material
+            .config()
+            .and_then(|config| connector(config, true, None, names))
+            .map_err(StoreError::Refused)?;
+        Ok(Channel::Tonic(
+            endpoint.connect_with_connector_lazy(connector),
+        ))
     }
 
     /// Drops the connection, so that the next one resolves the name, reads the certificates and logs in afresh.
@@ -189,10 +211,8 @@ impl Cluster {
         let refused =
             |fix: String| StoreError::Refused(format!("{what}: etcd at {endpoint} {fix}"));
         let EtcdError::GRpcStatus(status) = error else {
-            return StoreError::Unavailable(format!(
-                "{what}: etcd at {endpoint}: {}",
-                causes(error.to_string(), error.source())
-            ));
+            let causes = causes(error.to_string(), error.source());
+            return self.transport_failed(what, endpoint, Some(error), &causes);
         };
         let message = status.message();
         let user = self.options.user.as_ref().map_or("", |(user, _)| user);
@@ -210,52 +230,47 @@ impl Cluster {
                 "refused the login of user {user:?}: check --etcd-username and --etcd-password"
             )),
             _ => {
-                self.transport_failed(what, endpoint, &causes(message.to_owned(), status.source()))
+                let causes = causes(message.to_owned(), status.source());
+                self.transport_failed(what, endpoint, status.source(), &causes)
             }
         }
     }
 
-    fn transport_failed(&self, what: &str, endpoint: &str, causes: &str) -> StoreError {
-        let fix = if causes.contains("UnknownIssuer") {
-            let file = self.options.ca_file.as_ref();
-            let signers = file.map_or("the system's".into(), |file| {
-                format!("those in {}", file.display())
-            });
-            format!(
-                "its certificate is signed by none of the authorities we trust ({signers}): check --etcd-cafile"
-            )
-        } else if causes.contains("NotValidForName") {
-            "its certificate is for another name: check --etcd-endpoints".to_owned()
-        } else if causes.contains("alert: CertificateExpired") {
-            "it says that our client certificate has expired: renew that of --etcd-certfile"
-                .to_owned()
-        } else if causes.contains("Expired") || causes.contains("NotValidYet") {
-            "its certificate is not valid at this time: renew it, or set this host's clock"
-                .to_owned()
-        } else if causes.contains("CertificateRequired") || causes.contains("BadCertificate") {
-            "it refused our client certificate, or wants one: check --etcd-certfile and --etcd-keyfile".to_owned()
-        } else {
-            let hint = self.certificate_hint(endpoint, causes);
-            return StoreError::Unavailable(format!("{what}: etcd at {endpoint}: {causes}{hint}"));
+    fn transport_failed(
+        &self,
+        what: &str,
+        endpoint: &str,
+        error: Option<&(dyn Error + 'static)>,
+        causes: &str,
+    ) -> StoreError {
+        let names = Arc::clone(&self.names.lock().unwrap_or_else(PoisonError::into_inner));
+        let found = error.and_then(fault).map(ToString::to_string);
+        let later = || error.and_then(|error| Some(Fault::of(error, &names)?.to_string()));
+        let lost = || Some(format!("{} ({causes})", names.of_text(causes)?));
+        if let Some(words) = found.or_else(later).or_else(lost) {
+            return StoreError::Refused(format!("{what}: etcd at {endpoint}: {words}"));
+        }
+        let hint = match endpoint.starts_with("https://") && closed(causes) {
+            true => format!(" ({})", names.suspicion()),
+            false => String::new(),
         };
-        StoreError::Refused(format!("{what}: etcd at {endpoint}: {fix} ({causes})"))
+        StoreError::Unavailable(format!("{what}: etcd at {endpoint}: {causes}{hint}"))
     }
+}
 
-    /// A server that wants a client certificate and gets none closes the connection after the handshake; whether its
-    /// reason is read before that is luck (seen with etcd 3.4 and TLS 1.3).
-    fn certificate_hint(&self, endpoint: &str, causes: &str) -> &'static str {
-        let causes = causes.to_lowercase();
-        let closed = ["closed", "reset", "broken pipe", "canceled"]
-            .iter()
-            .any(|text| causes.contains(text));
-        match self.options.cert_file {
-            _ if !closed || !endpoint.starts_with("https://") => "",
-            None => " (if it wants a client certificate, set --etcd-certfile and --etcd-keyfile)",
-            Some(_) => {
-                " (if it listens, it may have refused our client certificate: see whether that of --etcd-certfile has expired)"
-            }
-        }
-    }
+/// A server that wants a client certificate and gets none closes the connection after the handshake; whether its reason
+/// is read before that is luck (seen with etcd 3.4 and TLS 1.3).
+fn closed(causes: &str) -> bool {
+    let causes = causes.to_lowercase();
+    [
+        "closed",
+        "reset",
+        "broken pipe",
+        "canceled",
+        "handshake eof",
+    ]
+    .iter()
+    .any(|text| causes.contains(text))
 }
 
 /// A client for the key-value part, ready for long lists.

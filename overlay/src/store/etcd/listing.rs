@@ -7,7 +7,7 @@ use etcd_client::{Event, EventType, GetOptions, GetResponse, KeyValue, Txn, TxnO
 
 use super::client::{self, Cluster};
 use crate::model::wire::{self, EtcdKeys, WireError};
-use crate::model::{ClusterSnapshot, Lease, LeaseAttrs, SubnetKey, lease::Term};
+use crate::model::{ClusterSnapshot, Lease, LeaseAttrs, SubnetKey, lease::Term, shown};
 use crate::store::StoreError;
 
 /// A lease as etcd holds it.
@@ -110,7 +110,7 @@ impl Listing {
             Err(error) => {
                 self.unreadable
                     .extend(subnet.map(|key| (key, pair.mod_revision())));
-                self.broken.insert(text(pair.key()), error.to_string());
+                self.broken.insert(named(pair.key()), error.to_string());
             }
         }
     }
@@ -150,7 +150,7 @@ pub(super) fn apply(snapshot: &mut ClusterSnapshot, keys: &EtcdKeys, event: &Eve
     let Some(parsed) = keys.parse_subnet(pair.key()) else {
         return false;
     };
-    let name = text(pair.key());
+    let name = named(pair.key());
     let subnet = parsed.as_ref().ok().copied();
     let (lease, reason) = match parsed.and_then(|key| entry(key, pair)) {
         _ if !put => (None, None),
@@ -171,4 +171,9 @@ pub(super) fn apply(snapshot: &mut ClusterSnapshot, keys: &EtcdKeys, event: &Eve
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A key as messages and the list of broken entries have it.
+fn named(bytes: &[u8]) -> String {
+    shown(&String::from_utf8_lossy(bytes)).into_owned()
 }

@@ -32,6 +32,8 @@ pub struct Etcd {
     /// What this process knows about the leases that it acquired.
     tenures: Mutex<BTreeMap<SubnetKey, Tenure>>,
     listings: AtomicU64,
+    /// All leases are listed afresh after this at the latest.
+    relist: Duration,
 }
 
 /// The part of an own lease that only etcd knows about.
@@ -58,6 +60,7 @@ impl Etcd {
     pub fn new(options: Options) -> Result<Self, StoreError> {
         Ok(Self {
             keys: EtcdKeys::new(&options.prefix),
+            relist: options.relist,
             cluster: Cluster::new(options)?,
             tenures: Mutex::default(),
             listings: AtomicU64::new(0),

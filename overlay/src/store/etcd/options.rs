@@ -1,12 +1,14 @@
 //! How to reach etcd: what can be configured, checked before the first connection.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
+use etcd_client::ConnectOptions;
+use tonic::transport::Endpoint;
 
 use crate::store::StoreError;
+use crate::store::tls::{Material, Names, Pem};
 
 /// etcd pings from clients more often than every 5 s count as abuse; this is rare enough to cost nothing.
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -32,6 +34,9 @@ pub struct Options {
     pub key_file: Option<PathBuf>,
     /// How long one request to one endpoint may take.
     pub timeout: Duration,
+    /// After how long all leases are listed afresh at the latest, whatever the watch says; shortened at random. 5,000
+    /// nodes ask for 8 lists of a megabyte in a second then.
+    pub relist: Duration,
 }
 
 impl Default for Options {
@@ -47,6 +52,7 @@ impl Default for Options {
             cert_file: None,
             key_file: None,
             timeout: Duration::from_secs(5),
+            relist: Duration::from_secs(600),
         }
     }
 }
@@ -118,36 +124,50 @@ impl Options {
             .collect()
     }
 
-    /// What the client library wants to know for one endpoint. Reads the certificate files, so that renewed ones are
-    /// picked up by the next connection.
-    pub(super) fn connect_options(&self, endpoint: &str) -> Result<ConnectOptions, StoreError> {
-        let mut options = ConnectOptions::new()
-            .with_connect_timeout(CONNECT_TIMEOUT.min(self.timeout))
-            .with_keep_alive(PING_EVERY, PING_TIMEOUT)
-            .with_keep_alive_while_idle(false)
+    /// What the client library wants to know beside the way to an endpoint.
+    pub(super) fn connect_options(&self) -> ConnectOptions {
+        let options = ConnectOptions::new()
             .with_require_leader(true)
             .with_auto_token_refresh(true);
-        if let Some((user, password)) = &self.user {
-            options = options.with_user(user, password);
+        match &self.user {
+            Some((user, password)) => options.with_user(user, password),
+            None => options,
         }
-        if endpoint.starts_with("https://") {
-            options = options.with_tls(self.tls()?);
-        }
-        Ok(options)
     }
 
-    fn tls(&self) -> Result<TlsOptions, StoreError> {
-        let mut tls = TlsOptions::new();
-        tls = match &self.ca_file {
-            Some(file) => tls.ca_certificate(Certificate::from_pem(read(file, "--etcd-cafile")?)),
-            None => tls.with_native_roots(),
-        };
-        if let (Some(cert), Some(key)) = (&self.cert_file, &self.key_file) {
-            let cert = read(cert, "--etcd-certfile")?;
-            tls = tls.identity(Identity::from_pem(cert, read(key, "--etcd-keyfile")?));
-        }
-        Ok(tls)
+    /// The way to one endpoint.
+    pub(super) fn endpoint(&self, url: &str) -> Result<Endpoint, StoreError> {
+        let endpoint = Endpoint::from_shared(url.to_owned())
+            .map_err(|error| StoreError::Refused(format!("etcd endpoint {url:?}: {error}")))?;
+        Ok(endpoint
+            .connect_timeout(CONNECT_TIMEOUT.min(self.timeout))
+            .http2_keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(false))
     }
+
+    /// The certificates, read from their files, so that renewed ones are picked up by the next connection.
+    pub(super) fn material(&self) -> Result<Material, StoreError> {
+        let read = |option, file| Pem::read(option, file).map_err(StoreError::Refused);
+        let ca = self.ca_file.as_ref();
+        let client = self.cert_file.as_ref().zip(self.key_file.as_ref());
+        Ok(Material {
+            ca: ca.map(|file| read("--etcd-cafile", file)).transpose()?,
+            client: client
+                .map(|(certificate, key)| {
+                    let certificate = read("--etcd-certfile", certificate)?;
+                    Ok::<_, StoreError>((certificate, read("--etcd-keyfile", key)?))
+                })
+                .transpose()?,
+            insecure: false,
+        })
+    }
+}
+
+/// What the options are called, for messages.
+pub(super) fn names(material: &Material) -> Names {
+    let client = "--etcd-certfile and --etcd-keyfile";
+    Names::new(["--etcd-cafile", client, "--etcd-endpoints"], material)
 }
 
 fn checked_endpoint(endpoint: &str, secure: bool) -> Result<String, StoreError> {
@@ -174,12 +194,6 @@ fn checked_endpoint(endpoint: &str, secure: bool) -> Result<String, StoreError> 
         ));
     }
     Ok(format!("{scheme}://{host}"))
-}
-
-fn read(file: &Path, option: &str) -> Result<Vec<u8>, StoreError> {
-    let content = std::fs::read(file);
-    content
-        .map_err(|error| StoreError::Refused(format!("read {option} {}: {error}", file.display())))
 }
 
 fn refused<T>(message: String) -> Result<T, StoreError> {

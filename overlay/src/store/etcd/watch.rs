@@ -7,12 +7,13 @@ use std::sync::Arc;
 use etcd_client::{Error, WatchOptions, WatchResponse, WatchStream};
 use futures::FutureExt;
 use tokio::sync::{Notify, watch::Sender};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Etcd;
 use super::client::{self, Member};
 use super::listing::{self, Listing};
 use crate::model::ClusterSnapshot;
+use crate::random;
 use crate::store::StoreError;
 use crate::store::backoff::Backoff;
 
@@ -58,14 +59,20 @@ async fn follow_once(
         out,
         snapshot: ClusterSnapshot::default(),
         revision: 0,
+        seen: 0,
+        listed: Instant::now(),
         news: false,
     };
-    view.replace(listing);
+    view.replace(listing)?;
     let member = store.cluster.member().await?;
     let mut stream = open(store, &member, view.revision).await?;
     loop {
+        let afresh = store.relist.mul_f64(0.8 + 0.2 * random::fraction());
         tokio::select! {
-            () = relist.notified() => view.replace(listing::read(&store.cluster, &store.keys).await?),
+            () = relist.notified() => view.replace(listing::read(&store.cluster, &store.keys).await?)?,
+            () = sleep_until(view.listed + afresh) => {
+                view.replace(listing::read(&store.cluster, &store.keys).await?)?;
+            }
             message = stream.message() => {
                 let mut next = Some(message);
                 let mut handled = 0;
@@ -125,19 +132,36 @@ struct View<'a> {
     snapshot: ClusterSnapshot,
     /// Changes up to here are in the snapshot. A list overtakes the events that are still on their way.
     revision: i64,
+    /// The highest revision that etcd has named.
+    seen: i64,
+    /// When it was listed last.
+    listed: Instant,
     /// The snapshot says something that others have not been shown.
     news: bool,
 }
 
 impl View<'_> {
-    fn replace(&mut self, listing: Listing) {
+    /// Revisions only grow, unless etcd was restored from a backup: then the watch, which goes on from a revision that is
+    /// not reached yet, must be begun anew.
+    fn replace(&mut self, listing: Listing) -> Result<(), StoreError> {
+        if listing.revision < self.seen {
+            return Err(StoreError::Unavailable(format!(
+                "etcd was at revision {}, and is at {} now: it was restored from a backup",
+                self.seen, listing.revision
+            )));
+        }
+        self.seen = listing.revision;
         self.revision = listing.revision;
+        self.listed = Instant::now();
         self.snapshot = listing.into_snapshot(self.store.next_listing());
         self.news = true;
         self.publish();
+        Ok(())
     }
 
     fn apply(&mut self, response: &WatchResponse) {
+        let revision = response.header().map_or(0, |header| header.revision());
+        self.seen = self.seen.max(revision);
         for event in response.events() {
             if event
                 .kv()

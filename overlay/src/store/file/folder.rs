@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::model::wire::{self, WireError};
-use crate::model::{ClusterSnapshot, Lease, LeaseAttrs, SubnetKey, lease::Term};
+use crate::model::{ClusterSnapshot, Lease, LeaseAttrs, SubnetKey, lease::Term, shown};
 use crate::store::StoreError;
 
 /// Where the configuration stands, best first. The second name is that of flannel's file.
@@ -149,7 +149,8 @@ impl Content {
             }
             Err(reason) => {
                 self.unreadable.extend(subnet);
-                self.broken.insert(name.to_owned(), reason);
+                self.broken
+                    .insert(shown(name).into_owned(), shown(&reason).into_owned());
             }
         }
     }

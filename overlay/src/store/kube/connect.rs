@@ -4,13 +4,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use http::Request;
+use http::header::AUTHORIZATION;
+use hyper_timeout::TimeoutConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::Client;
+use kube::client::retry::RetryPolicy;
+use kube::client::{Body, ConfigExt};
 use kube::core::Status;
-use kube::{Client, Config};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::timeout;
+use tower::retry::RetryLayer;
+use tower::{BoxError, ServiceBuilder};
 
+use super::credentials::{Access, access};
 use super::options::Options;
+use crate::store::tls::{Names, connector, fault};
 use crate::store::{StoreError, host_of};
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -136,10 +145,11 @@ impl Failure {
     }
 
     /// There is no answer.
-    pub(super) fn unanswered(what: &str, error: &dyn std::error::Error) -> Self {
+    pub(super) fn unanswered(what: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let why = fault(error).map_or_else(|| chain(error), |fault| format!("API server: {fault}"));
         Self {
             code: 0,
-            text: format!("{what}: {}", chain(error)),
+            text: format!("{what}: {why}"),
         }
     }
 }
@@ -152,7 +162,7 @@ impl From<Failure> for StoreError {
 }
 
 /// An error with its causes; hyper's own text alone says little.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -166,25 +176,24 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 async fn connect(options: &Options) -> Result<Vec<Client>, StoreError> {
-    let config = config(options).await?;
-    let mut configs = Vec::new();
+    let access = access(options).await?;
+    let mut urls = Vec::new();
     for server in &options.servers {
-        let url = server.parse().map_err(|error| {
+        urls.push(server.parse().map_err(|error| {
             StoreError::Refused(format!("API server {server:?} is not a URL: {error}"))
-        })?;
-        let mut config = config.clone();
-        config.cluster_url = url;
-        configs.push(config);
+        })?);
     }
-    if configs.is_empty() {
-        configs.push(config);
+    if urls.is_empty() {
+        urls.push(access.config.cluster_url.clone());
     }
-    let clients = configs.into_iter().map(|mut config| {
-        config.connect_timeout = Some(CONNECT);
-        config.read_timeout = Some(SILENCE);
-        config.reset_reader_on_write = true;
-        Client::try_from(config)
-            .map_err(|error| StoreError::Refused(format!("API server: {}", chain(&error))))
+    let clients = urls.into_iter().map(|url| {
+        let mut access = access.clone();
+        access.config.cluster_url = url;
+        access.config.connect_timeout = Some(CONNECT);
+        access.config.read_timeout = Some(SILENCE);
+        access.config.reset_reader_on_write = true;
+        let origin = access.origin.clone();
+        client(access).map_err(|why| StoreError::Refused(format!("{origin}: {why}")))
     });
     clients.collect()
 }
@@ -193,35 +202,55 @@ async fn connect(options: &Options) -> Result<Vec<Client>, StoreError> {
 pub(super) async fn hosts(options: &Options) -> Vec<String> {
     let mut urls = options.servers.clone();
     if urls.is_empty() {
-        let config = config(options).await.ok();
-        urls.extend(config.map(|config| config.cluster_url.to_string()));
+        let access = access(options).await.ok();
+        urls.extend(access.map(|access| access.config.cluster_url.to_string()));
     }
     urls.iter().filter_map(|url| host_of(url)).collect()
 }
 
-async fn config(options: &Options) -> Result<Config, StoreError> {
-    if let Some(file) = &options.kubeconfig {
-        let refused = |error: &dyn std::error::Error| {
-            StoreError::Refused(format!("kubeconfig {}: {}", file.display(), chain(error)))
-        };
-        let text = Kubeconfig::read_from(file).map_err(|error| refused(&error))?;
-        let config = Config::from_custom_kubeconfig(text, &KubeConfigOptions::default()).await;
-        return config.map_err(|error| refused(&error));
+/// The library's own client, but for TLS and tokens in files.
+fn client(access: Access) -> Result<Client, String> {
+    let Access {
+        config,
+        material,
+        token,
+        names,
+        ..
+    } = access;
+    // Programs that give certificates, and proxies, are the library's affair altogether.
+    if config.auth_info.exec.is_some() || config.proxy_url.is_some() {
+        return Client::try_from(config).map_err(|error| chain(&error));
     }
-    let Some(first) = options.servers.first() else {
-        return Config::incluster().map_err(|error| {
-            StoreError::Refused(format!(
-                "this is no pod with a service account ({}): give --kubeconfig-file",
-                chain(&error)
-            ))
-        });
+    let names = Arc::new(Names::new(names, &material));
+    let name = config.tls_server_name.as_deref();
+    let connector = connector(material.config()?, false, name, names)?;
+    let mut connector = TimeoutConnector::new(connector);
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_read_timeout(config.read_timeout);
+    connector.set_write_timeout(config.write_timeout);
+    connector.set_reset_reader_on_write(config.reset_reader_on_write);
+    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+    let with_token = move |mut request: Request<Body>| {
+        if let Some(token) = &token {
+            request.headers_mut().insert(AUTHORIZATION, token.header());
+        }
+        request
     };
-    // With an address of its own, all that a pod's surroundings have to give is the credentials.
-    match (Config::incluster_dns(), first.parse()) {
-        (Ok(config), _) => Ok(config),
-        (Err(_), Ok(url)) => Ok(Config::new(url)),
-        (Err(_), Err(error)) => Err(StoreError::Refused(format!(
-            "API server {first:?} is not a URL: {error}"
-        ))),
-    }
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(
+            config
+                .default_retry
+                .then(|| RetryLayer::new(RetryPolicy::server_retry())),
+        )
+        .option_layer(config.auth_layer().map_err(|error| chain(&error))?)
+        .map_request(with_token)
+        .layer(
+            config
+                .extra_headers_layer()
+                .map_err(|error| chain(&error))?,
+        )
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(Client::new(service, config.default_namespace))
 }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use super::KubeStore;
 use super::node::NodeRecord;
 use super::own::explain;
+use super::versions::{afresh_after, part};
 use crate::model::annotations::Prefix;
 use crate::model::{ClusterSnapshot, Dual, Lease, NetworkConfig, Pool, SubnetKey, Subnets};
 use crate::store::backoff::Backoff;
@@ -76,11 +77,19 @@ async fn follow_once(
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut said = String::new();
     let mut well = Instant::now();
+    let mut restored = store.versions.restored();
+    let (began, part) = (Instant::now(), part());
     loop {
         tokio::select! {
             () = relist.notified() => return None,
             _ = dialled.changed() => return None,
-            _ = look.tick() => view.look(),
+            _ = restored.changed() => return None,
+            _ = look.tick() => {
+                view.look();
+                if began.elapsed() >= afresh_after(view.members.len(), part) {
+                    return None;
+                }
+            }
             event = events.next() => {
                 let mut next = Some(event?);
                 let mut handled = 0;
@@ -150,6 +159,10 @@ impl<'a> View<'a> {
     }
 
     fn take(&mut self, event: Event<NodeRecord>) {
+        if let Event::InitApply(node) | Event::Apply(node) | Event::Delete(node) = &event {
+            let version = node.resource_version();
+            self.store.versions.saw(version.as_deref());
+        }
         match event {
             Event::Init => self.listed = Some(BTreeMap::new()),
             Event::InitApply(node) => {

@@ -7,12 +7,14 @@
 mod assign;
 mod condition;
 mod connect;
+mod credentials;
 mod events;
 mod follow;
 mod keep;
 mod node;
 mod options;
 mod own;
+mod versions;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -33,6 +35,7 @@ use self::events::{Events, Warning};
 use self::node::NodeRecord;
 pub use self::options::{NodeName, Options};
 use self::own::{Own, OwnNode};
+use self::versions::Versions;
 use super::backoff::jittered;
 use super::{Ended, Holding, LeaseStore, NodeReport, OwnRecord, Request, StoreError};
 use crate::model::annotations;
@@ -50,6 +53,7 @@ pub struct KubeStore {
     options: Options,
     servers: Arc<Servers>,
     own: OwnNode,
+    versions: Arc<Versions>,
     events: Events,
     listings: AtomicU64,
     waiting: Mutex<Option<Waiting>>,
@@ -78,8 +82,11 @@ impl KubeStore {
     /// Touches nothing yet: credentials are read, and connections made, when they are needed.
     pub fn new(options: Options) -> Self {
         let servers = Arc::new(Servers::new(options.clone()));
+        let versions = Arc::new(Versions::default());
+        let watched = (Arc::clone(&servers), Arc::clone(&versions));
         Self {
-            own: OwnNode::new(Arc::clone(&servers), options.node.clone()),
+            own: OwnNode::new(watched, options.node.clone()),
+            versions,
             servers,
             options,
             events: Events::default(),
@@ -321,7 +328,10 @@ impl LeaseStore for KubeStore {
     }
 
     async fn follow(&self, out: watch::Sender<Arc<ClusterSnapshot>>, relist: Arc<Notify>) {
-        follow::follow(self, &out, &relist).await;
+        tokio::select! {
+            () = follow::follow(self, &out, &relist) => {}
+            never = versions::look_out(self) => match never {},
+        }
     }
 
     async fn own(&self) -> Result<OwnRecord, StoreError> {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
 use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, ResourceExt};
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::connect::{Failure, Servers};
 use super::node::NodeRecord;
 use super::options::NodeName;
+use super::versions::Versions;
 use crate::store::StoreError;
 use crate::store::backoff::Backoff;
 
@@ -36,6 +37,7 @@ pub(super) enum Own {
 /// The watch, begun when somebody first asks.
 pub(super) struct OwnNode {
     servers: Arc<Servers>,
+    versions: Arc<Versions>,
     who: NodeName,
     name: OnceCell<String>,
     state: watch::Sender<Own>,
@@ -52,9 +54,10 @@ impl Drop for OwnNode {
 }
 
 impl OwnNode {
-    pub(super) fn new(servers: Arc<Servers>, who: NodeName) -> Self {
+    pub(super) fn new((servers, versions): (Arc<Servers>, Arc<Versions>), who: NodeName) -> Self {
         Self {
             servers,
+            versions,
             who,
             name: OnceCell::new(),
             state: watch::Sender::new(Own::Unread),
@@ -96,8 +99,9 @@ impl OwnNode {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         if task.is_none() {
             let (servers, state) = (Arc::clone(&self.servers), self.state.clone());
+            let versions = Arc::clone(&self.versions);
             *task = Some(tokio::spawn(async move {
-                follow(&servers, &name, &state).await
+                follow(&servers, &versions, &name, &state).await
             }));
         }
         Ok(self.state.subscribe())
@@ -128,21 +132,23 @@ impl OwnNode {
     }
 }
 
-async fn follow(servers: &Servers, name: &str, state: &watch::Sender<Own>) {
+async fn follow(servers: &Servers, versions: &Versions, name: &str, state: &watch::Sender<Own>) {
     let mut trouble = Backoff::default();
     loop {
         let started = Instant::now();
         let mut dialled = servers.dialled();
+        let mut restored = versions.restored();
         let turn = servers.turn();
         let why = match servers.client().await {
             Ok(client) => tokio::select! {
-                failure = follow_once(client, name, state) => {
+                failure = follow_once(client, versions, name, state) => {
                     if failure.code == 0 {
                         servers.failed(turn);
                     }
                     failure.text
                 }
                 _ = dialled.changed() => continue,
+                _ = restored.changed() => continue,
             },
             Err(error) => error.to_string(),
         };
@@ -154,15 +160,24 @@ async fn follow(servers: &Servers, name: &str, state: &watch::Sender<Own>) {
 
 /// Watches until something fails. The Node is read again then, so that it is known when all is well again: of a resumed
 /// watch nothing is heard until the Node changes.
-async fn follow_once(client: kube::Client, name: &str, state: &watch::Sender<Own>) -> Failure {
+async fn follow_once(
+    client: kube::Client,
+    versions: &Versions,
+    name: &str,
+    state: &watch::Sender<Own>,
+) -> Failure {
     let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut events = watcher(Api::<NodeRecord>::all(client), only).boxed();
     let mut found = false;
     while let Some(event) = events.next().await {
+        if matches!(event, Ok(Event::InitDone)) {
+            versions.ask();
+        }
         match event {
             Ok(Event::Init) => found = false,
             Ok(Event::InitApply(node) | Event::Apply(node)) => {
                 found = true;
+                versions.saw(node.resource_version().as_deref());
                 state.send_replace(Own::There(Arc::new(node)));
             }
             Ok(Event::InitDone) if found => {}
