@@ -171,10 +171,13 @@ pub enum ConfigCommand {
         #[command(flatten)]
         store: StoreFlags,
     },
-    /// Check a network configuration and write it to the store
+    /// Check a network configuration and write it to the store. Asks first if leases become invalid by it
     Set {
         /// File with the configuration; - is standard input
         file: PathBuf,
+        /// Write it although leases become invalid, without asking
+        #[arg(long, short = 'y')]
+        yes: bool,
         /// How to print
         #[command(flatten)]
         output: OutputArgs,

@@ -35,6 +35,11 @@ impl Instance {
         &self.0
     }
 
+    /// Whether it is that of the default network.
+    pub fn is_usual(&self) -> bool {
+        self.0 == "tweed"
+    }
+
     /// The agent's nftables table, family inet.
     pub fn table(&self) -> &str {
         &self.0

@@ -22,6 +22,7 @@ mod go_values;
 mod host_facts;
 mod instance;
 mod lock;
+mod network_notes;
 mod options;
 mod presence;
 mod secret;

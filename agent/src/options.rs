@@ -92,6 +92,12 @@ pub struct Note {
     pub text: String,
 }
 
+impl From<(String, String)> for Note {
+    fn from((source, text): (String, String)) -> Self {
+        Self { source, text }
+    }
+}
+
 impl Note {
     fn new(source: impl ToString, text: impl Into<String>) -> Self {
         Self {

@@ -51,6 +51,12 @@ pub fn process_environment(variable: &str) -> Option<String> {
     std::env::var(variable).ok()
 }
 
+/// The names of the process's own variables.
+pub fn process_variables() -> Vec<String> {
+    let names = std::env::vars_os().map(|(name, _)| name.into_string());
+    names.filter_map(Result::ok).collect()
+}
+
 /// Values as they were given: by flag name, in their order.
 pub type Given = BTreeMap<String, Vec<String>>;
 

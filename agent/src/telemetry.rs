@@ -1,5 +1,7 @@
 //! Logs: structured, on standard error, as text or JSON.
 
+mod bounded;
+
 use std::io::IsTerminal;
 
 use anyhow::Context;
@@ -10,6 +12,7 @@ use crate::flags;
 use crate::go_values;
 use crate::options::Options;
 use crate::settings::{Settings, UsageError};
+use bounded::Bounded;
 
 /// How our log targets begin; those of libraries begin otherwise.
 const OUR_MODULES: [&str; 2] = ["tweedd", "tweed_overlay"];
@@ -94,11 +97,15 @@ pub fn start(log: &LogOptions) -> anyhow::Result<()> {
     for library in ECHOES.iter().filter(|name| !log.filter.contains(**name)) {
         filter = filter.add_directive(format!("{library}=off").parse()?);
     }
+    let colours = log.format == LogFormat::Text && colours();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(Bounded {
+            json: log.format == LogFormat::Json,
+            colours,
+        });
     let started = match log.format {
-        LogFormat::Text => subscriber.with_ansi(colours()).try_init(),
+        LogFormat::Text => subscriber.with_ansi(colours).try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("start logging: {error}"))

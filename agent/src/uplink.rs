@@ -42,6 +42,18 @@ pub fn choose(wanted: &Wanted) -> anyhow::Result<Choice> {
     Ok(select::select(wanted, &facts)?)
 }
 
+/// The interface of this host's default route and its MTU in bytes, if it has one; for notes.
+pub fn default_mtu() -> Option<(String, u32)> {
+    let mut netlink = Netlink::open().ok()?;
+    let facts = facts::read(&mut netlink, None).ok()?;
+    let mut ways = facts.defaults.iter();
+    ways.find_map(|way| {
+        let mut interfaces = facts.interfaces.iter();
+        let found = interfaces.find(|interface| Some(interface.index) == way.interface)?;
+        Some((found.name.clone(), found.mtu))
+    })
+}
+
 /// Logs the decision and its reason.
 pub fn announce(choice: &Choice) {
     for reason in &choice.passed_over {

@@ -178,13 +178,16 @@ impl Launch {
         &self.store
     }
 
-    /// Writes the network configuration with `tweedd config set`.
+    /// Writes the network configuration with `tweedd config set`, whatever becomes of leases.
     ///
     /// # Errors
     /// When it is refused.
     pub fn set_config(&self, lab: &Lab, config: &Value) -> Result<()> {
         let mut command = Command::new(&lab.binaries.tweedd);
-        command.args(["config", "set"]).args(&self.store).arg("-");
+        command
+            .args(["config", "set", "--yes"])
+            .args(&self.store)
+            .arg("-");
         let host = lab.hosts.first().context("a lab without hosts")?;
         host.place()
             .cmd_with(&mut command, &config.to_string())

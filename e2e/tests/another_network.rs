@@ -11,7 +11,7 @@ use tweed_e2e::traffic::Stream;
 use tweed_e2e::wait::eventually;
 use tweed_overlay::model::Family;
 
-use crate::config_change::{agent_rules, all, on_each_store, ready};
+use crate::config_change::{agent_rules, all, drain, on_each_store, ready};
 
 /// The pods of the old network can't be kept; everything else of it goes, also if the agent was away meanwhile.
 #[test]
@@ -46,6 +46,7 @@ fn another_network_gives_new_leases_and_sweeps_the_routes_of_the_old_one() -> Re
                 ensure!(!rules.contains("10.244."), "{rules}");
                 Ok(())
             })?;
+            drain(&cluster)?;
             ready(&mut cluster)
         })?;
     }

@@ -73,6 +73,13 @@ pub(crate) fn ready(cluster: &mut Cluster<'_>) -> Result<()> {
         .try_for_each(|agent| agent.ready().map(drop))
 }
 
+/// Ends the pods: those of an earlier subnet keep a node from being ready.
+pub(crate) fn drain(cluster: &Cluster<'_>) -> Result<()> {
+    let runtime = Runtime::tweed();
+    let mut pods = cluster.pods.iter();
+    pods.try_for_each(|pod| runtime.del(pod, "eth0"))
+}
+
 #[test]
 fn another_vni_moves_all_nodes_to_another_device_and_the_old_one_goes() -> Result<()> {
     on_each_store(&vxlan(), |lab, cluster| {
@@ -256,6 +263,7 @@ fn another_subnet_length_gives_leases_of_that_length() -> Result<()> {
             );
             Ok(())
         })?;
+        drain(cluster)?;
         ready(cluster)
     })
 }

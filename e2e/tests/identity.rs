@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use tweed_e2e::agent::{Agent, peer_routes};
 use tweed_e2e::cluster::Cluster;
+use tweed_e2e::cni::Runtime;
 use tweed_e2e::etcd::PREFIX;
 use tweed_e2e::launch::vxlan;
 use tweed_e2e::observe;
@@ -20,6 +21,7 @@ fn a_new_host_that_announces_the_address_of_a_live_one_gets_another_subnet() -> 
             unreachable!("three hosts")
         };
         // A host as new as on its first day, behind the same NAT as the first one.
+        Runtime::tweed().del(&cluster.pods[2], "eth0")?;
         cluster.agents[2].kill()?;
         last.sh("ip link del flannel.1")?;
         last.sh("rm -rf /run/flannel")?;

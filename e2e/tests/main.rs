@@ -21,6 +21,7 @@ mod identity;
 mod injected;
 mod instances;
 mod lab;
+mod mistakes;
 mod mixed;
 mod naive;
 mod nat;

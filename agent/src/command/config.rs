@@ -9,11 +9,16 @@ use serde::Serialize;
 use serde_json::Value;
 use tweed_overlay::backend::Backends;
 use tweed_overlay::model::{Family, NetworkConfig, Pool, Subnets};
-use tweed_overlay::store::LeaseStore;
+use tweed_overlay::store::{LeaseStore, StoreError};
 
 use crate::cli::Output;
+use crate::network_notes::notes;
+use crate::uplink;
 
 use super::print;
+use change::Change;
+
+mod change;
 
 /// What a configuration comes to.
 #[derive(Debug, Serialize)]
@@ -22,8 +27,10 @@ struct Summary {
     /// Backends whose nodes are peers too.
     accepts: Vec<String>,
     pools: Vec<PoolSummary>,
-    /// Keys that mean nothing.
+    /// Keys that mean nothing, with those that may be meant.
     unknown: Vec<String>,
+    /// What it means that may surprise.
+    notes: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -52,13 +59,31 @@ pub async fn get(store: &impl LeaseStore, output: Output) -> anyhow::Result<()> 
     }
 }
 
-/// `tweedd config set`.
+/// `tweedd config set`. Asks before it writes what makes leases invalid, unless `yes` says so already.
 ///
 /// # Errors
-/// If the configuration is wrong, in which case nothing is written; or the store refuses it.
-pub async fn set(store: &impl LeaseStore, file: &Path, output: Output) -> anyhow::Result<()> {
+/// If the configuration is wrong, or the change is not wanted, in which cases nothing is written; or the store refuses
+/// it.
+pub async fn set(
+    store: &impl LeaseStore,
+    file: &Path,
+    yes: bool,
+    output: Output,
+) -> anyhow::Result<()> {
     let text = read(file)?;
     let summary = summary(&text)?;
+    match store.config().await {
+        Ok(before) => {
+            let change = Change::between(&before, &text, store).await?;
+            // Standard output is for the result.
+            eprint!("{}", change.words());
+            if !yes && !change.invalid.is_empty() {
+                change.confirm(file != Path::new("-"))?;
+            }
+        }
+        Err(StoreError::NoConfig { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
     store.put_config(&text).await?;
     print::print(output, &summary, || summary.words())
 }
@@ -107,11 +132,13 @@ fn summary_for(cut_by: Subnets, text: &str) -> anyhow::Result<Summary> {
         max: pool.max.to_string(),
         subnets: capacity(pool),
     });
+    let notes = notes(text, &config, uplink::default_mtu().as_ref());
     Ok(Summary {
         pools: pools.collect(),
         backend: config.backend_type,
         accepts: backends.accepted().map(str::to_owned).collect(),
         unknown,
+        notes,
     })
 }
 
@@ -143,6 +170,9 @@ impl Summary {
         }
         for key in &self.unknown {
             text += &format!("unknown key {key}, ignored\n");
+        }
+        for note in &self.notes {
+            text += &format!("note: {note}\n");
         }
         text
     }

@@ -93,11 +93,12 @@ fn on_config(command: ConfigCommand) -> anyhow::Result<()> {
         }
         ConfigCommand::Set {
             file,
+            yes,
             output,
             store,
         } => {
             let store = open(&store)?;
-            run::block_on(config::set(&store, &file, output.output))
+            run::block_on(config::set(&store, &file, yes, output.output))
         }
         ConfigCommand::Check {
             file: Some(file),
@@ -164,6 +165,8 @@ fn options(flags: &Flags, ignored: &[String]) -> anyhow::Result<Options> {
     if !ignored.is_empty() {
         options.notes.push(Note::ignored_words(ignored));
     }
+    let unknown = flags::variables::unknown(settings::process_variables());
+    options.notes.extend(unknown.into_iter().map(Note::from));
     telemetry::start(&options.log)?;
     telemetry::announce(&options);
     Ok(options)

@@ -119,6 +119,13 @@ impl fmt::Display for Words<'_> {
         for (key, reason) in &status.broken {
             row(f, "ignored", format!("{key}: {reason}"))?;
         }
+        if status.more_bad_entries > 0 {
+            row(
+                f,
+                "",
+                format!("and {} more entries", status.more_bad_entries),
+            )?;
+        }
         row(f, "ready", if status.ready { "yes" } else { "no" })?;
         for reason in &status.not_ready {
             row(f, "", reason)?;

@@ -19,6 +19,7 @@ use tweed_overlay::store::{LeaseStore, OwnRecord, Request, StoreError};
 
 use super::{Daemon, TICK, saved};
 use crate::host_facts;
+use crate::network_notes::notes;
 use crate::state_dir::SavedLease;
 use crate::uplink::{self, Overlay, Wanted};
 
@@ -29,6 +30,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Session {
     /// The configuration's text, to notice a change.
     pub config_text: String,
+    /// Its keys that mean nothing.
+    pub unknown: Vec<String>,
     /// The configuration.
     pub config: NetworkConfig,
     /// The backends with their options.
@@ -69,6 +72,7 @@ impl Session {
 /// A configuration, read.
 struct Network {
     text: String,
+    unknown: Vec<String>,
     config: NetworkConfig,
     backends: Backends,
     /// It came from the state folder: the store is out of reach.
@@ -83,9 +87,24 @@ pub async fn session<S: LeaseStore>(store: &S, daemon: &mut Daemon) -> Session {
     loop {
         let attempted = while_looking_after(daemon, attempt(store, daemon, saved.as_ref())).await;
         match attempted {
-            Ok(session) => return session,
+            Ok(session) => {
+                remark(&session);
+                return session;
+            }
             Err(reason) => daemon.wait(&reason, RETRY).await,
         }
+    }
+}
+
+/// Says once a session what the configuration may not be meant to mean.
+fn remark(session: &Session) {
+    for key in &session.unknown {
+        tracing::warn!(key, "network configuration: unknown key, ignored");
+    }
+    let uplink = &session.node.uplink;
+    let uplink = (uplink.name.clone(), uplink.mtu);
+    for note in notes(&session.config_text, &session.config, Some(&uplink)) {
+        tracing::warn!("network configuration: {note}");
     }
 }
 
@@ -170,12 +189,14 @@ async fn attempt<S: LeaseStore>(
     };
     let Network {
         text: config_text,
+        unknown,
         config,
         backends,
         ..
     } = network;
     Ok(Session {
         config_text,
+        unknown,
         config,
         backends,
         node,
@@ -230,11 +251,9 @@ fn read_network(text: String, saved: bool, cut_by: Subnets) -> Result<Network, S
     let (config, unknown) = parsed.map_err(|error| error.to_string())?;
     let (backends, unknown_options) =
         Backends::parse(&config).map_err(|error| error.to_string())?;
-    for key in unknown.iter().chain(&unknown_options) {
-        tracing::warn!(key, "network configuration: unknown key, ignored");
-    }
     Ok(Network {
         text,
+        unknown: [unknown, unknown_options].concat(),
         config,
         backends,
         saved,

@@ -172,7 +172,7 @@ fn remove_left_over(path: &Path) -> std::io::Result<()> {
 }
 
 async fn status(State(server): State<Server>) -> Json<Status> {
-    let mut status = server.status.read();
+    let mut status = server.status.read().served();
     status.data_plane = server.data_plane.status();
     Json(status)
 }
@@ -191,7 +191,7 @@ async fn settings(State(server): State<Server>) -> Json<Told> {
 }
 
 async fn ready(State(server): State<Server>) -> (StatusCode, String) {
-    let status = server.status.read();
+    let status = server.status.read().served();
     if status.ready {
         (StatusCode::OK, "tweedd is ready".to_owned())
     } else {

@@ -12,10 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::data_plane::DataPlane;
-use super::status::{SharedStatus, Standing, Status};
-
-/// So many bad entries have a line of their own.
-const NAMED: usize = 100;
+use super::status::{NAMED, SharedStatus, Standing, Status};
 
 /// A registry that renders the status. More peers than `most_peers` have no metrics of their own.
 pub fn registry(status: SharedStatus, data_plane: DataPlane, most_peers: usize) -> Registry {

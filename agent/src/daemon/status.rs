@@ -1,5 +1,7 @@
 //! What the daemon knows of itself, as one value: `tweedd status`, `/readyz` and the metrics are views of it.
 
+mod served;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tweed_overlay::model::{Dual, Refusal, SubnetKey};
+use tweed_overlay::model::Dual;
 use tweed_overlay::reconcile::Outcome;
 use tweed_overlay::store::Holding;
 
@@ -15,6 +17,7 @@ use super::data_plane::status::DataPlaneStatus;
 use super::http::Preview;
 use super::peers::{Known, Peer};
 use crate::options::Options;
+pub use served::NAMED;
 
 /// Version of the status document: it rises when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
@@ -172,10 +175,13 @@ pub struct Status {
     /// What is wrong with the host's own network, and the command that mends it.
     #[serde(default)]
     pub host: Vec<String>,
-    /// Leases that are no peers.
+    /// Leases that are no peers; when it is served, the first hundred.
     pub refused: Vec<RefusedLease>,
-    /// Store entries that can't be read, and why.
+    /// Store entries that can't be read, and why; when it is served, the first hundred.
     pub broken: BTreeMap<String, String>,
+    /// How many there are of the two beyond those.
+    #[serde(default)]
+    pub more_bad_entries: usize,
     /// The kernel.
     pub kernel: KernelStatus,
     /// The file for the CNI plugin, once it is written.
@@ -194,6 +200,9 @@ pub struct Status {
     /// Why it carries nothing, or not everything.
     #[serde(default)]
     pub data_plane_error: Option<String>,
+    /// Why pods of an earlier subnet keep others from starting.
+    #[serde(default)]
+    pub earlier_subnet: Option<String>,
     /// Whether it carries anything.
     #[serde(skip)]
     pub data_plane_carries: bool,
@@ -255,16 +264,6 @@ impl Status {
         } else {
             kernel.fast_passes += 1;
         }
-    }
-
-    /// Files the refused leases.
-    pub fn set_refused(&mut self, refused: &BTreeMap<SubnetKey, Refusal>) {
-        let refused = refused.iter().map(|(key, reason)| RefusedLease {
-            lease: key.to_string(),
-            reason: reason.to_string(),
-            kind: reason.label().to_owned(),
-        });
-        self.refused = refused.collect();
     }
 
     /// The status with `ready` and its reasons worked out.
@@ -348,6 +347,7 @@ impl Status {
         let modules = self.warnings.iter();
         let modules = modules.filter(|warning| warning.kind == "br_netfilter");
         reasons.extend(modules.map(|warning| warning.text.clone()));
+        reasons.extend(self.earlier_subnet.clone());
         if let Some(held) = &self.kernel.held {
             reasons.push(format!("deletions held back: {held}"));
         }

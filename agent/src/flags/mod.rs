@@ -4,6 +4,7 @@
 mod args;
 mod cni;
 mod table;
+pub mod variables;
 
 pub use args::{CniFlags, Flags, StoreFlags};
 pub use cni::*;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{Backend, Forwarding, options};
 use crate::model::json::Object;
+use crate::model::nearest::unknown_key;
 use crate::model::{
     Admission, ConfigError, Dual, Family, Identity, LeaseAttrs, LocalNode, Mac, NetworkConfig,
 };
@@ -252,7 +253,8 @@ fn add_gateways(state: &mut KernelState) {
 
 fn unknown_keys(place: &str, options: &Object, known: &[&str]) -> Vec<String> {
     let keys = options.unknown_keys(known).into_iter();
-    keys.map(|key| format!("{place}.{key}")).collect()
+    keys.map(|key| format!("{place}.{}", unknown_key(key, known)))
+        .collect()
 }
 
 impl fmt::Display for Backends {

@@ -158,7 +158,10 @@ fn wrong_options_are_named_with_what_is_allowed() {
 #[test]
 fn unknown_options_are_reported() {
     let config = config(r#"{"Type":"vxlan","Prot":1}"#);
-    assert_eq!(Backends::parse(&config).unwrap().1, ["Backend.Prot"]);
+    assert_eq!(
+        Backends::parse(&config).unwrap().1,
+        ["Backend.Prot (Port?)"]
+    );
 }
 
 #[test]

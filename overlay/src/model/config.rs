@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use super::json::{JsonError, Object};
+use super::nearest::unknown_key;
 use super::subnet::{nth_subnet, subnet_count};
 use super::{Dual, Family, special};
 
@@ -106,7 +107,7 @@ impl NetworkConfig {
         let unknown = object
             .unknown_keys(KEYS)
             .into_iter()
-            .map(str::to_owned)
+            .map(|key| unknown_key(key, KEYS))
             .collect();
         let enable_nftables = object.bool("EnableNFTables")?.unwrap_or(false);
         Ok((

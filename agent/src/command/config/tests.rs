@@ -27,8 +27,14 @@ fn a_large_ipv6_network_has_as_many_subnets_as_can_be_counted() {
 fn keys_that_mean_nothing_are_named() {
     let text =
         words(r#"{"Network":"10.3.0.0/16","Netwrok":"x","Backend":{"Type":"vxlan","Prot":1}}"#);
-    assert!(text.contains("unknown key Netwrok, ignored"), "{text}");
-    assert!(text.contains("unknown key Backend.Prot, ignored"), "{text}");
+    assert!(
+        text.contains("unknown key Netwrok (Network?), ignored"),
+        "{text}"
+    );
+    assert!(
+        text.contains("unknown key Backend.Prot (Port?), ignored"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -41,4 +47,12 @@ fn a_wrong_configuration_is_refused_with_key_value_and_what_is_allowed() {
         text.contains("carrier-pigeon") && text.contains("vxlan"),
         "{text}"
     );
+}
+
+#[test]
+fn what_a_configuration_may_not_be_meant_to_mean_is_said() {
+    let text = words(r#"{"Network":"10.3.0.0/16","IPv6Network":"fd00::/48"}"#);
+    for part in ["note: there is no Backend", "note: IPv6Network is set"] {
+        assert!(text.contains(part), "{text}");
+    }
 }

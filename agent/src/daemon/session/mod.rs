@@ -1,6 +1,8 @@
 //! One session: follows the store, keeps the lease, hands each wanted state to the kernel thread, and files what comes
 //! back. It ends when something it stands on changes; the kernel stays programmed all the while.
 
+mod bad_entries;
+mod bridge;
 mod held;
 pub(super) mod outcome;
 mod running;

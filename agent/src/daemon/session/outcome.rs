@@ -5,19 +5,23 @@ use std::time::Duration;
 use tweed_overlay::plan::Held;
 use tweed_overlay::reconcile::{Failure, Outcome};
 
+/// So many refused changes of a pass are logged by name.
+const NAMED: usize = 10;
+
 /// Logs a pass. What could not be done is said once, not at each retry: `known` is what failed before, and `held` what
 /// was held back.
 pub(in crate::daemon) fn log_outcome(outcome: &Outcome, known: &[Failure], held: Option<Held>) {
-    for failure in outcome
-        .failed
-        .iter()
-        .filter(|failure| !known.contains(failure))
-    {
+    let new = outcome.failed.iter().filter(|now| !known.contains(now));
+    let more = new.clone().skip(NAMED).count();
+    for failure in new.take(NAMED) {
         tracing::warn!(
             op = failure.op,
             error = failure.error,
             "the kernel refused a change"
         );
+    }
+    if more > 0 {
+        tracing::warn!(more, "the kernel refused more changes");
     }
     for object in &outcome.fights {
         tracing::warn!(

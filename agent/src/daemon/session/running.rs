@@ -20,6 +20,8 @@ use tweed_overlay::store::Holding;
 use crate::daemon::bootstrap::Session;
 use crate::daemon::outputs::{self, SubnetFile, join};
 use crate::daemon::peers::Known;
+use crate::daemon::session::bad_entries::BadEntries;
+use crate::daemon::session::bridge::Bridge;
 use crate::daemon::session::held::HeldBack;
 use crate::daemon::session::outcome::log_outcome;
 use crate::daemon::status::Standing;
@@ -71,6 +73,8 @@ pub(super) struct Running<'a> {
     held: HeldBack,
     /// The other nodes, for who asks.
     known: Known,
+    bad_entries: BadEntries,
+    bridge: Bridge,
 }
 
 impl<'a> Running<'a> {
@@ -123,6 +127,8 @@ impl<'a> Running<'a> {
             failures: Vec::new(),
             held: HeldBack::new(relist),
             known: Known::default(),
+            bad_entries: BadEntries::default(),
+            bridge: Bridge::default(),
         }
     }
 
@@ -171,28 +177,14 @@ impl<'a> Running<'a> {
         daemon
             .status
             .update(|status| status.known = self.known.clone());
-        self.log_refusals(&desired, before.as_deref(), snapshot);
+        let known = before.as_deref().map(|before| &before.refused);
+        self.bad_entries.log(
+            (&desired.refused, known),
+            (&snapshot.broken, &self.snapshot.broken),
+            Instant::now(),
+        );
         self.unsaved |= snapshot.in_sync && *snapshot != self.snapshot;
         self.snapshot = Arc::clone(snapshot);
-    }
-
-    fn log_refusals(
-        &self,
-        desired: &Desired,
-        before: Option<&Desired>,
-        snapshot: &ClusterSnapshot,
-    ) {
-        for (key, reason) in &desired.refused {
-            let known = before.and_then(|before| before.refused.get(key));
-            if known != Some(reason) {
-                tracing::warn!(lease = %key, %reason, "lease refused as a peer");
-            }
-        }
-        for (key, reason) in &snapshot.broken {
-            if self.snapshot.broken.get(key) != Some(reason) {
-                tracing::warn!(key, reason, "store entry ignored");
-            }
-        }
     }
 
     pub(super) fn take_standing(&self, holding: &Holding, daemon: &Daemon) {
@@ -256,6 +248,8 @@ impl<'a> Running<'a> {
         }
         self.look_at_sysctls(daemon);
         self.look_around(daemon);
+        self.look_at_bridge(daemon);
+        self.bad_entries.sum_up(Instant::now());
         self.held.look(Instant::now());
         self.save_peers(daemon);
     }
@@ -286,6 +280,25 @@ impl<'a> Running<'a> {
             daemon.wake(Wake::Dirty);
         }
         self.sysctls_held = hold;
+    }
+
+    fn look_at_bridge(&mut self, daemon: &Daemon) {
+        let pools = self.session.config.pools.values();
+        let networks: Vec<_> = pools.map(|pool| pool.network).collect();
+        let networks = [networks, self.former.iter().copied().collect()].concat();
+        let usual = daemon.options.host.instance.is_usual();
+        let own = &self.session.node.subnets;
+        let Some(found) = self.bridge.look(own, &networks, usual, Instant::now()) else {
+            return;
+        };
+        let news = daemon.status.update(|status| {
+            let news = found.is_some() && status.earlier_subnet != found;
+            status.earlier_subnet.clone_from(&found);
+            news
+        });
+        if news && let Some(reason) = found {
+            tracing::warn!(reason, "new pods can't start");
+        }
     }
 
     /// Saves the peers if they changed, and not so often that a busy cluster wears out the disk. What the guard does not

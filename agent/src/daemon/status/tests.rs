@@ -184,3 +184,29 @@ fn a_kernel_without_the_bridge_filter_makes_the_node_not_ready_and_another_firew
         "pods of other nodes are reached"
     );
 }
+
+#[test]
+fn a_flood_of_bad_entries_is_served_in_part_and_counted_whole() {
+    let mut status = ready();
+    for n in 0..10_000 {
+        status.broken.insert(format!("key{n}"), "why".to_owned());
+        let failure = format!("put route {n}: why");
+        status.kernel.failed.push(failure);
+    }
+    let served = status.judged(now()).served();
+    assert_eq!(served.broken.len(), NAMED);
+    assert_eq!(served.more_bad_entries, 10_000 - NAMED);
+    assert_eq!(served.kernel.failed.len(), NAMED + 1);
+    assert!(served.not_ready.len() <= NAMED + 1);
+    let small = ready().judged(now()).served();
+    assert_eq!(small.more_bad_entries, 0);
+}
+
+#[test]
+fn a_node_whose_pods_sit_on_an_earlier_subnet_is_not_ready_and_says_so() {
+    let mut status = ready();
+    status.earlier_subnet = Some("pods sit on an earlier subnet".to_owned());
+    assert_eq!(reasons(&status), "pods sit on an earlier subnet");
+    // The pods of its own subnet reach others all the same.
+    assert_eq!(status.network_down(), None);
+}

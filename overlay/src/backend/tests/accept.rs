@@ -103,7 +103,7 @@ fn what_can_not_be_accepted_is_named_with_its_place_and_what_can() {
 fn keys_that_mean_nothing_are_named_with_their_place() {
     let config = config(r#"{"Type":"udp","VNI":3,"Accept":[{"Type":"vxlan","Prot":1}]}"#);
     let (_, unknown) = Backends::parse(&config).unwrap();
-    assert_eq!(unknown, ["Backend.VNI", "Backend.Accept[0].Prot"]);
+    assert_eq!(unknown, ["Backend.VNI", "Backend.Accept[0].Prot (Port?)"]);
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn an_absent_backend_means_udp_and_a_type_is_folded_to_lower_case() {
 #[test]
 fn unknown_keys_are_reported_not_refused() {
     let (_, unknown) = NetworkConfig::parse(r#"{"Network":"10.3.0.0/16","Netwrok":"x"}"#).unwrap();
-    assert_eq!(unknown, ["Netwrok"]);
+    assert_eq!(unknown, ["Netwrok (Network?)"]);
 }
 
 #[test]

@@ -1,0 +1,45 @@
+//! Bad entries in the status, and what is shown of it: of what somebody else could invent any number, the first.
+
+use std::collections::BTreeMap;
+
+use tweed_overlay::model::{Refusal, SubnetKey};
+
+use super::{RefusedLease, Status};
+
+/// So many of a kind are shown.
+pub const NAMED: usize = 100;
+
+impl Status {
+    /// Files the refused leases.
+    pub fn set_refused(&mut self, refused: &BTreeMap<SubnetKey, Refusal>) {
+        let refused = refused.iter().map(|(key, reason)| RefusedLease {
+            lease: key.to_string(),
+            reason: reason.to_string(),
+            kind: reason.label().to_owned(),
+        });
+        self.refused = refused.collect();
+    }
+
+    /// What is shown of it: whoever can write to the store could invent any number of bad entries.
+    pub fn served(mut self) -> Self {
+        let before = self.refused.len() + self.broken.len();
+        self.refused.truncate(NAMED);
+        if let Some(next) = self.broken.keys().nth(NAMED).cloned() {
+            self.broken.split_off(&next);
+        }
+        self.more_bad_entries += before - self.refused.len() - self.broken.len();
+        self.kernel.failed = limited(self.kernel.failed);
+        self.not_ready = limited(self.not_ready);
+        self
+    }
+}
+
+/// The first of many, and how many more there are.
+fn limited(mut many: Vec<String>) -> Vec<String> {
+    let more = many.len().saturating_sub(NAMED);
+    if more > 0 {
+        many.truncate(NAMED);
+        many.push(format!("and {more} more"));
+    }
+    many
+}
