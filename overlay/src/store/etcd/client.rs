@@ -10,6 +10,7 @@ use std::time::Duration;
 use etcd_client::{Channel, Client, Error as EtcdError};
 
 use super::options::{Options, names};
+use crate::model::shown::shortened;
 use crate::store::tls::{Fault, Material, Names, connector, fault};
 use crate::store::{StoreError, host_of};
 
@@ -21,6 +22,9 @@ const UNAUTHENTICATED: i32 = 16;
 /// A whole list of leases arrives in one message; 5,000 of them take about 1 MiB. What somebody writes beside them must
 /// not take the node's memory.
 const LARGEST_MESSAGE: usize = 64 << 20;
+
+/// So many bytes of what a server says are passed on.
+const SAID: usize = 1_000;
 
 /// The members of one etcd cluster, with a connection to each that has been used.
 pub(super) struct Cluster {
@@ -214,7 +218,7 @@ impl Cluster {
             let causes = causes(error.to_string(), error.source());
             return self.transport_failed(what, endpoint, Some(error), &causes);
         };
-        let message = status.message();
+        let message = &*shortened(status.message(), SAID);
         let user = self.options.user.as_ref().map_or("", |(user, _)| user);
         match i32::from(status.code()) {
             PERMISSION_DENIED => refused(format!(
@@ -318,7 +322,7 @@ fn causes(text: String, source: Option<&(dyn Error + 'static)>) -> String {
         }
         next = error.source();
     }
-    texts.join(": ")
+    shortened(&texts.join(": "), SAID).into_owned()
 }
 
 fn seconds(duration: Duration) -> String {

@@ -19,6 +19,7 @@ use tower::{BoxError, ServiceBuilder};
 
 use super::credentials::{Access, access};
 use super::options::Options;
+use crate::model::shown::shortened;
 use crate::store::tls::{Names, connector, fault};
 use crate::store::{StoreError, host_of};
 
@@ -27,6 +28,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(15);
 /// A watch that hears nothing for longer is dead: the server sends a bookmark about every minute.
 const SILENCE: Duration = Duration::from_secs(100);
+
+/// So many bytes of what a server says are passed on.
+const SAID: usize = 1_000;
 
 /// Access to one cluster.
 pub(super) struct Servers {
@@ -140,7 +144,10 @@ impl Failure {
     pub(super) fn answered(what: &str, status: &Status) -> Self {
         Self {
             code: status.code,
-            text: format!("{what}: the API server says: {}", status.message),
+            text: format!(
+                "{what}: the API server says: {}",
+                shortened(&status.message, SAID)
+            ),
         }
     }
 
@@ -149,7 +156,7 @@ impl Failure {
         let why = fault(error).map_or_else(|| chain(error), |fault| format!("API server: {fault}"));
         Self {
             code: 0,
-            text: format!("{what}: {why}"),
+            text: format!("{what}: {}", shortened(&why, SAID)),
         }
     }
 }
