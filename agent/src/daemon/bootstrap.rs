@@ -84,8 +84,10 @@ pub async fn session<S: LeaseStore>(store: &S, daemon: &mut Daemon) -> Session {
     let saved = saved::lease(&daemon.state);
     daemon.former.extend(networks(saved.as_ref()));
     daemon.remember(saved.as_ref());
+    let mut confirmed = None;
     loop {
-        let attempted = while_looking_after(daemon, attempt(store, daemon, saved.as_ref())).await;
+        let attempt = attempt(store, daemon, saved.as_ref(), &mut confirmed);
+        let attempted = while_looking_after(daemon, attempt).await;
         match attempted {
             Ok(session) => {
                 remark(&session);
@@ -137,6 +139,7 @@ async fn attempt<S: LeaseStore>(
     store: &S,
     daemon: &Daemon,
     saved: Option<&SavedLease>,
+    network_confirmed: &mut Option<String>,
 ) -> Result<Session, String> {
     let network = network(store, saved).await?;
     let own = own(store, saved).await?;
@@ -179,6 +182,9 @@ async fn attempt<S: LeaseStore>(
             .announced_else(&identity, &network.config.pools),
         ttl: daemon.options.lease_ttl,
     };
+    if !network.saved {
+        confirm::changed_network(store, saved, &network.text, network_confirmed).await?;
+    }
     let (lease, confirmed) = lease(store, &network, &request, saved).await?;
     let node = LocalNode {
         uplink: choice.uplink,
@@ -232,7 +238,6 @@ async fn network<S: LeaseStore>(store: &S, saved: Option<&SavedLease>) -> Result
     match store.config().await {
         Ok(text) => {
             let network = read_network(text, false, store.subnets())?;
-            confirm::changed_network(store, saved, &network.text).await?;
             Ok(network)
         }
         Err(error @ (StoreError::Unavailable(_) | StoreError::Refused(_))) => match saved {

@@ -9,10 +9,6 @@ use crate::uplink::Choice;
 /// Why an address that would be announced is no node's.
 pub(super) fn check(pools: &Dual<Pool>, choice: &Choice) -> Result<(), String> {
     for addr in choice.public.values() {
-        // That its own address is in the pod network has a reason of its own.
-        if choice.uplink.addrs.values().any(|own| own == addr) {
-            continue;
-        }
         if let Some(why) = admit::no_node(pools, addr) {
             return Err(format!(
                 "{addr} can't be announced as this node's public address: {why}; name another one with --public-ip or \

@@ -12,7 +12,8 @@ use crate::state_dir::SavedLease;
 /// Between the two readings.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// Waits for a second reading of a configuration whose networks are not those of the saved lease.
+/// Waits for a second reading of a configuration whose networks are not those of the saved lease, unless that has been
+/// `confirmed` already.
 ///
 /// # Errors
 /// When the second one says something else: both are read again.
@@ -20,8 +21,9 @@ pub(super) async fn changed_network<S: LeaseStore>(
     store: &S,
     saved: Option<&SavedLease>,
     text: &str,
+    confirmed: &mut Option<String>,
 ) -> Result<(), String> {
-    let Some(saved) = saved else {
+    let Some(saved) = saved.filter(|_| confirmed.as_deref() != Some(text)) else {
         return Ok(());
     };
     let (before, now) = (networks_in(&saved.config), networks_in(text));
@@ -38,6 +40,7 @@ pub(super) async fn changed_network<S: LeaseStore>(
             join(&now)
         ));
     }
+    *confirmed = Some(text.to_owned());
     tracing::warn!(
         old = join(&before),
         new = join(&now),
