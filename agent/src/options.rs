@@ -66,6 +66,8 @@ pub struct FirewallOptions {
     pub forward_rules: bool,
     /// Accept encapsulated packets from known nodes only.
     pub peer_allow_list: bool,
+    /// Accept from each of them what comes from its own subnet only.
+    pub check_sources: bool,
 }
 
 /// Names and files on this host.
@@ -115,6 +117,37 @@ impl Note {
     }
 }
 
+impl FirewallOptions {
+    /// Whose VXLAN packets are taken, in the words of the backend `udp`.
+    pub fn trust(&self) -> &'static str {
+        match (self.peer_allow_list, self.check_sources) {
+            (false, _) => "anyone",
+            (true, false) => "peers",
+            (true, true) => "subnets",
+        }
+    }
+
+    fn read(settings: &Settings<'_>) -> Result<Self, UsageError> {
+        let ip_masq = settings.switch(&flags::IP_MASQ)?;
+        let peer_allow_list = settings.switch(&flags::PEER_ALLOW_LIST)?;
+        let check = &flags::PEER_SOURCE_CHECK;
+        let check_sources = settings.required(check, "auto, on or off", |text| match text {
+            // Without masquerading nodes may send for others, and flannel's do.
+            "auto" => Some(ip_masq),
+            "on" => Some(true),
+            "off" => Some(false),
+            _ => None,
+        })?;
+        Ok(Self {
+            ip_masq,
+            random_fully: !settings.switch(&flags::IP_MASQ_FULLY_RANDOM_DISABLE)?,
+            forward_rules: settings.switch(&flags::IPTABLES_FORWARD_RULES)?,
+            peer_allow_list,
+            check_sources: check_sources && peer_allow_list,
+        })
+    }
+}
+
 impl Options {
     /// Reads and checks everything.
     ///
@@ -126,12 +159,7 @@ impl Options {
         Ok(Self {
             lease_ttl: at_least(settings, &flags::LEASE_TTL, 5)?,
             uplink: uplink::read(settings)?,
-            firewall: FirewallOptions {
-                ip_masq: settings.switch(&flags::IP_MASQ)?,
-                random_fully: !settings.switch(&flags::IP_MASQ_FULLY_RANDOM_DISABLE)?,
-                forward_rules: settings.switch(&flags::IPTABLES_FORWARD_RULES)?,
-                peer_allow_list: settings.switch(&flags::PEER_ALLOW_LIST)?,
-            },
+            firewall: FirewallOptions::read(settings)?,
             blackhole_route: settings.switch(&flags::IP_BLACKHOLE_ROUTE)?,
             resync: resync(settings, &mut notes)?,
             http: http(settings)?,

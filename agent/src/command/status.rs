@@ -96,6 +96,9 @@ impl fmt::Display for Words<'_> {
             row(f, "peers", peers)?;
             kernel(f, status)?;
         }
+        if let Some(trust) = &status.trust {
+            row(f, "trust", trusted(trust))?;
+        }
         if let Some(plane) = &status.data_plane {
             data_plane(f, plane)?;
         }
@@ -135,6 +138,15 @@ impl fmt::Display for Words<'_> {
             f.write_str(&peers::words(list, status.peers_left_out))?;
         }
         Ok(())
+    }
+}
+
+fn trusted(trust: &str) -> &str {
+    match trust {
+        "subnets" => "VXLAN packets of peers, from their own subnets",
+        "peers" => "VXLAN packets of peers, from any source",
+        "anyone" => "VXLAN packets of anyone",
+        other => other,
     }
 }
 

@@ -212,6 +212,7 @@ pub fn choices(options: &Options) -> Choices {
         }),
         forward_accept: firewall.forward_rules,
         allow_list: firewall.peer_allow_list,
+        check_sources: firewall.check_sources,
         way_back: knows_way_back(),
         blackhole: options.blackhole_route,
         bridge_filter: matches!(options.store, StoreOptions::Kube(_)),

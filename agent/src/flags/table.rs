@@ -213,6 +213,13 @@ pub static PEER_ALLOW_LIST: Flag = Flag::new(
 )
 .default("true")
 .ours();
+pub static PEER_SOURCE_CHECK: Flag = Flag::new(
+    "peer-source-check",
+    One("WHEN"),
+    "With VXLAN, accept from each known node only what comes from its own subnet or public address: on, off, or auto, which is on with --ip-masq; needs --peer-allow-list",
+)
+.default("auto")
+.ours();
 pub static IP_BLACKHOLE_ROUTE: Flag = Flag::new(
     "ip-blackhole-route",
     Switch,
@@ -371,6 +378,7 @@ pub static GROUPS: &[&Group] = &[
             &IP_MASQ_FULLY_RANDOM_DISABLE,
             &IPTABLES_FORWARD_RULES,
             &PEER_ALLOW_LIST,
+            &PEER_SOURCE_CHECK,
             &IP_BLACKHOLE_ROUTE,
             &RESYNC_INTERVAL,
             &IPTABLES_RESYNC,

@@ -64,6 +64,7 @@ fn the_defaults_are_flannels() {
         random_fully: true,
         forward_rules: true,
         peer_allow_list: true,
+        check_sources: false,
     };
     assert_eq!(options.firewall, firewall);
     assert_eq!(options.http, None);
@@ -91,6 +92,19 @@ fn switches_take_every_spelling_of_go() {
     assert!(
         !off.firewall.forward_rules && !off.firewall.peer_allow_list && !off.firewall.random_fully
     );
+}
+
+#[test]
+fn sources_of_peers_are_checked_where_pods_are_masqueraded_unless_told_otherwise() {
+    for (line, checked) in [
+        ("", false),
+        ("--ip-masq", true),
+        ("--ip-masq --peer-source-check=off", false),
+        ("--peer-source-check=on", true),
+        ("--peer-source-check=on --peer-allow-list=false", false),
+    ] {
+        assert_eq!(read(line).firewall.check_sources, checked, "{line}");
+    }
 }
 
 #[test]

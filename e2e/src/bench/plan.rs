@@ -133,6 +133,7 @@ fn world() -> Result<(NetworkConfig, Backends, LocalNode, Choices)> {
         masquerade: Some(Masquerade { fully_random: true }),
         forward_accept: true,
         allow_list: true,
+        check_sources: true,
         way_back: true,
         blackhole: true,
         bridge_filter: false,

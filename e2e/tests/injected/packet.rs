@@ -46,18 +46,23 @@ impl Datagram<'_> {
 
 /// A VXLAN packet's payload: the frame is for the device with this Ethernet address.
 pub(super) fn vxlan(mac: &str, vni: u32, packet: &[u8]) -> Result<Vec<u8>> {
-    let mac = mac.split(':').map(|byte| u8::from_str_radix(byte, 16));
-    let mac: Vec<u8> = mac.collect::<Result<_, _>>().context("read a MAC")?;
     let ether_type = match packet.first() {
         Some(0x60) => [0x86, 0xdd],
         _ => [8, 0],
     };
+    frame(mac, vni, &ether_type, packet)
+}
+
+/// The same with other bytes between the Ethernet addresses and what is in the frame.
+pub(super) fn frame(mac: &str, vni: u32, between: &[u8], content: &[u8]) -> Result<Vec<u8>> {
+    let mac = mac.split(':').map(|byte| u8::from_str_radix(byte, 16));
+    let mac: Vec<u8> = mac.collect::<Result<_, _>>().context("read a MAC")?;
     let mut bytes = vec![8, 0, 0, 0];
     bytes.extend((vni << 8).to_be_bytes());
     bytes.extend(mac);
     bytes.extend([0xa2, 0, 0, 0, 0, 0x66]);
-    bytes.extend(ether_type);
-    bytes.extend(packet);
+    bytes.extend(between);
+    bytes.extend(content);
     Ok(bytes)
 }
 

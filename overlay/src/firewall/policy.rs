@@ -204,6 +204,16 @@ mod tests {
                         .map(|addr| addr.parse().unwrap())
                         .into(),
                 ),
+                sources: Some(
+                    [
+                        ("192.168.0.2", "10.244.2.0/24"),
+                        ("192.168.0.2", "192.168.0.2/32"),
+                        ("192.168.0.3", "10.244.48.0/20"),
+                        ("fd01::2", "fd00:10:244:2::/64"),
+                    ]
+                    .map(|(outer, inner)| (outer.parse().unwrap(), inner.parse().unwrap()))
+                    .into(),
+                ),
             }),
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::inner;
 use super::ruleset::{
     Chain, ChainKind, DataType, DnatKey, Hook, HookPoint, L4Proto, Match, Rule, Ruleset, Set, Side,
     Verdict, data_len,
@@ -29,7 +30,19 @@ fn write_set(f: &mut fmt::Formatter<'_>, name: &str, set: &Set) -> fmt::Result {
     let kind = if set.value.is_empty() { "set" } else { "map" };
     let key = types(&set.key);
     writeln!(f, "\t{kind} {name} {{")?;
-    if set.value.is_empty() {
+    if let [
+        DataType::Ipv4Addr | DataType::Ipv6Addr,
+        DataType::InnerSource(family),
+    ] = set.key[..]
+    {
+        // nft has no name for the type.
+        writeln!(
+            f,
+            "\t\ttypeof {} saddr . {}",
+            ip(family),
+            inner::words(family)
+        )?;
+    } else if set.value.is_empty() {
         writeln!(f, "\t\ttype {key}")?;
     } else {
         writeln!(f, "\t\ttype {key} : {}", types(&set.value))?;
@@ -95,6 +108,7 @@ impl fmt::Display for DataType {
             Self::Ipv6Addr => "ipv6_addr",
             Self::InetProto => "inet_proto",
             Self::InetService => "inet_service",
+            Self::InnerSource(_) => "integer",
         })
     }
 }
@@ -141,6 +155,10 @@ fn part_text(part: DataType, bytes: &[u8]) -> String {
             Ok(octets) => Ipv6Addr::from(octets).to_string(),
             Err(_) => format!("{bytes:02x?}"),
         },
+        (DataType::InnerSource(_), bytes) => {
+            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("0x{digits}")
+        }
         (DataType::InetProto, [proto, ..]) => proto.to_string(),
         (DataType::InetService, [high, low, ..]) => u16::from_be_bytes([*high, *low]).to_string(),
         (_, bytes) => format!("{bytes:02x?}"),
@@ -226,6 +244,17 @@ impl fmt::Display for Match {
                     f,
                     "{ip} saddr . {ip} daddr . meta l4proto . th dport @{set}"
                 )
+            }
+            Self::InnerInSet { family, bits, set } => {
+                let (ip, source) = (ip(*family), inner::words(*family));
+                write!(f, "{ip} saddr . ")?;
+                if *bits < family.bits() {
+                    let mask = inner::prefix_mask(*family, *bits);
+                    let mask = part_text(DataType::InnerSource(*family), &mask);
+                    write!(f, "({source} & {mask}) @{set}")
+                } else {
+                    write!(f, "{source} @{set}")
+                }
             }
             Self::Mark { value, mask } => write!(f, "meta mark & {mask:#010x} == {value:#010x}"),
             Self::L4Proto(proto) => write!(f, "meta l4proto {proto}"),

@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::policy::{PolicyInput, PolicyNetwork, add_chain, from, hook, rule};
 use super::ruleset::{
     Chain, ChainKind, HookPoint, L4Proto, Match, Rule, Ruleset, Set, Side, Verdict,
 };
+use super::sources;
 use crate::model::{Dual, Family};
 
 /// nft's `filter` priority.
@@ -41,6 +44,9 @@ pub struct Tunnels {
     /// Source addresses of the peers' packets, both families mixed: VXLAN takes none from others. None where that is
     /// switched off.
     pub peers: Option<BTreeSet<IpAddr>>,
+    /// What each peer may be the source of, by the address that its packets come from. None where VXLAN takes any source
+    /// from a peer.
+    pub sources: Option<BTreeSet<(IpAddr, IpNet)>>,
 }
 
 impl Tunnels {
@@ -88,7 +94,11 @@ pub(super) fn add_input(ruleset: &mut Ruleset, input: &PolicyInput, tunnels: &Tu
         match (vni, &tunnels.peers) {
             (Some(vni), Some(peers)) => {
                 ruleset.sets.extend(peer_sets(&input.networks, peers));
+                if let Some(all) = &tunnels.sources {
+                    rules.extend(sources::rules(ruleset, &input.networks, all));
+                }
                 rules.extend(strangers(&input.networks, vni));
+                rules.extend(tunnels.sources.as_ref().map(|_| sources::others(vni)));
             }
             _ => rules.extend(pods(&input.networks)),
         }
@@ -133,9 +143,17 @@ fn peer_sets(networks: &Dual<PolicyNetwork>, peers: &BTreeSet<IpAddr>) -> BTreeM
         .collect()
 }
 
+/// The VXLAN network of a packet.
+pub(super) fn of_network(vni: u32) -> Match {
+    let [_, bytes @ ..] = vni.to_be_bytes();
+    Match::Transport {
+        offset: VNI_OFFSET,
+        bytes: bytes.to_vec(),
+    }
+}
+
 /// The tunnel of a family runs over the same family.
 fn strangers(networks: &Dual<PolicyNetwork>, vni: u32) -> Vec<Rule> {
-    let [_, bytes @ ..] = vni.to_be_bytes();
     let drop_strangers = |(family, _)| {
         let matches = vec![
             Match::InSet {
@@ -144,10 +162,7 @@ fn strangers(networks: &Dual<PolicyNetwork>, vni: u32) -> Vec<Rule> {
                 not: true,
                 set: peer_set(family).to_owned(),
             },
-            Match::Transport {
-                offset: VNI_OFFSET,
-                bytes: bytes.to_vec(),
-            },
+            of_network(vni),
         ];
         dropped(matches, &format!("VXLAN {vni} from others than peers"))
     };
@@ -161,7 +176,7 @@ fn pods(networks: &Dual<PolicyNetwork>) -> Vec<Rule> {
     networks.map(drop_pods).collect()
 }
 
-fn dropped(matches: Vec<Match>, comment: &str) -> Rule {
+pub(super) fn dropped(matches: Vec<Match>, comment: &str) -> Rule {
     Rule {
         matches,
         counter: true,

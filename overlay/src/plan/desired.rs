@@ -15,8 +15,8 @@ use crate::firewall::{
     agent_ruleset,
 };
 use crate::model::{
-    Admission, ClusterSnapshot, Dual, Family, LocalNode, NetworkConfig, Refusal, Seniority,
-    SubnetKey, admit,
+    Admission, ClusterSnapshot, Dual, Family, LocalNode, NetworkConfig, PeerSide, Refusal,
+    Seniority, SubnetKey, admit,
 };
 
 /// Choices of the operator that shape the desired state, beside the network configuration.
@@ -30,6 +30,8 @@ pub struct Choices {
     pub forward_accept: bool,
     /// Accept tunnel packets only from the peers' public addresses.
     pub allow_list: bool,
+    /// Accept from each peer what comes from its own subnet, or from its public address.
+    pub check_sources: bool,
     /// Whether the kernel's packet filter can ask for the way back of a packet to this host.
     pub way_back: bool,
     /// Blackhole route for the own subnet, so that packets to pods that don't exist die here.
@@ -97,6 +99,7 @@ pub fn desired(
     let mut state = backends.program(node, &choices.alias(), &mut admission);
     let forwarding = backends.forwarding(node, &admission).map(Arc::new);
     let addrs = public_addrs(&admission);
+    let sources = choices.check_sources.then(|| peer_sources(&admission));
     add_sysctls(&mut state, node, &config.pools);
     if choices.bridge_filter {
         add_bridge_filter(&mut state, &config.pools);
@@ -105,7 +108,9 @@ pub fn desired(
         add_blackholes(&mut state, node);
     }
     state.foreign_forward = foreign_forward(config, choices);
-    let ruleset = agent_ruleset(&policy_input(config, backends, node, choices, &addrs));
+    let ruleset = agent_ruleset(&policy_input(
+        config, backends, node, choices, &addrs, sources,
+    ));
     state.firewall = (!ruleset.is_empty()).then(|| ruleset.state());
     let announced = announced(node, snapshot);
     let scope = Scope {
@@ -192,6 +197,7 @@ fn policy_input(
     node: &LocalNode,
     choices: &Choices,
     peers: &BTreeSet<IpAddr>,
+    sources: Option<BTreeSet<(IpAddr, IpNet)>>,
 ) -> PolicyInput {
     let networks = config.pools.filter_map(|family, pool| {
         let subnet = *node.subnets.get(family)?;
@@ -207,6 +213,7 @@ fn policy_input(
         inner: &backends.link_names() | &BTreeSet::from([POD_BRIDGE.to_owned()]),
         way_back: choices.way_back,
         peers: choices.allow_list.then(|| peers.clone()),
+        sources,
     });
     PolicyInput {
         table: choices.table.clone(),
@@ -226,6 +233,15 @@ fn announced(node: &LocalNode, snapshot: &ClusterSnapshot) -> BTreeSet<IpAddr> {
     let own = snapshot.leases.get(&SubnetKey(node.subnets));
     let own = own.into_iter().flat_map(|own| own.attrs.public.values());
     own.chain(node.public.values()).copied().collect()
+}
+
+/// A node may also speak for itself: where nothing is masqueraded, its answers to pods come from its public address.
+fn peer_sources(admission: &Admission) -> BTreeSet<(IpAddr, IpNet)> {
+    let sides = admission.peers.iter().flat_map(|peer| peer.sides.values());
+    let own = |side: &PeerSide| [side.subnet.trunc(), side.public.into()];
+    sides
+        .flat_map(|side| own(side).map(|net| (side.public, net)))
+        .collect()
 }
 
 fn scope(

@@ -116,6 +116,7 @@ fn want(cluster: &Cluster, listings: u64) -> Arc<Desired> {
         masquerade: Some(Masquerade { fully_random: true }),
         forward_accept: true,
         allow_list: true,
+        check_sources: true,
         way_back: true,
         blackhole: false,
         bridge_filter: false,

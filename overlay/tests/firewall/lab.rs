@@ -94,6 +94,7 @@ pub(crate) fn policy() -> PolicyInput {
                     .map(addr)
                     .into(),
             ),
+            sources: None,
         }),
     }
 }

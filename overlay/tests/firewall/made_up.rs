@@ -157,6 +157,11 @@ fn sets(
         ..Set::default()
     };
     let with = |addr, parts: &[DataType]| [&[addr], parts].concat();
+    let inner = |family, addrs: Vec<Vec<u8>>| Set {
+        key: vec![DataType::addr(family), DataType::InnerSource(family)],
+        elements: addrs.iter().map(|addr| addr.repeat(2)).collect(),
+        ..Set::default()
+    };
     let pair_set = |addr| Set {
         key: vec![addr, addr],
         interval: true,
@@ -177,6 +182,20 @@ fn sets(
                 elements: pairs.iter().filter(distinct).map(pair).collect(),
                 ..pair_set(DataType::Ipv4Addr)
             },
+        ),
+        (
+            "inner4",
+            inner(
+                Family::V4,
+                v4.iter().map(|a| a.to_be_bytes().to_vec()).collect(),
+            ),
+        ),
+        (
+            "inner6",
+            inner(
+                Family::V6,
+                v6.iter().map(|a| a.to_be_bytes().to_vec()).collect(),
+            ),
         ),
         ("pairs6", pair_set(DataType::Ipv6Addr)),
         (
@@ -288,6 +307,11 @@ fn condition(family: Family, proto: L4Proto, place: Place) -> impl Strategy<Valu
         Just(Match::FlowInSet {
             family,
             set: of_family("flows", family)
+        }),
+        (1..=family.bits()).prop_map(move |bits| Match::InnerInSet {
+            family,
+            bits,
+            set: of_family("inner", family),
         }),
         (any::<u32>(), 1..u32::MAX).prop_map(|(value, mask)| Match::Mark {
             value: value & mask,

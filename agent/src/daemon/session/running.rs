@@ -92,6 +92,13 @@ impl<'a> Running<'a> {
             status.uplink = Some(node.uplink.name.clone());
             status.backend = Some(config.backend_type.clone());
             status.accepts = session.backends.accepted().map(str::to_owned).collect();
+            let vxlan = session
+                .backends
+                .tunnel_ports()
+                .values()
+                .any(Option::is_some);
+            let trust = daemon.options.firewall.trust();
+            status.trust = vxlan.then(|| trust.to_owned());
             status.mtu = Some(session.mtu);
             status.subnet_file = None;
             status.no_uplink = None;

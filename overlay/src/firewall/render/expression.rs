@@ -1,16 +1,15 @@
 //! A rule as the list of expressions that the kernel evaluates: loads into registers, comparisons, actions. The
 //! sequences are those that nft itself sends (read off `nft --debug=netlink` 1.0.6), so that it lists them in words.
 
-use std::net::SocketAddr;
-
 use ipnet::IpNet;
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{
-    Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute,
-    Lookup, Meta, MetaKey, Operator, Payload, Register, Verdict as KernelVerdict, VerdictAttribute,
+    Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, ListAttribute, Lookup, Meta,
+    MetaKey, Operator, Payload, Register,
 };
 
-use crate::firewall::ruleset::{DnatKey, L4Proto, Match, Rule, Side, Verdict, addr_bytes};
+use crate::firewall::inner::{inner_source, prefix_mask};
+use crate::firewall::ruleset::{L4Proto, Match, Rule, Side, Verdict, addr_bytes};
 use crate::model::Family;
 
 /// The form in which a rule message carries its expressions.
@@ -51,7 +50,7 @@ pub(crate) fn accept_net(side: Side, net: IpNet) -> ExpressionList {
 
 /// Writes expressions one after the other, and what they have made sure of so far.
 #[derive(Default)]
-struct Writer {
+pub(super) struct Writer {
     list: ExpressionList,
     /// Packets of another family have already been turned away.
     family: Option<Family>,
@@ -60,12 +59,12 @@ struct Writer {
 }
 
 /// The 4-byte register at this place. The 16-byte registers 1 to 4 begin at 0, 4, 8 and 12.
-fn register(slot: usize) -> Register {
+pub(super) fn register(slot: usize) -> Register {
     Register::from(8 + u32::try_from(slot).expect("there are sixteen registers"))
 }
 
 impl Writer {
-    fn push(&mut self, expression: Expressions) {
+    pub(super) fn push(&mut self, expression: Expressions) {
         self.list.push(expression.into());
     }
 
@@ -98,9 +97,10 @@ impl Writer {
                 self.transport(2, 2, 2 * second + 1);
                 self.lookup(set, false);
             }
+            Match::InnerInSet { family, bits, set } => self.inner(*family, *bits, set),
             Match::Mark { value, mask } => {
                 self.meta(MetaKey::Mark, 0);
-                self.mask(&mask.to_ne_bytes(), &[0; 4]);
+                self.mask(0, &mask.to_ne_bytes(), &[0; 4]);
                 self.compare(false, &value.to_ne_bytes());
             }
             Match::L4Proto(proto) => self.need_proto(*proto),
@@ -128,12 +128,12 @@ impl Writer {
         self.load_addr(family, side, 0);
         if net.prefix_len() < net.max_prefix_len() {
             let mask = addr_bytes(net.netmask());
-            self.mask(&mask, &vec![0; mask.len()]);
+            self.mask(0, &mask, &vec![0; mask.len()]);
         }
         self.compare(not, &addr_bytes(net.network()));
     }
 
-    fn need_family(&mut self, family: Family) {
+    pub(super) fn need_family(&mut self, family: Family) {
         if self.family != Some(family) {
             self.meta(MetaKey::Nfproto, 0);
             self.compare(false, &[nfproto(family)]);
@@ -149,7 +149,7 @@ impl Writer {
         }
     }
 
-    fn load_addr(&mut self, family: Family, side: Side, slot: usize) {
+    pub(super) fn load_addr(&mut self, family: Family, side: Side, slot: usize) {
         const NETWORK_HEADER: u32 = 1;
         let offset = match (family, side) {
             (Family::V4, Side::Source) => 12,
@@ -165,7 +165,7 @@ impl Writer {
         ]));
     }
 
-    fn transport(&mut self, offset: u8, len: usize, slot: usize) {
+    pub(super) fn transport(&mut self, offset: u8, len: usize, slot: usize) {
         const TRANSPORT_HEADER: u32 = 2;
         self.push(Expressions::Payload(vec![
             Payload::DestinationRegister(register(slot)),
@@ -175,18 +175,18 @@ impl Writer {
         ]));
     }
 
-    fn meta(&mut self, key: MetaKey, slot: usize) {
+    pub(super) fn meta(&mut self, key: MetaKey, slot: usize) {
         self.push(Expressions::Meta(vec![
             Meta::DestinationRegister(register(slot)),
             Meta::Key(key),
         ]));
     }
 
-    /// Keeps these bits of the first register, then flips those.
-    fn mask(&mut self, mask: &[u8], flip: &[u8]) {
+    /// Keeps these bits of what is in a register, then flips those.
+    pub(super) fn mask(&mut self, slot: usize, mask: &[u8], flip: &[u8]) {
         self.push(Expressions::Bitwise(vec![
-            Bitwise::SourceRegister(register(0)),
-            Bitwise::DestinationRegister(register(0)),
+            Bitwise::SourceRegister(register(slot)),
+            Bitwise::DestinationRegister(register(slot)),
             Bitwise::Length(u32::try_from(mask.len()).expect("a mask is a few bytes long")),
             Bitwise::Mask(DataAttribute::Value(mask.to_vec())),
             Bitwise::Xor(DataAttribute::Value(flip.to_vec())),
@@ -232,6 +232,19 @@ impl Writer {
         self.compare(false, &u32::from(libc::RTN_LOCAL).to_ne_bytes());
     }
 
+    fn inner(&mut self, family: Family, bits: u8, set: &str) {
+        let second = usize::from(family.bits()) / 32;
+        let len = usize::from(family.bits()) / 8;
+        self.need_family(family);
+        self.load_addr(family, Side::Source, 0);
+        self.transport(inner_source(family), len, second);
+        if bits < family.bits() {
+            let mask = prefix_mask(family, bits);
+            self.mask(second, &mask, &vec![0; mask.len()]);
+        }
+        self.lookup(set, false);
+    }
+
     fn no_way_back(&mut self) {
         const OIF: u32 = 1;
         const SADDR: u32 = 1;
@@ -265,7 +278,7 @@ impl Writer {
             "ct",
             vec![number(DREG, register(0).into()), number(KEY, STATUS)],
         );
-        self.mask(&IPS_DST_NAT.to_ne_bytes(), &[0; 4]);
+        self.mask(0, &IPS_DST_NAT.to_ne_bytes(), &[0; 4]);
         self.compare(true, &0u32.to_ne_bytes());
     }
 
@@ -282,110 +295,7 @@ impl Writer {
         );
     }
 
-    fn verdict(&mut self, verdict: &Verdict) {
-        const NF_DROP: u32 = 0;
-        const NF_ACCEPT: u32 = 1;
-        match verdict {
-            Verdict::Accept => self.code(KernelVerdict::Other(NF_ACCEPT), None),
-            Verdict::Drop => self.code(KernelVerdict::Other(NF_DROP), None),
-            Verdict::Return => self.code(KernelVerdict::Return, None),
-            Verdict::Jump(chain) => self.code(KernelVerdict::Jump, Some(chain)),
-            Verdict::Goto(chain) => self.code(KernelVerdict::Goto, Some(chain)),
-            Verdict::Mark(bits) => self.set_mark(*bits),
-            Verdict::Masquerade { fully_random } => self.masquerade(*fully_random),
-            Verdict::Dnat(to) => self.dnat(*to),
-            Verdict::DnatMap { family, key, map } => self.dnat_map(*family, *key, map),
-        }
-    }
-
-    fn code(&mut self, code: KernelVerdict, chain: Option<&String>) {
-        let mut verdict = vec![VerdictAttribute::Code(code)];
-        verdict.extend(chain.cloned().map(VerdictAttribute::Chain));
-        self.push(Expressions::Immediate(vec![
-            Immediate::DestinationRegister(Register::Verdict),
-            Immediate::Data(DataAttribute::Verdict(verdict)),
-        ]));
-    }
-
-    fn set_mark(&mut self, bits: u32) {
-        self.meta(MetaKey::Mark, 0);
-        self.mask(&(!bits).to_ne_bytes(), &bits.to_ne_bytes());
-        self.push(Expressions::Meta(vec![
-            Meta::Key(MetaKey::Mark),
-            Meta::SourceRegister(register(0)),
-        ]));
-    }
-
-    fn masquerade(&mut self, fully_random: bool) {
-        const FLAGS: u16 = 1;
-        const NF_NAT_RANGE_PROTO_RANDOM_FULLY: u32 = 1 << 4;
-        let flags = if fully_random {
-            vec![number(FLAGS, NF_NAT_RANGE_PROTO_RANDOM_FULLY)]
-        } else {
-            Vec::new()
-        };
-        self.other("masq", flags);
-    }
-
-    fn dnat(&mut self, to: SocketAddr) {
-        const PORT_SLOT: usize = 4;
-        self.immediate(0, &addr_bytes(to.ip()));
-        self.immediate(PORT_SLOT, &to.port().to_be_bytes());
-        self.nat(Family::of(&to.ip()), PORT_SLOT);
-    }
-
-    fn immediate(&mut self, slot: usize, value: &[u8]) {
-        self.push(Expressions::Immediate(vec![
-            Immediate::DestinationRegister(register(slot)),
-            Immediate::Data(DataAttribute::Value(value.to_vec())),
-        ]));
-    }
-
-    fn dnat_map(&mut self, family: Family, key: DnatKey, map: &str) {
-        let addr_slots = usize::from(family.bits()) / 32;
-        let proto_slot = match key {
-            DnatKey::ProtoPort => 0,
-            DnatKey::AddrProtoPort => {
-                self.need_family(family);
-                self.load_addr(family, Side::Destination, 0);
-                addr_slots
-            }
-        };
-        self.meta(MetaKey::L4Proto, proto_slot);
-        self.transport(2, 2, proto_slot + 1);
-        self.push(Expressions::Lookup(vec![
-            Lookup::Set(map.to_owned()),
-            Lookup::SourceRegister(register(0)),
-            Lookup::DestinationRegister(register(0)),
-            Lookup::Flags(0),
-        ]));
-        self.nat(family, addr_slots);
-    }
-
-    /// Destination translation to the address in the first registers and the port in `port_slot`.
-    fn nat(&mut self, family: Family, port_slot: usize) {
-        const TYPE: u16 = 1;
-        const FAMILY: u16 = 2;
-        const ADDR_MIN: u16 = 3;
-        const ADDR_MAX: u16 = 4;
-        const PORT_MIN: u16 = 5;
-        const PORT_MAX: u16 = 6;
-        const DNAT: u32 = 1;
-        let (addr, port) = (register(0).into(), register(port_slot).into());
-        self.other(
-            "nat",
-            vec![
-                number(TYPE, DNAT),
-                number(FAMILY, nfproto(family).into()),
-                number(ADDR_MIN, addr),
-                number(ADDR_MAX, addr),
-                number(PORT_MIN, port),
-                number(PORT_MAX, port),
-            ],
-        );
-    }
-
-    fn other(&mut self, name: &str, attributes: Vec<DefaultNla>) {
+    pub(super) fn other(&mut self, name: &str, attributes: Vec<DefaultNla>) {
         self.push(Expressions::Other {
             expression_type: name.to_owned(),
             attributes,
@@ -393,6 +303,6 @@ impl Writer {
     }
 }
 
-fn number(kind: u16, value: u32) -> DefaultNla {
+pub(super) fn number(kind: u16, value: u32) -> DefaultNla {
     DefaultNla::new(kind, value.to_be_bytes().to_vec())
 }

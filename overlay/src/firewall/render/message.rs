@@ -11,8 +11,10 @@ use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProto
 
 use super::expression::{ExpressionList, rule_expressions};
 use crate::firewall::fingerprint::rule_fingerprint;
+use crate::firewall::inner;
 use crate::firewall::ruleset::{DataType, Hook, HookPoint, Rule, Set, data_len};
 use crate::firewall::userdata;
+use crate::model::Family;
 
 /// A message of a transaction and its flags, such as `NLM_F_CREATE`.
 pub type Message = (NetfilterMessage, u16);
@@ -220,6 +222,8 @@ pub(crate) fn set_message(table: &str, name: &str, id: u32, set: &Set) -> Messag
         )]));
     }
     attributes.push(SetAttribute::Flags(flags));
+    let userdata = inner::userdata(&set.key);
+    attributes.extend(userdata.map(|bytes| SetAttribute::UserData(bytes.to_vec())));
     inet(
         NLM_F_CREATE,
         NfTablesMessage::NewSet(SetMessage { attributes }),
@@ -230,6 +234,9 @@ fn length(parts: &[DataType]) -> u32 {
     u32::try_from(data_len(parts)).expect("a key has at most 64 bytes")
 }
 
+/// nft's number of a type that has no other name.
+const INTEGER: u32 = 4;
+
 /// nft's number of a type: concatenations have six bits a part.
 fn type_number(parts: &[DataType]) -> u32 {
     parts.iter().fold(0, |number, part| {
@@ -238,6 +245,7 @@ fn type_number(parts: &[DataType]) -> u32 {
             DataType::Ipv6Addr => 8,
             DataType::InetProto => 12,
             DataType::InetService => 13,
+            DataType::InnerSource(_) => INTEGER,
         };
         number << 6 | part
     })
@@ -248,6 +256,11 @@ pub(crate) fn types_of_number(mut number: u32) -> Option<Vec<DataType>> {
     let mut parts = Vec::new();
     while number != 0 {
         parts.push(match number & 0x3f {
+            // The source of the same family stands before it.
+            INTEGER => match (number >> 6) & 0x3f {
+                7 => DataType::InnerSource(Family::V4),
+                _ => DataType::InnerSource(Family::V6),
+            },
             7 => DataType::Ipv4Addr,
             8 => DataType::Ipv6Addr,
             12 => DataType::InetProto,

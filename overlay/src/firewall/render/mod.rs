@@ -2,6 +2,7 @@
 
 mod expression;
 mod message;
+mod verdict;
 mod words;
 
 use std::collections::BTreeSet;
