@@ -155,7 +155,6 @@ pub struct Status {
     /// The uplink, and why it was chosen.
     pub uplink: Option<String>,
     /// Why it can't be used now, though the daemon goes on with what it had.
-    #[serde(default)]
     pub no_uplink: Option<String>,
     /// The backend.
     pub backend: Option<String>,
@@ -163,7 +162,6 @@ pub struct Status {
     #[serde(default)]
     pub accepts: Vec<String>,
     /// Whose VXLAN packets are taken: `subnets` (each peer's from its own subnet), `peers`, or `anyone`.
-    #[serde(default)]
     pub trust: Option<String>,
     /// MTU of the pods' interfaces in bytes.
     pub mtu: Option<u32>,
@@ -201,7 +199,6 @@ pub struct Status {
     #[serde(default)]
     pub data_plane: Option<DataPlaneStatus>,
     /// Why it carries nothing, or not everything.
-    #[serde(default)]
     pub data_plane_error: Option<String>,
     /// Why pods of an earlier subnet keep others from starting.
     #[serde(default)]
