@@ -275,6 +275,7 @@ fn a_network_that_holds_the_hosts_own_address_is_refused_and_the_pods_go_on() ->
         let covering = json!({ "Network": "198.18.0.0/15", "Backend": { "Type": "vxlan" } });
         cluster.launch.set_config(lab, &covering)?;
         cluster.agents[0].logged(&["waiting", "198.18.0.1"])?;
+        std::thread::sleep(Duration::from_secs(2));
         cluster.launch.set_config(lab, &vxlan())?;
         cluster.agents[0].sees(1)?;
         let loss = stream.stop()?;
