@@ -149,7 +149,7 @@ fn a_lookup_finds_what_a_scan_finds() {
 #[test]
 fn no_report_about_a_path_widens_it_nor_closes_it_and_all_are_forgotten() {
     let fresh = table(1);
-    fuzz("path_mtu", 50, |source| {
+    fuzz("path_mtu", 40, |source| {
         let (mut paths, mut table) = (PathMtus::default(), Arc::new(fresh.clone()));
         let (mut now, mut learned) = (Duration::ZERO, false);
         for _ in 0..source.below(12) {
