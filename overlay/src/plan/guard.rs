@@ -153,15 +153,23 @@ impl Guard {
     }
 
     /// Whether nobody is left where somebody was, and not just because the last one's lease was seen to be removed: an
-    /// operator may do that, and the own lease stays. Leases that are refused are somebody's, and the routes of an
-    /// earlier network are nobody's.
+    /// operator may do that, and the own lease stays. A subnet of a lease that is refused is somebody's, and the routes
+    /// of an earlier network are nobody's.
     fn emptied(&self, want: &Desired, losing: &BTreeSet<RouteKey>) -> bool {
+        if want.peers > 0 {
+            return false;
+        }
         let networks = &want.scope.networks;
         let within = |key: &RouteKey| networks.iter().any(|network| network.contains(&key.dst));
-        let lost = losing.iter().filter(|key| within(key)).copied().collect();
+        let refused = want.refused.keys().flat_map(|lease| lease.0.values());
+        let refused: BTreeSet<_> = refused.copied().collect();
+        let lost = losing.iter().copied();
+        let lost = lost
+            .filter(|key| within(key) && !refused.contains(&key.dst))
+            .collect();
         let lost = as_peers(&lost);
         let watched = self.passed == Some(want.listings) && want.own_listed && lost == 1;
-        want.peers == 0 && want.refused.is_empty() && lost > 0 && !watched
+        lost > 0 && !watched
     }
 
     /// Whether some have come back after nobody was left. The lists count from the first of them.

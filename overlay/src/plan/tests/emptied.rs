@@ -90,10 +90,28 @@ fn who_comes_back_first_does_not_cost_the_others_their_routes() {
 fn leases_that_are_refused_are_somebody_s_and_routes_of_an_earlier_network_nobody_s() {
     let mut guard = Guard::default();
     let mut refused = list(0, 2);
-    let key = SubnetKey(crate::model::Dual::default());
-    refused.refused.insert(key, Refusal::NothingUsable);
+    for number in 2..4 {
+        let (key, _) = tunnel_route("flannel.1", number);
+        let key = SubnetKey(crate::model::Dual::of_nets([key.dst]));
+        refused.refused.insert(key, Refusal::NothingUsable);
+    }
     assert_eq!(verdict(&mut guard, &refused, 2), Verdict::Pass);
     let mut moved = list(0, 2);
     moved.scope.networks = vec!["10.99.0.0/16".parse().unwrap()];
     assert_eq!(verdict(&mut guard, &moved, 2), Verdict::Pass);
+}
+
+#[test]
+fn one_bad_entry_in_an_empty_store_is_no_reason_to_believe_it() {
+    let mut guard = Guard::default();
+    assert_eq!(verdict(&mut guard, &list(2, 1), 2), Verdict::Pass);
+    let mut bad = list(0, 2);
+    let key = SubnetKey(crate::model::Dual::of_nets(["10.244.99.0/24"
+        .parse()
+        .unwrap()]));
+    bad.refused.insert(key, Refusal::NothingUsable);
+    for listings in 2..6 {
+        bad.listings = listings;
+        assert_eq!(verdict(&mut guard, &bad, 2), operator(2));
+    }
 }
