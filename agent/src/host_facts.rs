@@ -13,6 +13,8 @@ use tweed_overlay::netlink::{
 };
 use tweed_overlay::plan::instance_of;
 
+use crate::uplink::{self, Overlay};
+
 /// How long names of the store's servers may take to be looked up.
 const LOOK_UP: Duration = Duration::from_secs(1);
 
@@ -25,13 +27,15 @@ pub struct HostFacts {
     pub missing: Vec<String>,
 }
 
-/// Reads them. `own` are the names of the overlay's devices, `servers` those of the store.
+/// Reads them; `servers` are those of the store. A gateway behind the pod network's own devices is none of the host's:
+/// a pod that answers a DHCP client there could name any address, and have a peer or the whole network refused.
 ///
 /// # Errors
 /// If the kernel refuses a dump.
-pub fn read(own: &BTreeSet<String>, servers: &BTreeSet<IpAddr>) -> anyhow::Result<HostFacts> {
+pub fn read(overlay: &Overlay, servers: &BTreeSet<IpAddr>) -> anyhow::Result<HostFacts> {
     let mut netlink = Netlink::open().context("open a netlink socket")?;
-    let links: BTreeMap<u32, LinkInfo> = others(netlink.links()?, own);
+    let inner = uplink::inner(&mut netlink, overlay)?;
+    let links: BTreeMap<u32, LinkInfo> = others(netlink.links()?, &overlay.links);
     let addrs = netlink.addrs(None)?;
     let mut routes = Vec::new();
     for family in Family::BOTH {
@@ -54,7 +58,10 @@ pub fn read(own: &BTreeSet<String>, servers: &BTreeSet<IpAddr>) -> anyhow::Resul
         });
         missing.extend(without_route(addr, link, &routes));
     }
-    let gateways = routes.iter().filter(|route| is_default(route));
+    let by_pods = |route: &RouteInfo| route.oif.is_some_and(|index| inner.contains(&index));
+    let gateways = routes
+        .iter()
+        .filter(|route| is_default(route) && !by_pods(route));
     let gateways = gateways.filter_map(|route| route.gateway);
     host.needed
         .extend(gateways.map(|addr| (addr, "this host's gateway".to_owned())));
@@ -152,9 +159,12 @@ mod tests {
                 link add flannel.1 type bridge
                 link set flannel.1 up
                 addr add 10.244.1.0/16 dev flannel.1");
-            let own = BTreeSet::from(["flannel.1".to_owned()]);
+            let overlay = Overlay {
+                links: BTreeSet::from(["flannel.1".to_owned()]),
+                ..Overlay::default()
+            };
             let servers = BTreeSet::from([IpAddr::from([192, 0, 2, 1])]);
-            let found = read(&own, &servers).expect("read");
+            let found = read(&overlay, &servers).expect("read");
             let nets: Vec<String> = found
                 .host
                 .onlink
@@ -177,6 +187,36 @@ mod tests {
     }
 
     #[test]
+    fn a_gateway_that_a_pod_has_named_is_none_of_the_hosts() {
+        isolated(|| {
+            ip("link add lan type veth peer name far
+                link set lan up
+                link set far up
+                addr add 192.168.56.11/24 dev lan
+                route add default via 192.168.56.1 dev lan metric 100
+                link add flannel.1 type bridge
+                link add cni0 type bridge
+                link add veth1 type veth peer name pod
+                link set veth1 master cni0
+                link set pod up");
+            for dev in ["flannel.1", "cni0", "veth1"] {
+                ip(&format!(
+                    "link set {dev} up
+                     route add default via 10.244.2.1 dev {dev} onlink metric 5"
+                ));
+                let overlay = Overlay {
+                    links: BTreeSet::from(["flannel.1".to_owned()]),
+                    ..Overlay::default()
+                };
+                let needed = read(&overlay, &BTreeSet::new()).expect("read").host.needed;
+                let needed: Vec<String> = needed.keys().map(ToString::to_string).collect();
+                assert_eq!(needed, ["192.168.56.1"], "{dev}");
+                ip(&format!("route del default dev {dev} metric 5"));
+            }
+        });
+    }
+
+    #[test]
     fn a_connected_route_that_is_gone_is_told_with_the_command_that_puts_it_back() {
         isolated(|| {
             ip("link add lan type veth peer name far
@@ -185,7 +225,7 @@ mod tests {
                 addr add 192.168.56.11/24 dev lan
                 addr add 192.168.57.11/24 dev lan noprefixroute
                 route del 192.168.56.0/24 dev lan");
-            let missing = read(&BTreeSet::new(), &BTreeSet::new())
+            let missing = read(&Overlay::default(), &BTreeSet::new())
                 .expect("read")
                 .missing;
             let [said] = &missing[..] else {
@@ -194,7 +234,7 @@ mod tests {
             let (_, command) = said.split_once('`').expect("a command");
             let words = command.trim_end_matches('`').trim_start_matches("ip ");
             ip(words);
-            let missing = read(&BTreeSet::new(), &BTreeSet::new())
+            let missing = read(&Overlay::default(), &BTreeSet::new())
                 .expect("read")
                 .missing;
             assert_eq!(missing, Vec::<String>::new());

@@ -2,23 +2,30 @@
 //! name exists once in a namespace, ends with its process however that ends, and needs no folder that all agents see.
 //! What an agent says by it is only that it is there; nothing is ever read or answered.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use nix::sys::socket::sockopt::PeerCredentials;
+use nix::libc;
+use nix::sys::socket::sockopt::{PeerCredentials, SendTimeout};
 use nix::sys::socket::{
-    AddressFamily, Shutdown, SockFlag, SockType, UnixAddr, connect, getsockopt, shutdown, socket,
+    AddressFamily, Shutdown, SockFlag, SockType, UnixAddr, connect, getsockopt, setsockopt,
+    shutdown, socket,
 };
+use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::geteuid;
 use tweed_overlay::kernel::{Ask, Running};
 
 use crate::instance::Instance;
 use crate::lock;
+
+/// How long to wait until a connection can be taken again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Held while this process is the instance's agent in this network namespace.
 #[derive(Debug)]
@@ -56,8 +63,7 @@ impl Presence {
         };
         let theirs = listener.try_clone().context("take an abstract socket")?;
         let thread = thread::Builder::new().name("presence".to_owned());
-        // Taken and closed: a queue that is full looks as if nobody were there.
-        let taking = thread.spawn(move || while theirs.accept().is_ok() {});
+        let taking = thread.spawn(move || take_all(|| theirs.accept().map(drop)));
         let taking = taking.context("start a thread")?;
         Ok(Self {
             listener: Some((listener, taking)),
@@ -75,6 +81,18 @@ impl Drop for Presence {
     }
 }
 
+/// Takes and closes each connection: a queue that is full looks as if nobody were there. One that can't be taken, for
+/// want of a descriptor, is taken later; only a socket that was shut down ends this.
+fn take_all(mut take: impl FnMut() -> io::Result<()>) {
+    loop {
+        match take() {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return,
+            Err(_) => thread::sleep(PAUSE),
+        }
+    }
+}
+
 /// Tells whether an instance's agent runs on this host: by its abstract socket, or, for an agent of an earlier version,
 /// by its lock in the folder of locks.
 pub fn others(run_dir: &Path) -> Ask {
@@ -87,10 +105,12 @@ pub fn others(run_dir: &Path) -> Ask {
     })
 }
 
-/// The agent that listens under an instance's name. Never waits: where the queue is full nobody can be asked.
+/// The agent that listens under an instance's name. Anybody can connect, and keep the queue full for a while: that is
+/// waited for, a moment.
 fn listener(instance: &str) -> Option<Running> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let flags = SockFlag::SOCK_CLOEXEC;
     let socket: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, flags, None).ok()?;
+    setsockopt(&socket, SendTimeout, &TimeVal::milliseconds(200)).ok()?;
     let addr = UnixAddr::new_abstract(name(instance).as_bytes()).ok()?;
     connect(socket.as_raw_fd(), &addr).ok()?;
     let peer = getsockopt(&socket, PeerCredentials).ok()?;
@@ -110,7 +130,9 @@ fn name(instance: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
+
+    use nix::sys::socket::{Backlog, listen};
 
     use super::*;
 
@@ -143,6 +165,56 @@ mod tests {
         drop(presence);
         assert_eq!(ask(instance.as_str()), None);
         Presence::announce(&instance).expect("free again");
+    }
+
+    #[test]
+    fn a_connection_that_can_not_be_taken_is_taken_later() {
+        let errors = [
+            libc::EMFILE,
+            libc::ECONNABORTED,
+            0,
+            libc::ENFILE,
+            libc::EINVAL,
+        ];
+        let mut left = errors.iter();
+        take_all(|| match left.next().expect("it has ended") {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(*errno)),
+        });
+        assert_eq!(left.next(), None);
+    }
+
+    #[test]
+    fn an_agent_whose_queue_strangers_fill_is_still_seen() {
+        let instance = format!("t{}-flooded", std::process::id());
+        let addr = SocketAddr::from_abstract_name(name(&instance)).expect("a name");
+        let agent = UnixListener::bind_addr(&addr).expect("free");
+        listen(&agent, Backlog::new(1).expect("a length")).expect("a short queue");
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let mut strangers = Vec::new();
+        loop {
+            let stranger = socket(AddressFamily::Unix, SockType::Stream, flags, None);
+            let stranger = stranger.expect("a socket");
+            let addr = UnixAddr::new_abstract(name(&instance).as_bytes()).expect("a name");
+            if connect(stranger.as_raw_fd(), &addr).is_err() {
+                break;
+            }
+            strangers.push(stranger);
+        }
+        let asked = Instant::now();
+        assert_eq!(listener(&instance), None);
+        assert!(asked.elapsed() >= Duration::from_millis(150), "it waits");
+        let taking = thread::spawn(move || {
+            for _ in &strangers {
+                agent.accept().map(drop).expect("taken");
+            }
+            agent
+        });
+        let pid = Some(std::process::id());
+        // On a busy machine the moment may be over before anything is taken.
+        let seen = (0..50).find_map(|_| listener(&instance));
+        assert_eq!(seen, Some(Running { pid }));
+        taking.join().expect("ended");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The uplink: the interface over which the other nodes are reached. The rules are in [`select`]: which interface it
 //! can't be in [`unfit`], which of its addresses is the node's in [`address`]. [`facts`] reads the host.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use anyhow::Context;
@@ -40,6 +41,15 @@ pub fn choose(wanted: &Wanted) -> anyhow::Result<Choice> {
     let mut netlink = Netlink::open().context("open a netlink socket")?;
     let facts = facts::read(&mut netlink, wanted.options.can_reach)?;
     Ok(select::select(wanted, &facts)?)
+}
+
+/// The indexes of the interfaces that belong to the pod network, which are never the uplink.
+///
+/// # Errors
+/// If the kernel refuses a dump.
+pub fn inner(netlink: &mut Netlink, overlay: &Overlay) -> anyhow::Result<BTreeSet<u32>> {
+    let facts = facts::read(netlink, None)?;
+    Ok(overlay.unfit(&facts).into_keys().collect())
 }
 
 /// The interface of this host's default route and its MTU in bytes, if it has one; for notes.

@@ -155,7 +155,7 @@ async fn attempt<S: LeaseStore>(
     let choice = uplink::choose(&wanted).map_err(|error| format!("uplink: {error:#}"))?;
     announcement::check(&network.config.pools, &choice)?;
     let servers = host_facts::addresses_of(store.servers().await).await;
-    let found = host_facts::read(&network.backends.link_names(), &servers)
+    let found = host_facts::read(&wanted.overlay, &servers)
         .map_err(|error| format!("the host's addresses: {error:#}"))?;
     daemon.tell_host_facts(&found);
     announcement::check_host(&network.config.pools, &choice, &found.host)?;

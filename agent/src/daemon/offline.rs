@@ -151,7 +151,7 @@ async fn with_uplink(
         public,
         identity,
         subnets: lease.key.0,
-        host: host_facts::read(&backends.link_names(), &BTreeSet::new())?.host,
+        host: host_facts::read(&wanted.overlay, &BTreeSet::new())?.host,
     };
     let snapshot = snapshot(options, state).await;
     let mut seniority = saved::seniority(state);

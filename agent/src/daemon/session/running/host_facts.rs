@@ -29,8 +29,8 @@ impl Running<'_> {
 
     /// Reads what else the host has, and judges the leases by it.
     pub(in crate::daemon::session) fn look_around_now(&mut self, daemon: &mut Daemon) {
-        let own = self.session.backends.link_names();
-        let Ok(found) = host_facts::read(&own, &self.session.servers) else {
+        let Ok(found) = host_facts::read(&self.session.uplink.overlay, &self.session.servers)
+        else {
             return;
         };
         daemon.tell_host_facts(&found);
