@@ -1,8 +1,8 @@
 //! One agent a network and host: a lock that the kernel drops with the process, however it ends.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -17,8 +17,11 @@ use crate::instance::Instance;
 #[derive(Debug)]
 pub struct Lock {
     /// The file stays when the lock goes: removing it would let two processes lock two files of one name.
-    _file: Flock<File>,
+    file: Flock<File>,
 }
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Lock {
     /// Takes `<run_dir>/<instance>.lock` and writes the own process id into it.
@@ -53,7 +56,37 @@ impl Lock {
             Err((_, errno)) => bail!("lock {}: {}", path.display(), errno.desc()),
         };
         write_pid(&mut file).with_context(|| format!("write {}", path.display()))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Lock {
+    /// Keeps the lock where others look for it: somebody may empty the folder under a running agent. Never returns.
+    pub async fn keep(mut self, run_dir: &Path, instance: &Instance) {
+        let path = run_dir.join(format!("{instance}.lock"));
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if is_there(&path, &self.file) {
+                continue;
+            }
+            match Self::acquire(run_dir, instance) {
+                Ok(lock) => {
+                    tracing::warn!(file = %path.display(), "the lock file was removed; it is back");
+                    self = lock;
+                }
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "the lock file was removed")
+                }
+            }
+        }
+    }
+}
+
+fn is_there(path: &Path, file: &File) -> bool {
+    match (std::fs::metadata(path), file.metadata()) {
+        (Ok(there), Ok(ours)) => (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
+        (Err(error), _) => error.kind() != ErrorKind::NotFound,
+        _ => true,
     }
 }
 
@@ -118,6 +151,18 @@ mod tests {
         drop(lock);
         assert_eq!(held_by(&run, &instance("tweed")), None);
         Lock::acquire(&run, &instance("tweed")).expect("free again");
+    }
+
+    #[test]
+    fn a_lock_file_that_was_removed_is_noticed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let first = Lock::acquire(dir.path(), &instance("tweed")).expect("the first");
+        let path = dir.path().join("tweed.lock");
+        assert!(is_there(&path, &first.file));
+        std::fs::remove_file(&path).expect("removed");
+        assert!(!is_there(&path, &first.file));
+        std::fs::write(&path, "").expect("written");
+        assert!(!is_there(&path, &first.file));
     }
 
     #[test]

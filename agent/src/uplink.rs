@@ -40,7 +40,29 @@ pub struct Wanted {
 pub fn choose(wanted: &Wanted) -> anyhow::Result<Choice> {
     let mut netlink = Netlink::open().context("open a netlink socket")?;
     let facts = facts::read(&mut netlink, wanted.options.can_reach)?;
-    Ok(select::select(wanted, &facts)?)
+    select::select(wanted, &facts).map_err(|error| {
+        let error = anyhow::Error::new(error);
+        match down(&mut netlink) {
+            Some(names) => error.context(format!("{names} is down")),
+            None => error,
+        }
+    })
+}
+
+/// Interfaces with a machine behind them that are down though they have an address: the kernel has dropped their routes.
+fn down(netlink: &mut Netlink) -> Option<String> {
+    let addrs = netlink.addrs(None).ok()?;
+    let has_address = |index| addrs.iter().any(|addr| addr.index == index);
+    let links = netlink.links().ok()?.into_iter();
+    let down = links.filter(|link| {
+        let ours =
+            link.name.starts_with("flannel") || matches!(link.kind.as_str(), "bridge" | "tun");
+        !link.up && !link.loopback && !ours && has_address(link.index)
+    });
+    let names: Vec<String> = down
+        .map(|link| format!("interface {}", link.name))
+        .collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 /// The indexes of the interfaces that belong to the pod network, which are never the uplink.

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -158,5 +159,28 @@ fn status_lists_the_peers_and_why_one_is_none() -> Result<()> {
             "{plain}"
         );
         Ok(())
+    })
+}
+
+#[test]
+fn an_emptied_run_folder_comes_back_and_no_second_agent_starts() -> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let host = &lab.hosts[0];
+        let etcd = Etcd::start(lab)?;
+        etcd.put_config(&vxlan())?;
+        let mut agent = Agent::start(lab, host, &Launch::etcd())?;
+        agent.ready()?;
+        let empty = ["sh", "-c", "rm -rf /run/tweed/*"];
+        host.place().cmd(empty)?;
+        let mut second = Agent::start(lab, host, &Launch::etcd())?;
+        let (status, _) = second.ended(Duration::from_secs(10))?;
+        ensure!(!status.success(), "a second agent has run");
+        agent.logged(&["another tweedd"])?;
+        host.place().cmd(empty)?;
+        eventually("lock and socket are back", || {
+            says(lab, "status", 0, "ready    yes")?;
+            ensure!(host.path("/run/tweed/tweed.lock").exists(), "no lock");
+            Ok(())
+        })
     })
 }

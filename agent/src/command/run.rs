@@ -17,14 +17,18 @@ use crate::{daemon, flanneld, for_plugins};
 /// # Errors
 /// When it can't start.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let _lock = Lock::acquire(&options.host.run_dir, &options.host.instance)?;
-    let _presence = Presence::announce(&options.host.instance)?;
+    let host = &options.host;
+    let lock = Lock::acquire(&host.run_dir, &host.instance)?;
+    let _presence = Presence::announce(&host.instance)?;
     let _claims = Claims::take(options)?;
     flanneld::check(&flanneld::find(Path::new("/proc")), options)?;
     for_plugins::announce(&options.host);
     block_on(async {
         let store = Store::open(&options.store)?;
-        daemon::run(options.clone(), store).await
+        tokio::select! {
+            ended = daemon::run(options.clone(), store) => ended,
+            () = lock.keep(&host.run_dir, &host.instance) => Ok(()),
+        }
     })?;
     for_plugins::leave(&options.host);
     Ok(ExitCode::SUCCESS)

@@ -45,6 +45,9 @@ pub fn short(fault: &Fault) -> &'static str {
 /// What is wrong.
 pub fn what(fault: &Fault) -> String {
     match fault {
+        Fault::Silent { reason, .. } if has_no_way(reason) => {
+            format!("nothing is sent ({reason})")
+        }
         Fault::Silent { arrived, reason } => match arrived {
             Some(false) => format!("nothing arrives ({reason})"),
             Some(true) => "packets arrive, but no answer comes back".to_owned(),
@@ -99,6 +102,7 @@ pub fn hint(fault: &Fault, scope: Scope, from: &str, to: &str) -> String {
         } => format!(
             "what drops the answers on the way from {to} to {from}: firewalls there, and the routes of {to}"
         ),
+        Fault::Silent { reason, .. } if has_no_way(reason) => no_way(scope, from),
         Fault::Silent { .. } => silent(scope, from, to),
         Fault::NoTcp { .. } | Fault::NoUdp { .. } => format!(
             "a firewall on {from}, on {to} or between them that tells TCP from UDP; for TCP also checksum offloading (ethtool -k)"
@@ -115,6 +119,20 @@ pub fn hint(fault: &Fault, scope: Scope, from: &str, to: &str) -> String {
         ),
     };
     format!("{advice} ({GUIDE})")
+}
+
+/// Whether the sender's own kernel knew no way: no firewall has seen a packet then.
+fn has_no_way(reason: &str) -> bool {
+    reason.contains("Network is unreachable") || reason.contains("Network unreachable")
+}
+
+fn no_way(scope: Scope, from: &str) -> String {
+    match scope.from {
+        Side::Pod => format!(
+            "the routes in the pods of {from} (ip route): they have none that leads there. A default route comes from \"isDefaultGateway\": true in the CNI configuration list; pods that run keep what they have"
+        ),
+        Side::Node => format!("the routes of {from} (ip route): it has none that leads there"),
+    }
 }
 
 fn silent(scope: Scope, from: &str, to: &str) -> String {

@@ -1,11 +1,12 @@
 //! What the cluster is told about the node: that its network works as soon as it does, that it doesn't only after a
-//! while without; and what keeps the container runtime from using it.
+//! while without; and what keeps the container runtime from using it. And what the service manager is told.
 
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tweed_overlay::store::{Health, NodeReport};
 
+use super::service::Service;
 use super::status::SharedStatus;
 
 /// How long the network may be down before the cluster is told: longer than a restart or a new session takes.
@@ -18,8 +19,10 @@ const LOOK_WHEN_UP: Duration = Duration::from_secs(5);
 /// Keeps the report up to date. Never returns.
 pub(super) async fn observe(status: &SharedStatus, tell: &watch::Sender<NodeReport>) {
     let mut clock = Clock::default();
+    let mut service = Service::new(Instant::now());
     loop {
         let now = status.read();
+        service.look(&now, Instant::now());
         let health = clock.look(now.network_down(), Instant::now());
         let cni = now.cni.unwrap_or_default();
         let cni_warnings: Vec<_> = cni.error.into_iter().chain(cni.warnings).collect();

@@ -5,11 +5,12 @@ pub mod trace;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -29,6 +30,9 @@ use super::metrics;
 use super::status::{SharedStatus, Status};
 use super::told::Told;
 use crate::options::Options;
+
+/// How often the socket's file is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The answer to a preview: what a pass would do, one operation a line.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -105,14 +109,24 @@ impl Server {
     /// # Errors
     /// When the socket can't be made.
     pub fn listen_unix(self, path: &Path) -> Result<impl Future<Output = ()> + use<>> {
-        let listener = bind_unix(path).with_context(|| {
+        let mut listener = bind_unix(path).with_context(|| {
             format!(
                 "make socket {} (--socket, at most 107 bytes)",
                 path.display()
             )
         })?;
         let router = self.clone().public().merge(self.private());
-        Ok(async move { report(axum::serve(listener, router).await) })
+        let path = path.to_owned();
+        Ok(async move {
+            loop {
+                let served = axum::serve(listener, router.clone()).into_future();
+                tokio::select! {
+                    ended = served => return report(ended),
+                    () = removed(&path) => {}
+                }
+                listener = bind_again(&path).await;
+            }
+        })
     }
 
     fn public(self) -> Router {
@@ -132,6 +146,34 @@ impl Server {
             .route("/v1/plan", get(preview))
             .route("/v1/confirm", post(confirm));
         router.with_state(self)
+    }
+}
+
+/// Waits until the socket that is there now is gone, or another one: somebody has emptied the folder.
+async fn removed(path: &Path) {
+    let file = || {
+        std::fs::symlink_metadata(path)
+            .map(|file| (file.dev(), file.ino()))
+            .ok()
+    };
+    let bound = file();
+    while file() == bound {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn bind_again(path: &Path) -> UnixListener {
+    loop {
+        match bind_unix(path) {
+            Ok(listener) => {
+                tracing::warn!(socket = %path.display(), "the socket was removed; it is back");
+                return listener;
+            }
+            Err(error) => {
+                tracing::error!(socket = %path.display(), %error, "the socket was removed")
+            }
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

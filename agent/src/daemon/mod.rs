@@ -10,6 +10,7 @@ pub mod offline;
 mod outputs;
 pub mod peers;
 mod saved;
+mod service;
 mod session;
 pub mod status;
 mod surroundings;

@@ -217,7 +217,7 @@ pub struct Status {
     /// Why not.
     pub not_ready: Vec<String>,
     #[serde(skip)]
-    unsure_since: Option<Instant>,
+    pub(super) unsure_since: Option<Instant>,
 }
 
 impl Status {

@@ -178,6 +178,14 @@ fn endpoints(
             "{source}: an endpoint has no user and password in it (not shown here); they go into --etcd-username and --etcd-password-file"
         )));
     }
+    if let Some((source, text)) = settings.text(&flags::ETCD_ENDPOINTS)
+        && let Some(endpoint) = text.split(',').map(str::trim).find(|one| has_no_port(one))
+    {
+        let whole = endpoint.trim_end_matches('/');
+        return Err(UsageError(format!(
+            "{source}: {endpoint:?} has no port; etcd's is 2379 unless it was set up otherwise: {whole}:2379"
+        )));
+    }
     let given = settings.required(&flags::ETCD_ENDPOINTS, expected, |text| {
         let list: Vec<String> = text
             .split(',')
@@ -213,6 +221,18 @@ fn endpoints(
         notes.push(Note::new("--etcd-endpoints", text));
     }
     Ok((endpoints, encrypted))
+}
+
+/// Whether an endpoint is right but for its port. Without one the scheme's would be taken, where no etcd listens.
+fn has_no_port(endpoint: &str) -> bool {
+    let Some(authority) = authority(endpoint) else {
+        return false;
+    };
+    let host_ends = authority.rfind(']').map_or(0, |at| at + 1);
+    let port = authority
+        .get(host_ends..)
+        .and_then(|rest| rest.rsplit_once(':'));
+    !matches!(port, Some((_, port)) if !port.is_empty())
 }
 
 /// `host:port` of an endpoint; `None` if there is more or less than that, or another scheme.

@@ -90,8 +90,11 @@ fn pods_wait_until_the_port_is_free_and_so_do_the_container_runtime_and_systemd(
             for file in [SUBNET_FILE, LIST] {
                 ensure!(!is_there(file), "{file} is there");
             }
-            let told = systemd.recv(&mut [0; 64]);
-            ensure!(told.is_err(), "systemd is told {told:?}");
+            let mut told = [0; 512];
+            if let Ok(len) = systemd.recv(&mut told) {
+                let told = String::from_utf8_lossy(&told[..len]);
+                ensure!(told.starts_with("STATUS="), "systemd is told {told}");
+            }
             let (code, body) = agent.get("/readyz")?;
             ensure!(code == 503, "{body}");
             Ok(())
@@ -103,9 +106,12 @@ fn pods_wait_until_the_port_is_free_and_so_do_the_container_runtime_and_systemd(
         ensure!(named.count() == 1, "said again and again:\n{log}");
 
         drop(other);
-        let mut message = [0; 64];
-        let len = eventually("systemd is told", || Ok(systemd.recv(&mut message)?))?;
-        ensure!(message[..len].starts_with(b"READY=1"), "{message:?}");
+        eventually("systemd is told", || {
+            let mut message = [0; 512];
+            let len = systemd.recv(&mut message)?;
+            ensure!(message[..len].starts_with(b"READY=1"), "{message:?}");
+            Ok(())
+        })?;
         ensure!(is_there(SUBNET_FILE), "ready without subnet.env");
         agent.ready()?;
         ensure!(is_there(LIST), "ready without the list");

@@ -4,7 +4,7 @@ use std::io;
 
 use super::connected::is_kernels;
 use super::linux::Linux;
-use super::{KernelError, sysctl, tun};
+use super::{KernelError, holder, sysctl, tun};
 use crate::model::Mac;
 use crate::netlink::{
     AddrSpec, Dev, LinkChange, LinkInfo, Netlink, NetlinkError, RouteKind, RouteSpec, VxlanSpec,
@@ -18,6 +18,31 @@ const LOOPBACK: Dev<'static> = Dev {
 };
 
 pub(super) fn apply(linux: &mut Linux, op: &Op) -> Result<(), KernelError> {
+    attempt(linux, op).map_err(|error| match op {
+        Op::AddLink(name, link) | Op::SetLink(name, link) => with_holder(linux, name, link, error),
+        _ => error,
+    })
+}
+
+/// Says who has the port, where that is why a VXLAN device can't be made or brought up.
+fn with_holder(linux: &mut Linux, name: &str, link: &Link, error: KernelError) -> KernelError {
+    let LinkKind::Vxlan(vxlan) = &link.kind else {
+        return error;
+    };
+    let taken = [io::ErrorKind::AlreadyExists, io::ErrorKind::AddrInUse];
+    if !taken.contains(&error.source.kind()) {
+        return error;
+    }
+    match holder::of_vxlan(&mut linux.netlink, name, vxlan.vni, vxlan.port) {
+        Some(who) => KernelError {
+            source: io::Error::new(error.source.kind(), format!("{}: {who}", error.source)),
+            ..error
+        },
+        None => error,
+    }
+}
+
+fn attempt(linux: &mut Linux, op: &Op) -> Result<(), KernelError> {
     match op {
         Op::AddLink(name, link) => add_link(linux, op, name, link),
         Op::SetLink(name, link) => set_link(linux, op, name, link),

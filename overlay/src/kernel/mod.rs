@@ -5,6 +5,7 @@ mod connected;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fake;
 pub mod firewall;
+mod holder;
 mod ledger;
 mod linux;
 mod monitor;

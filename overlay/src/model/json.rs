@@ -31,6 +31,46 @@ pub enum JsonError {
     },
 }
 
+/// Why a text is no JSON object, where that is something that people do; else what the reader says.
+fn not_json(text: &str, error: &str) -> String {
+    let trimmed = text.trim();
+    let reason = match trimmed.chars().next() {
+        None => "it is empty",
+        Some('\u{feff}') => "it begins with a byte order mark; save it as UTF-8 without one",
+        Some('\0') => "it is not UTF-8 text; save it as UTF-8",
+        _ if trimmed.contains('\0') => "it is not UTF-8 text, perhaps UTF-16; save it as UTF-8",
+        Some('"') => {
+            "it is a JSON text, with quotes around; write the object itself, without these quotes"
+        }
+        Some('\'') => "it has quotes around; write the object itself, without them",
+        _ if trimmed.starts_with("eyJ") => {
+            "it is encoded, as base64 by its look; write the object itself"
+        }
+        Some('{') if trimmed.starts_with("{\\\"") => {
+            "its quotes are escaped (\\\"); write the object itself"
+        }
+        Some('{') if !trimmed.contains('"') => {
+            "its keys have no quotes: {\"Network\": \"10.244.0.0/16\"} (a shell takes them away unless the whole is quoted)"
+        }
+        Some(first) if first != '{' && first != '[' && looks_like_yaml(trimmed) => {
+            "it looks like YAML; write it as JSON: {\"Network\": \"10.244.0.0/16\"}"
+        }
+        _ => return error.to_owned(),
+    };
+    reason.to_owned()
+}
+
+/// Whether some line is a key with a colon behind it.
+fn looks_like_yaml(text: &str) -> bool {
+    let key = |line: &str| {
+        line.trim_start_matches('-')
+            .trim()
+            .split_once(':')
+            .is_some()
+    };
+    text.starts_with("---") || text.lines().any(key)
+}
+
 impl Object {
     /// Reads a document that is one object.
     ///
@@ -41,7 +81,7 @@ impl Object {
         let members = reader
             .deserialize_map(Members)
             .and_then(|members| reader.end().map(|()| members))
-            .map_err(|error| JsonError::Syntax(error.to_string()))?;
+            .map_err(|error| JsonError::Syntax(not_json(text, &error.to_string())))?;
         Ok(Self { members })
     }
 

@@ -144,3 +144,19 @@ fn a_user_without_password_is_said_to_have_no_effect() {
         "{text}"
     );
 }
+
+#[test]
+fn an_endpoint_without_a_port_is_told_etcds() {
+    for (value, whole) in [
+        ("http://10.0.0.1", "http://10.0.0.1:2379"),
+        ("https://etcd.example.org/", "https://etcd.example.org:2379"),
+        ("http://a:2379,b", "b:2379"),
+        ("http://[fd00::1]", "http://[fd00::1]:2379"),
+    ] {
+        let text = refused(&format!("--etcd-endpoints={value}"));
+        assert!(
+            text.contains("has no port") && text.ends_with(whole),
+            "{text}"
+        );
+    }
+}

@@ -289,3 +289,24 @@ proptest! {
         let _ = parse(&text);
     }
 }
+
+#[test]
+fn what_is_no_json_object_is_named_for_what_it_is() {
+    for (text, words) in [
+        ("", "it is empty"),
+        ("\u{feff}{\"Network\":\"10.3.0.0/16\"}", "byte order mark"),
+        ("{\0\"\0N\0", "UTF-16"),
+        ("Network: 10.3.0.0/16\nBackend:\n  Type: vxlan\n", "YAML"),
+        ("---\nNetwork: 10.3.0.0/16", "YAML"),
+        ("\"{\\\"Network\\\":\\\"10.3.0.0/16\\\"}\"", "JSON text"),
+        ("'{\"Network\":\"10.3.0.0/16\"}'", "quotes around"),
+        ("{\\\"Network\\\":\\\"10.3.0.0/16\\\"}", "escaped"),
+        ("{Network:10.3.0.0/16}", "no quotes"),
+        ("eyJOZXR3b3JrIjoiMTAuMy4wLjAvMTYifQ==", "base64"),
+        ("{\"Network\":\"10.3.0.0/16\"", "EOF"),
+        ("[1]", "not a JSON object"),
+    ] {
+        let error = parse(text).unwrap_err().to_string();
+        assert!(error.contains(words), "{text:?}: {error}");
+    }
+}

@@ -1,0 +1,56 @@
+//! Who has VXLAN's UDP port is named where the device can't be brought up.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use tweed_e2e::agent::Agent;
+use tweed_e2e::etcd::Etcd;
+use tweed_e2e::launch::{Launch, vxlan};
+use tweed_e2e::topology::Topology;
+use tweed_e2e::wait::eventually;
+
+fn says(agent: &Agent<'_>, words: &str) -> Result<()> {
+    eventually(words, || {
+        let status = agent.status()?;
+        let reasons = status["not_ready"].to_string();
+        ensure!(reasons.contains(words), "{reasons}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_device_or_process_that_has_the_vxlan_port_is_named() -> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let host = &lab.hosts[0];
+        let etcd = Etcd::start(lab)?;
+        etcd.put_config(&vxlan())?;
+        host.sh("ip link add others type vxlan id 1 dev eth0 dstport 8472")?;
+        let mut agent = Agent::start(lab, host, &Launch::etcd())?;
+        says(&agent, "device others has VNI 1 on UDP port 8472")?;
+        host.sh("ip link del others")?;
+        agent.ready()?;
+        agent.terminate()?;
+        host.sh("ip link del flannel.1")?;
+
+        // Something that listens on a UDP port of our choice.
+        let token = lab.folder.path().join("token");
+        std::fs::write(&token, "0123456789abcdef")?;
+        let mut listener = Command::new(&lab.binaries.tweedd);
+        listener
+            .args(["connectivity", "serve", "--port=8472"])
+            .arg(format!("--token-file={}", token.display()))
+            .arg(format!("--address={}", host.v4()));
+        let mut listener = host.place().spawn(&mut listener)?;
+        eventually("it listens", || {
+            let sockets = host.sh("ss -lun")?;
+            ensure!(sockets.contains(":8472"), "{sockets}");
+            Ok(())
+        })?;
+        let mut agent = Agent::start(lab, host, &Launch::etcd())?;
+        let named = says(&agent, "process tweedd (pid ");
+        listener.kill()?;
+        listener.wait()?;
+        named?;
+        agent.ready().map(drop)
+    })
+}
