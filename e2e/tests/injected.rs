@@ -4,6 +4,7 @@
 //!  host1: attacker, a pod          host2: a victim         host3: a node whose source is forged
 //! ```
 
+mod answers;
 mod node;
 mod packet;
 

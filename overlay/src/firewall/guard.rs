@@ -4,10 +4,13 @@
 //! The first packet of a flow is enough: NAT chains see no other. One that is dropped leaves nothing behind, so that the
 //! next is a first one again. They stand before everybody else's: where a NAT chain has made up its mind about a packet,
 //! later ones are not asked.
+//!
+//! The answers of a flow are no first packets either, whoever writes them. So no flow of a pod begins at a tunnel's port:
+//! its answers would go to one, once the node at the other end has forgotten the flow.
 
 use super::policy::{PolicyInput, add_chain, from, hook, not_to};
 use super::ruleset::{ChainKind, Hook, HookPoint, Match, Rule, Ruleset, Verdict};
-use super::tunnel::{KINDS, Tunnels, to_port};
+use super::tunnel::{KINDS, Tunnels, from_port, to_port};
 
 /// Before any destination is translated (-100), and after packets have found their flow (-200).
 const BEFORE_DESTINATION_NAT: i32 = -150;
@@ -37,18 +40,19 @@ pub(super) fn add_guard(ruleset: &mut Ruleset, input: &PolicyInput, tunnels: &Tu
 
 /// A container writes a peer's address as its own. No other check sees that: the packet leaves as it is.
 fn forged(tunnels: &Tunnels) -> Vec<Rule> {
-    let to_each = tunnels.ports.keys().flat_map(|port| {
+    let ports = tunnels.ports.keys();
+    let ends = ports.flat_map(|port| [to_port(*port), from_port(*port)]);
+    let each = ends.flat_map(|end| {
         KINDS.map(|kind| {
             vec![
-                to_port(*port),
+                end.clone(),
                 tunnels.not_by_uplink(),
                 Match::InKind(kind.to_owned()),
                 Match::NoWayBack,
             ]
         })
     });
-    to_each
-        .map(|matches| dropped(matches, "a forged source"))
+    each.map(|matches| dropped(matches, "a forged source"))
         .collect()
 }
 
@@ -59,8 +63,9 @@ fn sent(input: &PolicyInput, tunnels: &Tunnels) -> Vec<Rule> {
     for port in tunnels.ports.keys() {
         for policy in input.networks.values() {
             let network = policy.network;
-            let matches = vec![from(network), not_to(network), to_port(*port)];
-            rules.push(dropped(matches, "pods to a tunnel's port"));
+            let out = |end| vec![from(network), not_to(network), end];
+            rules.push(dropped(out(to_port(*port)), "pods to a tunnel's port"));
+            rules.push(dropped(out(from_port(*port)), "answers to a tunnel's port"));
         }
     }
     rules

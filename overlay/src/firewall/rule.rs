@@ -84,6 +84,13 @@ pub enum Match {
         /// The port.
         port: u16,
     },
+    /// The source port of a transport protocol.
+    SourcePort {
+        /// The protocol, matched too.
+        proto: L4Proto,
+        /// The port.
+        port: u16,
+    },
     /// Raw bytes counted from the start of the transport header.
     Transport {
         /// Distance in bytes.

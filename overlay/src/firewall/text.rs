@@ -259,6 +259,7 @@ impl fmt::Display for Match {
             Self::Mark { value, mask } => write!(f, "meta mark & {mask:#010x} == {value:#010x}"),
             Self::L4Proto(proto) => write!(f, "meta l4proto {proto}"),
             Self::DestPort { proto, port } => write!(f, "{proto} dport {port}"),
+            Self::SourcePort { proto, port } => write!(f, "{proto} sport {port}"),
             Self::Transport { offset, bytes } => {
                 let (start, bits) = (u32::from(*offset) * 8, bytes.len() * 8);
                 let value = bytes.iter().fold(0u64, |v, b| v << 8 | u64::from(*b));

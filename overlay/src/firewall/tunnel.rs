@@ -79,6 +79,14 @@ pub(super) fn to_port(port: u16) -> Match {
     }
 }
 
+/// Packets from a port.
+pub(super) fn from_port(port: u16) -> Match {
+    Match::SourcePort {
+        proto: L4Proto::Udp,
+        port,
+    }
+}
+
 /// Adds the chains, and the sets that they look into.
 pub(super) fn add_input(ruleset: &mut Ruleset, input: &PolicyInput, tunnels: &Tunnels) {
     let mut entries = Vec::new();

@@ -250,7 +250,7 @@ pub(crate) fn rule(family: Family, place: Place) -> impl Strategy<Value = Rule> 
                 // We say once which protocol it is; nft does, if the text does. It needs it for a port.
                 let port = matches
                     .iter()
-                    .any(|part| matches!(part, Match::DestPort { .. }));
+                    .any(|part| matches!(part, Match::DestPort { .. } | Match::SourcePort { .. }));
                 let says = matches.contains(&Match::L4Proto(proto));
                 matches.retain(|part| *part != Match::L4Proto(proto));
                 if !port && (says || matches!(verdict, Verdict::Dnat(_))) {

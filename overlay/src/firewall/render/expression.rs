@@ -109,6 +109,11 @@ impl Writer {
                 self.transport(2, 2, 0);
                 self.compare(false, &port.to_be_bytes());
             }
+            Match::SourcePort { proto, port } => {
+                self.need_proto(*proto);
+                self.transport(0, 2, 0);
+                self.compare(false, &port.to_be_bytes());
+            }
             Match::Transport { offset, bytes } => {
                 self.transport(*offset, bytes.len(), 0);
                 self.compare(false, bytes);

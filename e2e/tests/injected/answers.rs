@@ -1,0 +1,86 @@
+//! A pod begins a flow at a tunnel's port, so that what goes to that port is an answer, and no first packet.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use tweed_e2e::cluster::Cluster;
+use tweed_e2e::cni::Runtime;
+use tweed_e2e::launch::config;
+use tweed_e2e::namespace::Place;
+use tweed_e2e::topology::Topology;
+use tweed_e2e::wait::eventually;
+use tweed_overlay::model::Family;
+
+use super::packet::Datagram;
+use super::{Tunnel, dropped, forge};
+
+/// Any port that no tunnel has.
+const OTHER: u16 = 4001;
+
+fn write(place: Place<'_>, from: (IpAddr, u16), to: (IpAddr, u16), bytes: &[u8]) -> Result<()> {
+    let socket = place.run(|| Ok(UdpSocket::bind(SocketAddr::from(from))?))?;
+    socket.send_to(bytes, SocketAddr::from(to))?;
+    Ok(())
+}
+
+#[test]
+fn a_pod_cannot_answer_to_a_tunnel_port() -> Result<()> {
+    Topology::hosts(3).play(|lab| {
+        for host in &lab.hosts {
+            for which in ["all", "default", "eth0"] {
+                host.sh(&format!("sysctl -q -w net.ipv4.conf.{which}.rp_filter=0"))?;
+            }
+        }
+        let config = config(&Family::BOTH, &json!({ "Type": "vxlan" }));
+        let cluster = Cluster::on_etcd_with(lab, &config, |launch| launch.arg("--ip-masq"))?;
+        let attacker = Runtime::tweed().pod(&lab.hosts[0])?;
+        for family in Family::BOTH {
+            cluster.talks(family)?;
+            let public = |index: usize| -> Result<IpAddr> {
+                let addr = lab.hosts[index].addrs.get(family);
+                addr.copied().context("both families")
+            };
+            let (far, third) = (public(1)?, public(2)?);
+            let victim = &cluster.pods[1];
+            let addr = victim.addr(family)?;
+            let socket = victim.place().run(|| Ok(UdpSocket::bind((addr, 0))?))?;
+            socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+            let inner = Datagram {
+                from: cluster.pods[2].addr(family)?,
+                to: addr,
+                port: socket.local_addr()?.port(),
+                payload: b"evil",
+            };
+            let evil = Tunnel::Vxlan.wrap(&lab.hosts[1], &inner)?;
+            // With NET_RAW: both ends of a flow between two other nodes.
+            let before = dropped(&lab.hosts)?;
+            let port = Tunnel::Vxlan.port();
+            let place = attacker.place();
+            for (from, to, bytes) in [
+                ((far, port), (third, OTHER), &b"the first packet"[..]),
+                ((third, OTHER), (far, port), &evil),
+            ] {
+                forge(&attacker, from.0)?;
+                write(place, from, to, bytes)?;
+                let len = family.bits();
+                place.sh(&format!("ip addr del {}/{len} dev lo", from.0))?;
+            }
+            let mut buffer = [0; 64];
+            ensure!(
+                socket.recv(&mut buffer).is_err(),
+                "{family}: it came through"
+            );
+            // Without: masquerade would keep the port, and have the answers come to the node's own.
+            let own = attacker.addr(family)?;
+            write(place, (own, port), (far, OTHER), b"the first packet")?;
+            eventually("all are dropped", || {
+                let now = dropped(&lab.hosts)?;
+                ensure!(now == before + 3, "{family}: {now}, before {before}");
+                Ok(())
+            })?;
+        }
+        Ok(())
+    })
+}
