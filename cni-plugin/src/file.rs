@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use tweed_overlay::bounded_file::{self, Links};
@@ -62,12 +62,17 @@ pub(crate) fn overwrite(path: &Path, text: &str) -> io::Result<()> {
 fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.write(true).create(true).mode(0o600);
-    match bounded_file::open_with(&mut options, path, Links::Refused) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+    let file = match bounded_file::open_with(&mut options, path, Links::Refused) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => None,
+        file => Some(file?),
+    };
+    // One with a second name is somebody else's, or may be.
+    match file {
+        Some(file) if file.metadata()?.nlink() <= 1 => Ok(file),
+        _ => {
             fs::remove_file(path)?;
             bounded_file::open_with(&mut options, path, Links::Refused)
         }
-        file => file,
     }
 }
 
@@ -127,7 +132,8 @@ mod tests {
         fs::write(at("elsewhere"), "kept").unwrap();
         let fifo = |path: &Path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let link = |path: &Path| std::os::unix::fs::symlink(at("elsewhere"), path).unwrap();
-        for place in [&fifo as &dyn Fn(&Path), &link] {
+        let name = |path: &Path| fs::hard_link(at("elsewhere"), path).unwrap();
+        for place in [&fifo as &dyn Fn(&Path), &link, &name] {
             place(&at(".new"));
             write_whole(&at("file"), &at(".new"), "whole").unwrap();
             place(&at("cursor"));
