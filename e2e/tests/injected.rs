@@ -258,14 +258,19 @@ fn a_flow_from_before_the_rules_is_dropped_too() -> Result<()> {
         let (host, pod) = (&lab.hosts[0], &cluster.pods[0]);
         cluster.agents[0].terminate()?;
         host.sh("nft delete table inet tweed")?;
-        let mut flows = Vec::new();
+        let (mut flows, mut listening) = (Vec::new(), Vec::new());
         for family in Family::BOTH {
-            let source = SocketAddr::new(pod.addr(family)?, 0);
-            let socket = pod.place().run(|| Ok(UdpSocket::bind(source)?))?;
             let far = lab.hosts[1].addrs.get(family).context("both families")?;
-            socket.connect((*far, 8472))?;
-            socket.send(b"before the rules")?;
-            flows.push(socket);
+            // Nobody there would be an error at the next packet.
+            let there = lab.hosts[1].place();
+            listening.push(there.run(|| Ok(UdpSocket::bind((*far, 4001))?))?);
+            for (from, to) in [(0, 8472), (8472, 4001)] {
+                let source = SocketAddr::new(pod.addr(family)?, from);
+                let socket = pod.place().run(|| Ok(UdpSocket::bind(source)?))?;
+                socket.connect((*far, to))?;
+                socket.send(b"before the rules")?;
+                flows.push(socket);
+            }
         }
         let mut agent = Agent::start(lab, host, &cluster.launch)?;
         agent.ready()?;

@@ -29,6 +29,8 @@ struct Flow {
     dest: SocketAddr,
     /// Where its answers come from.
     answers_from: SocketAddr,
+    /// Where its answers go to, as they come in.
+    answers_to: SocketAddr,
     identity: Vec<DefaultNla>,
 }
 
@@ -65,14 +67,19 @@ pub fn forget_flows_to(
     })
 }
 
-/// Forgets the UDP flows to this port.
+/// Forgets the UDP flows to this port, and those whose answers go there.
 ///
 /// # Errors
 /// As [`forget_flows_past`].
 pub(super) fn forget_port(socket: &mut Netfilter, port: u16) -> Result<(), KernelError> {
     for family in Family::BOTH {
-        for flow in flows(socket, family, Some(port))? {
-            delete(socket, family, flow)?;
+        for flow in flows(socket, family, None)? {
+            if [flow.dest, flow.answers_to]
+                .map(|end| end.port())
+                .contains(&port)
+            {
+                delete(socket, family, flow)?;
+            }
         }
     }
     Ok(())
@@ -183,6 +190,7 @@ fn flow(attributes: &[u8]) -> Option<Flow> {
     Some(Flow {
         dest: end(original, End::Dest)?,
         answers_from: end(reply, End::Source)?,
+        answers_to: end(reply, End::Dest)?,
         identity,
     })
 }
