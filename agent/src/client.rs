@@ -1,13 +1,16 @@
 //! Asks the running agent over its unix socket: plain HTTP, so that `curl --unix-socket` can ask the same.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use tweed_overlay::bounded_file::{self, MIB};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// More than the status of any network.
+const LONGEST: usize = 256 * MIB;
 
 /// An agent that listens.
 pub struct Agent {
@@ -68,8 +71,6 @@ impl Agent {
             self.stream,
             "{method} {path} HTTP/1.0\r\nHost: tweedd\r\n\r\n"
         )?;
-        let mut answer = String::new();
-        self.stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        bounded_file::text(bounded_file::read_stream(&self.stream, LONGEST)?)
     }
 }

@@ -1,7 +1,7 @@
 //! Files that others read while we write them: a new file beside the old one, then a rename.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,14 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
         let _ = std::fs::remove_file(&temporary);
     }
     written.with_context(|| format!("write {}", path.display()))
+}
+
+/// Whether a file can't be made for want of room or of a writable file system, which may come back.
+pub fn no_room(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 /// Makes `link` a symbolic link to `target`, replacing what is there.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Parser;
+use tweed_overlay::bounded_file::{self, Links, MIB};
 
 use crate::cli::Cli;
 use crate::flags;
@@ -143,7 +144,8 @@ fn read(pid: u32, process: &Path, words: &[String]) -> Flanneld {
 
 /// The strings of a file in which each ends with a zero byte.
 fn strings(path: &Path) -> Vec<String> {
-    let bytes = fs::read(path).unwrap_or_default();
+    // A process chooses how much stands there.
+    let bytes = bounded_file::read(path, Links::Followed, 8 * MIB).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     text.split_terminator('\0').map(str::to_owned).collect()
 }

@@ -1,49 +1,90 @@
 //! One agent a network and host: a lock that the kernel drops with the process, however it ends.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::{ErrorKind, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use tweed_overlay::bounded_file::{self, KIB, Links};
 
+use crate::files;
 use crate::instance::Instance;
 
 /// Held while this process is the network's agent.
 #[derive(Debug)]
 pub struct Lock {
-    /// The file stays when the lock goes: removing it would let two processes lock two files of one name.
-    file: Flock<File>,
+    run_dir: PathBuf,
+    instance: Instance,
+    /// The file stays when the lock goes: removing it would let two processes lock two files of one name. None as long as
+    /// there is no room for one: a host whose `/run` is full still needs its network.
+    file: Option<Flock<File>>,
 }
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Lock {
-    /// Takes `<run_dir>/<instance>.lock` and writes the own process id into it.
+    /// Takes `<run_dir>/<instance>.lock` and writes the own process id into it. Without room for it the agent goes on.
     ///
     /// # Errors
     /// If another agent holds it, which the message names by process id; or if the file can't be written.
     pub fn acquire(run_dir: &Path, instance: &Instance) -> anyhow::Result<Self> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(run_dir)
-            .with_context(|| format!("create {}", run_dir.display()))?;
-        let path = run_dir.join(format!("{instance}.lock"));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            // Whoever can open a file can lock it.
-            .mode(0o600)
-            .open(&path)
-            .with_context(|| format!("open {}", path.display()))?;
+        let mut lock = Self {
+            run_dir: run_dir.to_owned(),
+            instance: instance.clone(),
+            file: None,
+        };
+        lock.try_again()?;
+        if lock.file.is_none() {
+            tracing::error!(
+                folder = %run_dir.display(),
+                "there is no room for the lock: another agent of this network would not be noticed; it is taken once there is"
+            );
+        }
+        Ok(lock)
+    }
+
+    /// Keeps the lock where others look for it: there may have been no room for it, or somebody empties the folder under a
+    /// running agent. Never returns.
+    pub async fn keep(mut self) {
+        let path = self.path();
+        let mut told = String::new();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if self.is_there() {
+                continue;
+            }
+            let was_held = self.file.is_some();
+            match self.try_again() {
+                Ok(false) => {}
+                Ok(true) if was_held => {
+                    tracing::warn!(file = %path.display(), "the lock file was removed; it is back");
+                }
+                Ok(true) => tracing::info!("there is room for the lock, and it is taken"),
+                // It was started while neither could lock anything; both go on, and are told of each other.
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    if error != told {
+                        tracing::error!(error, "the lock can't be taken");
+                        told = error;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the lock could be taken: there may be no room for it.
+    fn try_again(&mut self) -> anyhow::Result<bool> {
+        let path = self.path();
+        let file = match open(&self.run_dir, &path) {
+            Err(error) if files::no_room(&error) => return Ok(false),
+            opened => opened.with_context(|| format!("open {}", path.display()))?,
+        };
         // One of an earlier version may be there.
         let _ = file.set_permissions(Permissions::from_mode(0o600));
         let mut file = match lock(file) {
@@ -55,39 +96,42 @@ impl Lock {
             ),
             Err((_, errno)) => bail!("lock {}: {}", path.display(), errno.desc()),
         };
-        write_pid(&mut file).with_context(|| format!("write {}", path.display()))?;
-        Ok(Self { file })
+        match write_pid(&mut file) {
+            // The lock holds all the same; only its holder isn't named.
+            Err(error) if files::no_room(&error) => {
+                tracing::warn!(%error, lock = %path.display(), "the process id can't be written");
+            }
+            written => written.with_context(|| format!("write {}", path.display()))?,
+        }
+        self.file = Some(file);
+        Ok(true)
     }
-}
 
-impl Lock {
-    /// Keeps the lock where others look for it: somebody may empty the folder under a running agent. Never returns.
-    pub async fn keep(mut self, run_dir: &Path, instance: &Instance) {
-        let path = run_dir.join(format!("{instance}.lock"));
-        loop {
-            tokio::time::sleep(LOOK).await;
-            if is_there(&path, &self.file) {
-                continue;
-            }
-            match Self::acquire(run_dir, instance) {
-                Ok(lock) => {
-                    tracing::warn!(file = %path.display(), "the lock file was removed; it is back");
-                    self = lock;
-                }
-                Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), "the lock file was removed")
-                }
-            }
+    fn path(&self) -> PathBuf {
+        self.run_dir.join(format!("{}.lock", self.instance))
+    }
+
+    /// Whether the file that is locked is the one that others find.
+    fn is_there(&self) -> bool {
+        let Some(file) = &self.file else {
+            return false;
+        };
+        match (std::fs::metadata(self.path()), file.metadata()) {
+            (Ok(there), Ok(ours)) => (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
+            (Err(error), _) => error.kind() != ErrorKind::NotFound,
+            _ => true,
         }
     }
 }
 
-fn is_there(path: &Path, file: &File) -> bool {
-    match (std::fs::metadata(path), file.metadata()) {
-        (Ok(there), Ok(ours)) => (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
-        (Err(error), _) => error.kind() != ErrorKind::NotFound,
-        _ => true,
-    }
+fn open(run_dir: &Path, path: &Path) -> std::io::Result<File> {
+    let mut folder = DirBuilder::new();
+    folder.recursive(true).mode(0o755).create(run_dir)?;
+    let mut options = File::options();
+    options.read(true).write(true).create(true);
+    // Whoever can open a file can lock it.
+    options.truncate(false).mode(0o600);
+    bounded_file::open_with(&mut options, path, Links::Refused)
 }
 
 /// Tries a few times: another network's agent that looks whether this one runs holds the lock for a moment.
@@ -104,7 +148,8 @@ fn lock(mut file: File) -> Result<Flock<File>, (File, Errno)> {
 
 /// Process id of the agent that holds the lock, if there is one.
 pub fn held_by(run_dir: &Path, instance: &Instance) -> Option<u32> {
-    let file = File::open(run_dir.join(format!("{instance}.lock"))).ok()?;
+    let path = run_dir.join(format!("{instance}.lock"));
+    let file = bounded_file::open(&path, Links::Refused).ok()?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
         Err((mut file, Errno::EWOULDBLOCK)) => pid(&mut file),
         _ => None,
@@ -116,9 +161,8 @@ fn holder(file: &mut File) -> String {
 }
 
 fn pid(file: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    file.read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    let text = bounded_file::read_stream(file, KIB).ok()?;
+    String::from_utf8(text).ok()?.trim().parse().ok()
 }
 
 fn write_pid(file: &mut File) -> std::io::Result<()> {
@@ -158,11 +202,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let first = Lock::acquire(dir.path(), &instance("tweed")).expect("the first");
         let path = dir.path().join("tweed.lock");
-        assert!(is_there(&path, &first.file));
+        assert!(first.is_there());
         std::fs::remove_file(&path).expect("removed");
-        assert!(!is_there(&path, &first.file));
+        assert!(!first.is_there());
         std::fs::write(&path, "").expect("written");
-        assert!(!is_there(&path, &first.file));
+        assert!(!first.is_there());
     }
 
     #[test]

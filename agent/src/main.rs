@@ -20,11 +20,13 @@ mod flanneld;
 mod for_plugins;
 mod go_values;
 mod host_facts;
+mod inherited;
 mod instance;
 mod lock;
 mod network_notes;
 mod options;
 mod presence;
+mod sandbox;
 mod secret;
 mod settings;
 mod state_dir;
@@ -34,12 +36,15 @@ mod uplink;
 
 use std::process::ExitCode;
 
+use inherited::Inherited;
 use settings::UsageError;
 
 /// Exit code for a command line or environment that can't be used (`EX_USAGE`).
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
+    // Before anything is opened.
+    let inherited = Inherited::take();
     let invocation = match cli::read(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(error) => {
@@ -51,7 +56,7 @@ fn main() -> ExitCode {
             };
         }
     };
-    command::dispatch(invocation).unwrap_or_else(|error| {
+    command::dispatch(invocation, inherited).unwrap_or_else(|error| {
         eprintln!("tweedd: {error:#}");
         match error.is::<UsageError>() {
             true => ExitCode::from(USAGE),

@@ -47,6 +47,8 @@ pub struct Options {
     pub cni: Option<CniOptions>,
     /// Start although a flanneld works on the same network.
     pub allow_flanneld: bool,
+    /// Give up what the daemon doesn't need.
+    pub sandbox: bool,
     /// What is logged, and how.
     pub log: LogOptions,
     /// The flags and variables as they were given, without secrets: what a command must know to mean this agent.
@@ -170,6 +172,7 @@ impl Options {
             )?,
             host: HostOptions::read(settings, &store)?,
             cni: cni::read(settings, &mut notes)?,
+            sandbox: settings.switch(&flags::SANDBOX)?,
             allow_flanneld: settings.switch(&flags::ALLOW_FLANNELD)?,
             log: LogOptions::read(settings)?,
             given: settings.all_given(),

@@ -1,16 +1,20 @@
 //! What must survive a reboot: the own lease, the identity, the network configuration and the peers as last seen. With
 //! them a node keeps its MAC address and comes up while the store is away.
 
+use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tweed_overlay::bounded_file::{self, Links, MIB};
 use tweed_overlay::model::lease::Term;
 use tweed_overlay::model::{Dual, Identity, Lease, SubnetKey, wire};
 
@@ -81,6 +85,14 @@ pub struct SavedPeer {
 #[derive(Clone, Debug)]
 pub struct StateDir {
     dir: PathBuf,
+    unsaved: Arc<Mutex<Unsaved>>,
+}
+
+/// What could not be written yet, by file name, and when that was last tried.
+#[derive(Debug, Default)]
+struct Unsaved {
+    texts: BTreeMap<&'static str, Vec<u8>>,
+    tried: Option<Instant>,
 }
 
 const LEASE: &str = "lease.json";
@@ -89,6 +101,10 @@ const RUN: &str = "agent.json";
 const PEERS: &str = "peers.json";
 /// So many subnets of earlier networks are remembered.
 const EARLIER: usize = 16;
+/// Between two attempts to save what could not be saved.
+const AGAIN: Duration = Duration::from_secs(5);
+/// A hundred thousand peers.
+const LIMIT: usize = 64 * MIB;
 
 impl StateDir {
     /// Opens the folder, and makes it where it isn't there yet, for the owner's eyes only.
@@ -96,20 +112,15 @@ impl StateDir {
     /// # Errors
     /// If it can't be made.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .with_context(|| format!("create state folder {}", dir.display()))?;
-        Ok(Self {
-            dir: dir.to_owned(),
-        })
+        make(dir)?;
+        Ok(Self::at(dir))
     }
 
     /// The folder as it is, which may not be there or not be writable: loading finds nothing then, and saving fails.
     pub fn at(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
+            unsaved: Arc::default(),
         }
     }
 
@@ -179,7 +190,7 @@ impl StateDir {
 
     fn load<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<Option<T>> {
         let path = self.dir.join(name);
-        let text = match std::fs::read(&path) {
+        let text = match bounded_file::read(&path, Links::Refused, LIMIT) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
@@ -193,12 +204,49 @@ impl StateDir {
         }
     }
 
-    fn save<T: Serialize>(&self, name: &str, value: &T) -> anyhow::Result<()> {
+    fn save<T: Serialize>(&self, name: &'static str, value: &T) -> anyhow::Result<()> {
         let mut text =
             serde_json::to_vec_pretty(value).with_context(|| format!("encode {name}"))?;
         text.push(b'\n');
-        files::replace(&self.dir.join(name), &text, 0o600)
+        let written = files::replace(&self.dir.join(name), &text, 0o600);
+        let mut unsaved = self.unsaved();
+        unsaved.texts.remove(name);
+        if written.is_err() {
+            unsaved.texts.insert(name, text);
+            unsaved.tried = Some(Instant::now());
+        }
+        written
     }
+
+    /// Tries again what could not be saved, now and then: the disk may have been full. Says so when it has worked.
+    pub fn try_again(&self) {
+        let mut unsaved = self.unsaved();
+        if unsaved.texts.is_empty() || unsaved.tried.is_some_and(|at| at.elapsed() < AGAIN) {
+            return;
+        }
+        unsaved.tried = Some(Instant::now());
+        // It may not have been possible to make the folder either.
+        if let Err(error) = make(&self.dir) {
+            tracing::debug!(error = format!("{error:#}"), "state folder");
+        }
+        let write = |name: &&str, text: &Vec<u8>| files::replace(&self.dir.join(name), text, 0o600);
+        unsaved
+            .texts
+            .retain(|name, text| write(name, text).is_err());
+        if unsaved.texts.is_empty() {
+            tracing::info!(folder = %self.dir.display(), "the state is saved now");
+        }
+    }
+
+    fn unsaved(&self) -> MutexGuard<'_, Unsaved> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn make(dir: &Path) -> anyhow::Result<()> {
+    let mut folder = DirBuilder::new();
+    let made = folder.recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("create state folder {}", dir.display()))
 }
 
 /// Keeps a file that can't be understood for whoever looks into it, and says where.

@@ -58,7 +58,66 @@ fn without_room_or_right_to_save_its_state_the_agent_works_and_says_so() -> Resu
             ensure!(agent.subnet(Family::V4)? == subnet, "another subnet");
             cluster.agents[0] = agent;
             ensure!(cluster.peer(0, Family::V4)?.mac == mac, "another MAC");
-            cluster.talks(Family::V4)
+            cluster.talks(Family::V4)?;
+            // When there is room, or the right to write, it is saved.
+            let more = if options == "ro" { "rw" } else { "size=4m" };
+            host.sh(&format!("mount -o remount,{more} {STATES}"))?;
+            eventually("the state is saved", || {
+                Ok(fs::read(host.path(STATE).join("lease.json"))?)
+            })?;
+            cluster.agents[0]
+                .logged(&["the state is saved now"])
+                .map(drop)
+        })?;
+    }
+    Ok(())
+}
+
+/// What `df` says of /run.
+fn run_has(host: &Host, column: &str) -> Result<u64> {
+    let said = host.sh(&format!("df -k --output={column} /run"))?;
+    let value = said.lines().last().context("df says nothing")?;
+    Ok(value.trim().parse()?)
+}
+
+#[test]
+fn a_full_run_stops_no_start_and_what_was_missing_comes_when_there_is_room() -> Result<()> {
+    for full in ["size", "nr_inodes"] {
+        Topology::hosts(1).play(|lab| {
+            let host = &lab.hosts[0];
+            let launch = Launch::file(lab);
+            launch.set_config(lab, &vxlan())?;
+            // A limit of 0 is none.
+            fs::write(host.path("/run/filler"), [0; 8192])?;
+            let limit = match full {
+                "size" => format!("size={}k", run_has(host, "used")?),
+                _ => format!("nr_inodes={}", run_has(host, "iused")?),
+            };
+            host.sh(&format!("mount -o remount,{limit} /run"))?;
+            let mut agent = Agent::start(lab, host, &launch)?;
+            agent.logged(&["ERROR", "subnet file not written", "No space left"])?;
+            ensure!(agent.get("/healthz")?.0 == 200, "not alive");
+            let (ready, reason) = agent.get("/readyz")?;
+            ensure!(
+                ready == 503 && reason.contains("subnet"),
+                "{ready} {reason}"
+            );
+            host.sh("ip link show flannel.1")?;
+            host.sh("mount -o remount,size=64m,nr_inodes=65536 /run")?;
+            agent.ready()?;
+            eventually("commands can ask the agent", || {
+                ensure!(agent.status()?["ready"] == true, "not yet");
+                Ok(())
+            })?;
+            eventually("the lock is taken", || {
+                let holder = fs::read_dir(host.path("/run/tweed"))?
+                    .flatten()
+                    .find_map(|entry| {
+                        let is_lock = entry.path().extension().is_some_and(|end| end == "lock");
+                        is_lock.then_some(())
+                    });
+                holder.context("no lock")
+            })
         })?;
     }
     Ok(())

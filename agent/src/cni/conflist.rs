@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
+use tweed_overlay::bounded_file::{self, Links};
 
-use super::{LINKS, PLUGIN};
+use super::{LINKS, LIST_LIMIT, PLUGIN};
 
 /// The versions of the specification, all of which the plugins speak.
 const VERSIONS: [&str; 7] = [
@@ -38,7 +39,9 @@ pub fn built_in(bin_dir: &Path, links: &[impl AsRef<str>]) -> String {
 /// # Errors
 /// If it can't be read, or a runtime would refuse it.
 pub fn read(file: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    // A ConfigMap is mounted as links.
+    let text = bounded_file::read_text(file, Links::Followed, LIST_LIMIT)
+        .with_context(|| format!("read {}", file.display()))?;
     check(&text).with_context(|| format!("{} is no network configuration list", file.display()))?;
     Ok(text)
 }

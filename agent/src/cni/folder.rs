@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Serialize;
+use tweed_overlay::bounded_file::{self, Links};
 
-use super::PLUGIN;
 use super::record::Record;
+use super::{LIST_LIMIT, PLUGIN, PLUGIN_LIMIT};
 use crate::files;
 
 /// What happened to one file.
@@ -69,7 +70,7 @@ impl<'a> Folder<'a> {
     /// If it can't be read or written.
     pub fn file(&mut self, name: &str, content: &[u8], mode: u32) -> anyhow::Result<Placed> {
         let path = self.dir.join(name);
-        let there = read(&path)?;
+        let there = read(&path, name)?;
         let outcome = match there {
             Some(there) if there == content && !path.is_symlink() => Outcome::Unchanged,
             Some(there) if !self.may_replace(name, &there) => Outcome::Kept,
@@ -114,7 +115,7 @@ impl<'a> Folder<'a> {
     /// If it can't be read or removed.
     pub fn remove(&self, name: &str) -> anyhow::Result<bool> {
         let path = self.dir.join(name);
-        let ours = read(&path)?.is_some_and(|there| self.record.is_ours(name, &there));
+        let ours = read(&path, name)?.is_some_and(|there| self.record.is_ours(name, &there));
         if ours {
             std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
         }
@@ -139,7 +140,7 @@ impl<'a> Folder<'a> {
         links.sort();
         for name in self.record.names() {
             let path = self.dir.join(name);
-            if read(&path)?.is_some_and(|there| self.record.is_ours(name, &there)) {
+            if read(&path, name)?.is_some_and(|there| self.record.is_ours(name, &there)) {
                 links.push(path);
             }
         }
@@ -158,8 +159,13 @@ impl<'a> Folder<'a> {
 }
 
 /// The content of a file; `None` if there is nothing of that name.
-fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
+fn read(path: &Path, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    let limit = match name {
+        PLUGIN => PLUGIN_LIMIT,
+        _ => LIST_LIMIT,
+    };
+    // A link is somebody's, and what it points to tells whether that is us.
+    match bounded_file::read(path, Links::Followed, limit) {
         Ok(there) => Ok(Some(there)),
         Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => Ok(None),
         Err(error) => Err(error).with_context(|| format!("read {}", path.display())),

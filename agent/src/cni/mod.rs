@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use tweed_overlay::bounded_file::MIB;
 
 pub mod conflist;
 mod folder;
@@ -16,6 +17,10 @@ pub use folder::{Folder, Outcome, Placed, Replace};
 
 /// The plugin's file name.
 pub const PLUGIN: &str = "tweed";
+/// More than a plugin has, with all its symbols too.
+pub const PLUGIN_LIMIT: usize = 256 * MIB;
+/// More than any network configuration list has.
+pub const LIST_LIMIT: usize = MIB;
 /// The other names it answers to.
 pub const LINKS: [&str; 5] = ["flannel", "bridge", "host-local", "loopback", "portmap"];
 /// Folder for plugins.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tweed_overlay::bounded_file::{self, Links, MIB};
 
 use crate::files;
 
@@ -21,7 +22,7 @@ impl Record {
     /// The record of a folder. One that is missing or can't be understood knows nothing, so that every file counts as
     /// somebody else's.
     pub(super) fn load(dir: &Path) -> Self {
-        let text = std::fs::read(Self::file(dir)).unwrap_or_default();
+        let text = bounded_file::read(&Self::file(dir), Links::Refused, MIB).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 

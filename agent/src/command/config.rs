@@ -8,6 +8,7 @@ use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value;
 use tweed_overlay::backend::Backends;
+use tweed_overlay::bounded_file::{self, MIB};
 use tweed_overlay::model::{Family, NetworkConfig, Pool, Subnets};
 use tweed_overlay::store::{LeaseStore, StoreError};
 
@@ -108,12 +109,15 @@ pub async fn check_store(store: &impl LeaseStore, output: Output) -> anyhow::Res
 
 fn read(file: &Path) -> anyhow::Result<String> {
     if file == Path::new("-") {
-        let mut text = String::new();
-        let read = std::io::stdin().read_to_string(&mut text);
-        read.context("read standard input")?;
-        return Ok(text);
+        return text_of(std::io::stdin()).context("read standard input");
     }
-    std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))
+    // The operator may well mean a FIFO: a shell's <(…) is one.
+    let read = std::fs::File::open(file).and_then(text_of);
+    read.with_context(|| format!("read {}", file.display()))
+}
+
+fn text_of(stream: impl Read) -> std::io::Result<String> {
+    bounded_file::text(bounded_file::read_stream(stream, MIB)?)
 }
 
 fn summary(text: &str) -> anyhow::Result<Summary> {

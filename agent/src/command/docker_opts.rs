@@ -10,6 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
+use tweed_overlay::bounded_file::{self, KIB, Links};
 use tweed_overlay::model::Family;
 use tweed_overlay::model::subnet_env::PreviousSubnets;
 use tweed_overlay::netlink::{Netlink, RouteFilter, TABLE_MAIN};
@@ -35,7 +36,8 @@ struct Written<'a> {
 /// If `subnet.env` can't be understood, the subnet is routed to another host, or the file can't be written. What was
 /// there before stays then.
 pub fn docker_opts(args: &DockerOptsArgs, subnet_file: &Path) -> anyhow::Result<()> {
-    let subnet_env = match std::fs::read_to_string(subnet_file) {
+    let there = bounded_file::read_text(subnet_file, Links::Followed, 64 * KIB);
+    let subnet_env = match there {
         Ok(text) => Some(text),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => {

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use tweed_overlay::bounded_file::{self, Links, MIB};
 
 use crate::client::Agent;
 use crate::daemon::told::Told;
@@ -239,7 +240,8 @@ fn saved(dir: &Path) -> Option<Elsewhere> {
 }
 
 fn unit_file() -> Elsewhere {
-    let text = std::fs::read_to_string(UNIT_FILE).unwrap_or_default();
+    let file = Path::new(UNIT_FILE);
+    let text = bounded_file::read_text(file, Links::Followed, MIB).unwrap_or_default();
     let variables = environment_file::parse(&text);
     let value = |flag: &'static Flag| {
         let names = flag.variables();

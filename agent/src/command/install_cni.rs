@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
+use tweed_overlay::bounded_file::{self, Links};
 
 use crate::cli::InstallCniArgs;
 use crate::cni::{self, Folder, Outcome, Placed, Replace, conflist};
@@ -46,7 +47,8 @@ fn install(args: &InstallCniArgs, settings: &Settings<'_>) -> anyhow::Result<Rep
     let options = CniOptions::places(settings)?;
     let links = links(&args.links)?;
     let source = cni::source(args.plugin.as_deref())?;
-    let plugin = std::fs::read(&source).with_context(|| format!("read {}", source.display()))?;
+    let plugin = bounded_file::read(&source, Links::Followed, cni::PLUGIN_LIMIT)
+        .with_context(|| format!("read {}", source.display()))?;
     let conf = match (&options.conf, args.skip_conf) {
         (_, true) => None,
         (Some(file), _) => Some(conflist::read(file)?),

@@ -7,6 +7,7 @@ use crate::cli::{
     Command, ConfigCommand, ConnectivityCommand, DockerOptsArgs, Invocation, LeasesCommand,
 };
 use crate::flags::{self, Flags, StoreFlags};
+use crate::inherited::Inherited;
 use crate::options::{Note, Options, StoreOptions};
 use crate::settings::{self, Settings};
 use crate::store::Store;
@@ -29,13 +30,13 @@ mod version;
 
 use find::About;
 
-/// Does what was asked.
+/// Does what was asked. What was inherited is the daemon's.
 ///
 /// # Errors
 /// Why it could not be done; a [`settings::UsageError`] where the command line or environment is at fault.
-pub fn dispatch(invocation: Invocation) -> anyhow::Result<ExitCode> {
+pub fn dispatch(invocation: Invocation, inherited: Inherited) -> anyhow::Result<ExitCode> {
     match invocation.command {
-        Command::Run(flags) => run::run(&options(&flags, &invocation.ignored)?),
+        Command::Run(flags) => run::run(&options(&flags, &invocation.ignored)?, inherited),
         Command::Status {
             peers,
             output,

@@ -6,28 +6,34 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use crate::claims::Claims;
+use crate::inherited::Inherited;
 use crate::lock::Lock;
 use crate::options::Options;
 use crate::presence::Presence;
 use crate::store::Store;
-use crate::{daemon, flanneld, for_plugins};
+use crate::{daemon, flanneld, for_plugins, sandbox};
 
 /// Runs until a signal asks it to stop.
 ///
 /// # Errors
 /// When it can't start.
-pub fn run(options: &Options) -> Result<ExitCode> {
-    let host = &options.host;
-    let lock = Lock::acquire(&host.run_dir, &host.instance)?;
-    let _presence = Presence::announce(&host.instance)?;
-    let _claims = Claims::take(options)?;
+pub fn run(options: &Options, inherited: Inherited) -> Result<ExitCode> {
+    let lock = Lock::acquire(&options.host.run_dir, &options.host.instance)?;
+    // Other processes can't be looked into after this.
     flanneld::check(&flanneld::find(Path::new("/proc")), options)?;
+    // What is given up is this thread's and that of those it starts: nothing may start one before.
+    let sandbox = match options.sandbox {
+        true => sandbox::enter(options),
+        false => Vec::new(),
+    };
+    let _presence = Presence::announce(&options.host.instance)?;
+    let _claims = Claims::take(options)?;
     for_plugins::announce(&options.host);
     block_on(async {
         let store = Store::open(&options.store)?;
         tokio::select! {
-            ended = daemon::run(options.clone(), store) => ended,
-            () = lock.keep(&host.run_dir, &host.instance) => Ok(()),
+            ended = daemon::run(options.clone(), store, inherited, sandbox) => ended,
+            () = lock.keep() => Ok(()),
         }
     })?;
     for_plugins::leave(&options.host);

@@ -96,6 +96,13 @@ impl fmt::Display for Words<'_> {
             row(f, "peers", peers)?;
             kernel(f, status)?;
         }
+        if status.pid.is_some() {
+            let sandbox = match &status.sandbox[..] {
+                [] => "off".to_owned(),
+                parts => parts.join(", "),
+            };
+            row(f, "sandbox", sandbox)?;
+        }
         if let Some(trust) = &status.trust {
             row(f, "trust", trusted(trust))?;
         }

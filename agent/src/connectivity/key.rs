@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
+use tweed_overlay::bounded_file::{self, KIB, Links};
 
 use crate::secret::Secret;
 
@@ -33,7 +34,8 @@ impl Key {
     /// # Errors
     /// If the file can't be read or holds next to nothing.
     pub fn read(file: &Path) -> Result<Self> {
-        let content = std::fs::read(file).with_context(|| {
+        // A Secret is mounted as links.
+        let content = bounded_file::read(file, Links::Followed, 64 * KIB).with_context(|| {
             format!(
                 "read {} (--token-file: any content of {SHORTEST} bytes or more that test and responders share)",
                 file.display()

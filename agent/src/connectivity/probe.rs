@@ -11,6 +11,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tweed_overlay::bounded_file::{self, KIB, Links};
 use tweed_overlay::model::Family;
 use tweed_overlay::netlink::Netlink;
 use tweed_overlay::random;
@@ -197,7 +198,8 @@ pub fn mtus() -> BTreeMap<IpAddr, u32> {
 
 /// Asks every resolver of this place for the addresses of a service, in the family of the first of them.
 async fn resolve(name: Option<&str>, expected: &[IpAddr]) -> Option<Names> {
-    let text = std::fs::read_to_string(Path::new("/etc/resolv.conf")).unwrap_or_default();
+    let conf = Path::new("/etc/resolv.conf");
+    let text = bounded_file::read_text(conf, Links::Followed, 64 * KIB).unwrap_or_default();
     let conf = ResolvConf::parse(&text);
     let name = conf.service(name?);
     let family = expected.first().map_or(Family::V4, Family::of);

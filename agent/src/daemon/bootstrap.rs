@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tweed_overlay::backend::Backends;
+use tweed_overlay::bounded_file::{self, KIB, Links};
 use tweed_overlay::model::{
     Dual, Family, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig, Subnets,
 };
@@ -311,7 +312,8 @@ fn saved_lease<S: LeaseStore>(store: &S, saved: &SavedLease, request: &Request) 
 fn previous(daemon: &Daemon, saved: Option<&SavedLease>) -> Vec<Dual<IpNet>> {
     let held = saved.map(|saved| saved.key.0);
     let mut previous: Vec<_> = held.into_iter().collect();
-    if let Ok(text) = std::fs::read_to_string(&daemon.options.host.subnet_file) {
+    let file = &daemon.options.host.subnet_file;
+    if let Ok(text) = bounded_file::read_text(file, Links::Refused, 64 * KIB) {
         let env = tweed_overlay::model::subnet_env::PreviousSubnets::parse(&text);
         if !env.subnets.is_empty() && !previous.contains(&env.subnets) {
             previous.push(env.subnets);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use tweed_overlay::bounded_file::{self, Links};
 
 use super::status::CniStatus;
 use crate::cni::{self, Folder, Outcome, Replace, conflist};
@@ -56,7 +57,11 @@ impl CniFiles {
         }
         if plugin_due {
             self.plugin_due = Some(now + PLUGIN);
-            self.plugin = self.place_plugin().map_err(|error| format!("{error:#}"));
+            let placed = match self.options.plugins {
+                true => self.place_plugin(),
+                false => self.find_plugin(),
+            };
+            self.plugin = placed.map_err(|error| format!("{error:#}"));
         }
         self.list_due = Some(now + LIST);
         if first && !subnet_file {
@@ -78,8 +83,8 @@ impl CniFiles {
 
     fn place_plugin(&self) -> Result<()> {
         let source = cni::source(None)?;
-        let content =
-            std::fs::read(&source).with_context(|| format!("read {}", source.display()))?;
+        let content = bounded_file::read(&source, Links::Followed, cni::PLUGIN_LIMIT)
+            .with_context(|| format!("read {}", source.display()))?;
         let mut folder = Folder::open(&self.options.bin_dir, Replace::Ours)?;
         let plugin = folder.file(cni::PLUGIN, &content, 0o755)?;
         match plugin.outcome {
@@ -98,6 +103,18 @@ impl CniFiles {
             }
         }
         Ok(())
+    }
+
+    /// Something else has placed it, and would again.
+    fn find_plugin(&self) -> Result<()> {
+        let plugin = self.options.bin_dir.join(cni::PLUGIN);
+        match plugin.exists() {
+            true => Ok(()),
+            false => bail!(
+                "{} is not there; tweedd install-cni places it, in Kubernetes as the first thing in a new pod of the agent",
+                plugin.display()
+            ),
+        }
     }
 
     fn look_at_list(&mut self, pods_can_start: bool) -> CniStatus {

@@ -24,6 +24,7 @@ use tweed_overlay::model::Family;
 
 use self::kept::Kept;
 use self::status::{Counted, DataPlaneStatus};
+use crate::inherited::Inherited;
 
 /// After a start that failed; twice as long after each further one.
 const RETRY: Duration = Duration::from_millis(250);
@@ -63,9 +64,9 @@ pub(super) enum NoTrace {
 impl DataPlane {
     /// One that carries on where an earlier agent has stopped, if the service manager has kept what that needs. To be
     /// called once.
-    pub(super) fn received() -> Self {
+    pub(super) fn received(inherited: Inherited) -> Self {
         let state = State {
-            kept: Kept::received(),
+            kept: Kept::received(inherited),
             ..State::default()
         };
         Self(Arc::new(Mutex::new(state)))

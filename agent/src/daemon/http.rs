@@ -1,6 +1,7 @@
 //! The daemon's two servers: health and metrics over TCP for anybody who may reach the port, and over a unix socket for
 //! root the status, the preview of a pass and the operator's confirmation.
 
+mod serve;
 pub mod trace;
 
 use std::io::ErrorKind;
@@ -29,9 +30,12 @@ use super::data_plane::DataPlane;
 use super::metrics;
 use super::status::{SharedStatus, Status};
 use super::told::Told;
+use crate::files;
 use crate::options::Options;
 
-/// How often the socket's file is looked at.
+/// How long one connection may ask for health and metrics.
+const LIFETIME: Duration = Duration::from_secs(300);
+/// How often the socket's file is looked at, and between two attempts to make it.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The answer to a preview: what a pass would do, one operation a line.
@@ -101,7 +105,7 @@ impl Server {
             format!("listen for health checks on {addr} (--healthz-ip, --healthz-port)")
         })?;
         let router = self.public();
-        Ok(async move { report(axum::serve(listener, router).await) })
+        Ok(serve::serve(listener, router, Some(LIFETIME)))
     }
 
     /// Serves everything over a unix socket that only its owner may use, until dropped.
@@ -109,22 +113,35 @@ impl Server {
     /// # Errors
     /// When the socket can't be made.
     pub fn listen_unix(self, path: &Path) -> Result<impl Future<Output = ()> + use<>> {
-        let mut listener = bind_unix(path).with_context(|| {
-            format!(
-                "make socket {} (--socket, at most 107 bytes)",
-                path.display()
-            )
-        })?;
-        let router = self.clone().public().merge(self.private());
         let path = path.to_owned();
+        let listener = match bind_unix(&path) {
+            Err(error) if files::no_room(&error) => {
+                tracing::error!(
+                    socket = %path.display(), %error,
+                    "there is no room for the socket: commands can't ask this agent; it is made once there is"
+                );
+                None
+            }
+            bound => Some(bound.with_context(|| {
+                format!(
+                    "make socket {} (--socket, at most 107 bytes)",
+                    path.display()
+                )
+            })?),
+        };
+        let router = self.clone().public().merge(self.private());
+        // Root may follow a trace for as long as it likes.
         Ok(async move {
+            let mut listener = match listener {
+                Some(listener) => listener,
+                None => bind_later(&path, "there is room for the socket, and it is made").await,
+            };
             loop {
-                let served = axum::serve(listener, router.clone()).into_future();
                 tokio::select! {
-                    ended = served => return report(ended),
+                    () = serve::serve(listener, router.clone(), None) => return,
                     () = removed(&path) => {}
                 }
-                listener = bind_again(&path).await;
+                listener = bind_later(&path, "the socket was removed; it is back").await;
             }
         })
     }
@@ -162,24 +179,14 @@ async fn removed(path: &Path) {
     }
 }
 
-async fn bind_again(path: &Path) -> UnixListener {
+/// Makes the socket as soon as that is possible, and says so by these words.
+async fn bind_later(path: &Path, made: &str) -> UnixListener {
     loop {
-        match bind_unix(path) {
-            Ok(listener) => {
-                tracing::warn!(socket = %path.display(), "the socket was removed; it is back");
-                return listener;
-            }
-            Err(error) => {
-                tracing::error!(socket = %path.display(), %error, "the socket was removed")
-            }
-        }
         tokio::time::sleep(LOOK).await;
-    }
-}
-
-fn report(result: std::io::Result<()>) {
-    if let Err(error) = result {
-        tracing::error!(%error, "server ended");
+        if let Ok(listener) = bind_unix(path) {
+            tracing::warn!(socket = %path.display(), "{made}");
+            return listener;
+        }
     }
 }
 

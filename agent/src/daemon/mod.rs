@@ -13,6 +13,7 @@ mod saved;
 mod service;
 mod session;
 pub mod status;
+mod stop;
 mod surroundings;
 pub mod told;
 
@@ -38,8 +39,10 @@ use tweed_overlay::reconcile::worker::{Report, Wake, Worker};
 use tweed_overlay::store::{LeaseStore, NodeReport};
 
 use crate::host_facts::HostFacts;
+use crate::inherited::Inherited;
 use crate::options::{Options, StoreOptions};
 use crate::presence;
+use crate::sandbox::InForce;
 use crate::state_dir::{SavedLease, StateDir};
 use crate::uplink::{self, Choice, Known};
 use cni::CniFiles;
@@ -47,6 +50,8 @@ use data_plane::DataPlane;
 use http::Server;
 use session::outcome::log_outcome;
 use status::{SharedStatus, Status};
+pub use stop::told_to_stop;
+use stop::{end_even_if_hung, stop_signal};
 use surroundings::Surroundings;
 
 /// How often files, sysctls and workers, which give no netlink event, are looked at.
@@ -85,13 +90,22 @@ pub struct Daemon {
 ///
 /// # Errors
 /// When it can't start; once it runs, it waits and retries instead.
-pub async fn run<S: LeaseStore>(options: Options, store: S) -> Result<()> {
+pub async fn run<S: LeaseStore>(
+    options: Options,
+    store: S,
+    inherited: Inherited,
+    sandbox: InForce,
+) -> Result<()> {
     let stop = stop_signal()?;
+    end_even_if_hung()?;
     let hang_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     let status = SharedStatus::default();
-    status.update(|status| describe(status, &options));
+    status.update(|status| {
+        describe(status, &options);
+        status.sandbox = sandbox;
+    });
     let threads = Threads::start(&options)?;
-    let data_plane = DataPlane::received();
+    let data_plane = DataPlane::received(inherited);
     let server = Server::new(
         status.clone(),
         data_plane.clone(),
@@ -153,27 +167,6 @@ async fn hang_ups(mut signals: Signal, kernel: Sender<Wake>) {
         tracing::info!("SIGHUP: comparing everything with the kernel");
         let _ = kernel.send(Wake::Dirty);
     }
-}
-
-/// Waits until a signal asks this process to stop.
-///
-/// # Errors
-/// When signals can't be listened for.
-pub async fn told_to_stop() -> Result<()> {
-    stop_signal()?.await;
-    Ok(())
-}
-
-/// From this call on the signals no longer end the process, but the future.
-fn stop_signal() -> Result<impl Future<Output = ()>> {
-    let mut stop = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    Ok(async move {
-        tokio::select! {
-            _ = stop.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }
 
 /// One session after the other. Never returns.

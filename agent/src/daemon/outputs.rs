@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use tweed_overlay::bounded_file::{self, KIB, Links};
 use tweed_overlay::model::subnet_env::SubnetEnv;
 use tweed_overlay::model::{Dual, LocalNode, NetworkConfig, subnet};
 use tweed_overlay::plan::MAY_BE_ABSENT;
@@ -59,7 +60,9 @@ impl SubnetFile {
     /// # Errors
     /// When the folder or the file can't be written.
     pub fn ensure(&self) -> Result<bool> {
-        if std::fs::read_to_string(&self.path).is_ok_and(|there| self.holds(&there)) {
+        // A link or a FIFO in its place is replaced, like anything else that reads differently.
+        let there = bounded_file::read_text(&self.path, Links::Refused, 64 * KIB);
+        if there.is_ok_and(|there| self.holds(&there)) {
             return Ok(false);
         }
         if let Some(folder) = self.path.parent() {

@@ -1,6 +1,7 @@
 //! What the daemon knows of itself, as one value: `tweedd status`, `/readyz` and the metrics are views of it.
 
 mod served;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,52 +12,19 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tweed_overlay::model::Dual;
 use tweed_overlay::reconcile::Outcome;
-use tweed_overlay::store::Holding;
 
 use super::data_plane::status::DataPlaneStatus;
 use super::http::Preview;
 use super::peers::{Known, Peer};
 use crate::options::Options;
 pub use served::NAMED;
+pub use standing::Standing;
 
 /// Version of the status document: it rises when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
 
 /// The store may be out of reach for this long before the node counts as out of sync.
 const STORE_GRACE: Duration = Duration::from_secs(10);
-
-/// How the own lease stands, for display.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", tag = "state", content = "detail")]
-pub enum Standing {
-    /// None yet.
-    #[default]
-    None,
-    /// A saved lease is used; the store has not confirmed it yet.
-    Saved,
-    /// Held.
-    Held,
-    /// The store can't be reached.
-    Unsure(String),
-    /// Lost; being taken back.
-    Lost(String),
-    /// Somebody else has it; another is being acquired.
-    Taken(String),
-}
-
-impl From<&Holding> for Standing {
-    fn from(holding: &Holding) -> Self {
-        match holding {
-            Holding::Held => Self::Held,
-            Holding::Unsure { reason } => Self::Unsure(reason.clone()),
-            Holding::Lost { reason } => Self::Lost(reason.clone()),
-            Holding::Taken { by } => {
-                let by: Vec<String> = by.values().map(ToString::to_string).collect();
-                Self::Taken(format!("held by {}", by.join(", ")))
-            }
-        }
-    }
-}
 
 /// A lease that is no peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,6 +106,9 @@ pub struct Status {
     pub version: String,
     /// Process id of the agent; none where no agent runs.
     pub pid: Option<u32>,
+    /// What the agent has given up for good, as far as the kernel let it; nothing with `--sandbox=false`.
+    #[serde(default)]
+    pub sandbox: Vec<String>,
     /// Name of this overlay network on this host: its nftables table.
     pub network_name: String,
     /// What the daemon is waiting for, while it isn't running yet.

@@ -42,6 +42,14 @@ pub static CNI_WITHDRAW: Flag = Flag::new(
 .default("false")
 .ours();
 
+pub static CNI_PLUGINS: Flag = Flag::new(
+    "cni-plugins",
+    Switch,
+    "Place plugin and links too; false where tweedd install-cni has done that, as the init container of a pod whose agent can't write there",
+)
+.default("true")
+.ours();
+
 /// What is placed, and where: for the command that does it once.
 pub static CNI_PLACES_GROUP: Group = Group {
     heading: "CNI",
@@ -57,6 +65,7 @@ pub static CNI_GROUP: Group = Group {
         &CNI_CONF_NAME,
         &CNI_CONF_DIR,
         &CNI_BIN_DIR,
+        &CNI_PLUGINS,
         &CNI_WITHDRAW,
     ],
 };

@@ -3,11 +3,13 @@
 
 mod args;
 mod cni;
+mod sandbox;
 mod table;
 pub mod variables;
 
 pub use args::{CniFlags, Flags, StoreFlags};
 pub use cni::*;
+pub use sandbox::*;
 pub use table::*;
 
 /// What a flag takes.

@@ -1,7 +1,7 @@
 //! The flags one by one. Names and defaults of flannel's are flannel's (v0.28), spelling included.
 
 use super::Takes::{Many, One, Switch};
-use super::{CNI_GROUP, Flag, Group};
+use super::{CNI_GROUP, Flag, Group, SANDBOX};
 
 pub static STORE: Flag = Flag::new(
     "store",
@@ -244,9 +244,9 @@ pub static IPTABLES_RESYNC: Flag = Flag::new(
 pub static HEALTHZ_IP: Flag = Flag::new(
     "healthz-ip",
     One("ADDRESS"),
-    "Address for /healthz, /readyz and /metrics",
+    "Address for /healthz, /readyz and /metrics; flannel's default is 0.0.0.0, which lets other machines ask, such as a Prometheus",
 )
-.default("0.0.0.0");
+.default("127.0.0.1");
 pub static HEALTHZ_PORT: Flag = Flag::new(
     "healthz-port",
     One("PORT"),
@@ -344,6 +344,7 @@ pub static HOST_GROUP: Group = Group {
         &SOCKET,
         &INSTANCE,
         &ALLOW_FLANNELD,
+        &SANDBOX,
     ],
 };
 /// What is logged, and how.

@@ -16,6 +16,8 @@ pub struct CniOptions {
     pub conf_dir: PathBuf,
     /// File name of the list.
     pub conf_name: String,
+    /// Place plugin and links; else something else does.
+    pub plugins: bool,
     /// The list; the built-in one where there is none.
     pub conf: Option<PathBuf>,
     /// Take the list away at the end.
@@ -39,6 +41,7 @@ impl CniOptions {
                     fits.then(|| text.to_owned())
                 },
             )?,
+            plugins: true,
             conf: settings.text(&flags::CNI_CONF).map(|(_, text)| text.into()),
             withdraw: false,
         })
@@ -54,6 +57,7 @@ pub(super) fn read(
     notes: &mut Vec<Note>,
 ) -> Result<Option<CniOptions>, UsageError> {
     let options = CniOptions {
+        plugins: settings.switch(&flags::CNI_PLUGINS)?,
         withdraw: settings.switch(&flags::CNI_WITHDRAW)?,
         ..CniOptions::places(settings)?
     };

@@ -1,7 +1,8 @@
 //! Which store, and how to reach it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use tweed_overlay::bounded_file::{self, KIB, Links};
 use tweed_overlay::model::annotations::Prefix;
 use tweed_overlay::model::wire::EtcdKeys;
 use tweed_overlay::store::kube;
@@ -277,7 +278,7 @@ fn user(
 }
 
 fn password_file(source: &str, file: &str) -> Result<Secret, UsageError> {
-    let text = std::fs::read_to_string(file)
+    let text = bounded_file::read_text(Path::new(file), Links::Followed, 64 * KIB)
         .map_err(|error| UsageError(format!("{source}: read {file}: {error}")))?;
     let password = text.trim_end_matches(['\r', '\n']);
     if password.is_empty() {

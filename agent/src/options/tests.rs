@@ -165,7 +165,10 @@ fn flannels_resync_becomes_the_period_of_the_full_pass_unless_ours_is_given() {
 #[test]
 fn health_is_served_where_a_port_is_given() {
     let http = |line| read(line).http.map(|addr| addr.to_string());
-    assert_eq!(http("--healthz-port=8081").as_deref(), Some("0.0.0.0:8081"));
+    assert_eq!(
+        http("--healthz-port=8081").as_deref(),
+        Some("127.0.0.1:8081")
+    );
     assert_eq!(
         http("--healthz-port=0x1F91 --healthz-ip=::1").as_deref(),
         Some("[::1]:8081")

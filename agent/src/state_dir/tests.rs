@@ -111,3 +111,30 @@ proptest! {
         let _ = (state.lease(), state.identity(), state.peers());
     }
 }
+
+#[test]
+fn a_fifo_or_a_link_in_place_of_a_file_keeps_nobody_and_is_replaced() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let state = StateDir::open(dir.path()).expect("opened");
+    for name in [LEASE, IDENTITY, PEERS] {
+        nix::unistd::mkfifo(&dir.path().join(name), nix::sys::stat::Mode::S_IRWXU).expect("made");
+    }
+    let said = [
+        state.lease().expect_err("a FIFO"),
+        state.identity().map(drop).expect_err("a FIFO"),
+        state.peers().map(drop).expect_err("a FIFO"),
+    ];
+    for error in said {
+        assert!(format!("{error:#}").contains("FIFO"), "{error:#}");
+    }
+    let precious = dir.path().join("precious");
+    std::fs::write(&precious, "precious").expect("written");
+    std::fs::remove_file(dir.path().join(IDENTITY)).expect("removed");
+    std::os::unix::fs::symlink(&precious, dir.path().join(IDENTITY)).expect("linked");
+    state.identity().expect_err("a link");
+    state.save_identity(&identity()).expect("replaced");
+    state.save_peers(&[]).expect("replaced");
+    assert_eq!(state.identity().expect("readable"), Some(identity()));
+    let text = std::fs::read_to_string(&precious).expect("untouched");
+    assert_eq!(text, "precious");
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tweed_e2e::kube::ApiServer;
 use tweed_e2e::topology::Topology;
 
@@ -31,6 +31,7 @@ fn the_chart_passes_helms_own_check_and_its_schema_refuses_what_cannot_work() ->
         (vec!["store=consul"], "/store"),
         (vec!["store=etcd"], "/etcd/endpoints"),
         (vec!["health.port=0"], "/health/port"),
+        (vec!["health.ip=localhost"], "/health/ip"),
         (vec!["cni.confName=../10-x.conflist"], "/cni/confName"),
         (vec!["ipmasq=false"], "ipmasq"),
         (vec!["annotationPrefix=org"], "/annotationPrefix"),
@@ -85,6 +86,7 @@ fn values_of_the_chart_reach_the_agent() -> Result<()> {
             ],
         ),
         (vec!["cni.withdraw=true"], vec!["- --cni-withdraw"]),
+        (vec!["health.ip=0.0.0.0"], vec!["- --healthz-ip=0.0.0.0\n"]),
         (
             vec!["backend.Type=vxlan", "backend.Accept[0].Type=udp"],
             vec!["mountPath: /dev/net/tun", "type: CharDevice", "cpu: 500m"],
@@ -144,6 +146,9 @@ fn a_real_api_server_takes_the_file_the_overlays_and_the_chart_and_chart_and_fil
         }
         accepted("overlay host-gw", &kustomize("overlays/host-gw")?)?;
         let udp = accepted("overlay udp", &kustomize("overlays/udp")?)?;
+        for objects in [&file, &udp] {
+            only_the_init_container_writes_plugins(objects)?;
+        }
         let etcd = accepted("overlay etcd", &kustomize("overlays/etcd")?)?;
         ensure!(
             etcd.keys().all(|name| !name.contains("Role")),
@@ -165,6 +170,36 @@ fn a_real_api_server_takes_the_file_the_overlays_and_the_chart_and_chart_and_fil
         }
         Ok(())
     })
+}
+
+/// Checks that the container that the network reaches has the plugins' folder for reading alone and no privilege but one,
+/// and that the container that fills the folder has none.
+fn only_the_init_container_writes_plugins(objects: &BTreeMap<String, Value>) -> Result<()> {
+    let daemons = objects
+        .get("DaemonSet/kube-tweed")
+        .context("no DaemonSet")?;
+    let pod = &daemons["spec"]["template"]["spec"];
+    let plugins = |container: &Value| -> Result<Value> {
+        let mounts = container["volumeMounts"].as_array();
+        let mut mounts = mounts.context("no mounts")?.iter();
+        let found = mounts.find(|mount| mount["mountPath"] == "/opt/cni/bin");
+        Ok(found.context("the plugins' folder isn't mounted")?.clone())
+    };
+    let (init, agent) = (&pod["initContainers"][0], &pod["containers"][0]);
+    ensure!(plugins(agent)?["readOnly"] == true, "{agent:#}");
+    ensure!(plugins(init)?["readOnly"].is_null(), "{init:#}");
+    for (container, added) in [(init, Value::Null), (agent, json!(["NET_ADMIN"]))] {
+        let context = &container["securityContext"];
+        ensure!(
+            context["capabilities"]["drop"] == json!(["ALL"]),
+            "{context}"
+        );
+        ensure!(context["capabilities"]["add"] == added, "{context}");
+        ensure!(context["allowPrivilegeEscalation"] == false, "{context}");
+        ensure!(context["readOnlyRootFilesystem"] == true, "{context}");
+    }
+    ensure!(pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault");
+    Ok(())
 }
 
 /// Checks that the chart makes the objects of a file, less the namespace.

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use tweed_overlay::bounded_file::{self, Links};
 use tweed_overlay::firewall::record::RECORDS_DIR;
 use tweed_overlay::firewall::{CNI_TABLE, Change};
 use tweed_overlay::kernel::firewall;
 use tweed_overlay::netlink::{Netfilter, Netlink};
 
 use super::{Report, remove};
-use crate::cni::{Folder, Replace};
+use crate::cni::{Folder, LIST_LIMIT, Replace};
 use crate::options::CniOptions;
 
 /// Where plugins keep what they know.
@@ -117,7 +118,8 @@ struct Network {
 
 impl Network {
     fn read(options: &CniOptions) -> Self {
-        let list = std::fs::read(options.conf_dir.join(&options.conf_name)).unwrap_or_default();
+        let list = options.conf_dir.join(&options.conf_name);
+        let list = bounded_file::read(&list, Links::Followed, LIST_LIMIT).unwrap_or_default();
         let list: Value = serde_json::from_slice(&list).unwrap_or_default();
         let text = |value: &Value, default: &str| value.as_str().unwrap_or(default).to_owned();
         let name = text(&list["name"], "cbr0");

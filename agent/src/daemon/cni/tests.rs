@@ -39,6 +39,7 @@ impl Host {
         let mut files = CniFiles::new(CniOptions {
             bin_dir: self.path("bin"),
             conf_dir: self.path("net.d"),
+            plugins: true,
             conf_name: cni::CONF_NAME.to_owned(),
             conf: Some(self.path("cni-conf.json")),
             withdraw,
@@ -155,6 +156,31 @@ fn the_list_is_withdrawn_at_the_end_only_if_asked_for() {
     assert!(host.list().is_some());
     host.placed(true).stop();
     assert_eq!(host.list(), None);
+}
+
+#[test]
+fn where_something_else_places_the_plugin_the_agent_only_looks_for_it() {
+    let host = Host::new();
+    let look = |due| {
+        let mut files = host.files(false);
+        files.options.plugins = false;
+        files.plugin_due = due;
+        files.look(true, true, host.now).expect("news")
+    };
+    write(&host.path("bin/tweed"), "the init container's");
+    let status = look(None);
+    assert_eq!(status.error, None);
+    assert_eq!(host.list().as_deref(), Some(OURS));
+    let plugin = fs::read_to_string(host.path("bin/tweed")).expect("there");
+    assert_eq!(plugin, "the init container's");
+    fs::remove_file(host.path("bin/tweed")).expect("removed");
+    let status = look(None);
+    assert!(
+        status
+            .error
+            .is_some_and(|error| error.contains("install-cni"))
+    );
+    assert!(!host.path("bin/tweed").exists());
 }
 
 #[test]

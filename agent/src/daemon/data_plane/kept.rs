@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,9 +17,8 @@ use tweed_overlay::forward::worker::Ends;
 use tweed_overlay::model::{Dual, Family};
 
 use super::port;
+use crate::inherited::{DEVICE, Inherited, PREFIX};
 
-/// Others may have left descriptors too.
-const PREFIX: &str = "tweed-";
 /// How long the service manager may take to fetch what was sent, in milliseconds.
 const FETCHED: u16 = 1_000;
 /// The service manager watches what it keeps and lets go of sockets with an error. An ICMP error is one, and no reason.
@@ -31,21 +30,14 @@ pub(super) struct Kept(BTreeMap<String, OwnedFd>);
 
 impl Kept {
     /// What an earlier agent has left with the service manager, which is told to keep it no longer. To be called once.
-    pub(super) fn received() -> Self {
-        let fds = sd_notify::listen_fds_with_names();
-        let fds = fds.inspect_err(|error| {
-            tracing::warn!(%error, "LISTEN_FDS: what an earlier agent may have left is not taken up");
-        });
-        let ours = fds.into_iter().flatten();
-        let ours = ours.filter(|(_, name)| name.starts_with(PREFIX));
-        let fds: BTreeMap<_, _> = ours
-            .map(|(fd, name)| {
-                #[expect(unsafe_code, reason = "the environment names descriptors by number")]
-                // SAFETY: the service manager has opened it for this process, and nobody else asks for it.
-                let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-                (name, fd)
-            })
-            .collect();
+    pub(super) fn received(inherited: Inherited) -> Self {
+        let Inherited { fds, warnings } = inherited;
+        for warning in warnings {
+            tracing::warn!(
+                warning,
+                "what an earlier agent may have left is not taken up"
+            );
+        }
         for name in fds.keys() {
             let forget = [NotifyState::FdStoreRemove, NotifyState::FdName(name)];
             // Else it goes when the unit stops.
@@ -57,7 +49,7 @@ impl Kept {
     /// Keeps what a worker carried between.
     pub(super) fn keep(&mut self, number: usize, ends: Ends) {
         let mut keep = |what: &str, fd| self.0.insert(name(number, what), fd);
-        keep("device", ends.tun.into_fd());
+        keep(DEVICE, ends.tun.into_fd());
         let Dual { v4, v6 } = ends.sockets;
         let sockets = v4.map(|socket| (Family::V4, socket)).into_iter();
         for (family, socket) in sockets.chain(v6.map(|socket| (Family::V6, socket))) {
@@ -80,7 +72,7 @@ impl Kept {
 
     fn ends(&mut self, wanted: &Forwarding, number: u8) -> Option<Ends> {
         let mut take = |what: &str| self.0.remove(&name(number.into(), what));
-        let tun = Tun::adopt(take("device")?, &wanted.device, wanted.workers > 1)?;
+        let tun = Tun::adopt(take(DEVICE)?, &wanted.device, wanted.workers > 1)?;
         let sockets = wanted.locals.try_map(|family, addr| {
             let fds = SocketFds {
                 receiver: take(&family.to_string()).ok_or(())?,

@@ -93,6 +93,7 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
                 daemon.look_after_data_plane();
                 daemon.restore_plugins_table();
                 daemon.look_around(&networks);
+                daemon.state.try_again();
                 daemon.look_after_cni(running.pods_can_start());
             }
         }

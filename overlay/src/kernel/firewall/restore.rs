@@ -10,6 +10,7 @@ use super::attachment::{mend, put_base};
 use super::hostport::{PublishError, publish};
 use super::masquerade;
 use super::read::{self, TableReading};
+use crate::bounded_file::{self, Links, MIB};
 use crate::firewall::record::{ELSEWHERE, Elsewhere, LOOPBACK_OPEN};
 use crate::firewall::{
     CNI_TABLE, Element, Owner, PortRecord, Record, cni_base, masquerade_elements,
@@ -120,7 +121,7 @@ fn elsewhere(words: &Path) -> BTreeSet<PathBuf> {
     let entries = fs::read_dir(words).into_iter().flatten().flatten();
     entries
         .filter_map(|entry| {
-            let text = fs::read_to_string(entry.path()).ok()?;
+            let text = bounded_file::read_text(&entry.path(), Links::Refused, MIB).ok()?;
             let word = Elsewhere::parse(&text).filter(|word| word.netns == own)?;
             Some(word.folder)
         })
@@ -183,7 +184,8 @@ fn records(folder: &Path) -> io::Result<Vec<(PathBuf, Content)>> {
     let records = entries
         .filter_map(|entry| {
             let path = entry.path();
-            let content = Content::parse(&fs::read_to_string(&path).ok()?)?;
+            let text = bounded_file::read_text(&path, Links::Refused, MIB).ok()?;
+            let content = Content::parse(&text)?;
             Some((path, content))
         })
         .collect();

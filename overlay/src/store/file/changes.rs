@@ -6,10 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
-use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchMask};
+use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchMask, Watches};
 use tokio::time::{Instant, sleep_until};
 
 use super::folder::{Folder, LOCK};
+use super::gate::Gate;
 
 /// While the folder isn't there, or can't be watched.
 const RETRY: Duration = Duration::from_secs(1);
@@ -17,12 +18,13 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Tells when to look again.
 pub(super) struct Changes {
     folder: Folder,
+    gate: Gate,
     every: Duration,
     events: Option<EventStream<[u8; 4096]>>,
 }
 
 impl Changes {
-    pub(super) fn new(folder: &Folder, every: Duration) -> Self {
+    pub(super) fn new(folder: &Folder, gate: &Gate, every: Duration) -> Self {
         let events = Inotify::init().and_then(|inotify| inotify.into_event_stream([0; 4096]));
         let events = events
             .inspect_err(
@@ -31,15 +33,26 @@ impl Changes {
             .ok();
         Self {
             folder: folder.clone(),
+            gate: gate.clone(),
             every,
             events,
         }
     }
 
     /// Sees to it that changes from now on are noticed. To be called before each look: folders come and go, and the
-    /// kernel forgets a watch with its folder.
-    pub(super) fn arm(&self) -> Armed {
-        let watched = self.watch(self.folder.path()) && self.watch(&self.folder.subnets());
+    /// kernel forgets a watch with its folder. Looking for a folder can take as long as reading it.
+    pub(super) async fn arm(&self) -> Armed {
+        let watched = match &self.events {
+            Some(events) => {
+                let (watches, folder) = (events.watches(), self.folder.clone());
+                let watch = move || {
+                    let folders = [folder.path().to_owned(), folder.subnets()];
+                    Ok(folders.iter().all(|folder| watch(&watches, folder)))
+                };
+                self.gate.run(watch).await.unwrap_or(false)
+            }
+            None => false,
+        };
         let again = if watched {
             self.every
         } else {
@@ -48,18 +61,6 @@ impl Changes {
         Armed {
             until: Instant::now() + again,
         }
-    }
-
-    fn watch(&self, path: &Path) -> bool {
-        let mask = WatchMask::CLOSE_WRITE
-            | WatchMask::MOVE
-            | WatchMask::CREATE
-            | WatchMask::DELETE
-            | WatchMask::DELETE_SELF
-            | WatchMask::MOVE_SELF;
-        self.events
-            .as_ref()
-            .is_some_and(|events| events.watches().add(path, mask).is_ok())
     }
 
     /// Waits for a change, or until it is time to look anyway.
@@ -83,6 +84,16 @@ impl Changes {
             () = sleep_until(armed.until) => {}
         }
     }
+}
+
+fn watch(watches: &Watches, path: &Path) -> bool {
+    let mask = WatchMask::CLOSE_WRITE
+        | WatchMask::MOVE
+        | WatchMask::CREATE
+        | WatchMask::DELETE
+        | WatchMask::DELETE_SELF
+        | WatchMask::MOVE_SELF;
+    watches.clone().add(path, mask).is_ok()
 }
 
 /// A promise that changes are noticed from now on.

@@ -2,12 +2,13 @@
 //! synced, and renamed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::bounded_file::{self, KIB, Links, MIB};
 use crate::model::wire::{self, WireError};
 use crate::model::{ClusterSnapshot, Lease, LeaseAttrs, SubnetKey, lease::Term, shown};
 use crate::store::StoreError;
@@ -21,6 +22,13 @@ const UNFINISHED: &str = ".unfinished";
 const SUFFIX: &str = ".json";
 /// Writes take milliseconds. Who holds the lock longer is stuck.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// More than any configuration needs.
+const CONFIG_LIMIT: usize = MIB;
+/// A lease has some 300 bytes.
+const LEASE_LIMIT: usize = 64 * KIB;
+/// What all leases together may have, and how many files there may be: more than any network has nodes.
+const LEASES_LIMIT: usize = 64 * MIB;
+const FILES_LIMIT: usize = 1 << 17;
 
 /// A folder with a configuration and a file for each lease.
 #[derive(Clone, Debug)]
@@ -75,7 +83,8 @@ impl Folder {
 
     pub(super) fn config(&self) -> Result<Option<String>, StoreError> {
         let file = self.config_file();
-        let text = optional(fs::read(&file)).map_err(|error| failed("read", &file, &error))?;
+        let read = bounded_file::read(&file, Links::Refused, CONFIG_LIMIT);
+        let text = optional(read).map_err(|error| failed("read", &file, &error))?;
         Ok(text.map(|text| String::from_utf8_lossy(&text).into_owned()))
     }
 
@@ -83,7 +92,8 @@ impl Folder {
     pub(super) fn read(&self) -> Result<Content, StoreError> {
         let path = self.path.join(LOCK);
         // Without a lock file nobody has written yet. A reader needs no permission to write.
-        let lock = optional(File::open(&path)).map_err(|error| failed("open", &path, &error))?;
+        let lock = optional(bounded_file::open(&path, Links::Refused));
+        let lock = lock.map_err(|error| failed("open", &path, &error))?;
         if let Some(lock) = &lock {
             acquire_lock(&path, || lock.try_lock_shared())?;
         }
@@ -95,11 +105,9 @@ impl Folder {
         let subnets = self.subnets();
         fs::create_dir_all(&subnets).map_err(|error| failed("make", &subnets, &error))?;
         let path = self.path.join(LOCK);
-        let opened = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path);
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true);
+        let opened = bounded_file::open_with(&mut options, &path, Links::Refused);
         let lock = opened.map_err(|error| failed("open", &path, &error))?;
         acquire_lock(&path, || lock.try_lock())?;
         Ok(Locked {
@@ -118,11 +126,23 @@ impl Folder {
         let Some(files) = optional(fs::read_dir(&subnets)).map_err(failed)? else {
             return Ok(content);
         };
-        for file in files {
+        let too_much =
+            |what: String| StoreError::Unavailable(format!("{}: {what}", subnets.display()));
+        let mut bytes = 0;
+        for (number, file) in files.enumerate() {
+            if number == FILES_LIMIT {
+                return Err(too_much(format!("more than {FILES_LIMIT} files")));
+            }
             let file = file.map_err(failed)?;
             let name = file.file_name().to_string_lossy().into_owned();
             if !name.starts_with('.') {
-                content.add(&name, &file.path());
+                bytes += content.add(&name, &file.path());
+            }
+            if bytes > LEASES_LIMIT {
+                let limit = LEASES_LIMIT / MIB;
+                return Err(too_much(format!(
+                    "leases of more than {limit} MiB together"
+                )));
             }
         }
         Ok(content)
@@ -130,7 +150,8 @@ impl Folder {
 }
 
 impl Content {
-    fn add(&mut self, name: &str, path: &Path) {
+    /// Adds what stands in a file, and says how many bytes of it are kept.
+    fn add(&mut self, name: &str, path: &Path) -> usize {
         let parsed = match name.strip_suffix(SUFFIX) {
             Some(stem) => stem.parse::<SubnetKey>(),
             None => Err(WireError::Key(name.to_owned())),
@@ -144,13 +165,16 @@ impl Content {
             .and_then(|key| read_lease(key, path));
         match read {
             Ok((lease, text)) => {
+                let bytes = text.len();
                 self.texts.insert(lease.key, text);
                 self.leases.insert(lease.key, lease);
+                bytes
             }
             Err(reason) => {
                 self.unreadable.extend(subnet);
                 self.broken
                     .insert(shown(name).into_owned(), shown(&reason).into_owned());
+                0
             }
         }
     }
@@ -203,7 +227,9 @@ impl Locked<'_> {
         let folder = file.parent().unwrap_or(&self.folder.path);
         let unfinished = folder.join(UNFINISHED);
         let write = || {
-            let mut new = File::create(&unfinished)?;
+            // It may be a link to another file, which would be written through, or a FIFO.
+            optional(fs::remove_file(&unfinished))?;
+            let mut new = File::create_new(&unfinished)?;
             new.write_all(text.as_bytes())?;
             new.set_modified(modified)?;
             new.sync_all()?;
@@ -216,7 +242,11 @@ impl Locked<'_> {
 }
 
 fn read_lease(key: SubnetKey, path: &Path) -> Result<(Lease, Vec<u8>), String> {
-    let read = || Ok::<_, io::Error>((fs::read(path)?, fs::metadata(path)?.modified()?));
+    let read = || {
+        let file = bounded_file::open(path, Links::Refused)?;
+        let modified = file.metadata()?.modified()?;
+        Ok::<_, io::Error>((bounded_file::read_stream(file, LEASE_LIMIT)?, modified))
+    };
     let (text, modified) = read().map_err(|error| error.to_string())?;
     let attrs = wire::parse_attrs(&text).map_err(|error| error.to_string())?;
     let term = term(&attrs);

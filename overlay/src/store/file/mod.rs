@@ -11,6 +11,7 @@
 
 mod changes;
 mod folder;
+mod gate;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,11 +21,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use self::changes::Changes;
 use self::folder::{Content, Folder};
+use self::gate::Gate;
 use super::claim::{self, ANSWER_TIME, Choice, Survey};
 use super::standing::{Fight, Finding, find, say, say_lost};
 use super::{Ended, Holding, LeaseStore, Request, StoreError};
@@ -56,6 +57,7 @@ impl Options {
 #[derive(Debug)]
 pub struct FileStore {
     folder: Folder,
+    gate: Gate,
     reread: Duration,
     listings: AtomicU64,
 }
@@ -72,6 +74,7 @@ impl FileStore {
     pub fn new(options: Options) -> Self {
         Self {
             folder: Folder::new(&options.folder),
+            gate: Gate::new(&options.folder),
             reread: options.reread,
             listings: AtomicU64::new(0),
         }
@@ -83,12 +86,7 @@ impl FileStore {
         work: impl FnOnce(&Folder) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let folder = self.folder.clone();
-        let done = spawn_blocking(move || work(&folder)).await;
-        done.unwrap_or_else(|error| {
-            Err(StoreError::Unavailable(format!(
-                "the folder's thread ended: {error}"
-            )))
-        })
+        self.gate.run(move || work(&folder)).await
     }
 
     async fn snapshot(&self, listings: u64) -> Result<ClusterSnapshot, StoreError> {
@@ -271,10 +269,10 @@ impl LeaseStore for FileStore {
     }
 
     async fn keep(&self, lease: &Lease, standing: watch::Sender<Holding>) -> Ended {
-        let mut changes = Changes::new(&self.folder, self.reread);
+        let mut changes = Changes::new(&self.folder, &self.gate, self.reread);
         let mut fight = Fight::default();
         loop {
-            let armed = changes.arm();
+            let armed = changes.arm().await;
             match self.secure(lease, &standing, &mut fight).await {
                 Ok(None) => say(&standing, Holding::Held),
                 Ok(Some(by)) => {
@@ -309,10 +307,10 @@ impl LeaseStore for FileStore {
     }
 
     async fn follow(&self, out: watch::Sender<Arc<ClusterSnapshot>>, relist: Arc<Notify>) {
-        let mut changes = Changes::new(&self.folder, self.reread);
+        let mut changes = Changes::new(&self.folder, &self.gate, self.reread);
         let mut listings = self.next_listing();
         loop {
-            let armed = changes.arm();
+            let armed = changes.arm().await;
             match self.snapshot(listings).await {
                 Ok(snapshot) => {
                     out.send_if_modified(|current| {

@@ -92,6 +92,8 @@ fn of_pod(mut config: Config) -> Result<Access, StoreError> {
 }
 
 async fn of_kubeconfig(file: &Path) -> Result<Access, String> {
+    // Named by the operator; but a FIFO would keep us for ever.
+    bounded_file::open(file, Links::Followed).map_err(|error| chain(&error))?;
     let mut text = Kubeconfig::read_from(file).map_err(|error| chain(&error))?;
     let (cluster, user) = chosen(&mut text);
     let mut material = Material::default();

@@ -16,6 +16,7 @@ use super::KubeStore;
 use super::node::NodeRecord;
 use super::own::explain;
 use super::versions::{afresh_after, part};
+use crate::bounded_file::{self, Links, MIB};
 use crate::model::annotations::Prefix;
 use crate::model::{ClusterSnapshot, Dual, Lease, NetworkConfig, Pool, SubnetKey, Subnets};
 use crate::store::backoff::Backoff;
@@ -318,7 +319,7 @@ pub(super) fn listed(
 }
 
 pub(super) fn read_config(file: &Path) -> Option<String> {
-    std::fs::read_to_string(file).ok()
+    bounded_file::read_text(file, Links::Followed, MIB).ok()
 }
 
 /// The families of a network: both, where its configuration can't be read.

@@ -38,6 +38,7 @@ use self::own::{Own, OwnNode};
 use self::versions::Versions;
 use super::backoff::jittered;
 use super::{Ended, Holding, LeaseStore, NodeReport, OwnRecord, Request, StoreError};
+use crate::bounded_file::{self, Links, MIB};
 use crate::model::annotations;
 use crate::model::{ClusterSnapshot, Dual, Family, Lease, Pool, SubnetKey, Subnets, lease::Term};
 
@@ -253,7 +254,7 @@ impl KubeStore {
 impl LeaseStore for KubeStore {
     async fn config(&self) -> Result<String, StoreError> {
         let file = &self.options.config_file;
-        std::fs::read_to_string(file).map_err(|error| StoreError::NoConfig {
+        bounded_file::read_text(file, Links::Followed, MIB).map_err(|error| StoreError::NoConfig {
             at: file.display().to_string(),
             fix: format!(
                 "{error}; with Kubernetes it is a file, net-conf.json of the ConfigMap; see --net-config-path"
