@@ -8,7 +8,6 @@
 //! ```
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
@@ -144,13 +143,14 @@ fn all_send_to(lab: &Lab, host: &Host, pod: &Pod<'_>, wanted: &Value) -> Result<
     Ok(())
 }
 
-/// A folder with the shared leases and a configuration of its own.
+/// A folder with the shared leases and a configuration of its own. Agents follow no link there.
 fn own_folder(shared: &Path, host: &Host) -> Result<std::path::PathBuf> {
     let folder = shared.with_file_name(format!("store{}", host.index));
-    fs::create_dir_all(&folder)?;
-    for name in ["subnets", "lock"] {
-        symlink(shared.join(name), folder.join(name))?;
-    }
+    let subnets = folder.join("subnets");
+    fs::create_dir_all(&subnets)?;
+    let (from, to) = (shared.display(), subnets.display());
+    host.sh(&format!("mount --bind {from}/subnets {to}"))?;
+    fs::hard_link(shared.join("lock"), folder.join("lock"))?;
     Ok(folder)
 }
 

@@ -17,12 +17,12 @@ pub(crate) fn readded(scene: &mut Scene<'_>) -> Result<()> {
     })?;
     ensure!(after != before, "the node got its old subnet {before}");
     scene.cluster.nodes_ready()?;
-    scene.agents()?;
-    renew_pods(scene, 2)
+    renew_pods(scene, 2)?;
+    scene.agents()
 }
 
 /// Replaces the pods of a node that has another pod subnet now. Kubernetes leaves them as they are, and while one has an
-/// address of the old subnet the bridge keeps it.
+/// address of the old subnet the bridge keeps it, and the agent is not ready.
 pub(crate) fn renew_pods(scene: &mut Scene<'_>, index: usize) -> Result<()> {
     let host = &scene.lab.hosts[index];
     for namespace in ["default", "kube-system"] {

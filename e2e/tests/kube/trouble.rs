@@ -119,8 +119,8 @@ fn feed(scene: &mut Scene<'_>) -> Result<()> {
     tainted(scene, host, false)?;
     api.kubectl(&["label", "node", host.name(), "looks-"])?;
     scene.cluster.nodes_ready()?;
-    scene.agents()?;
     nodes::renew_pods(scene, 2)?;
+    scene.agents()?;
     scene.cluster.api.run_controllers(&Controllers::dual())
 }
 
