@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::etcd::{Etcd, PREFIX};
-use tweed_e2e::launch::{Launch, vxlan, vxlan_dual};
+use tweed_e2e::launch::{Launch, vxlan};
 use tweed_e2e::relay::{Relay, SILENT};
 use tweed_e2e::topology::{Host, Topology};
 use tweed_e2e::traffic::Stream;
@@ -22,14 +22,6 @@ use tweed_overlay::model::Family;
 /// The state folders of all instances, and that of the first one.
 const STATES: &str = "/var/lib/tweed";
 const STATE: &str = "/var/lib/tweed/tweed";
-/// What an agent keeps in its own.
-const SAVED: [&str; 5] = [
-    "agent.json",
-    "identity.json",
-    "lease.json",
-    "lock",
-    "peers.json",
-];
 
 fn mount(host: &Host, options: &str) -> Result<()> {
     host.sh(&format!("mount -t tmpfs -o {options} small {STATES}"))
@@ -157,35 +149,6 @@ fn truncated_and_garbled_state_is_set_aside_and_costs_neither_subnet_nor_traffic
         let loss = stream.stop()?;
         ensure!(loss.lost == 0, "{loss:?}");
         Ok(())
-    })
-}
-
-#[test]
-fn kill_9_at_any_moment_of_programming_leaves_nothing_that_the_next_start_does_not_mend()
--> Result<()> {
-    Topology::hosts(2).play(|lab| {
-        let mut cluster = Cluster::on_etcd(lab, &vxlan_dual())?;
-        let host = &lab.hosts[0];
-        for delay in [5, 15, 25, 35, 45, 60, 80] {
-            cluster.agents[0].kill()?;
-            host.sh("ip link del flannel.1")?;
-            host.sh("nft flush ruleset")?;
-            let mut agent = Agent::start(lab, host, &cluster.launch)?;
-            thread::sleep(Duration::from_millis(delay));
-            agent.kill()?;
-            let mut agent = Agent::start(lab, host, &cluster.launch)?;
-            agent.ready()?;
-            cluster.agents[0] = agent;
-            cluster.peer(1, Family::V4)?.is_programmed(host)?;
-            cluster.peer(1, Family::V6)?.is_programmed(host)?;
-            let left = fs::read_dir(host.path(STATE))?.flatten();
-            let left = left.map(|entry| entry.file_name().to_string_lossy().into_owned());
-            let strange: Vec<_> = left.filter(|name| !SAVED.contains(&&**name)).collect();
-            // The file that was being written when the agent was killed.
-            ensure!(strange.len() <= 1, "files pile up: {strange:?}");
-        }
-        cluster.talks(Family::V4)?;
-        cluster.talks(Family::V6)
     })
 }
 

@@ -23,6 +23,7 @@ mod hostport;
 mod identity;
 mod injected;
 mod instances;
+mod killed;
 mod lab;
 mod mistakes;
 mod mixed;

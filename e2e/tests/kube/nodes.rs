@@ -18,7 +18,7 @@ pub(crate) fn readded(scene: &mut Scene<'_>) -> Result<()> {
     ensure!(after != before, "the node got its old subnet {before}");
     scene.cluster.nodes_ready()?;
     renew_pods(scene, 2)?;
-    scene.agents()
+    scene.agents().map(drop)
 }
 
 /// Replaces the pods of a node that has another pod subnet now. Kubernetes leaves them as they are, and while one has an

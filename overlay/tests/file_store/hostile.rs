@@ -112,8 +112,8 @@ async fn nothing_is_written_through_a_link_in_place_of_the_unfinished_file() {
 async fn leases_of_more_than_64_mib_together_are_not_kept() {
     let folder = tempfile::tempdir().unwrap();
     store(folder.path()).acquire(&request(1)).await.unwrap();
-    let text = format!("{{\"PublicIP\":\"192.168.0.7\"{}}}", " ".repeat(60 << 10));
-    for n in 0..1100 {
+    let text = format!("{{\"PublicIP\":\"192.168.0.7\"{}}}", " ".repeat(15 << 10));
+    for n in 0..4500 {
         let name = format!("10.{}.{}.0-24.json", 6 + n / 256, n % 256);
         fs::write(folder.path().join("subnets").join(name), &text).unwrap();
     }
