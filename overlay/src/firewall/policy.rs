@@ -1,4 +1,4 @@
-//! The agent's rules: which pod traffic is masqueraded; [`super::tunnel`] and [`super::guard`] say who may
+//! The agent's rules: which pod traffic is masqueraded; `tunnel` and `guard` say who may
 //! send into a tunnel.
 //!
 //! There is no forward chain. An `accept` in our table could not overrule the `drop` of another's, so where forwarded
