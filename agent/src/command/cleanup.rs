@@ -16,6 +16,7 @@ use tweed_overlay::kernel::Linux;
 use tweed_overlay::plan::{Desired, Op, Scope};
 use tweed_overlay::reconcile::{Outcome, Reconciler};
 
+use crate::claims;
 use crate::cli::CleanupArgs;
 use crate::daemon::{self, offline};
 use crate::flanneld;
@@ -133,9 +134,12 @@ fn files(options: &Options, purge: bool) -> Vec<PathBuf> {
     let host = &options.host;
     let mut files = vec![
         host.subnet_file.clone(),
+        claims::beside(&host.subnet_file),
         host.socket.clone(),
         for_plugins::path(host),
     ];
+    let list = options.cni.as_ref();
+    files.extend(list.map(|cni| claims::beside(&cni.conf_dir.join(&cni.conf_name))));
     files.extend(purge.then(|| host.state_dir.clone()));
     files
 }
