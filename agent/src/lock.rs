@@ -129,7 +129,7 @@ fn open(run_dir: &Path, path: &Path) -> std::io::Result<File> {
     folder.recursive(true).mode(0o755).create(run_dir)?;
     let mut options = File::options();
     options.read(true).write(true).create(true);
-    // Whoever can open a file can lock it.
+    // A process that can open a file can lock it.
     options.truncate(false).mode(0o600);
     bounded_file::open_with(&mut options, path, Links::Refused)
 }

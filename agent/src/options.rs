@@ -120,7 +120,7 @@ impl Note {
 }
 
 impl FirewallOptions {
-    /// Whose VXLAN packets are taken, in the words of the backend `udp`.
+    /// From which senders VXLAN packets are taken, in the words of the backend `udp`.
     pub fn trust(&self) -> &'static str {
         match (self.peer_allow_list, self.check_sources) {
             (false, _) => "anyone",

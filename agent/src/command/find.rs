@@ -98,7 +98,7 @@ fn running(
         match ask(&socket) {
             Ok(Some(told)) => agents.push(Running { socket, told }),
             Ok(None) => {}
-            // Who may not ask the agent may still ask the store.
+            // A user that may not ask the agent may still ask the store.
             Err(error) if about == About::Host => return Err(error),
             Err(error) => tracing::debug!(error = format!("{error:#}"), "agent not asked"),
         }

@@ -53,7 +53,7 @@ pub struct Session {
     pub uplink: Wanted,
     /// The addresses that this node is known by from now on, where nobody named one.
     pub settled: Dual<IpAddr>,
-    /// Who cuts the network into subnets.
+    /// What cuts the network into subnets: this node, or the store.
     pub cut_by: Subnets,
     /// Addresses of the store's servers.
     pub servers: BTreeSet<IpAddr>,

@@ -74,7 +74,7 @@ pub struct Daemon {
     announced_uplink: RefCell<Option<Choice>>,
     /// The lease that the last session lost for good: what stands under its key is somebody else's.
     given_up: Option<SubnetKey>,
-    /// Who announced what first, over all sessions.
+    /// Which lease announced what first, over all sessions.
     seniority: Seniority,
     /// Looks after the plugins' nftables table.
     restorer: Restorer,

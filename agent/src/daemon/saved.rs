@@ -34,7 +34,7 @@ pub(super) fn peers(state: &StateDir) -> ClusterSnapshot {
     }
 }
 
-/// Who announced what first, as an earlier process remembered it.
+/// Which lease announced what first, as an earlier process remembered it.
 pub(super) fn seniority(state: &StateDir) -> Seniority {
     let saved = logged(state.peers()).unwrap_or_default();
     Seniority::restored(saved.iter().filter_map(|peer| {

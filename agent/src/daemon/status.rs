@@ -132,7 +132,7 @@ pub struct Status {
     /// The backends whose nodes are peers too.
     #[serde(default)]
     pub accepts: Vec<String>,
-    /// Whose VXLAN packets are taken: `subnets` (each peer's from its own subnet), `peers`, or `anyone`.
+    /// From which senders VXLAN packets are taken: `subnets` (each peer's from its own subnet), `peers`, or `anyone`.
     pub trust: Option<String>,
     /// MTU of the pods' interfaces in bytes.
     pub mtu: Option<u32>,

@@ -199,7 +199,7 @@ pub trait LeaseStore {
         pool.fits(subnet)
     }
 
-    /// Who cuts the network into subnets.
+    /// What cuts the network into subnets: this node, or the store.
     fn subnets(&self) -> Subnets {
         Subnets::Leased
     }

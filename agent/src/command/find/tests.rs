@@ -37,7 +37,7 @@ impl Host {
         thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
                 let mut lines = BufReader::new(stream.try_clone().expect("cloned")).lines();
-                // Whoever only looks whether somebody listens asks nothing.
+                // A connection that only shows that the agent listens asks nothing.
                 let asked = lines.next().and_then(Result::ok).unwrap_or_default();
                 if asked.starts_with("GET /v1/settings") {
                     while lines

@@ -1,5 +1,5 @@
-//! Entries of the store that are no peers, for the log: the first of them by name, and beyond that a count. Whoever can
-//! write to the store could invent any number of them, and change them as often as they like.
+//! Entries of the store that are no peers, for the log: the first of them by name, and beyond that a count. A writer
+//! of the store could invent any number of them, and change them as often as it likes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
