@@ -295,6 +295,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn the_socket_is_its_owners_alone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("run/tweed.sock");
+        let _listener = bind_unix(&path).expect("nothing is there");
+        let found = std::fs::metadata(&path).expect("it is there");
+        assert_eq!(found.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[tokio::test]
     async fn only_a_socket_that_nobody_listens_on_is_replaced() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("run/tweed.sock");
