@@ -22,7 +22,7 @@ fn another_network_gives_new_leases_and_sweeps_the_routes_of_the_old_one() -> Re
         Topology::hosts(2).play(|lab| {
             let before = config(&[Family::V4], &json!({ "Type": backend }));
             let mut cluster = Cluster::on_etcd(lab, &before)?;
-            // One agent sees the change, the other one hears of it at its next start.
+            // One agent sees the change, the other one at its next start.
             cluster.agents[1].kill()?;
             cluster.launch.set_config(lab, &moved(backend))?;
             cluster.agents[1] = Agent::start(lab, &lab.hosts[1], &cluster.launch)?;

@@ -62,7 +62,7 @@ impl Files {
     /// is bound to the folder above it. The store's may be a mount that is still to come.
     pub(super) fn make(&self) {
         for (folder, mode) in &self.own {
-            // Whoever writes there says why it can't.
+            // The write itself fails later, and its error says why.
             let _ = DirBuilder::new().recursive(true).mode(*mode).create(folder);
         }
     }

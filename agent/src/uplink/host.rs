@@ -58,7 +58,7 @@ pub struct InterfaceAddr {
     pub temporary: bool,
     /// No longer to be used for new connections (`IFA_F_DEPRECATED`).
     pub deprecated: bool,
-    /// Who made it, by number (`IFA_PROTO`); 0 if nobody said.
+    /// The program that made it, by number (`IFA_PROTO`); 0 if it is not known.
     pub protocol: u8,
 }
 

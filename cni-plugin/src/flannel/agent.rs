@@ -1,5 +1,5 @@
 //! Whether the agent behind a `subnet.env` runs. Pods can be attached without it, and those that run go on; but nobody
-//! hears of new nodes any more, nor repairs what breaks.
+//! learns of new nodes any more, nor repairs what breaks.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -37,7 +37,7 @@ pub(super) fn runs(folder: &Path, subnet_file: &Path) -> Result<(), CniError> {
         socket.display()
     );
     Err(CniError::new(Kind::Limited, msg).details(
-        "pods that run keep what is programmed, and hear of no change; start tweedd, its log says why it ended",
+        "pods that run keep what is programmed, and learn of no change; start tweedd, its log says why it ended",
     ))
 }
 
