@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::net::if_::if_nametoindex;
-use tweed_overlay::backend::Forwarding;
+use tweed_overlay::forward::forwarding::Forwarding;
 use tweed_overlay::forward::offloads::Offloads;
 use tweed_overlay::forward::options::Options;
 use tweed_overlay::forward::socket::{Port, Socket};

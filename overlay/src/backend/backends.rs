@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::{Backend, Forwarding, options};
+use super::{Backend, options};
+use crate::forward::forwarding::Forwarding;
 use crate::model::json::Object;
 use crate::model::nearest::unknown_key;
 use crate::model::{

@@ -11,9 +11,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 pub use backends::Backends;
-pub use udp::{Forwarding, Udp};
+pub use udp::Udp;
 pub use vxlan::Vxlan;
 
+use crate::forward::forwarding::Forwarding;
 use crate::model::json::Object;
 use crate::model::{
     Admission, ConfigError, Dual, Family, Identity, LeaseAttrs, LocalNode, Mac, NetworkConfig,

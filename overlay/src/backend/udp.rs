@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::options;
 use crate::forward::decide::Trust;
+use crate::forward::forwarding::Forwarding;
 use crate::forward::options::{BusyPoll, Options as Choices};
 use crate::forward::table::Peer as Endpoint;
 use crate::model::json::Object;
@@ -187,56 +188,6 @@ impl Udp {
                 .filter_map(|family, addr| self.networks.get(family).map(|_| *addr))
                 .filter_map(|_, addr| (!is_link_local(addr)).then_some(*addr)),
             own: node.subnets,
-            peers: peers.collect(),
-        }
-    }
-}
-
-/// What the userspace data plane does: see [`crate::forward`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forwarding {
-    /// Name of the TUN device.
-    pub device: String,
-    /// UDP port to receive on, host byte order.
-    pub port: u16,
-    /// Threads that carry packets, each with a queue of the device.
-    pub workers: u8,
-    /// Whether the device outlives the agent.
-    pub persist: bool,
-    /// What else the operator chose.
-    pub options: Choices,
-    /// Addresses of the uplink, for each enabled family, to receive at. Link-local ones of IPv6 are none.
-    pub locals: Dual<IpAddr>,
-    /// This node's subnets.
-    pub own: Dual<IpNet>,
-    /// The other nodes, one for each family.
-    pub peers: Vec<Endpoint>,
-}
-
-impl Forwarding {
-    /// Whether device and sockets are the same, so that a new table is all that is needed.
-    pub fn same_path(&self, other: &Self) -> bool {
-        let path = |of: &Self| (of.port, of.locals, of.workers, of.persist, of.options);
-        self.device == other.device && path(self) == path(other)
-    }
-
-    /// That of host 1, with the hosts of these numbers.
-    #[cfg(test)]
-    pub(crate) fn towards(numbers: std::ops::Range<u8>) -> Self {
-        let peers = numbers.map(|number| Endpoint {
-            endpoint: SocketAddr::from(([198, 18, 0, number], DEFAULT_PORT)),
-            addresses: Dual::of_addrs([[198, 18, 0, number].into()]),
-            subnets: Dual::of_nets([format!("10.244.{number}.0/24").parse().unwrap()]),
-            mtu: 1472,
-        });
-        Self {
-            device: "flannel0".into(),
-            port: DEFAULT_PORT,
-            workers: 1,
-            persist: true,
-            options: Choices::default(),
-            locals: Dual::default(),
-            own: Dual::of_nets(["10.244.1.0/24".parse().unwrap()]),
             peers: peers.collect(),
         }
     }

@@ -16,6 +16,7 @@ pub mod checksum;
 pub mod coalesce;
 pub mod counters;
 pub mod decide;
+pub mod forwarding;
 pub mod fragment;
 pub mod gather;
 pub mod icmp;

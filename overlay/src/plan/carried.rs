@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::desired::Desired;
 use super::state::RouteKey;
-use crate::backend::Forwarding;
+use super::wanted::Desired;
+use crate::forward::forwarding::Forwarding;
 use crate::forward::table::Peer;
 
 /// The peers' subnets, each as the key that a route to it has.

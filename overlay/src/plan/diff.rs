@@ -6,9 +6,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::desired::Desired;
 use super::op::Op;
 use super::state::{KernelState, Link, LinkKind, MAY_BE_ABSENT, NextHop};
+use super::wanted::Desired;
 use crate::firewall::{self, Ruleset};
 
 /// Changes in the order in which they are to be made.

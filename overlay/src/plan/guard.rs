@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::carried;
-use super::desired::Desired;
 use super::diff::Plan;
 use super::op::Op;
 use super::state::{KernelState, NextHop, Route, RouteKey};
-use crate::backend::Forwarding;
+use super::wanted::Desired;
+use crate::forward::forwarding::Forwarding;
 use crate::model::Family;
 
 /// A plan that loses fewer peers than this is not held back, as long as there are others left.

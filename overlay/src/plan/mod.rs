@@ -6,9 +6,10 @@ pub mod diff;
 pub mod guard;
 pub mod op;
 pub mod state;
+pub mod wanted;
 
 pub use carried::keeping;
-pub use desired::{Choices, Desired, desired};
+pub use desired::{Choices, desired};
 pub use diff::{Plan, plan};
 pub use guard::{Guard, Held, Verdict};
 pub use op::Op;
@@ -16,6 +17,7 @@ pub use state::{
     FdbKey, KernelState, Link, LinkKind, MAY_BE_ABSENT, NeighKey, NextHop, Others, ROUTE_PROTOCOL,
     Route, RouteKey, Scope, Vxlan, alias_of, instance_of,
 };
+pub use wanted::Desired;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@ mod emptied;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::backend::Forwarding;
+use crate::forward::forwarding::Forwarding;
 use crate::model::Mac;
 
 fn mac(last: u8) -> Mac {

@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::backend::Forwarding;
+use crate::forward::forwarding::Forwarding;
 use crate::kernel::{Kernel, KernelError};
 use crate::plan::{Desired, Guard, Held, KernelState, Op, Plan, Verdict, keeping, plan};
 use fights::Fights;

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sd_notify::NotifyState;
-use tweed_overlay::backend::Forwarding;
+use tweed_overlay::forward::forwarding::Forwarding;
 use tweed_overlay::forward::socket::{Socket, SocketFds};
 use tweed_overlay::forward::tun::Tun;
 use tweed_overlay::forward::worker::Ends;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tweed_overlay::backend::Forwarding;
 use tweed_overlay::forward::counters::{Counters, Traffic};
+use tweed_overlay::forward::forwarding::Forwarding;
 use tweed_overlay::forward::offloads::Offloads;
 use tweed_overlay::forward::peers::PeerTraffic;
 use tweed_overlay::forward::worker::Report;

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::read::{self, TableReading};
-use super::{Sets, persist};
+use super::table::{Sets, persist};
 use crate::firewall::render::{
     Message, add_elements, add_rule, chain_message, del_elements, flush_chain, set_message,
 };

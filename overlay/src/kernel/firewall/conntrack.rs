@@ -1,17 +1,13 @@
-//! Connection tracking remembers where a UDP flow goes for as long as packets come, whatever the rules say by now. When
-//! a host port begins or ends to lead to a container, flows that go elsewhere are forgotten; their next packet meets the
-//! rules as they are. TCP needs none of this: a connection without its other end is reset.
+//! UDP flows that connection tracking remembers. It knows where a flow goes for as long as packets come, whatever the
+//! rules say by now; the next packet of one that is forgotten meets the rules as they are.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::conntrack::ConntrackMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage};
 
-use super::foreign::proto;
-use super::read::{attribute, dump_raw};
-use crate::firewall::Publication;
+use super::read::{attribute, dump_raw, proto};
 use crate::firewall::ruleset::L4Proto;
 use crate::kernel::KernelError;
 use crate::model::Family;
@@ -24,53 +20,20 @@ const ZONE: u16 = 18;
 const NESTED: u16 = 1 << 15;
 
 /// A UDP flow, and what the kernel knows it by.
-struct Flow {
+pub(super) struct Flow {
     /// Where its first packet was sent to.
-    dest: SocketAddr,
+    pub(super) dest: SocketAddr,
     /// Where its answers come from.
-    answers_from: SocketAddr,
+    pub(super) answers_from: SocketAddr,
     /// Where its answers go to, as they come in.
     answers_to: SocketAddr,
     identity: Vec<DefaultNla>,
 }
 
-/// Forgets the UDP flows to these host ports that go past the container. `local` are the host's addresses: a port of
-/// all addresses is none of anybody else's.
-///
-/// # Errors
-/// When the kernel refuses, or has no interface to its connection tracking.
-pub fn forget_flows_past(
-    socket: &mut Netfilter,
-    publication: &Publication,
-    local: &BTreeSet<IpAddr>,
-) -> Result<usize, KernelError> {
-    forget(socket, publication, |host_addr, flow, target| {
-        let dest = flow.dest.ip();
-        let is_meant = match host_addr {
-            Some(addr) => addr == dest,
-            None => dest.is_loopback() || local.contains(&dest),
-        };
-        is_meant && flow.answers_from != target
-    })
-}
-
-/// Forgets the UDP flows that come by these host ports and go to the container, which is about to end.
-///
-/// # Errors
-/// As [`forget_flows_past`].
-pub fn forget_flows_to(
-    socket: &mut Netfilter,
-    publication: &Publication,
-) -> Result<usize, KernelError> {
-    forget(socket, publication, |_, flow, target| {
-        flow.answers_from == target
-    })
-}
-
 /// Forgets the UDP flows to this port, and those whose answers go there.
 ///
 /// # Errors
-/// As [`forget_flows_past`].
+/// When the kernel refuses, or has no interface to its connection tracking.
 pub(super) fn forget_port(socket: &mut Netfilter, port: u16) -> Result<(), KernelError> {
     for family in Family::BOTH {
         for flow in flows(socket, family, None)? {
@@ -83,38 +46,6 @@ pub(super) fn forget_port(socket: &mut Netfilter, port: u16) -> Result<(), Kerne
         }
     }
     Ok(())
-}
-
-/// Forgets those of the flows to the publication's UDP ports that are unwanted. Returns how many.
-fn forget(
-    socket: &mut Netfilter,
-    publication: &Publication,
-    unwanted: impl Fn(Option<IpAddr>, &Flow, SocketAddr) -> bool,
-) -> Result<usize, KernelError> {
-    let claims = publication.claims().unwrap_or_default();
-    let mut forgotten = 0;
-    for family in Family::BOTH {
-        let udp: Vec<_> = claims
-            .iter()
-            .filter(|(claim, _)| claim.family == family && claim.protocol == L4Proto::Udp)
-            .map(|(claim, (address, port))| (claim, SocketAddr::new(address.addr(), *port)))
-            .collect();
-        let only = match &udp[..] {
-            [] => continue,
-            [(claim, _)] => Some(claim.host_port),
-            _ => None,
-        };
-        for flow in flows(socket, family, only)? {
-            let of_port = udp
-                .iter()
-                .filter(|(claim, _)| claim.host_port == flow.dest.port());
-            let mut of_port = of_port.map(|(claim, target)| (claim.host_addr, *target));
-            if of_port.any(|(host_addr, target)| unwanted(host_addr, &flow, target)) {
-                forgotten += usize::from(delete(socket, family, flow)?);
-            }
-        }
-    }
-    Ok(forgotten)
 }
 
 const GET: u8 = 1;
@@ -130,7 +61,7 @@ fn message(family: Family, message_type: u8, attributes: Vec<DefaultNla>) -> Net
 }
 
 /// The UDP flows of a family, to one port if it is given. Kernels before 5.8 send all connections.
-fn flows(
+pub(super) fn flows(
     socket: &mut Netfilter,
     family: Family,
     port: Option<u16>,
@@ -224,7 +155,11 @@ fn end(tuple: &[u8], end: End) -> Option<SocketAddr> {
 }
 
 /// Whether it was still there.
-fn delete(socket: &mut Netfilter, family: Family, flow: Flow) -> Result<bool, NetlinkError> {
+pub(super) fn delete(
+    socket: &mut Netfilter,
+    family: Family,
+    flow: Flow,
+) -> Result<bool, NetlinkError> {
     let what = format!("forget the UDP flow to {}", flow.dest);
     match socket.change(what, message(family, DELETE, flow.identity), 0) {
         Ok(()) => Ok(true),

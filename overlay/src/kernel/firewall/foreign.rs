@@ -8,10 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use netlink_packet_netfilter::NetfilterProtoFamily;
 
-use super::persist;
-use super::read::{self, RuleReading, attribute};
+use super::read::{self, RuleReading, comment_match, proto};
+use super::table::persist;
 use crate::firewall::render::{Message, accept_net, del_rule, rule_message};
 use crate::firewall::ruleset::Side;
 use crate::firewall::{ForeignForward, userdata};
@@ -116,18 +115,6 @@ fn ours(owner: &str, rules: &[RuleReading]) -> Vec<OurRule> {
     rules.iter().filter_map(ours).collect()
 }
 
-/// The text of iptables' `-m comment`: an expression `match` named `comment`, whose data is the text in 256 bytes.
-pub(super) fn comment_match(rule: &RuleReading) -> Option<String> {
-    const NAME: u16 = 1;
-    const INFO: u16 = 3;
-    let data = rule.expression("match")?;
-    if !attribute(data, NAME)?.starts_with(b"comment\0") {
-        return None;
-    }
-    let text = attribute(data, INFO)?.split(|byte| *byte == 0).next()?;
-    String::from_utf8(text.to_vec()).ok()
-}
-
 fn comment(owner: &str, side: Side, net: IpNet) -> String {
     let side = match side {
         Side::Source => "from",
@@ -191,11 +178,4 @@ fn changes(
         ));
     }
     messages
-}
-
-pub(super) fn proto(family: Family) -> NetfilterProtoFamily {
-    match family {
-        Family::V4 => NetfilterProtoFamily::IPv4,
-        Family::V6 => NetfilterProtoFamily::IPv6,
-    }
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::attachment::{mend, prepare, remove_from};
-use super::{Sets, persist, read};
+use super::read;
+use super::table::{Sets, persist};
 use crate::firewall::hostport::{Ambiguous, claims_of, is_port_set};
 use crate::firewall::render::{Message, add_elements, del_elements};
 use crate::firewall::{CNI_TABLE, Claim, Element, Owner, Publication, cni_base};

@@ -5,9 +5,8 @@
 use netlink_packet_netfilter::NetfilterProtoFamily;
 use sha2::{Digest, Sha512};
 
-use super::foreign::{comment_match, proto};
-use super::read::{self, INET, RuleReading};
-use super::{Step, persist};
+use super::read::{self, INET, RuleReading, comment_match, proto};
+use super::table::{Step, persist};
 use crate::firewall::render::{del_chain, del_rule};
 use crate::kernel::KernelError;
 use crate::model::Family;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::foreign::{self, apply_foreign};
 use super::read::{self, INET, RuleReading};
-use super::{Change, apply};
+use super::table::apply;
 use crate::firewall::render::TABLE_COMMENT;
-use crate::firewall::{CNI_TABLE, ForeignForward, INPUT_CHAIN, tunnel_chain};
+use crate::firewall::{CNI_TABLE, Change, ForeignForward, INPUT_CHAIN, tunnel_chain};
 use crate::kernel::KernelError;
 use crate::model::Family;
 use crate::netlink::{Netfilter, NetlinkError};

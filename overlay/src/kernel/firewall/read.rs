@@ -17,15 +17,24 @@ use netlink_packet_netfilter::{
 
 pub(super) use chain::{BaseChain, base_chains, drops_by_default};
 pub(super) use raw::attribute;
-pub(super) use rule::{RuleReading, rules};
+pub(super) use rule::{RuleReading, comment_match, rules};
 pub(super) use set::SetReading;
 
 use self::raw::Raw;
 use crate::firewall::{ChainState, userdata};
+use crate::model::Family;
 use crate::netlink::{Netfilter, NetlinkError, Object};
 
 /// The family of our own tables.
 pub(super) const INET: NetfilterProtoFamily = NetfilterProtoFamily::Inet;
+
+/// The family of iptables' tables.
+pub(super) fn proto(family: Family) -> NetfilterProtoFamily {
+    match family {
+        Family::V4 => NetfilterProtoFamily::IPv4,
+        Family::V6 => NetfilterProtoFamily::IPv6,
+    }
+}
 
 /// How often dumps are repeated that another program's transaction has torn apart.
 const ATTEMPTS: u32 = 1000;

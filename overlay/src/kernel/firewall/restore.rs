@@ -6,9 +6,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::attachment::{mend, put_base};
+use super::attachment::{masquerade, mend, put_base};
 use super::hostport::{PublishError, publish};
-use super::masquerade;
 use super::read::{self, TableReading};
 use crate::bounded_file::{self, Links, MIB};
 use crate::firewall::record::{ELSEWHERE, Elsewhere, LOOPBACK_OPEN};

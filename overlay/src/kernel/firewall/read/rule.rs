@@ -118,3 +118,15 @@ fn rule_reading(message: &[u8]) -> RuleReading {
     }
     rule
 }
+
+/// The text of iptables' `-m comment`: an expression `match` named `comment`, whose data is the text in 256 bytes.
+pub(in crate::kernel::firewall) fn comment_match(rule: &RuleReading) -> Option<String> {
+    const NAME: u16 = 1;
+    const INFO: u16 = 3;
+    let data = rule.expression("match")?;
+    if !attribute(data, NAME)?.starts_with(b"comment\0") {
+        return None;
+    }
+    let text = attribute(data, INFO)?.split(|byte| *byte == 0).next()?;
+    String::from_utf8(text.to_vec()).ok()
+}
