@@ -170,7 +170,7 @@ impl Delegate {
             .stderr(Stdio::piped())
             .spawn()
             .context(what)?;
-        let output = finish(child, stdin).context(what)?;
+        let output = finish(child, stdin, DEADLINE).context(what)?;
         // The runtime shows what plugins say on stderr; what a delegate says is no less of interest.
         let _ = io::stderr().write_all(&output.stderr);
         if output.status.success() {
@@ -234,7 +234,7 @@ fn find_program(name: &str, path: &[PathBuf]) -> Result<PathBuf, CniError> {
 }
 
 /// Feeds a child and waits for its end, but not for ever, and takes no more of what it says than a result can have.
-fn finish(mut child: Child, stdin: String) -> io::Result<Output> {
+pub(crate) fn finish(mut child: Child, stdin: String, deadline: Duration) -> io::Result<Output> {
     let pid = nix::unistd::Pid::from_raw(child.id().try_into().map_err(io::Error::other)?);
     let mut pipe = child.stdin.take();
     let (sender, receiver) = mpsc::channel();
@@ -246,9 +246,9 @@ fn finish(mut child: Child, stdin: String) -> io::Result<Output> {
         }
     })?;
     named("delegate-wait").spawn(move || sender.send(hear(child)))?;
-    let output = receiver.recv_timeout(DEADLINE).unwrap_or_else(|_| {
+    let output = receiver.recv_timeout(deadline).unwrap_or_else(|_| {
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-        let msg = format!("no end after {} s, killed", DEADLINE.as_secs());
+        let msg = format!("no end after {} s, killed", deadline.as_secs());
         Err(io::Error::new(io::ErrorKind::TimedOut, msg))
     })?;
     let _ = feeder.join();
