@@ -19,6 +19,7 @@ mod plugins {
     mod portmap;
     mod portmap_faults;
     mod portmap_results;
+    mod portmap_tunnel;
     mod skel;
     mod traffic;
     mod vlan;

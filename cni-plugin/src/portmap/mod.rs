@@ -6,6 +6,7 @@
 
 mod config;
 mod localnet;
+mod tunnel;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -82,6 +83,8 @@ pub(crate) fn attach(call: &Call, conf: &NetConf, result: &CniResult) -> Result<
         ));
         return Ok(());
     };
+    let mut netlink = Netlink::open().context(|| "open a netlink socket")?;
+    tunnel::refuse(&mut netlink, &publication)?;
     let file = RecordFile::of(conf, &call.attachment);
     let netns = call.netns.as_deref().unwrap_or(Path::new(""));
     let record = PortRecord {
@@ -93,7 +96,7 @@ pub(crate) fn attach(call: &Call, conf: &NetConf, result: &CniResult) -> Result<
     };
     records::write(&file.path, &record.render())?;
     let mut socket = packet_filter()?;
-    steps(&mut socket, &file, &record.publication).map_err(|error| {
+    steps(&mut socket, &mut netlink, &file, &record.publication).map_err(|error| {
         let undone = unpublish(&mut socket, &file.owner).context(|| "remove host ports");
         match undone.and_then(|()| file::forget(&file.path)) {
             Ok(()) => error,
@@ -107,10 +110,10 @@ pub(crate) fn attach(call: &Call, conf: &NetConf, result: &CniResult) -> Result<
 
 fn steps(
     socket: &mut Netfilter,
+    netlink: &mut Netlink,
     file: &RecordFile,
     publication: &Publication,
 ) -> Result<(), CniError> {
-    let mut netlink = Netlink::open().context(|| "open a netlink socket")?;
     let dead = RefCell::new(BTreeSet::new());
     let is_dead = |holder: &Owner| {
         let path = file.of_other(holder);
@@ -126,7 +129,7 @@ fn steps(
         .iter()
         .try_for_each(|path| file::forget(path))?;
     // After the table, which has the rule that keeps others from 127.0.0.1.
-    localnet::enable(&mut netlink, publication, &file.path)?;
+    localnet::enable(netlink, publication, &file.path)?;
     let local = netlink.addrs(None)?.into_iter();
     let local = local.map(|addr| addr.net.addr()).collect();
     tell(forget_flows_past(socket, publication, &local));
