@@ -38,6 +38,7 @@ mod routing;
 mod sandbox;
 mod store_writer;
 mod surroundings;
+mod tx_checksum;
 mod udp;
 mod unit;
 mod uplink;

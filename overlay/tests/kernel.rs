@@ -20,3 +20,5 @@ mod shell;
 #[cfg(feature = "forward")]
 #[path = "kernel/tun.rs"]
 mod tun;
+#[path = "kernel/tx_checksum.rs"]
+mod tx_checksum;

@@ -106,6 +106,9 @@ impl fmt::Display for Words<'_> {
         if let Some(trust) = &status.trust {
             row(f, "trust", trusted(trust))?;
         }
+        if let Some(checksum) = &status.tx_checksum {
+            row(f, "checksum", checksum)?;
+        }
         if let Some(plane) = &status.data_plane {
             data_plane(f, plane)?;
         }

@@ -112,7 +112,7 @@ pub fn hint(fault: &Fault, scope: Scope, from: &str, to: &str) -> String {
         ),
         Fault::Big { passed, .. } => big(scope, *passed),
         Fault::Transfer { .. } => format!(
-            "loss on the uplinks of {from} and {to} (ip -s link), and checksum or segmentation offloading that a network card gets wrong (ethtool -k)"
+            "loss on the uplinks of {from} and {to} (ip -s link), and checksum or segmentation offloading that a network card gets wrong (ethtool -k; for VXLAN set \"TxChecksum\" to \"off\" in Backend and try again)"
         ),
         Fault::Source { .. } => format!(
             "does the agent of {from} run with --ip-masq (without it the bridge plugin masquerades between pods)? Other rules of that kind: `nft list ruleset`, `iptables-save -t nat`"

@@ -216,12 +216,19 @@ pub fn choices(options: &Options) -> Choices {
 
 /// Whether the packet filter can ask for the way back of a packet to this host: since Linux 5.19.
 fn knows_way_back() -> bool {
+    kernel_version() >= (5, 19)
+}
+
+/// Major and minor number of the running kernel; zeroes where it doesn't say.
+fn kernel_version() -> (u32, u32) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release
         .split(['.', '-'])
         .map_while(|number| number.trim().parse::<u32>().ok());
-    let version = (numbers.next(), numbers.next());
-    version >= (Some(5), Some(19))
+    (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    )
 }
 
 /// The thread that owns the kernel, and the one that listens to it.

@@ -2,6 +2,7 @@
 
 mod served;
 mod standing;
+mod tx_checksum;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use super::peers::{Known, Peer};
 use crate::options::Options;
 pub use served::NAMED;
 pub use standing::Standing;
+pub use tx_checksum::TxChecksumStatus;
 
 /// Version of the status document: it rises when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
@@ -134,6 +136,9 @@ pub struct Status {
     pub accepts: Vec<String>,
     /// From which senders VXLAN packets are taken: `subnets` (each peer's from its own subnet), `peers`, or `anyone`.
     pub trust: Option<String>,
+    /// Who makes the checksums of what the VXLAN devices carry, where there are such.
+    #[serde(default)]
+    pub tx_checksum: Option<TxChecksumStatus>,
     /// MTU of the pods' interfaces in bytes.
     pub mtu: Option<u32>,
     /// Number of peers.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::{Backend, options};
+use super::{Backend, TxChecksum, options};
 use crate::forward::forwarding::Forwarding;
 use crate::model::json::Object;
 use crate::model::nearest::unknown_key;
@@ -174,10 +174,21 @@ impl Backends {
         self.all().find_map(|backend| backend.vtep_name(family))
     }
 
+    /// The names of the VTEPs, whichever families are enabled.
+    pub fn vtep_names(&self) -> BTreeSet<String> {
+        let names = Family::BOTH.map(|family| self.vtep_name(family));
+        names.into_iter().flatten().collect()
+    }
+
     /// UDP ports of the tunnels, with the network identifier of VXLAN.
     pub fn tunnel_ports(&self) -> BTreeMap<u16, Option<u32>> {
         let ports = self.all().map(|backend| (backend.port(), backend.vni()));
         ports.filter_map(|(port, vni)| Some((port?, vni))).collect()
+    }
+
+    /// Who makes the checksums of what a VXLAN device carries, where there is one.
+    pub fn tx_checksum(&self) -> Option<TxChecksum> {
+        self.all().find_map(Backend::tx_checksum)
     }
 
     /// Whether packets go through the data plane of ours.
@@ -203,6 +214,7 @@ impl Backends {
             state.fdb.extend(beside.fdb);
             state.routes.extend(beside.routes);
             state.sysctls.extend(beside.sysctls);
+            state.tx_checksum.extend(beside.tx_checksum);
         }
         if !self.accepted.is_empty() {
             add_gateways(&mut state);

@@ -3,6 +3,7 @@
 mod backends;
 mod host_gw;
 mod options;
+mod tx_checksum;
 mod udp;
 mod vxlan;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 pub use backends::Backends;
+pub use tx_checksum::TxChecksum;
 pub use udp::Udp;
 pub use vxlan::Vxlan;
 
@@ -181,6 +183,14 @@ impl Backend {
     fn vni(&self) -> Option<u32> {
         match self {
             Self::Vxlan(vxlan) => Some(vxlan.vni),
+            Self::Udp(_) | Self::HostGw | Self::Alloc => None,
+        }
+    }
+
+    /// Who makes the checksums of what its device carries, where the kernel encapsulates.
+    fn tx_checksum(&self) -> Option<TxChecksum> {
+        match self {
+            Self::Vxlan(vxlan) => Some(vxlan.tx_checksum),
             Self::Udp(_) | Self::HostGw | Self::Alloc => None,
         }
     }

@@ -3,6 +3,7 @@ use std::net::IpAddr;
 
 mod accept;
 mod owners;
+mod tx_checksum;
 mod types;
 mod udp;
 

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::host_gw::direct_route;
-use super::options;
+use super::{TxChecksum, options};
 use crate::model::json::{self, Object};
 use crate::model::{
     Admission, ConfigError, Dual, Family, LinkName, LocalNode, Mac, Peer, PeerSide, Refusal,
@@ -44,6 +44,8 @@ pub struct Vxlan {
     pub learning: bool,
     /// Peers that are neighbours on the uplink are routed to directly.
     pub direct_routing: bool,
+    /// Who makes the checksums of what the devices carry.
+    pub tx_checksum: TxChecksum,
 }
 
 impl Vxlan {
@@ -55,6 +57,7 @@ impl Vxlan {
         "GBP",
         "Learning",
         "DirectRouting",
+        TxChecksum::KEY,
         "MacPrefix",
         "Name",
     ];
@@ -73,6 +76,7 @@ impl Vxlan {
             gbp: options::switch(options, "GBP", false)?,
             learning: options::switch(options, "Learning", false)?,
             direct_routing: options::switch(options, "DirectRouting", false)?,
+            tx_checksum: TxChecksum::parse(options)?,
         })
     }
 
@@ -182,6 +186,9 @@ impl Vxlan {
         state
             .addrs
             .insert((name.clone(), IpNet::from(subnet.network())));
+        if let Some(on) = self.tx_checksum.wanted() {
+            state.tx_checksum.insert(name.clone(), on);
+        }
         if family == Family::V6 {
             state
                 .sysctls

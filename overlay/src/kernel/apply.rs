@@ -7,7 +7,8 @@ use super::linux::Linux;
 use super::{KernelError, holder, sysctl, tun};
 use crate::model::Mac;
 use crate::netlink::{
-    AddrSpec, Dev, LinkChange, LinkInfo, Netlink, NetlinkError, RouteKind, RouteSpec, VxlanSpec,
+    AddrSpec, Dev, LinkChange, LinkInfo, Netlink, NetlinkError, RouteKind, RouteSpec, TX_CHECKSUM,
+    VxlanSpec,
 };
 use crate::plan::{Link, LinkKind, NextHop, Op, Route, RouteKey, Vxlan};
 
@@ -68,6 +69,10 @@ fn attempt(linux: &mut Linux, op: &Op) -> Result<(), KernelError> {
         Op::DelFdb((name, mac), _) => {
             delete(linux, name, |netlink, dev| netlink.del_fdb(dev, *mac))
         }
+        Op::SetTxChecksum(name, on) => linux
+            .ethtool()?
+            .set_feature(name, TX_CHECKSUM, *on)
+            .map_err(Into::into),
         Op::PutRoute(key, route) => put_route(linux, op, key, route),
         Op::DelRoute(key, route) => del_route(linux, key, route),
         Op::SetSysctl(key, value) => sysctl::write(key, value).map(drop),

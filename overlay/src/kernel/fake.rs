@@ -13,7 +13,7 @@ use super::{Kernel, KernelError};
 use crate::firewall::Change;
 use crate::plan::{KernelState, Link, LinkKind, NextHop, Op, RouteKey, Scope, Vxlan};
 
-/// The kernel. Everything in `state` counts as within any scope.
+/// The kernel. Everything in `state` counts as within any scope, but for features, which are read where they are asked for.
 #[derive(Clone, Debug, Default)]
 pub struct FakeKernel {
     /// What it holds.
@@ -29,9 +29,12 @@ pub struct FakeKernel {
 }
 
 impl Kernel for FakeKernel {
-    fn observe(&mut self, _: &Scope) -> Result<KernelState, KernelError> {
+    fn observe(&mut self, scope: &Scope) -> Result<KernelState, KernelError> {
         thread::sleep(self.slow);
-        Ok(self.state.clone())
+        let mut state = self.state.clone();
+        let read = |name: &String, _: &mut bool| scope.tx_checksum.contains(name);
+        state.tx_checksum.retain(read);
+        Ok(state)
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), KernelError> {
@@ -67,6 +70,10 @@ impl FakeKernel {
                 self.sysctl_exists(key)?;
                 self.state.sysctls.insert(key.clone(), value.clone());
             }
+            Op::SetTxChecksum(name, on) => match self.state.tx_checksum.get_mut(name) {
+                Some(there) => *there = *on,
+                None => return Err(libc::ENODEV),
+            },
             Op::AddAddr(name, net) => {
                 self.present(name)?;
                 self.state.addrs.insert((name.clone(), *net));
@@ -190,6 +197,9 @@ impl FakeKernel {
             return Err(libc::EEXIST);
         }
         self.state.links.insert(name.to_owned(), link.clone());
+        if matches!(link.kind, LinkKind::Vxlan(_)) {
+            self.state.tx_checksum.insert(name.to_owned(), true);
+        }
         Ok(())
     }
 
@@ -227,6 +237,7 @@ impl FakeKernel {
     /// Deletes a link with all that lies on it, as somebody else might do too.
     pub fn del_link(&mut self, name: &str) {
         self.state.links.remove(name);
+        self.state.tx_checksum.remove(name);
         self.state.addrs.retain(|(dev, _)| dev != name);
         self.state.neighs.retain(|(dev, _), _| *dev != *name);
         self.state.fdb.retain(|(dev, _), _| *dev != *name);

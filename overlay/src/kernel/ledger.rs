@@ -36,6 +36,8 @@ pub(crate) struct Books {
     pub(crate) dying: HashSet<u32>,
     /// Fingerprints of devices as creation leaves them, which is not yet as they are wanted.
     newborn: HashSet<u64>,
+    /// Interfaces of which a feature was just switched: the kernel is about to tell of it, without saying which or how.
+    switched: HashSet<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +60,8 @@ pub(crate) enum Key<'a> {
     Fdb(&'a str, Mac),
     /// A route.
     Route(RouteKey),
+    /// The feature of an interface that is looked after.
+    TxChecksum(&'a str),
 }
 
 impl Ledger {
@@ -82,6 +86,7 @@ impl Books {
     pub(crate) fn observed(&mut self, state: &KernelState) {
         self.facts.clear();
         self.newborn.clear();
+        self.switched.clear();
         for (name, link) in &state.links {
             self.hold(Key::Link(name), name, link);
         }
@@ -96,6 +101,9 @@ impl Books {
         }
         for (key, route) in &state.routes {
             self.hold_route(key, route);
+        }
+        for (name, on) in &state.tx_checksum {
+            self.hold(Key::TxChecksum(name), name, on);
         }
     }
 
@@ -123,6 +131,10 @@ impl Books {
             Op::PutNeigh((name, addr), mac) => self.hold(Key::Neigh(name, *addr), name, mac),
             Op::PutFdb((name, mac), dst) => self.hold(Key::Fdb(name, *mac), name, dst),
             Op::PutRoute(key, route) => self.hold_route(key, route),
+            Op::SetTxChecksum(name, on) => {
+                self.hold(Key::TxChecksum(name), name, on);
+                self.switched.insert(name.clone());
+            }
             Op::DelAddr(..) | Op::DelNeigh(_) | Op::DelFdb(..) | Op::DelRoute(..) => {
                 self.lose(op);
             }
@@ -142,6 +154,10 @@ impl Books {
             Op::PutNeigh((name, addr), _) | Op::DelNeigh((name, addr)) => Key::Neigh(name, *addr),
             Op::PutFdb((name, mac), _) | Op::DelFdb((name, mac), _) => Key::Fdb(name, *mac),
             Op::PutRoute(key, _) | Op::DelRoute(key, _) => Key::Route(*key),
+            Op::SetTxChecksum(name, _) => {
+                self.switched.remove(name);
+                Key::TxChecksum(name)
+            }
             Op::SetSysctl(..) | Op::Firewall(_) | Op::ForeignForward(..) | Op::Sweep(_) => return,
         };
         self.facts.remove(&fingerprint(&key));
@@ -162,6 +178,11 @@ impl Books {
     /// Whether a link is as it is noted, or on the way to it.
     pub(crate) fn agrees_on_link(&self, name: &String, link: &Link) -> bool {
         self.agrees(Key::Link(name), link) || self.newborn.contains(&fingerprint(&(name, link)))
+    }
+
+    /// Whether a change of an interface's features, of which nothing more is said, may be news.
+    pub(crate) fn features_are_news(&mut self, name: &str) -> bool {
+        self.holds(Key::TxChecksum(name)) && !self.switched.remove(name)
     }
 
     fn hold(&mut self, key: Key<'_>, link: &str, value: &impl Hash) {

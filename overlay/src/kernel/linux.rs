@@ -9,7 +9,7 @@ use super::firewall::Firewall;
 use super::ledger::Ledger;
 use super::others::{Ask, Others};
 use super::{Kernel, KernelError, apply, observe};
-use crate::netlink::{Dev, LinkInfo, Netlink, NetlinkError};
+use crate::netlink::{Dev, Ethtool, LinkInfo, Netlink, NetlinkError};
 use crate::plan::{KernelState, Op, Scope};
 
 /// The real kernel. To be opened and used on one thread: netlink sockets stay in the namespace they were made in, but
@@ -22,6 +22,8 @@ pub struct Linux {
     pub(super) ledger: Arc<Ledger>,
     pub(super) connected: Connected,
     pub(super) others: Others,
+    /// Opened when it is first needed: most nodes have no choice of features.
+    ethtool: Option<Ethtool>,
 }
 
 /// Indexes of interfaces by name, so that thousands of operations need one look-up. Dropped when links change.
@@ -41,6 +43,7 @@ impl Linux {
             ledger: Arc::new(Ledger::default()),
             connected: Connected::default(),
             others: Others::default(),
+            ethtool: None,
         })
     }
 
@@ -71,6 +74,13 @@ impl Linux {
             }
         }
         Ok(None)
+    }
+
+    pub(super) fn ethtool(&mut self) -> Result<&mut Ethtool, NetlinkError> {
+        match &mut self.ethtool {
+            Some(ethtool) => Ok(ethtool),
+            none => Ok(none.insert(Ethtool::open()?)),
+        }
     }
 
     fn index_of(&mut self, name: &str) -> Result<Option<u32>, KernelError> {

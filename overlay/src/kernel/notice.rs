@@ -3,7 +3,7 @@
 
 use netlink_packet_core::{NLA_HEADER_SIZE, NlasIterator};
 use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkEvent, LinkMessage};
 use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
@@ -40,6 +40,8 @@ fn new_link(books: &mut Books, echo: bool, message: LinkMessage) -> Option<Event
     {
         return None;
     }
+    let event = LinkAttribute::Event(LinkEvent::Features);
+    let features = message.attributes.contains(&event);
     let info = link_info(message);
     let mark = uplink_mark(info.mtu, info.mac, info.up);
     let was_uplink = books.uplink.is_some_and(|(index, _)| index == info.index);
@@ -63,7 +65,8 @@ fn new_link(books: &mut Books, echo: bool, message: LinkMessage) -> Option<Event
         .is_some_and(|name| *name != info.name);
     if ownership::owns_link(&books.scope, &info.name, &link) {
         books.links.insert(info.index, info.name.clone());
-        let news = renamed || !books.agrees_on_link(&info.name, &link);
+        let features = features && books.features_are_news(&info.name);
+        let news = renamed || features || !books.agrees_on_link(&info.name, &link);
         return (news && !echo).then_some(Event::Dirty);
     }
     if renamed {

@@ -10,6 +10,7 @@ use crate::model::{Family, LinkName, Mac};
 use crate::netlink::route_messages::link::InfoKind;
 use crate::netlink::{
     FdbInfo, LinkInfo, Netlink, NetlinkError, RouteFilter, RouteInfo, RouteKind, TABLE_MAIN,
+    TX_CHECKSUM,
 };
 use crate::plan::{KernelState, Link, LinkKind, NextHop, Route, RouteKey, Scope, Vxlan};
 
@@ -24,6 +25,7 @@ pub(super) fn observe(linux: &mut Linux, scope: &Scope) -> Result<KernelState, K
     let own = links(linux, scope, same_uplink, &mut state)?;
     for link in &own {
         entries(&mut linux.netlink, link, &mut state)?;
+        tx_checksum(linux, scope, link, &mut state);
     }
     routes(linux, scope, &mut state)?;
     for key in &scope.sysctls {
@@ -176,6 +178,18 @@ pub(super) fn as_fdb(entry: &FdbInfo) -> Option<IpAddr> {
     match entry.dst {
         Some(dst) if !entry.foreign => Some(dst),
         _ => Some(Ipv4Addr::UNSPECIFIED.into()),
+    }
+}
+
+/// One that can't be read counts as absent, like a sysctl.
+fn tx_checksum(linux: &mut Linux, scope: &Scope, link: &LinkInfo, state: &mut KernelState) {
+    if !scope.tx_checksum.contains(&link.name) {
+        return;
+    }
+    let read = linux.ethtool();
+    match read.and_then(|ethtool| ethtool.feature(&link.name, TX_CHECKSUM)) {
+        Ok(on) => drop(state.tx_checksum.insert(link.name.clone(), on)),
+        Err(error) => tracing::debug!(%error, "can't read a feature"),
     }
 }
 

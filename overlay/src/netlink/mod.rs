@@ -7,6 +7,7 @@
 mod addr;
 mod bridge;
 mod error;
+mod ethtool;
 mod info;
 mod link;
 mod neigh;
@@ -24,6 +25,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 pub use addr::{AddrInfo, AddrSpec};
 pub use bridge::{BridgeSpec, PortChange, VlanEntry};
 pub use error::{NetlinkError, Object};
+pub use ethtool::{Ethtool, TX_CHECKSUM};
 pub use info::{BridgeInfo, LinkInfo, OperState, PortInfo, VxlanInfo};
 pub use link::{LinkChange, VethEnd, VethSpec, VxlanSpec};
 pub use neigh::{FdbInfo, NeighInfo};

@@ -233,6 +233,7 @@ fn scope(
         own_subnets: node.subnets.values().copied().collect(),
         table: choices.table.clone(),
         sysctls: state.sysctls.keys().cloned().collect(),
+        tx_checksum: state.tx_checksum.keys().cloned().collect(),
         tunnels: backends.tunnel_ports(),
         sweep: true,
     }

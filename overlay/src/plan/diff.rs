@@ -1,6 +1,6 @@
 //! The difference between what is wanted and what is there, as an ordered list of changes.
 //!
-//! What is new is put first, from the ground up (links, sysctls, addresses, firewall, neighbours, FDB, routes), then
+//! What is new is put first, from the ground up (links, offloads, sysctls, addresses, firewall, neighbours, FDB, routes), then
 //! what is not wanted goes, from the top down. A peer that moves is thus reachable all the while.
 
 use std::borrow::Cow;
@@ -102,6 +102,7 @@ fn link_changes(want: &Desired, have: &KernelState) -> BTreeMap<String, LinkChan
 /// A link that is replaced takes its addresses, entries and routes with it: they count as not there.
 fn forget_dependants(have: &mut KernelState, link: &str) {
     have.addrs.retain(|(name, _)| name != link);
+    have.tx_checksum.remove(link);
     have.neighs.retain(|(name, _), _| name != link);
     have.fdb.retain(|(name, _), _| name != link);
     have.routes
@@ -116,6 +117,9 @@ fn leads_over(next_hop: &NextHop, link: &str) -> bool {
 
 fn put(want: &Desired, have: &KernelState, ops: &mut Vec<Op>) {
     let state = &want.state;
+    for (name, on) in missing(&state.tx_checksum, &have.tx_checksum) {
+        ops.push(Op::SetTxChecksum(name.clone(), *on));
+    }
     // Forwarding last: it costs the routes of an interface that does not yet accept advertisements in spite of it.
     for forwarding in [false, true] {
         for (key, value) in missing(&state.sysctls, &have.sysctls) {

@@ -21,6 +21,8 @@ pub enum Op {
     SetLink(String, Link),
     /// Add an address.
     AddAddr(String, IpNet),
+    /// Switch `tx-checksum-ip-generic` of an interface on or off.
+    SetTxChecksum(String, bool),
     /// Set a sysctl, by its path below `/proc/sys`.
     SetSysctl(String, String),
     /// Create, replace or adjust our nftables table: one transaction.
@@ -52,6 +54,7 @@ impl Op {
             Self::DelLink(name)
             | Self::AddLink(name, _)
             | Self::SetLink(name, _)
+            | Self::SetTxChecksum(name, _)
             | Self::AddAddr(name, _)
             | Self::DelAddr(name, _) => Some(name),
             Self::PutNeigh((name, _), _)
@@ -78,6 +81,7 @@ impl Op {
                 format!("link {name}")
             }
             Self::AddAddr(name, net) | Self::DelAddr(name, net) => format!("addr {net} dev {name}"),
+            Self::SetTxChecksum(name, _) => format!("tx-checksum-ip-generic of {name}"),
             Self::SetSysctl(key, _) => format!("sysctl {key}"),
             Self::Firewall(_) => "nftables table".to_owned(),
             Self::ForeignForward(family, _) => format!("{family} FORWARD accept rules"),
@@ -101,6 +105,10 @@ impl fmt::Display for Op {
             Self::SetLink(name, link) => write!(f, "set link {name} {link}"),
             Self::AddAddr(name, net) => write!(f, "add addr {net} dev {name}"),
             Self::DelAddr(name, net) => write!(f, "delete addr {net} dev {name}"),
+            Self::SetTxChecksum(name, on) => {
+                let value = if *on { "on" } else { "off" };
+                write!(f, "ethtool -K {name} tx-checksum-ip-generic {value}")
+            }
             Self::SetSysctl(key, value) => write!(f, "set sysctl {key} = {value}"),
             Self::Firewall(change) => write!(f, "{change}"),
             Self::ForeignForward(family, wanted) => {

@@ -126,6 +126,9 @@ pub struct KernelState {
     pub neighs: BTreeMap<NeighKey, Mac>,
     /// Permanent forwarding database entries on our interfaces, to the peer that has the MAC.
     pub fdb: BTreeMap<FdbKey, IpAddr>,
+    /// By interface, whether the checksum of what it carries is left to the device below it (`tx-checksum-ip-generic`).
+    /// Only those interfaces for which a choice is made.
+    pub tx_checksum: BTreeMap<String, bool>,
     /// Routes in the main table.
     pub routes: BTreeMap<RouteKey, Route>,
     /// Our nftables table; `None` when it isn't there.
@@ -175,6 +178,8 @@ pub struct Scope {
     pub table: String,
     /// Sysctls to read.
     pub sysctls: BTreeSet<String>,
+    /// Interfaces whose `tx-checksum-ip-generic` is to be read.
+    pub tx_checksum: BTreeSet<String>,
     /// UDP ports of our tunnels, with the network identifier of VXLAN.
     pub tunnels: BTreeMap<u16, Option<u32>>,
     /// Whether to look for what agents of other networks have left behind.

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use tweed_overlay::kernel::Kernel;
 use tweed_overlay::kernel::fake::FakeKernel;
+use tweed_overlay::kernel::{Kernel, Linux};
 use tweed_overlay::model::Family;
-use tweed_overlay::plan::{Link, NextHop, Op, Route, RouteKey};
+use tweed_overlay::plan::{KernelState, Link, NextHop, Op, Route, RouteKey, Scope};
 
-use crate::host::{ip, mac, net, observe, on_host, overlay_route, vtep};
+use crate::host::{ip, mac, net, on_host, overlay_route, scope, vtep};
 
 fn families() -> impl Strategy<Value = Family> {
     prop_oneof![Just(Family::V4), Just(Family::V6)]
@@ -77,6 +77,7 @@ fn routes() -> impl Strategy<Value = (RouteKey, Route)> {
 fn ops() -> impl Strategy<Value = Op> {
     let entry = || (families(), 2_u8..4, 1_u32..3);
     prop_oneof![
+        1 => (families(), any::<bool>()).prop_map(|(family, on)| Op::SetTxChecksum(vtep(family).0, on)),
         3 => links().prop_map(|(name, link)| Op::AddLink(name, link)),
         1 => links().prop_map(|(name, link)| Op::SetLink(name, link)),
         1 => families().prop_map(|family| Op::DelLink(vtep(family).0)),
@@ -101,6 +102,17 @@ fn ops() -> impl Strategy<Value = Op> {
         3 => routes().prop_map(|(key, route)| Op::PutRoute(key, route)),
         2 => routes().prop_map(|(key, route)| Op::DelRoute(key, route)),
     ]
+}
+
+/// What both hold, features included.
+fn observe(linux: &mut Linux) -> KernelState {
+    let scope = scope();
+    let tx_checksum = scope.link_names.clone();
+    let scope = Scope {
+        tx_checksum,
+        ..scope
+    };
+    linux.observe(&scope).unwrap()
 }
 
 #[test]

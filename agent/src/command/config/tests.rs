@@ -35,6 +35,13 @@ fn keys_that_mean_nothing_are_named() {
         text.contains("unknown key Backend.Prot (Port?), ignored"),
         "{text}"
     );
+    let text = words(r#"{"Network":"10.3.0.0/16","Backend":{"Type":"vxlan","TxCheckSum":"off"}}"#);
+    assert!(!text.contains("unknown"), "{text}");
+    let text = words(r#"{"Network":"10.3.0.0/16","Backend":{"Type":"vxlan","TxCheksum":"off"}}"#);
+    assert!(
+        text.contains("unknown key Backend.TxCheksum (TxChecksum?), ignored"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -42,6 +49,14 @@ fn a_wrong_configuration_is_refused_with_key_value_and_what_is_allowed() {
     let refused = |text: &str| summary(text).expect_err("refused").to_string();
     let text = refused(r#"{"Network":"10.3.0.0/16","SubnetLen":40,"Backend":{"Type":"vxlan"}}"#);
     assert!(text.contains("SubnetLen") && text.contains("40"), "{text}");
+    for (value, said) in [("false", "want"), (r#""of""#, "auto, on, off")] {
+        let backend = format!(r#"{{"Type":"vxlan","TxChecksum":{value}}}"#);
+        let text = refused(&format!(
+            r#"{{"Network":"10.3.0.0/16","Backend":{backend}}}"#
+        ));
+        assert!(text.contains("Backend.TxChecksum"), "{text}");
+        assert!(text.contains(said), "{text}");
+    }
     let text = refused(r#"{"Network":"10.3.0.0/16","Backend":{"Type":"carrier-pigeon"}}"#);
     assert!(
         text.contains("carrier-pigeon") && text.contains("vxlan"),

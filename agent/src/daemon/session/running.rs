@@ -2,6 +2,7 @@
 
 mod config;
 mod host_facts;
+mod tx_checksum;
 mod uplink;
 
 use std::collections::BTreeSet;
@@ -75,6 +76,7 @@ pub(super) struct Running<'a> {
     known: Known,
     bad_entries: BadEntries,
     bridge: Bridge,
+    tx_checksum: tx_checksum::Look,
 }
 
 impl<'a> Running<'a> {
@@ -136,6 +138,7 @@ impl<'a> Running<'a> {
             known: Known::default(),
             bad_entries: BadEntries::default(),
             bridge: Bridge::default(),
+            tx_checksum: tx_checksum::Look::of(session.backends.tx_checksum()),
         }
     }
 
@@ -230,6 +233,7 @@ impl<'a> Running<'a> {
                 .status
                 .update(|status| status.known = self.known.clone());
         }
+        self.look_at_tx_checksum(daemon, true);
         self.save_peers(daemon);
         // Whatever could be programmed is: a peer that can't be must not keep pods from starting.
         self.kernel_stands |= ours && !outcome.blocked;
@@ -256,6 +260,7 @@ impl<'a> Running<'a> {
         self.look_at_sysctls(daemon);
         self.look_around(daemon);
         self.look_at_bridge(daemon);
+        self.look_at_tx_checksum(daemon, false);
         self.bad_entries.sum_up(Instant::now());
         self.held.look(Instant::now());
         self.save_peers(daemon);

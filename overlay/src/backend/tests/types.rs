@@ -33,6 +33,7 @@ const KEYS: [(&str, &[(&str, &str)]); 4] = [
             ("GBP", "flag"),
             ("Learning", "flag"),
             ("DirectRouting", "flag"),
+            ("TxChecksum", "text"),
             // For Windows alone, and read there alone.
             ("MacPrefix", "anything"),
             ("Name", "anything"),

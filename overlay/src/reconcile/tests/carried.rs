@@ -163,10 +163,8 @@ fn a_held_back_pass_leaves_the_peers_in_the_firewall() {
     };
     let cluster = |peers: std::ops::Range<u8>| Cluster {
         vni: 1,
-        direct: false,
-        host_gw: false,
-        dual: false,
         peers: peers.map(peer).collect(),
+        ..Cluster::default()
     };
     let mut reconciler = Reconciler::new(kernel());
     let before = settle(&mut reconciler, &cluster(2..10));

@@ -10,10 +10,9 @@ fn near(vni: u32, host_gw: bool) -> Cluster {
     };
     Cluster {
         vni,
-        direct: false,
         host_gw,
-        dual: false,
         peers: vec![peer(2), peer(3)],
+        ..Cluster::default()
     }
 }
 
@@ -43,7 +42,7 @@ fn where_the_new_device_cannot_be_made_the_former_one_goes_on_carrying() {
         let want = want(&after, 3);
         let outcome = reconciler.full(&want, Instant::now()).unwrap();
         assert!(outcome.is_clean(), "{outcome:?}");
-        assert_eq!(reconciler.kernel.state, right(&want));
+        assert_eq!(held(&reconciler, &want), right(&want));
     }
 }
 
