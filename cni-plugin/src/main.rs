@@ -8,34 +8,21 @@
 
 #[cfg(test)]
 mod arbitrary;
-mod bridge;
-mod delegate;
-mod file;
-mod flannel;
-mod host_local;
-mod identity;
-#[cfg(test)]
-mod keys;
-mod lock;
-mod loopback;
-mod panics;
-mod plugin;
-mod portmap;
-mod records;
-mod sandbox;
-mod say;
-mod skel;
+mod net;
+mod plugins;
+mod runtime;
 mod spec;
-mod sysctl;
-mod undo;
+mod state;
 
 use std::io;
 use std::process::ExitCode;
 
+use runtime::{panics, process};
+
 fn main() -> ExitCode {
     panics::answer_in_json();
     let argv0 = std::env::args_os().next().unwrap_or_default();
-    ExitCode::from(skel::run(skel::Process {
+    ExitCode::from(process::run(process::Process {
         argv0: &argv0,
         env: |name: &str| std::env::var_os(name),
         stdin: &mut io::stdin().lock(),

@@ -1,0 +1,168 @@
+//! The gateway's address on the bridge, and forwarding.
+//!
+//! When a node gets another subnet, the bridge still has the old gateway. Go's plugin refuses every pod from then on,
+//! until somebody deletes the bridge. Here the bridge moves house by itself, as soon as no pod uses the old subnet.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use tweed_overlay::model::Family;
+use tweed_overlay::netlink::{AddrInfo, AddrSpec, LinkInfo, Netlink};
+
+use super::config::Config;
+use super::device;
+use crate::net::sysctl;
+use crate::plugins::host_local;
+use crate::spec::{CniError, CniResult, Context, Kind, NetConf, Route};
+
+/// Fills in the gateways that the IPAM plugin left open, and the default routes that are wanted.
+pub(super) fn complete(result: &mut CniResult, config: &Config) {
+    if !config.gateway {
+        return;
+    }
+    for ip in &mut result.ips {
+        ip.gateway.get_or_insert_with(|| first_address(&ip.address));
+    }
+    if !config.default_gateway {
+        return;
+    }
+    for family in Family::BOTH {
+        let everywhere = default_route(family);
+        let known = result.routes.iter().any(|route| route.dst == everywhere);
+        let mut ips = result.ips.iter();
+        let gateway = ips.find_map(|ip| ip.gateway.filter(|gw| Family::of(gw) == family));
+        if let (false, Some(gateway)) = (known, gateway) {
+            result.routes.push(Route::new(everywhere, Some(gateway)));
+        }
+    }
+}
+
+/// The gateways of a result with the lengths of their subnets, each once.
+pub(super) fn gateways(result: &CniResult) -> BTreeSet<IpNet> {
+    let ips = result.ips.iter();
+    ips.filter_map(|ip| IpNet::new(ip.gateway?, ip.address.prefix_len()).ok())
+        .collect()
+}
+
+/// Where gateways' addresses go.
+pub(super) struct Site<'a> {
+    /// The bridge.
+    pub(super) bridge: &'a LinkInfo,
+    /// The interface that has the addresses: the bridge, or that of its VLAN.
+    pub(super) holder: &'a LinkInfo,
+    /// The plugin's configuration.
+    pub(super) config: &'a Config,
+    /// The whole configuration.
+    pub(super) conf: &'a NetConf,
+}
+
+impl Site<'_> {
+    /// Gives the holder the gateways' addresses, and lets packets pass.
+    ///
+    /// # Errors
+    /// When another address is in the way that somebody uses.
+    pub(super) fn ensure(
+        &self,
+        netlink: &mut Netlink,
+        gateways: &BTreeSet<IpNet>,
+    ) -> Result<(), CniError> {
+        let present = netlink.addrs(Some(self.holder.index))?;
+        for gateway in gateways {
+            if present.iter().any(|addr| addr.net == *gateway) {
+                continue;
+            }
+            let in_the_way = present
+                .iter()
+                .filter(|addr| !gateways.contains(&addr.net) && excludes(addr.net, *gateway));
+            self.replace(netlink, *gateway, in_the_way)
+                .context(|| "failed to set bridge addr")?;
+        }
+        let families: BTreeSet<Family> = gateways.iter().map(Family::of_net).collect();
+        families.into_iter().try_for_each(sysctl::enable_forwarding)
+    }
+
+    fn replace<'a>(
+        &self,
+        netlink: &mut Netlink,
+        gateway: IpNet,
+        in_the_way: impl Iterator<Item = &'a AddrInfo>,
+    ) -> Result<(), CniError> {
+        for old in in_the_way {
+            if !self.config.force_address {
+                self.judge(netlink, old, gateway)?;
+            }
+            match netlink.del_addr(self.holder.dev(), old.net) {
+                Err(error) if !error.is_not_found() => return Err(error.into()),
+                _ => {}
+            }
+        }
+        // Looking for duplicates would keep the first pods without a gateway for a second or two.
+        let spec = AddrSpec {
+            net: gateway,
+            broadcast: true,
+            nodad: true,
+        };
+        match netlink.add_addr(self.holder.dev(), &spec) {
+            Err(error) if !error.is_exists() => return Err(error.into()),
+            _ => {}
+        }
+        // Containers will have the gateway in their ARP caches.
+        if self.holder.kind == "bridge" && !device::is_pinned(self.holder) {
+            device::pin(netlink, self.holder)?;
+        }
+        Ok(())
+    }
+
+    /// Whether an address is an earlier lease's gateway that no pod needs any more. What doesn't look like a gateway is
+    /// an administrator's, and stays.
+    fn judge(&self, netlink: &mut Netlink, old: &AddrInfo, gateway: IpNet) -> Result<(), CniError> {
+        let (name, old) = (&self.holder.name, old.net);
+        let refuse = |why: &str, fix: &str| {
+            let msg = format!("{name:?} already has an IP address different from {gateway}");
+            let error = CniError::new(Kind::Conflict, msg);
+            Err(error.details(format!(
+                "{why}; {fix}, set \"forceAddress\": true, or run `ip addr del {old} dev {name}`"
+            )))
+        };
+        if old.addr() != first_address(&old) {
+            let why = format!("{old} is no gateway of pods, so it is left alone");
+            return refuse(&why, "name another bridge");
+        }
+        let ports = device::ports(netlink, self.bridge)?;
+        // Containers alone don't keep the address, if it is known that none has one there.
+        let only_pods = ports.iter().all(|port| port.kind == "veth");
+        if ports.is_empty() || (only_pods && !host_local::may_have_reserved(old, self.conf)) {
+            return Ok(());
+        }
+        let why = format!(
+            "interfaces that are connected ({}) may use {old}",
+            ports.len()
+        );
+        refuse(&why, "drain this node's pods of the old subnet")
+    }
+}
+
+/// Whether an address can't stay beside a gateway's: any other of IPv4, overlapping ones of IPv6.
+fn excludes(old: IpNet, gateway: IpNet) -> bool {
+    match (old, gateway) {
+        (IpNet::V4(_), IpNet::V4(_)) => true,
+        (IpNet::V6(old), IpNet::V6(gateway)) => {
+            old.contains(&gateway.addr()) || gateway.contains(&old.addr())
+        }
+        _ => false,
+    }
+}
+
+/// The gateway that a subnet has unless somebody says otherwise.
+fn first_address(net: &IpNet) -> IpAddr {
+    host_local::first_address(net)
+}
+
+/// Everywhere.
+pub(super) fn default_route(family: Family) -> IpNet {
+    match family {
+        Family::V4 => IpNet::V4(ipnet::Ipv4Net::default()),
+        Family::V6 => IpNet::V6(ipnet::Ipv6Net::default()),
+    }
+}

@@ -1,0 +1,142 @@
+//! Which network namespace an address was reserved for: in `.netns/`, a file `<address>` beside the one of Go's format.
+//!
+//! A container that dies without DEL keeps its address for the rest of the boot, and a node whose runtime crashes now and
+//! then runs out of them. With the note it can be told that a namespace is gone, and its address be given to another.
+//!
+//! A path means something in its mount namespace only, so that a note says which one, and is believed there only. Where
+//! the host's end of the container's interface is still there, so is its namespace, whatever is at the path. A note is of
+//! its owner: Go's plugin, which knows nothing of notes, may have given the address to another container since.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use tweed_overlay::bounded_file::{self, KIB, Links};
+use tweed_overlay::netlink::Netlink;
+use tweed_overlay::netns::Netns;
+
+use super::store::Owner;
+use crate::net::identity;
+use crate::spec::Attachment;
+use crate::state::file;
+
+/// The longest note that is read, in bytes: a path has 4 KiB at most.
+const LONGEST: usize = 8 * KIB;
+
+/// The notes of one network's folder. All of them are best effort: without one nobody is taken for gone.
+pub(super) struct Notes {
+    dir: PathBuf,
+}
+
+impl Notes {
+    /// The notes of a folder, whether there are any or not.
+    pub(super) fn of(network_dir: &Path) -> Self {
+        Self {
+            dir: network_dir.join(".netns"),
+        }
+    }
+
+    /// Notes where an address is for.
+    pub(super) fn add(&self, owner: &Owner, addr: IpAddr, netns: Option<&Path>) {
+        // Some callers reserve for a namespace that they make later, or for none: what never was there is not gone.
+        let netns = netns.filter(|netns| Netns::open(*netns).is_ok());
+        let text = netns.and_then(|netns| render(owner, netns));
+        let Some(text) = text.filter(|_| self.is_made()) else {
+            return self.remove(addr);
+        };
+        let _ = file::write_whole(&self.at(addr), &self.dir.join(".unfinished"), &text);
+    }
+
+    /// Forgets an address.
+    pub(super) fn remove(&self, addr: IpAddr) {
+        let _ = fs::remove_file(self.at(addr));
+    }
+
+    /// Forgets all but these: when Go's plugin releases an address, its note stays.
+    pub(super) fn keep(&self, addrs: &BTreeSet<IpAddr>) {
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let addr = name.to_str().and_then(|name| name.parse().ok());
+            if !addr.is_some_and(|addr| addrs.contains(&addr)) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// Whether it is sure that the namespace is gone which this owner had the address for.
+    pub(super) fn is_gone(&self, network: &str, owner: &Owner, addr: IpAddr) -> bool {
+        let Ok(text) = bounded_file::read_text(&self.at(addr), Links::Refused, LONGEST) else {
+            return false;
+        };
+        let netns = text.split('\n').nth(3).map(Path::new);
+        let Some(netns) = netns.filter(|netns| render(owner, netns).as_ref() == Some(&text)) else {
+            return false;
+        };
+        Netns::open(netns).is_err_and(|error| error.is_gone()) && !has_interface(network, owner)
+    }
+
+    fn at(&self, addr: IpAddr) -> PathBuf {
+        self.dir.join(addr.to_string())
+    }
+
+    fn is_made(&self) -> bool {
+        self.dir.is_dir() || fs::create_dir(&self.dir).is_ok()
+    }
+}
+
+/// Container, interface, mount namespace, path. Go's plugin reads every file below the network's folder and removes one
+/// that says just container and interface, which this never does.
+fn render(owner: &Owner, netns: &Path) -> Option<String> {
+    let path = netns
+        .to_str()
+        .filter(|path| netns.is_absolute() && !path.contains('\n'))?;
+    let mounts = fs::read_link("/proc/thread-self/ns/mnt").ok()?;
+    let (id, ifname) = (&owner.container_id, owner.ifname.as_ref()?);
+    Some(format!("{id}\n{ifname}\n{}\n{path}\n", mounts.display()))
+}
+
+/// Whether the host's end of the pair is there that `bridge` has made for it. When that can't be told, it may be.
+fn has_interface(network: &str, owner: &Owner) -> bool {
+    let attachment = Attachment {
+        container_id: owner.container_id.clone(),
+        ifname: owner.ifname.clone().unwrap_or_default(),
+    };
+    let name = identity::host_veth(&identity::owner(network, &attachment), 0);
+    !Netlink::open().is_ok_and(|mut host| matches!(host.link(&name), Ok(None)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_note_of_this_owner_and_mount_namespace_is_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let notes = Notes::of(dir.path());
+        let addr: IpAddr = "10.0.0.2".parse().unwrap();
+        let owner = |id: &str| Owner {
+            container_id: id.into(),
+            ifname: Some("eth0".into()),
+        };
+        let (own, netns) = (Path::new("/proc/self/ns/net"), dir.path().join("netns"));
+        let is_gone = |id: &str| notes.is_gone("net", &owner(id), addr);
+        notes.add(&owner("a"), addr, Some(&netns));
+        assert!(!is_gone("a"), "there never was one");
+        std::os::unix::fs::symlink(own, &netns).unwrap();
+        notes.add(&owner("a"), addr, Some(&netns));
+        assert!(!is_gone("a"));
+        fs::remove_file(&netns).unwrap();
+        assert!(is_gone("a"));
+        fs::write(&netns, "").unwrap();
+        assert!(is_gone("a"), "the mount is gone and has left its file");
+        assert!(!is_gone("b"), "a note of an earlier holder");
+        let text = fs::read_to_string(notes.at(addr)).unwrap();
+        fs::write(notes.at(addr), text.replace("mnt:[", "mnt:[1")).unwrap();
+        assert!(!is_gone("a"), "a path elsewhere");
+        notes.add(&owner("a"), addr, Some(own));
+        assert!(notes.at(addr).exists());
+        notes.add(&owner("a"), addr, None);
+        assert!(!notes.at(addr).exists());
+    }
+}

@@ -1,0 +1,70 @@
+//! 127.0.0.1 as a way to a host port. The kernel lets a packet from there leave by another interface than `lo` only if
+//! that interface has `route_localnet`; the plugins' table then keeps others' packets to 127.0.0.0/8 out.
+
+use std::path::{Path, PathBuf};
+
+use tweed_overlay::firewall::Publication;
+use tweed_overlay::firewall::record::LOOPBACK_OPEN;
+use tweed_overlay::model::Family;
+use tweed_overlay::netlink::Netlink;
+
+use crate::net::sysctl;
+use crate::spec::{CniError, Context};
+use crate::state::records;
+
+/// Lets the host's loopback through to the container, where a mapping leads there. To be called once the table stands.
+/// The switch stays: the next container behind the same interface needs it too. So does the word, beside the container's
+/// record, by which the agent keeps the table's rule in place as long as the switch may be on.
+///
+/// # Errors
+/// When the word can't be written; or the switch is off and can't be switched on.
+pub(super) fn enable(
+    netlink: &mut Netlink,
+    publication: &Publication,
+    record: &Path,
+) -> Result<(), CniError> {
+    let Some(key) = switch(netlink, publication)? else {
+        return Ok(());
+    };
+    let word = record.with_file_name(LOOPBACK_OPEN);
+    if !word.exists() {
+        records::write(&word, "")?;
+    }
+    if is_on(&key) {
+        return Ok(());
+    }
+    sysctl::set(&key, "1")
+        .context(|| format!("unable to enable route_localnet: net/{}", key.display()))
+}
+
+/// Checks that it still is let through.
+///
+/// # Errors
+/// When the switch is off.
+pub(super) fn check(netlink: &mut Netlink, publication: &Publication) -> Result<(), CniError> {
+    match switch(netlink, publication)? {
+        Some(key) if !is_on(&key) => {
+            let msg = format!("net/{} is 0", key.display());
+            Err(CniError::drift(msg).details("127.0.0.1 does not lead to the container"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The switch of the interface behind which the container is.
+fn switch(netlink: &mut Netlink, publication: &Publication) -> Result<Option<PathBuf>, CniError> {
+    let Some(target) = publication.loopback_target() else {
+        return Ok(None);
+    };
+    let route = netlink.route_to(target)?;
+    let Some(index) = route.and_then(|route| route.oif) else {
+        return Ok(None);
+    };
+    let link = netlink.link_by_index(index)?.filter(|link| !link.loopback);
+    Ok(link.map(|link| sysctl::of_interface(Family::V4, &link.name, "route_localnet")))
+}
+
+fn is_on(key: &Path) -> bool {
+    let text = std::fs::read_to_string(Path::new("/proc/sys/net").join(key));
+    text.is_ok_and(|text| text.trim_end() == "1")
+}

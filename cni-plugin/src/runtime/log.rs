@@ -1,0 +1,9 @@
+//! Lines for the runtime's log. Nobody need read them: `eprintln!` would end the plugin where stderr is closed or full.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// Writes a line to stderr, if that can be.
+pub(crate) fn line(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
