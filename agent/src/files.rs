@@ -1,11 +1,10 @@
 //! Files that others read while we write them: a new file beside the old one, then a rename.
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use tweed_overlay::whole_file::{OnDisk, Replacement, sync_folder};
 
 /// Replaces `path` by `content` with this mode, whatever the umask. The content is on the disk before the name changes,
 /// so that after a power cut either the old or the new file is there, whole.
@@ -13,15 +12,13 @@ use anyhow::Context;
 /// # Errors
 /// If any step fails; the old file is then untouched and nothing is left beside it.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
-    let temporary = beside(path);
-    let written = write(&temporary, content, mode).and_then(|()| {
-        std::fs::rename(&temporary, path)?;
-        sync_folder(path)
-    });
-    if written.is_err() {
-        // What is there is only of use to this function, and the error that counts is the first.
-        let _ = std::fs::remove_file(&temporary);
-    }
+    let replacement = Replacement {
+        unfinished: &beside(path),
+        mode: Some(mode),
+        modified: None,
+        on_disk: OnDisk::Name,
+    };
+    let written = replacement.write(path, content);
     written.with_context(|| format!("write {}", path.display()))
 }
 
@@ -46,29 +43,6 @@ pub fn replace_link(link: &Path, target: &Path) -> anyhow::Result<()> {
             let _ = std::fs::remove_file(&temporary);
         })
         .with_context(|| format!("link {} to {}", link.display(), target.display()))
-}
-
-fn write(path: &Path, content: &[u8], mode: u32) -> std::io::Result<()> {
-    // A file of that name can only be left by a process that had our id and died.
-    let _ = std::fs::remove_file(path);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(content)?;
-    file.set_permissions(PermissionsExt::from_mode(mode))?;
-    file.sync_all()
-}
-
-fn sync_folder(path: &Path) -> std::io::Result<()> {
-    match path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => File::open(".")?.sync_all(),
-    }
 }
 
 /// A name in the same folder that starts with a dot, so that nobody takes the file for a configuration.

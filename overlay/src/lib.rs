@@ -4,10 +4,11 @@
 //! become intent ([`backend`], [`firewall`]), what must change ([`plan`]), the only place that changes the host
 //! ([`kernel`], [`netlink`]), and the loop that joins them ([`reconcile`]). Imports point backwards in that list only.
 //! Beside them stand the data plane of its own ([`forward`]), which needs only the model, and what all may use:
-//! [`bounded_file`], [`netns`], [`random`].
+//! [`bounded_file`], [`file_lock`], [`netns`], [`random`], [`sysctl`], [`whole_file`].
 
 pub mod backend;
 pub mod bounded_file;
+pub mod file_lock;
 pub mod firewall;
 pub mod forward;
 pub mod kernel;
@@ -19,3 +20,5 @@ pub mod random;
 pub mod reconcile;
 #[cfg(feature = "store")]
 pub mod store;
+pub mod sysctl;
+pub mod whole_file;

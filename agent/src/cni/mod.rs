@@ -14,15 +14,12 @@ mod folder;
 mod record;
 
 pub use folder::{Folder, Outcome, Placed, Replace};
+pub use tweed_overlay::model::plugins::{BINARY as PLUGIN, LINKS};
 
-/// The plugin's file name.
-pub const PLUGIN: &str = "tweed";
 /// More than a plugin has, with all its symbols too.
 pub const PLUGIN_LIMIT: usize = 256 * MIB;
 /// More than any network configuration list has.
 pub const LIST_LIMIT: usize = MIB;
-/// The other names it answers to.
-pub const LINKS: [&str; 5] = ["flannel", "bridge", "host-local", "loopback", "portmap"];
 /// Folder for plugins.
 pub const BIN_DIR: &str = "/opt/cni/bin";
 /// Folder for network configurations.

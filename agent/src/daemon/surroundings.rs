@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use tweed_overlay::kernel::firewall::{Restorer, hindrances};
-use tweed_overlay::kernel::sysctl;
 use tweed_overlay::netlink::Netfilter;
+use tweed_overlay::sysctl;
 
 use super::status::HostWarning;
 

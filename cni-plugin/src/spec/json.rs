@@ -9,6 +9,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Map, Value};
+use tweed_overlay::model::json::same_key;
 
 /// Reads a document. Bytes that are not UTF-8 are replaced, not refused.
 ///
@@ -26,21 +27,16 @@ pub(crate) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Error> {
     T::deserialize(Lenient(value))
 }
 
-/// The value of a key, whatever its case; `null` counts as absent, and an exact match goes first.
+/// The value of a key, whatever its case; `null` counts as absent, and the last of several goes.
 pub(crate) fn get<'v>(object: &'v Map<String, Value>, key: &str) -> Option<&'v Value> {
-    object
-        .get(key)
-        .or_else(|| {
-            let mut same = object.iter().filter(|(k, _)| k.eq_ignore_ascii_case(key));
-            same.next_back().map(|(_, value)| value)
-        })
-        .filter(|value| !value.is_null())
+    let same = object.iter().filter(|(k, _)| same_key(k, key));
+    same.map(|(_, value)| value).rfind(|value| !value.is_null())
 }
 
 /// Removes a key in every spelling and answers what it held.
 pub(crate) fn take(object: &mut Map<String, Value>, key: &str) -> Option<Value> {
     let value = get(object, key).cloned();
-    object.retain(|k, _| !k.eq_ignore_ascii_case(key));
+    object.retain(|k, _| !same_key(k, key));
     value
 }
 
@@ -113,8 +109,7 @@ impl<'de> Deserializer<'de> for Lenient<'de> {
         };
         let mut known: BTreeMap<&'static str, &Value> = BTreeMap::new();
         for (key, value) in members {
-            let exact = fields.iter().find(|field| **field == key);
-            let field = exact.or_else(|| fields.iter().find(|f| f.eq_ignore_ascii_case(key)));
+            let field = fields.iter().find(|field| same_key(key, field));
             if let Some(field) = field.filter(|_| !value.is_null()) {
                 known.insert(field, value);
             }
@@ -216,6 +211,18 @@ mod tests {
             ..Sample::default()
         };
         assert_eq!(sample(value.unwrap()), Ok(expected));
+    }
+
+    #[test]
+    fn a_key_is_looked_up_by_the_rule_by_which_an_object_is_read() {
+        let value =
+            parse("{\"name\":\"a\",\"NAME\":\"b\",\"Name\":null,\"ho\u{17f}tPort\":80}".as_bytes())
+                .unwrap();
+        let object = value.as_object().unwrap();
+        assert_eq!(get(object, "name"), Some(&json!("b")));
+        assert_eq!(get(object, "hostPort"), Some(&json!(80)));
+        let read = sample(value).unwrap();
+        assert_eq!((read.name.as_str(), read.host_port), ("b", 80));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use tweed_overlay::bounded_file::{self, Links};
+use tweed_overlay::whole_file::{OnDisk, Replacement};
 
 use crate::net::identity::hash;
 use crate::spec::{CniError, Context};
@@ -14,32 +15,19 @@ use crate::spec::{CniError, Context};
 ///
 /// # Errors
 /// The file is then as it was.
-pub(crate) fn write_whole(path: &Path, unfinished: &Path, text: &str) -> io::Result<()> {
-    write(path, unfinished, text, |_| Ok(()))
-}
-
-/// The same, and on the disk before it has its name.
-///
-/// # Errors
-/// As [`write_whole`].
-pub(crate) fn write_durably(path: &Path, unfinished: &Path, text: &str) -> io::Result<()> {
-    write(path, unfinished, text, File::sync_all)
-}
-
-fn write(
+pub(crate) fn replace(
     path: &Path,
     unfinished: &Path,
     text: &str,
-    sync: fn(&File) -> io::Result<()>,
+    on_disk: OnDisk,
 ) -> io::Result<()> {
-    let mut file = open(unfinished)?;
-    file.set_len(0)?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| sync(&file))
-        .and_then(|()| fs::rename(unfinished, path))
-        .inspect_err(|_| {
-            let _ = fs::remove_file(unfinished);
-        })
+    let replacement = Replacement {
+        unfinished,
+        mode: Some(0o600),
+        modified: None,
+        on_disk,
+    };
+    replacement.write(path, text.as_bytes())
 }
 
 /// Replaces the text of a file without emptying it first: ext4 writes a file that was emptied to the disk when it is
@@ -134,11 +122,8 @@ mod tests {
         let link = |path: &Path| std::os::unix::fs::symlink(at("elsewhere"), path).unwrap();
         let name = |path: &Path| fs::hard_link(at("elsewhere"), path).unwrap();
         for place in [&fifo as &dyn Fn(&Path), &link, &name] {
-            place(&at(".new"));
-            write_whole(&at("file"), &at(".new"), "whole").unwrap();
             place(&at("cursor"));
             overwrite(&at("cursor"), "10.0.0.2").unwrap();
-            assert_eq!(fs::read_to_string(at("file")).unwrap(), "whole");
             assert_eq!(fs::read_to_string(at("cursor")).unwrap(), "10.0.0.2");
             fs::remove_file(at("cursor")).unwrap();
         }
@@ -146,13 +131,8 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_fails_leaves_the_file_and_nothing_else() {
+    fn what_is_gone_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("file");
-        fs::create_dir(&path).unwrap();
-        fs::write(path.join("inside"), "").unwrap();
-        assert!(write_durably(&path, &dir.path().join(".new"), "text").is_err());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         remove(&dir.path().join("none")).unwrap();
     }
 }

@@ -11,6 +11,7 @@ use tweed_overlay::firewall::record::{ELSEWHERE, Elsewhere, RECORDS_DIR};
 use tweed_overlay::kernel::firewall::owners;
 use tweed_overlay::netlink::Netfilter;
 use tweed_overlay::netns::Netns;
+use tweed_overlay::whole_file::OnDisk;
 
 use crate::net::identity::hash;
 use crate::runtime::log;
@@ -38,7 +39,7 @@ pub(crate) fn state_dir_of(dir: String) -> PathBuf {
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), CniError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder)
-        .and_then(|()| file::write_whole(path, &file::unfinished(path), text))
+        .and_then(|()| file::replace(path, &file::unfinished(path), text, OnDisk::Nothing))
         .context(|| format!("write {}", path.display()))?;
     if folder != Path::new(RECORDS_DIR)
         && let Err(error) = leave_word(folder, &Path::new(RECORDS_DIR).join(ELSEWHERE))
@@ -69,7 +70,7 @@ fn leave_word(folder: &Path, words: &Path) -> io::Result<()> {
             let _ = fs::remove_file(old);
         }
     }
-    file::write_whole(&path, &file::unfinished(&path), &text)
+    file::replace(&path, &file::unfinished(&path), &text, OnDisk::Nothing)
 }
 
 /// The text of a record, if there is one.

@@ -4,13 +4,14 @@ use std::io;
 
 use super::connected::is_kernels;
 use super::linux::Linux;
-use super::{KernelError, holder, sysctl, tun};
+use super::{KernelError, holder, tun};
 use crate::model::Mac;
 use crate::netlink::{
     AddrSpec, Dev, LinkChange, LinkInfo, Netlink, NetlinkError, RouteKind, RouteSpec, TX_CHECKSUM,
     VxlanSpec,
 };
 use crate::plan::{Link, LinkKind, NextHop, Op, Route, RouteKey, Vxlan};
+use crate::sysctl;
 
 /// Number 1 in every namespace.
 const LOOPBACK: Dev<'static> = Dev {
@@ -75,7 +76,13 @@ fn attempt(linux: &mut Linux, op: &Op) -> Result<(), KernelError> {
             .map_err(Into::into),
         Op::PutRoute(key, route) => put_route(linux, op, key, route),
         Op::DelRoute(key, route) => del_route(linux, key, route),
-        Op::SetSysctl(key, value) => sysctl::write(key, value).map(drop),
+        Op::SetSysctl(key, value) => match sysctl::write(key, value) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(KernelError {
+                what: format!("set sysctl {key} = {value}"),
+                source,
+            }),
+        },
         Op::Firewall(change) => linux.firewall.apply(change),
         Op::ForeignForward(family, wanted) => linux.firewall.put_foreign_forward(*family, wanted),
         Op::Sweep(instance) => linux.firewall.sweep(instance),

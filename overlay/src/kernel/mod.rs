@@ -13,7 +13,6 @@ mod notice;
 mod observe;
 mod others;
 pub mod ownership;
-pub mod sysctl;
 mod tun;
 
 pub use linux::Linux;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::ledger::uplink_mark;
 use super::linux::{Devices, Linux};
-use super::{KernelError, ownership, sysctl};
+use super::{KernelError, ownership};
 use crate::model::{Family, LinkName, Mac};
 use crate::netlink::route_messages::link::InfoKind;
 use crate::netlink::{
@@ -13,6 +13,7 @@ use crate::netlink::{
     TX_CHECKSUM,
 };
 use crate::plan::{KernelState, Link, LinkKind, NextHop, Route, RouteKey, Scope, Vxlan};
+use crate::sysctl;
 
 /// Everything of ours, and the books brought up to date with it.
 pub(super) fn observe(linux: &mut Linux, scope: &Scope) -> Result<KernelState, KernelError> {

@@ -205,7 +205,7 @@ impl From<&Map<String, Value>> for Object {
 
 /// Whether Go takes a document's key for a field's name. Both sides of the comparison are folded as Go folds them:
 /// beside ASCII case, two letters of Unicode fold to ASCII ones.
-fn same_key(key: &str, name: &str) -> bool {
+pub fn same_key(key: &str, name: &str) -> bool {
     key == name || key.chars().map(fold).eq(name.chars().map(fold))
 }
 

@@ -11,6 +11,7 @@ pub mod link_name;
 pub mod mac;
 pub mod nearest;
 pub mod node;
+pub mod plugins;
 pub mod presence;
 pub mod seniority;
 pub mod shown;

@@ -9,9 +9,10 @@ use ipnet::IpNet;
 use tweed_overlay::model::Family;
 use tweed_overlay::netlink::{AddrSpec, LinkChange, LinkInfo, Netlink, RouteSpec, TABLE_MAIN};
 use tweed_overlay::netns::Netns;
+use tweed_overlay::sysctl;
 
 use super::config::Config;
-use crate::net::sysctl;
+use crate::net::sysctl::{of_interface, set_if_there};
 use crate::spec::{CniError, CniResult, Context, Route};
 
 /// How long looking for duplicates of addresses may take. The kernel takes one to two seconds.
@@ -38,26 +39,26 @@ fn set_switches(
     families: &BTreeSet<Family>,
     config: &Config,
 ) -> Result<(), CniError> {
-    let v6 = |key| sysctl::of_interface(Family::V6, ifname, key);
+    let v6 = |key| of_interface(Family::V6, ifname, key);
     if !config.accept_ra {
         // Any neighbour could give this container a default route.
-        sysctl::set_if_there(&v6("accept_ra"), "0");
+        set_if_there(&v6("accept_ra"), "0");
     }
     if families.contains(&Family::V4) {
         // Coming up, the kernel then tells the neighbours who has the address now.
-        sysctl::set_if_there(&sysctl::of_interface(Family::V4, ifname, "arp_notify"), "1");
+        set_if_there(&of_interface(Family::V4, ifname, "arp_notify"), "1");
     }
     if families.contains(&Family::V6) {
         for ifname in ["lo", ifname] {
             // Docker switches IPv6 off in its containers.
-            let key = sysctl::of_interface(Family::V6, ifname, "disable_ipv6");
+            let key = of_interface(Family::V6, ifname, "disable_ipv6");
             sysctl::set(&key, "0").context(|| format!("failed to enable IPv6 on {ifname}"))?;
         }
         sysctl::set(&v6("keep_addr_on_down"), "1")
             .context(|| format!("failed to enable keep_addr_on_down for interface {ifname}"))?;
-        sysctl::set_if_there(&v6("accept_dad"), if config.dad { "1" } else { "0" });
-        sysctl::set_if_there(&v6("enhanced_dad"), if config.dad { "1" } else { "0" });
-        sysctl::set_if_there(&v6("ndisc_notify"), "1");
+        set_if_there(&v6("accept_dad"), if config.dad { "1" } else { "0" });
+        set_if_there(&v6("enhanced_dad"), if config.dad { "1" } else { "0" });
+        set_if_there(&v6("ndisc_notify"), "1");
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tweed_overlay::bounded_file::{self, Links, MIB};
+use tweed_overlay::whole_file::OnDisk;
 
 use crate::net::identity::hash;
 use crate::spec::{Attachment, AttachmentKey, CniError, Context, json};
@@ -150,7 +151,7 @@ impl StateDir {
             .recursive(true)
             .mode(0o700)
             .create(&self.dir)?;
-        file::write_durably(path, &file::unfinished(path), text)
+        file::replace(path, &file::unfinished(path), text, OnDisk::Content)
     }
 }
 

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use tweed_overlay::bounded_file::{self, KIB, Links};
 use tweed_overlay::netlink::Netlink;
 use tweed_overlay::netns::Netns;
+use tweed_overlay::whole_file::OnDisk;
 
 use super::store::Owner;
 use crate::net::identity;
@@ -45,7 +46,12 @@ impl Notes {
         let Some(text) = text.filter(|_| self.is_made()) else {
             return self.remove(addr);
         };
-        let _ = file::write_whole(&self.at(addr), &self.dir.join(".unfinished"), &text);
+        let _ = file::replace(
+            &self.at(addr),
+            &self.dir.join(".unfinished"),
+            &text,
+            OnDisk::Nothing,
+        );
     }
 
     /// Forgets an address.

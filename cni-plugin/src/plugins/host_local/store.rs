@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::sys::statvfs::FsFlags;
 use tweed_overlay::bounded_file::{self, KIB, Links};
+use tweed_overlay::whole_file::OnDisk;
 
 use super::boot;
 use super::index::Index;
@@ -202,7 +203,7 @@ impl Store {
         let what = || format!("reserve {}", path.display());
         // One name suffices for the unfinished file, since there is one lock.
         let unfinished = self.dir.join(".unfinished");
-        file::write_whole(&path, &unfinished, &owner.render()).context(what)?;
+        file::replace(&path, &unfinished, &owner.render(), OnDisk::Nothing).context(what)?;
         self.index.add(owner, addr);
         let cursor = self.dir.join(format!("last_reserved_ip.{set}"));
         file::overwrite(&cursor, &addr.to_string())

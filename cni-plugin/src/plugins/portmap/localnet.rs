@@ -1,14 +1,15 @@
 //! 127.0.0.1 as a way to a host port. The kernel lets a packet from there leave by another interface than `lo` only if
 //! that interface has `route_localnet`; the plugins' table then keeps others' packets to 127.0.0.0/8 out.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tweed_overlay::firewall::Publication;
 use tweed_overlay::firewall::record::LOOPBACK_OPEN;
 use tweed_overlay::model::Family;
 use tweed_overlay::netlink::Netlink;
+use tweed_overlay::sysctl;
 
-use crate::net::sysctl;
+use crate::net::sysctl::of_interface;
 use crate::spec::{CniError, Context};
 use crate::state::records;
 
@@ -33,8 +34,7 @@ pub(super) fn enable(
     if is_on(&key) {
         return Ok(());
     }
-    sysctl::set(&key, "1")
-        .context(|| format!("unable to enable route_localnet: net/{}", key.display()))
+    sysctl::set(&key, "1").context(|| format!("unable to enable route_localnet: {key}"))
 }
 
 /// Checks that it still is let through.
@@ -44,7 +44,7 @@ pub(super) fn enable(
 pub(super) fn check(netlink: &mut Netlink, publication: &Publication) -> Result<(), CniError> {
     match switch(netlink, publication)? {
         Some(key) if !is_on(&key) => {
-            let msg = format!("net/{} is 0", key.display());
+            let msg = format!("{key} is 0");
             Err(CniError::drift(msg).details("127.0.0.1 does not lead to the container"))
         }
         _ => Ok(()),
@@ -52,7 +52,7 @@ pub(super) fn check(netlink: &mut Netlink, publication: &Publication) -> Result<
 }
 
 /// The switch of the interface behind which the container is.
-fn switch(netlink: &mut Netlink, publication: &Publication) -> Result<Option<PathBuf>, CniError> {
+fn switch(netlink: &mut Netlink, publication: &Publication) -> Result<Option<String>, CniError> {
     let Some(target) = publication.loopback_target() else {
         return Ok(None);
     };
@@ -61,10 +61,9 @@ fn switch(netlink: &mut Netlink, publication: &Publication) -> Result<Option<Pat
         return Ok(None);
     };
     let link = netlink.link_by_index(index)?.filter(|link| !link.loopback);
-    Ok(link.map(|link| sysctl::of_interface(Family::V4, &link.name, "route_localnet")))
+    Ok(link.map(|link| of_interface(Family::V4, &link.name, "route_localnet")))
 }
 
-fn is_on(key: &Path) -> bool {
-    let text = std::fs::read_to_string(Path::new("/proc/sys/net").join(key));
-    text.is_ok_and(|text| text.trim_end() == "1")
+fn is_on(key: &str) -> bool {
+    matches!(sysctl::read(key), Ok(Some(value)) if value == "1")
 }

@@ -2,16 +2,17 @@
 //! synced, and renamed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind, Write};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::bounded_file::{self, KIB, Links, MIB};
+use crate::file_lock::{self, Sharing};
 use crate::model::wire::{self, WireError};
 use crate::model::{ClusterSnapshot, Lease, LeaseAttrs, SubnetKey, lease::Term, shown};
 use crate::store::StoreError;
+use crate::whole_file::{OnDisk, Replacement};
 
 /// Where the configuration stands, best first. The second name is that of flannel's file.
 const CONFIG_NAMES: [&str; 2] = ["config", "net-conf.json"];
@@ -95,7 +96,7 @@ impl Folder {
         let lock = optional(bounded_file::open(&path, Links::Refused));
         let lock = lock.map_err(|error| failed("open", &path, &error))?;
         if let Some(lock) = &lock {
-            acquire_lock(&path, || lock.try_lock_shared())?;
+            acquire_lock(&path, lock, Sharing::Shared)?;
         }
         self.read_locked()
     }
@@ -109,7 +110,7 @@ impl Folder {
         options.create(true).truncate(false).write(true);
         let opened = bounded_file::open_with(&mut options, &path, Links::Refused);
         let lock = opened.map_err(|error| failed("open", &path, &error))?;
-        acquire_lock(&path, || lock.try_lock())?;
+        acquire_lock(&path, &lock, Sharing::Exclusive)?;
         Ok(Locked {
             folder: self,
             _lock: lock,
@@ -225,18 +226,14 @@ impl Locked<'_> {
 
     fn replace(&self, file: &Path, text: &str, modified: SystemTime) -> Result<u64, StoreError> {
         let folder = file.parent().unwrap_or(&self.folder.path);
-        let unfinished = folder.join(UNFINISHED);
-        let write = || {
-            // It may be a link to another file, which would be written through, or a FIFO.
-            optional(fs::remove_file(&unfinished))?;
-            let mut new = File::create_new(&unfinished)?;
-            new.write_all(text.as_bytes())?;
-            new.set_modified(modified)?;
-            new.sync_all()?;
-            fs::rename(&unfinished, file)?;
-            File::open(folder)?.sync_all()
+        let replacement = Replacement {
+            unfinished: &folder.join(UNFINISHED),
+            mode: None,
+            modified: Some(modified),
+            on_disk: OnDisk::Name,
         };
-        write().map_err(|error| failed("write", file, &error))?;
+        let written = replacement.write(file, text.as_bytes());
+        written.map_err(|error| failed("write", file, &error))?;
         Ok(order(modified))
     }
 }
@@ -275,27 +272,15 @@ fn order(modified: SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn acquire_lock(
-    path: &Path,
-    attempt: impl Fn() -> Result<(), TryLockError>,
-) -> Result<(), StoreError> {
-    let deadline = Instant::now() + LOCK_TIMEOUT;
-    loop {
-        match attempt() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::Error(error)) => return Err(failed("lock", path, &error)),
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                sleep(Duration::from_millis(5))
-            }
-            Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::Unavailable(format!(
-                    "lock {}: another process has held it for {} s; see who with: fuser -v {0}",
-                    path.display(),
-                    LOCK_TIMEOUT.as_secs()
-                )));
-            }
-        }
-    }
+fn acquire_lock(path: &Path, lock: &File, sharing: Sharing) -> Result<(), StoreError> {
+    file_lock::acquire(lock, sharing, LOCK_TIMEOUT).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => StoreError::Unavailable(format!(
+            "lock {}: another process has held it for {} s; see who with: fuser -v {0}",
+            path.display(),
+            LOCK_TIMEOUT.as_secs()
+        )),
+        _ => failed("lock", path, &error),
+    })
 }
 
 fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {

@@ -5,8 +5,6 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::KernelError;
-
 const ROOT: &str = "/proc/sys";
 /// Where a container that isn't privileged finds what is mounted read-only in its own `/proc`: the host's
 /// `/proc/sys/net` goes to `net` in here. Runtimes refuse mounts into `/proc` itself.
@@ -17,32 +15,43 @@ const HOST_ROOT: &str = "/host/proc/sys";
 ///
 /// # Errors
 /// When it can't be read though it is there.
-pub fn read(key: &str) -> Result<Option<String>, KernelError> {
+pub fn read(key: &str) -> io::Result<Option<String>> {
     match fs::read_to_string(Path::new(ROOT).join(key)) {
         Ok(text) => Ok(Some(text.trim_end().to_owned())),
         Err(error) if is_absent(&error) => Ok(None),
-        Err(source) => Err(KernelError {
-            what: format!("read sysctl {key}"),
-            source,
-        }),
+        Err(error) => Err(error),
     }
 }
 
 /// Writes a switch unless it has the value already. Returns whether it wrote.
 ///
 /// # Errors
-/// When there is no such switch, or it can't be written.
-pub fn write(key: &str, value: &str) -> Result<bool, KernelError> {
-    let failed = |source: io::Error| KernelError {
-        what: format!("set sysctl {key} = {value}"),
-        source: explain(&source),
-    };
+/// When there is no such switch, or it can't be written; the message says what to do.
+pub fn write(key: &str, value: &str) -> io::Result<bool> {
     // A switch that can't be read may still be written.
-    if read(key).is_ok_and(|there| there.as_deref() == Some(value)) {
+    if has(key, value) {
         return Ok(false);
     }
-    write_below([ROOT, HOST_ROOT].map(Path::new), key, value).map_err(failed)?;
+    write_below([ROOT, HOST_ROOT].map(Path::new), key, value).map_err(|error| explain(&error))?;
     Ok(true)
+}
+
+/// Writes a switch without a look at it first, for one that surely differs: a new interface's. One that can't be written
+/// and has the value already, as it may where `/proc/sys` is mounted read-only, is fine.
+///
+/// # Errors
+/// As [`write()`].
+pub fn set(key: &str, value: &str) -> io::Result<()> {
+    write_below([ROOT, HOST_ROOT].map(Path::new), key, value).or_else(|error| {
+        match has(key, value) {
+            true => Ok(()),
+            false => Err(explain(&error)),
+        }
+    })
+}
+
+fn has(key: &str, value: &str) -> bool {
+    read(key).is_ok_and(|there| there.as_deref() == Some(value))
 }
 
 /// Writes below the first folder, or below the second where the first is mounted read-only.
@@ -112,6 +121,7 @@ mod tests {
             let key = "net/ipv4/ip_forward";
             let refused = write(key, "1").unwrap_err().to_string();
             assert!(refused.contains("/host/proc/sys/net"), "{refused}");
+            set(key, "0").unwrap();
             write_below([own, &host], key, "1").unwrap();
             assert_eq!(read(key).unwrap().as_deref(), Some("1"));
             let refused = write_below([own, &host], key, "maybe").unwrap_err();
@@ -127,6 +137,9 @@ mod tests {
             assert!(!write(key, "1").unwrap());
             assert_eq!(read(key).unwrap().as_deref(), Some("1"));
             assert!(write(key, "0").unwrap());
+            set(key, "1").unwrap();
+            set(key, "1").unwrap();
+            assert_eq!(read(key).unwrap().as_deref(), Some("1"));
         });
     }
 
@@ -137,14 +150,10 @@ mod tests {
             assert_eq!(read(key).unwrap(), None);
             assert_eq!(
                 write(key, "0").unwrap_err().to_string(),
-                "set sysctl net/ipv6/conf/flannel.1/accept_ra = 0: no such switch: the interface \
-                 is gone, or IPv6 is off"
+                "no such switch: the interface is gone, or IPv6 is off"
             );
             let refused = write("net/ipv4/ip_forward", "maybe").unwrap_err();
-            assert_eq!(
-                refused.to_string(),
-                "set sysctl net/ipv4/ip_forward = maybe: the kernel refuses the value"
-            );
+            assert_eq!(refused.to_string(), "the kernel refuses the value");
         });
     }
 }
