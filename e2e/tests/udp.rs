@@ -6,6 +6,7 @@
 //! ```
 
 mod behind_nat;
+mod damaged;
 mod fallback;
 mod format;
 mod half;

@@ -82,6 +82,8 @@ const SHELL: &[&str] = &[
     "forward/socket.rs",
     "forward/socket/complaint.rs",
     "forward/socket/handed.rs",
+    "forward/socket/joined.rs",
+    "forward/socket/loopback.rs",
     "forward/socket/sending.rs",
     "forward/socket/shared.rs",
     "forward/tun.rs",
@@ -91,6 +93,7 @@ const SHELL: &[&str] = &[
     "forward/worker/outbound.rs",
     "forward/worker/path.rs",
     "forward/worker/singly.rs",
+    "forward/worker/tries.rs",
     "forward/worker/watch.rs",
 ];
 const SHELL_NAMES: &[&str] = &["::socket::", "::tun::", "::worker::", "tun::Tun"];

@@ -217,6 +217,22 @@ fn data_plane(f: &mut fmt::Formatter<'_>, plane: &DataPlaneStatus) -> fmt::Resul
             format!("offloads that the kernel does not have: {off}"),
         )?;
     }
+    if plane.damaged > 0 {
+        let words =
+            "UDP datagrams came damaged, by any sender: its kernel or network card, most often";
+        row(f, "", format!("{} {words}", plane.damaged))?;
+    }
+    for (offload, reason) in &plane.reasons {
+        row(f, "", format!("{offload}: {reason}"))?;
+    }
+    for peer in plane.sent_singly() {
+        let reason = peer.singly.as_deref().unwrap_or_default();
+        row(
+            f,
+            "",
+            format!("{} gets single datagrams: {reason}", peer.endpoint),
+        )?;
+    }
     for peer in plane.peers.iter().filter(|peer| peer.refused > 0) {
         let (endpoint, refused) = (peer.endpoint, peer.refused);
         row(f, "", format!("{endpoint} refused {refused} datagrams"))?;

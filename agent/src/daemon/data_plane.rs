@@ -2,6 +2,7 @@
 //! The device is the kernel thread's, like every other link; the workers attach to it once it is there, and again when
 //! it is there anew. They live from session to session, so that packets flow while a lease is negotiated.
 
+mod damaged;
 mod kept;
 pub mod status;
 
@@ -15,11 +16,12 @@ use nix::net::if_::if_nametoindex;
 use tweed_overlay::forward::forwarding::Forwarding;
 use tweed_overlay::forward::offloads::Offloads;
 use tweed_overlay::forward::options::Options;
+use tweed_overlay::forward::socket::loopback::{self, Wrong};
 use tweed_overlay::forward::socket::{Port, Socket};
 use tweed_overlay::forward::table::Table;
 use tweed_overlay::forward::trace::{Filter, Traced};
 use tweed_overlay::forward::tun::Tun;
-use tweed_overlay::forward::worker::{Ends, Setup, Worker};
+use tweed_overlay::forward::worker::{Ends, Setup, SharedTrials, Worker};
 use tweed_overlay::model::Family;
 
 use self::kept::Kept;
@@ -46,6 +48,10 @@ struct State {
     /// What earlier workers have counted.
     before: Counted,
     error: Option<String>,
+    /// What the self-test found.
+    wrong: Wrong,
+    /// Damaged datagrams that had come before.
+    damaged: u64,
     /// When to try again what has failed, and how long to wait if it fails again.
     retry: Option<(Instant, Duration)>,
     /// Who is told of single decisions.
@@ -94,6 +100,9 @@ impl DataPlane {
             return;
         };
         let before = state.wanted.replace(Arc::clone(wanted));
+        if before.is_none() {
+            state.damaged = damaged::count();
+        }
         match before {
             Some(before) if before.same_path(wanted) => {
                 if before != *wanted {
@@ -140,7 +149,10 @@ impl DataPlane {
         for report in asked {
             counted.add_running(&report());
         }
-        Some(counted.status(wanted, state.workers.len(), state.error.clone()))
+        let mut status = counted.status(wanted, state.workers.len(), state.error.clone());
+        status.tell_wrong(&state.wrong);
+        status.damaged = damaged::count().saturating_sub(state.damaged);
+        Some(status)
     }
 
     /// Tells of single decisions as long as what is returned lives.
@@ -192,7 +204,7 @@ impl State {
         let kept = self.kept.take(&wanted);
         let carries_on = kept.is_some();
         match start(&wanted, kept) {
-            Ok(workers) => {
+            Ok((workers, wrong)) => {
                 let (device, port, count) = (&wanted.device, wanted.port, workers.len());
                 tracing::info!(device, port, workers = count, carries_on, "data plane runs");
                 let offloads = workers.iter().map(|worker| worker.report().offloads);
@@ -203,6 +215,10 @@ impl State {
                         "this kernel does not take this work from the data plane"
                     );
                 }
+                for reason in [&wrong.send, &wrong.receive].into_iter().flatten() {
+                    tracing::warn!(reason, "the data plane's self-test failed");
+                }
+                self.wrong = wrong;
                 self.workers = workers;
                 self.error = lacking(&wanted);
                 if let Some(error) = &self.error {
@@ -244,9 +260,9 @@ impl State {
     }
 }
 
-fn start(wanted: &Forwarding, kept: Option<Vec<Ends>>) -> Result<Vec<Worker>> {
+fn start(wanted: &Forwarding, kept: Option<Vec<Ends>>) -> Result<(Vec<Worker>, Wrong)> {
     let table = table(wanted);
-    let ends = match kept {
+    let mut ends = match kept {
         Some(ends) => ends,
         None => open(wanted)?,
     };
@@ -254,6 +270,8 @@ fn start(wanted: &Forwarding, kept: Option<Vec<Ends>>) -> Result<Vec<Worker>> {
         tun.persist(wanted.persist)
             .with_context(|| format!("say whether {} outlives the agent", wanted.device))?;
     }
+    let wrong = self_test(&mut ends);
+    let trials = Arc::new(SharedTrials::default());
     let worker = |(number, Ends { tun, sockets })| {
         let options = Options {
             // The flow that a NAT is to remember is that of the port that peers send to.
@@ -266,10 +284,29 @@ fn start(wanted: &Forwarding, kept: Option<Vec<Ends>>) -> Result<Vec<Worker>> {
             sockets,
             table,
             options,
+            trials: Arc::clone(&trials),
         };
         Worker::start(setup).context("start the thread")
     };
-    ends.into_iter().enumerate().map(worker).collect()
+    let workers = ends.into_iter().enumerate().map(worker);
+    Ok((workers.collect::<Result<_>>()?, wrong))
+}
+
+/// What the kernel does wrong on the loopback it isn't asked for.
+fn self_test(ends: &mut [Ends]) -> Wrong {
+    let mut all = Wrong::default();
+    for family in Family::BOTH {
+        let sockets = ends.iter_mut().map(|ends| ends.sockets.get_mut(family));
+        let mut sockets = sockets.flatten().peekable();
+        if sockets.peek().is_none() {
+            continue;
+        }
+        let wrong = loopback::test(family);
+        sockets.for_each(|socket| socket.avoid(&wrong));
+        all.send = all.send.or(wrong.send);
+        all.receive = all.receive.or(wrong.receive);
+    }
+    all
 }
 
 /// The sockets first: a device that does not outlive its last user would go with each start that fails.

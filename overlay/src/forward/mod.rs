@@ -5,7 +5,8 @@
 //! From the device to a peer: [`virtio`] says what the kernel left undone, [`decide`] where the packet goes by the
 //! [`table`], [`split`] and [`fragment`] cut it to the wire's size, [`gather`] makes
 //! messages of it. From a peer to the device: [`decide`] again, then
-//! [`coalesce`]. [`icmp`] tells senders why not, as often as [`limit`] allows.
+//! [`coalesce`]. [`icmp`] tells senders why not, as often as [`limit`] allows. [`trial`] finds out whether what is sent
+//! several at once gets there.
 //!
 //! The shell around it is thin: the device (`tun`), the `socket`, and a `worker` that carries packets between them. It
 //! comes with the feature `forward`.
@@ -35,6 +36,7 @@ pub mod socket;
 pub mod split;
 pub mod table;
 pub mod trace;
+pub mod trial;
 #[cfg(feature = "forward")]
 pub mod tun;
 pub mod virtio;

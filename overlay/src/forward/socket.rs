@@ -3,6 +3,8 @@
 
 mod complaint;
 mod handed;
+mod joined;
+pub mod loopback;
 mod sending;
 mod shared;
 
@@ -20,6 +22,7 @@ use nix::sys::socket::{
 pub use self::complaint::Complaint;
 use self::complaint::{complaint, is_fate};
 pub use self::handed::SocketFds;
+use self::joined::Joined;
 use self::sending::{Control, send};
 use self::shared::{bind_sender, share_by_sender};
 use crate::model::Family;
@@ -46,6 +49,8 @@ pub struct Socket {
     /// How many of them in a row it has called too big for a path that had room.
     refusals: u8,
     gro: bool,
+    /// What is joined by the kernel comes whole, or has not.
+    joined: Joined,
     /// How long this turn may still wait.
     patience: Duration,
 }
@@ -129,6 +134,7 @@ impl Socket {
             segments,
             refusals: 0,
             gro,
+            joined: Joined::default(),
             patience: PATIENCE,
         }
     }
@@ -172,6 +178,29 @@ impl Socket {
     /// # Errors
     /// The last error, when any of them was not sent.
     pub fn send(&mut self, to: SocketAddr, parts: &[IoSlice<'_>], size: usize) -> io::Result<Sent> {
+        self.send_by(to, parts, size, self.segments)
+    }
+
+    /// Does the same with a system call for each.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_singly(
+        &mut self,
+        to: SocketAddr,
+        parts: &[IoSlice<'_>],
+        size: usize,
+    ) -> io::Result<Sent> {
+        self.send_by(to, parts, size, false)
+    }
+
+    fn send_by(
+        &mut self,
+        to: SocketAddr,
+        parts: &[IoSlice<'_>],
+        size: usize,
+        together: bool,
+    ) -> io::Result<Sent> {
         let to = SockaddrStorage::from(to);
         let fd = self.sender.as_ref().unwrap_or(&self.fd);
         let patience = &mut self.patience;
@@ -182,7 +211,7 @@ impl Socket {
             return Ok(Sent::Whole);
         }
         let mut sent = Sent::Singly;
-        if self.segments {
+        if together {
             match send(fd, &to, parts, Some(size as u16), patience) {
                 Ok(()) => {
                     self.refusals = 0;

@@ -6,6 +6,7 @@ mod mailbox;
 mod outbound;
 mod path;
 mod singly;
+mod tries;
 mod watch;
 
 use std::io;
@@ -19,6 +20,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::resource::{Resource, getrlimit};
 
 pub use self::mailbox::Report;
+pub use self::tries::SharedTrials;
 
 use self::inbound::Inbox;
 use self::mailbox::{Mailbox, Tracing};
@@ -54,6 +56,8 @@ pub struct Setup {
     pub table: Arc<Table>,
     /// What the operator chose.
     pub options: Options,
+    /// What all workers of this device know of what reaches the peers.
+    pub trials: Arc<SharedTrials>,
 }
 
 /// What a worker has carried between: for the next one, in this process or another.
@@ -101,7 +105,7 @@ impl Worker {
     /// # Errors
     /// When the process has no thread or descriptor left.
     pub fn start(setup: Setup) -> io::Result<Self> {
-        let path = Path::new(setup.tun, setup.sockets, setup.table, setup.options);
+        let path = Path::new(setup);
         let mailbox = Arc::new(Mailbox::new(path.report())?);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(mailbox.bell(), EpollEvent::new(EpollFlags::EPOLLIN, MAIL))?;

@@ -13,7 +13,7 @@ use tweed_overlay::forward::options::Options;
 use tweed_overlay::forward::socket::{Port, Socket};
 use tweed_overlay::forward::table::{Peer, Table};
 use tweed_overlay::forward::tun::Tun;
-use tweed_overlay::forward::worker::{Setup, Worker};
+use tweed_overlay::forward::worker::{Setup, SharedTrials, Worker};
 use tweed_overlay::model::{Dual, Family};
 use tweed_overlay::netns::Netns;
 
@@ -133,7 +133,8 @@ impl Node {
     /// Starts the workers and makes the device what the agent would make it.
     pub(crate) fn start(&mut self, mtu: u16) {
         let table = Arc::new(self.table(mtu));
-        let workers = (0..self.count).map(|number| self.worker_of(number, &table));
+        let trials = Arc::new(SharedTrials::default());
+        let workers = (0..self.count).map(|number| self.worker_of(number, &table, &trials));
         self.workers = workers.collect();
         let n = self.number;
         self.sh(&format!(
@@ -146,7 +147,7 @@ impl Node {
         ));
     }
 
-    fn worker_of(&self, number: u8, table: &Arc<Table>) -> Worker {
+    fn worker_of(&self, number: u8, table: &Arc<Table>, trials: &Arc<SharedTrials>) -> Worker {
         let any = |family: &Family| match family {
             Family::V4 => SocketAddr::from(([0, 0, 0, 0], PORT)),
             Family::V6 => SocketAddr::from(([0u16; 8], PORT)),
@@ -173,6 +174,7 @@ impl Node {
                 sockets,
                 table,
                 options,
+                trials: Arc::clone(trials),
             };
             Worker::start(setup).unwrap()
         };

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it fails")]
 
 mod busy;
+mod damaged;
 mod lab;
 mod options;
 mod refused;

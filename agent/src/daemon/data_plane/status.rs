@@ -9,6 +9,7 @@ use tweed_overlay::forward::counters::{Counters, Traffic};
 use tweed_overlay::forward::forwarding::Forwarding;
 use tweed_overlay::forward::offloads::Offloads;
 use tweed_overlay::forward::peers::PeerTraffic;
+use tweed_overlay::forward::socket::loopback::Wrong;
 use tweed_overlay::forward::worker::Report;
 use tweed_overlay::model::Dual;
 
@@ -39,7 +40,13 @@ pub struct PeerStatus {
     pub received: Carried,
     /// ICMP errors of the underlay about it: nobody listens there, or there is no way.
     pub refused: u64,
+    /// Why it is sent single datagrams, if it is.
+    #[serde(default)]
+    pub singly: Option<String>,
 }
+
+/// What a peer that is sent single datagrams is told to be.
+const SINGLY: &str = "single datagrams reach it, several sent at once don't";
 
 /// What it carries, and why it does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,12 +56,16 @@ pub struct DataPlaneStatus {
     pub workers: usize,
     /// What the kernel does for them, and what not.
     pub offloads: BTreeMap<String, bool>,
+    /// Why the kernel isn't asked for an offload that it has.
+    pub reasons: BTreeMap<String, String>,
     /// Sent to peers.
     pub sent: Carried,
     /// Given to pods.
     pub delivered: Carried,
     /// Packets that went nowhere, by reason.
     pub dropped: BTreeMap<String, u64>,
+    /// UDP datagrams of the whole network namespace that came with a wrong length or checksum, which the kernel drops.
+    pub damaged: u64,
     /// Packets that a socket, or the device, did not take; and ICMP errors of the underlay.
     pub errors: BTreeMap<String, u64>,
     /// Messages, and super-packets, that had to go packet by packet.
@@ -69,6 +80,22 @@ pub struct DataPlaneStatus {
     pub peers: Vec<PeerStatus>,
     /// Why nothing is carried.
     pub error: Option<String>,
+}
+
+impl DataPlaneStatus {
+    /// Tells what the self-test found.
+    pub(super) fn tell_wrong(&mut self, wrong: &Wrong) {
+        for (offload, reason) in [("send", &wrong.send), ("receive", &wrong.receive)] {
+            if let Some(reason) = reason {
+                self.reasons.insert(offload.to_owned(), reason.clone());
+            }
+        }
+    }
+
+    /// The peers that are sent single datagrams.
+    pub fn sent_singly(&self) -> impl Iterator<Item = &PeerStatus> {
+        self.peers.iter().filter(|peer| peer.singly.is_some())
+    }
 }
 
 impl From<&Traffic> for Carried {
@@ -86,7 +113,16 @@ impl From<&Traffic> for Carried {
 pub(super) struct Counted {
     counters: Counters,
     offloads: Option<Offloads>,
-    peers: BTreeMap<(SocketAddr, Dual<IpNet>), (PeerTraffic, u16)>,
+    joined_damaged: bool,
+    peers: BTreeMap<(SocketAddr, Dual<IpNet>), OfPeer>,
+}
+
+/// What is known of a peer. What workers have learned of the way there ends with them.
+#[derive(Clone, Copy, Debug, Default)]
+struct OfPeer {
+    traffic: PeerTraffic,
+    mtu: Option<u16>,
+    singly: bool,
 }
 
 impl Counted {
@@ -95,8 +131,7 @@ impl Counted {
         self.counters.add(&report.counters);
         for (peer, traffic) in report.table.peers().iter().zip(report.peers.all()) {
             let sum = self.peers.entry((peer.endpoint, peer.subnets));
-            let (sum, _) = sum.or_insert((PeerTraffic::default(), u16::MAX));
-            sum.add(traffic);
+            sum.or_default().traffic.add(traffic);
         }
     }
 
@@ -105,9 +140,11 @@ impl Counted {
         self.add(report);
         let offloads = self.offloads.unwrap_or(Offloads::ALL);
         self.offloads = Some(offloads.and(report.offloads));
-        for peer in report.table.peers() {
-            if let Some((_, mtu)) = self.peers.get_mut(&(peer.endpoint, peer.subnets)) {
-                *mtu = peer.mtu.min(*mtu);
+        self.joined_damaged |= report.joined_damaged;
+        for (peer, singly) in report.table.peers().iter().zip(&report.singly) {
+            if let Some(of) = self.peers.get_mut(&(peer.endpoint, peer.subnets)) {
+                of.mtu = Some(peer.mtu.min(of.mtu.unwrap_or(u16::MAX)));
+                of.singly |= singly;
             }
         }
     }
@@ -141,6 +178,8 @@ impl Counted {
         DataPlaneStatus {
             workers,
             offloads: offloads.map(|(name, on)| (name.to_owned(), on)).collect(),
+            reasons: self.reasons(),
+            damaged: 0,
             sent: Carried::from(&counters.sent),
             delivered: Carried::from(&counters.delivered),
             dropped: dropped
@@ -166,20 +205,32 @@ impl Counted {
         }
     }
 
+    /// Why offloads are not used that the kernel has, as far as workers know.
+    fn reasons(&self) -> BTreeMap<String, String> {
+        let receive = self.joined_damaged.then(|| {
+            let reason = "what the kernel joined came damaged; it is asked again after ten minutes";
+            ("receive".to_owned(), reason.to_owned())
+        });
+        receive.into_iter().collect()
+    }
+
     /// Those that are peers still.
     fn peers(&self, wanted: &Forwarding) -> Vec<PeerStatus> {
         let peers = wanted.peers.iter().filter_map(|peer| {
             let counted = self.peers.get(&(peer.endpoint, peer.subnets));
-            let (traffic, mtu) = counted
-                .copied()
-                .unwrap_or((PeerTraffic::default(), peer.mtu));
+            let OfPeer {
+                traffic,
+                mtu,
+                singly,
+            } = counted.copied().unwrap_or_default();
             Some(PeerStatus {
                 endpoint: peer.endpoint,
                 subnet: *peer.subnets.values().next()?,
-                mtu: mtu.min(peer.mtu),
+                mtu: mtu.unwrap_or(u16::MAX).min(peer.mtu),
                 sent: Carried::from(&traffic.sent),
                 received: Carried::from(&traffic.received),
                 refused: traffic.refused,
+                singly: singly.then(|| SINGLY.to_owned()),
             })
         });
         peers.collect()

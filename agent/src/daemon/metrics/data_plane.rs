@@ -76,6 +76,12 @@ pub(super) fn encode(
         false,
     );
     family(encoder, errors, "at", &plane.errors)?;
+    let damaged = ConstCounter::new(plane.damaged);
+    let help = "UDP datagrams of the network namespace that came with a wrong length or checksum";
+    single(encoder, "data_plane_damaged", help, &damaged)?;
+    let singly = ConstGauge::new(plane.sent_singly().count() as i64);
+    let help = "Peers that several datagrams at once don't reach, and that are sent single ones";
+    single(encoder, "data_plane_peers_sent_singly", help, &singly)?;
     let answers = ConstCounter::new(plane.answers);
     let help = "ICMP errors told to pods";
     single(encoder, "data_plane_answers", help, &answers)?;
@@ -116,6 +122,9 @@ fn family(
 
 /// A direction, and the count of it.
 type OfPeer = (&'static str, fn(&PeerStatus) -> u64);
+
+/// A name, what it means, and its value.
+type Gauge = (&'static str, &'static str, fn(&PeerStatus) -> i64);
 
 fn peers(encoder: &mut DescriptorEncoder<'_>, peers: &[PeerStatus]) -> Result<(), Error> {
     let rows: [(&str, &str, &[OfPeer]); 4] = [
@@ -164,13 +173,26 @@ fn peers(encoder: &mut DescriptorEncoder<'_>, peers: &[PeerStatus]) -> Result<()
             }
         }
     }
-    let kind = ConstGauge::new(0_i64).metric_type();
-    let help = "The largest packet that gets to a peer unfragmented";
-    let mut metric = encoder.encode_descriptor("peer_mtu_bytes", help, None, kind)?;
-    for peer in peers {
-        let [endpoint, subnet] = [peer.endpoint.to_string(), peer.subnet.to_string()];
-        let labels = [("peer", endpoint.as_str()), ("subnet", &subnet)];
-        ConstGauge::new(i64::from(peer.mtu)).encode(metric.encode_family(&labels)?)?;
+    let gauges: [Gauge; 2] = [
+        (
+            "peer_mtu_bytes",
+            "The largest packet that gets to a peer unfragmented",
+            |peer| peer.mtu.into(),
+        ),
+        (
+            "peer_sent_singly",
+            "1 while a peer is sent single datagrams, since several at once don't reach it",
+            |peer| peer.singly.is_some().into(),
+        ),
+    ];
+    for (name, help, of) in gauges {
+        let kind = ConstGauge::new(0_i64).metric_type();
+        let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+        for peer in peers {
+            let [endpoint, subnet] = [peer.endpoint.to_string(), peer.subnet.to_string()];
+            let labels = [("peer", endpoint.as_str()), ("subnet", &subnet)];
+            ConstGauge::new(of(peer)).encode(metric.encode_family(&labels)?)?;
+        }
     }
     Ok(())
 }

@@ -112,8 +112,9 @@ fn peers_have_metrics_of_their_own_where_they_are_not_too_many() {
         sent: Carried::default(),
         received: Carried::default(),
         refused: 0,
+        singly: None,
     };
-    for (peers, series) in [(100, 800), (101, 0)] {
+    for (peers, series) in [(100, 900), (101, 0)] {
         let plane = DataPlaneStatus {
             peers: (0..peers).map(peer).collect(),
             ..DataPlaneStatus::default()

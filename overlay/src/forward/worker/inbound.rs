@@ -6,7 +6,7 @@ use super::path::Path;
 use super::singly::Singly;
 use crate::forward::coalesce::{Coalescer, MOST_PACKETS};
 use crate::forward::decide::{Inbound, inbound};
-use crate::forward::packet::Malformed;
+use crate::forward::packet::{Malformed, Packet};
 use crate::forward::reason::Reason;
 use crate::forward::segment::Kind;
 use crate::forward::socket::Received;
@@ -79,6 +79,8 @@ impl Inbox {
     /// Decides about the datagrams of one message.
     fn take(&mut self, path: &mut Path, start: usize, received: Received) {
         let Received { from, len, size } = received;
+        let tries = path.tries.are_running();
+        let mut damaged = false;
         let sender = from.ip().to_canonical();
         let mut at = start;
         // An empty datagram is one too.
@@ -88,17 +90,17 @@ impl Inbox {
             match inbound(&path.table, path.options.trust, sender, bytes) {
                 Inbound::Deliver(packet, peer) => {
                     path.trace(Way::In, bytes, Some(sender), Verdict::Delivered);
-                    let bytes = u64::from(packet.len);
-                    path.counters.delivered.count(1, bytes, 0);
+                    let len = u64::from(packet.len);
+                    path.counters.delivered.count(1, len, 0);
                     if let Some(peer) = peer {
                         let calls = u64::from(at == start);
-                        path.peers.of(peer).received.count(1, bytes, calls);
+                        path.peers.of(peer).received.count(1, len, calls);
                     }
-                    if !self.coalescer.has_room() {
-                        self.write(path);
+                    if tries && path.takes_answer(&packet, bytes) {
+                        path.counters.delivered.calls += 1;
+                    } else {
+                        self.add(path, at, &packet);
                     }
-                    let added = self.coalescer.push(&self.buffer, at, &packet);
-                    debug_assert!(added, "there is room after a write");
                 }
                 Inbound::Drop(Reason::Malformed(Malformed::Empty))
                     if path.table.knows_sender(sender) =>
@@ -108,13 +110,26 @@ impl Inbox {
                 Inbound::Drop(reason) => {
                     path.trace(Way::In, bytes, Some(sender), Verdict::Dropped(reason));
                     path.counters.drop(reason);
+                    damaged |= matches!(reason, Reason::Malformed(_));
                 }
             }
             at = end;
             if at >= start + len {
-                return;
+                break;
             }
         }
+        if size < len {
+            path.came_joined(from, damaged);
+        }
+    }
+
+    /// Adds a packet to what is written.
+    fn add(&mut self, path: &mut Path, at: usize, packet: &Packet) {
+        if !self.coalescer.has_room() {
+            self.write(path);
+        }
+        let added = self.coalescer.push(&self.buffer, at, packet);
+        debug_assert!(added, "there is room after a write");
     }
 
     /// Writes what has been gathered.

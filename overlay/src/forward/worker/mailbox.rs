@@ -25,8 +25,12 @@ pub struct Report {
     pub peers: PeerCounts,
     /// What it forwards by, with what it has learned of the paths.
     pub table: Arc<Table>,
+    /// By peer, for `table`: whether it gets single datagrams, since several at once don't reach it.
+    pub singly: Vec<bool>,
     /// What the kernel does for it.
     pub offloads: Offloads,
+    /// Whether it takes datagrams one by one since they came damaged where the kernel joined them.
+    pub joined_damaged: bool,
 }
 
 /// A filter, and where to tell of what it takes.

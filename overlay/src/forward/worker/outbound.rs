@@ -167,7 +167,11 @@ fn send(gather: &mut Gather, path: &mut Path) {
             SocketAddr::V4(_) => path.sockets.v4.as_mut(),
             SocketAddr::V6(_) => path.sockets.v6.as_mut(),
         };
-        let sent = socket.map(|socket| socket.send(to, message.parts, message.size));
+        let together = !path.tries.of(message.peer).singly;
+        let sent = socket.map(|socket| match together {
+            true => socket.send(to, message.parts, message.size),
+            false => socket.send_singly(to, message.parts, message.size),
+        });
         let packets = message.count as u64;
         let counters = &mut path.counters;
         let Some(Ok(sent)) = sent else {
@@ -182,6 +186,9 @@ fn send(gather: &mut Gather, path: &mut Path) {
         peer.sent.count(packets, bytes, calls);
         if sent == Sent::Narrow {
             path.suspect = Some(to);
+        }
+        if packets > 1 && path.tries.of(message.peer).due <= path.now {
+            path.try_together(message.peer);
         }
     });
 }

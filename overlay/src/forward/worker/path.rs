@@ -3,9 +3,11 @@
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::Setup;
 use super::mailbox::{Mail, Report, Tracing};
+use super::tries::Tries;
 use crate::forward::counters::Counters;
 use crate::forward::limit::Limits;
 use crate::forward::offloads::Offloads;
@@ -41,8 +43,9 @@ pub(super) struct Path {
     pub(super) suspect: Option<SocketAddr>,
     /// What the device takes of what it gives.
     pub(super) joins: [bool; 2],
-    started: Instant,
-    /// Time since the start, as of the last wake-up.
+    /// Which peers get single datagrams, and the trials that tell.
+    pub(super) tries: Tries,
+    /// Time since the start of the first worker, as of the last wake-up.
     pub(super) now: Duration,
     chores: Duration,
     keep_alive: KeepAlive,
@@ -57,12 +60,15 @@ struct KeepAlive {
 }
 
 impl Path {
-    pub(super) fn new(
-        tun: Tun,
-        sockets: Dual<Socket>,
-        table: Arc<Table>,
-        options: Options,
-    ) -> Self {
+    pub(super) fn new(setup: Setup) -> Self {
+        let Setup {
+            tun,
+            sockets,
+            table,
+            options,
+            trials,
+        } = setup;
+        let tries = Tries::new(trials, &table);
         Self {
             joins: [tun.has_tcp_offload(), tun.has_udp_offload()],
             tun,
@@ -76,8 +82,8 @@ impl Path {
             counters: Counters::default(),
             tracing: Vec::new(),
             suspect: None,
-            started: Instant::now(),
-            now: Duration::ZERO,
+            now: tries.elapsed(),
+            tries,
             chores: Duration::ZERO,
             keep_alive: KeepAlive::default(),
         }
@@ -89,21 +95,25 @@ impl Path {
             udp: self.joins[1],
             ..Offloads::ALL
         };
+        let mut joined_damaged = false;
         for socket in self.sockets.values() {
             offloads.send &= socket.sends_segments();
             offloads.receive &= socket.receives_segments();
+            joined_damaged |= socket.joined_damaged();
         }
         Report {
             counters: self.counters,
             peers: self.peers.clone(),
             table: Arc::clone(&self.table),
+            singly: self.tries.singly().collect(),
             offloads,
+            joined_damaged,
         }
     }
 
     /// Looks at the clock.
     pub(super) fn tick(&mut self) -> Duration {
-        self.now = self.started.elapsed();
+        self.now = self.tries.elapsed();
         self.now
     }
 
@@ -112,6 +122,7 @@ impl Path {
         if let Some(table) = mail.table {
             self.peers = self.peers.follow(&self.table, &table);
             self.keep_alive.sent.clear();
+            self.tries.follow(&table);
             self.posted = table;
             self.take_posted();
         }
@@ -130,6 +141,21 @@ impl Path {
     pub(super) fn be_patient(&mut self) {
         for socket in [&mut self.sockets.v4, &mut self.sockets.v6] {
             socket.iter_mut().for_each(Socket::be_patient);
+        }
+    }
+
+    /// Datagrams of one sender came joined. Strangers can't say how.
+    #[inline]
+    pub(super) fn came_joined(&mut self, from: SocketAddr, damaged: bool) {
+        if damaged && !self.table.knows_sender(from.ip().to_canonical()) {
+            return;
+        }
+        let socket = match from {
+            SocketAddr::V4(_) => self.sockets.v4.as_mut(),
+            SocketAddr::V6(_) => self.sockets.v6.as_mut(),
+        };
+        if let Some(socket) = socket {
+            socket.came_joined(damaged, self.now);
         }
     }
 
@@ -188,8 +214,10 @@ impl Path {
 
     /// How long to sleep at most; forever if nothing is planned.
     pub(super) fn sleep(&self) -> Option<Duration> {
-        self.options.keep_alive?;
-        Some(self.keep_alive.next.saturating_sub(self.now))
+        let greeting = self.options.keep_alive.map(|_| self.keep_alive.next);
+        let planned = [greeting, self.tries.deadline()];
+        let next = planned.into_iter().flatten().min()?;
+        Some(next.saturating_sub(self.now))
     }
 
     /// Does what is due.
@@ -200,7 +228,13 @@ impl Path {
             if self.learned.forget(self.now) {
                 self.take_posted();
             }
+            for socket in [&mut self.sockets.v4, &mut self.sockets.v6] {
+                socket
+                    .iter_mut()
+                    .for_each(|socket| socket.join_again(self.now));
+            }
         }
+        self.look_after_trials();
         let interval = self.options.keep_alive;
         if let Some(interval) = interval.filter(|_| self.now >= self.keep_alive.next) {
             self.keep_alive.next = self.now + interval;
