@@ -11,8 +11,8 @@ use anyhow::bail;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::instance::Instance;
-use crate::options::Options;
+use crate::config::instance::Instance;
+use crate::config::options::Options;
 
 /// Held while this process runs.
 #[derive(Debug)]

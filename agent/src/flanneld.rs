@@ -10,11 +10,11 @@ use anyhow::bail;
 use clap::Parser;
 use tweed_overlay::bounded_file::{self, Links, MIB};
 
-use crate::cli::Cli;
-use crate::flags;
-use crate::flannel_args;
-use crate::options::{Options, StoreOptions};
-use crate::settings::Settings;
+use crate::config::cli::Cli;
+use crate::config::flags;
+use crate::config::flannel_args;
+use crate::config::options::{Options, StoreOptions};
+use crate::config::settings::Settings;
 
 /// A running flanneld in our network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]

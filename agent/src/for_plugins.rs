@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tweed_overlay::model::presence::{EXTENSION, Presence};
 
 use crate::files;
-use crate::options::HostOptions;
+use crate::config::options::HostOptions;
 
 /// Where an agent leaves its word.
 pub fn path(host: &HostOptions) -> PathBuf {

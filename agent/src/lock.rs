@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use tweed_overlay::bounded_file::{self, KIB, Links};
 
 use crate::files;
-use crate::instance::Instance;
+use crate::config::instance::Instance;
 
 /// Held while this process is the network's agent.
 #[derive(Debug)]

@@ -6,29 +6,20 @@
 )]
 
 mod claims;
-mod cli;
 mod client;
 mod cni;
 mod command;
+mod config;
 mod connectivity;
 mod daemon;
-mod environment_file;
 mod files;
-mod flags;
-mod flannel_args;
 mod flanneld;
 mod for_plugins;
-mod go_values;
 mod host_facts;
 mod inherited;
-mod instance;
 mod lock;
-mod network_notes;
-mod options;
 mod presence;
 mod sandbox;
-mod secret;
-mod settings;
 mod state_dir;
 mod store;
 mod telemetry;
@@ -37,7 +28,7 @@ mod uplink;
 use std::process::ExitCode;
 
 use inherited::Inherited;
-use settings::UsageError;
+use config::settings::UsageError;
 
 /// Exit code for a command line or environment that can't be used (`EX_USAGE`).
 const USAGE: u8 = 64;
@@ -45,7 +36,7 @@ const USAGE: u8 = 64;
 fn main() -> ExitCode {
     // Before anything is opened.
     let inherited = Inherited::take();
-    let invocation = match cli::read(std::env::args_os()) {
+    let invocation = match config::cli::read(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(error) => {
             // Nothing sensible is left to do when even standard error is closed.

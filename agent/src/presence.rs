@@ -21,7 +21,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::geteuid;
 use tweed_overlay::kernel::{Ask, Running};
 
-use crate::instance::Instance;
+use crate::config::instance::Instance;
 use crate::lock;
 
 /// How long to wait until a connection can be taken again.

@@ -19,7 +19,7 @@ use tweed_overlay::model::lease::Term;
 use tweed_overlay::model::{Dual, Identity, Lease, SubnetKey, wire};
 
 use crate::files;
-use crate::settings::Given;
+use crate::config::settings::Given;
 
 /// The own lease as it was last held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

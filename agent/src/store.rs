@@ -15,7 +15,7 @@ use tweed_overlay::store::{
     Ended, Holding, LeaseStore, NodeReport, OwnRecord, Request, StoreError,
 };
 
-use crate::options::{EtcdOptions, StoreOptions};
+use crate::config::options::{EtcdOptions, StoreOptions};
 
 /// One of the stores there are.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::flags;
-use crate::go_values;
-use crate::options::Options;
-use crate::settings::{Settings, UsageError};
+use crate::config::flags;
+use crate::config::go_values;
+use crate::config::options::Options;
+use crate::config::settings::{Settings, UsageError};
 use bounded::Bounded;
 
 /// How our log targets begin; those of libraries begin otherwise.

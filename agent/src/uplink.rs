@@ -8,7 +8,7 @@ use anyhow::Context;
 use tweed_overlay::model::Dual;
 use tweed_overlay::netlink::Netlink;
 
-use crate::options::UplinkOptions;
+use crate::config::options::UplinkOptions;
 
 mod address;
 mod facts;

@@ -17,12 +17,12 @@ use tweed_overlay::plan::{Desired, Op, Scope};
 use tweed_overlay::reconcile::{Outcome, Reconciler};
 
 use crate::claims;
-use crate::cli::CleanupArgs;
+use crate::config::cli::CleanupArgs;
 use crate::daemon::{self, offline};
 use crate::flanneld;
 use crate::for_plugins;
 use crate::lock::{self, Lock};
-use crate::options::Options;
+use crate::config::options::Options;
 use crate::presence;
 
 use super::{print, run};

@@ -12,8 +12,8 @@ use tweed_overlay::bounded_file::{self, MIB};
 use tweed_overlay::model::{Family, NetworkConfig, Pool, Subnets};
 use tweed_overlay::store::{LeaseStore, StoreError};
 
-use crate::cli::Output;
-use crate::network_notes::notes;
+use crate::config::cli::Output;
+use crate::config::network_notes::notes;
 use crate::uplink;
 
 use super::print;

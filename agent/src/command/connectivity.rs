@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cli::{ConnectivityServeArgs, ConnectivityTestArgs};
+use crate::config::cli::{ConnectivityServeArgs, ConnectivityTestArgs};
 use crate::connectivity::{self, Cluster, Endpoint, Key, Options, Report};
 use crate::daemon;
-use crate::settings::UsageError;
+use crate::config::settings::UsageError;
 
 use super::{print, run};
 

@@ -15,7 +15,7 @@ use tweed_overlay::model::Family;
 use tweed_overlay::model::subnet_env::PreviousSubnets;
 use tweed_overlay::netlink::{Netlink, RouteFilter, TABLE_MAIN};
 
-use crate::cli::DockerOptsArgs;
+use crate::config::cli::DockerOptsArgs;
 use crate::files;
 
 use super::print;

@@ -8,11 +8,11 @@ use tweed_overlay::bounded_file::{self, Links, MIB};
 
 use crate::client::Agent;
 use crate::daemon::told::Told;
-use crate::environment_file;
-use crate::flags::{self, Flag, Flags};
-use crate::instance::Instance;
-use crate::options::{HostOptions, StoreOptions};
-use crate::settings::{Elsewhere, Environment, Settings, UsageError};
+use crate::config::environment_file;
+use crate::config::flags::{self, Flag, Flags};
+use crate::config::instance::Instance;
+use crate::config::options::{HostOptions, StoreOptions};
+use crate::config::settings::{Elsewhere, Environment, Settings, UsageError};
 use crate::state_dir::StateDir;
 
 /// The file that the unit reads its variables from.

@@ -7,10 +7,10 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use tweed_overlay::bounded_file::{self, Links};
 
-use crate::cli::InstallCniArgs;
+use crate::config::cli::InstallCniArgs;
 use crate::cni::{self, Folder, Outcome, Placed, Replace, conflist};
-use crate::options::CniOptions;
-use crate::settings::{self, Settings, UsageError};
+use crate::config::options::CniOptions;
+use crate::config::settings::{self, Settings, UsageError};
 
 use super::print;
 

@@ -10,7 +10,7 @@ use tweed_overlay::model::lease::Term;
 use tweed_overlay::model::{ClusterSnapshot, Lease, SubnetKey};
 use tweed_overlay::store::LeaseStore;
 
-use crate::cli::Output;
+use crate::config::cli::Output;
 
 use super::{print, table};
 

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cli::{
+use crate::config::cli::{
     Command, ConfigCommand, ConnectivityCommand, DockerOptsArgs, Invocation, LeasesCommand,
 };
-use crate::flags::{self, Flags, StoreFlags};
+use crate::config::flags::{self, Flags, StoreFlags};
 use crate::inherited::Inherited;
-use crate::options::{Note, Options, StoreOptions};
-use crate::settings::{self, Settings};
+use crate::config::options::{Note, Options, StoreOptions};
+use crate::config::settings::{self, Settings};
 use crate::store::Store;
 use crate::telemetry::{self, LogOptions};
 

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use super::{find, print, run};
-use crate::cli::Output;
+use crate::config::cli::Output;
 use crate::client::Agent;
 use crate::daemon::http::{Confirmed, Preview};
 use crate::daemon::offline;
-use crate::options::Options;
+use crate::config::options::Options;
 
 /// Exit code for drift.
 pub const DRIFT: u8 = 2;

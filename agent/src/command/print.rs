@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::cli::Output;
+use crate::config::cli::Output;
 
 /// Prints a result as `text` for people, or as one JSON document.
 ///

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::claims::Claims;
 use crate::inherited::Inherited;
 use crate::lock::Lock;
-use crate::options::Options;
+use crate::config::options::Options;
 use crate::presence::Presence;
 use crate::store::Store;
 use crate::{daemon, flanneld, for_plugins, sandbox};

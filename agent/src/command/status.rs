@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use super::{print, run};
-use crate::cli::Output;
+use crate::config::cli::Output;
 use crate::client::Agent;
 use crate::daemon::data_plane::status::DataPlaneStatus;
 use crate::daemon::offline;
 use crate::daemon::status::{Standing, Status};
-use crate::options::Options;
+use crate::config::options::Options;
 
 mod peers;
 

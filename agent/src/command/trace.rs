@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::{find, print};
-use crate::cli::{Output, TraceArgs};
+use crate::config::cli::{Output, TraceArgs};
 use crate::daemon::http::trace::{Decision, LONGEST, MOST};
-use crate::options::Options;
+use crate::config::options::Options;
 
 /// Prints decisions as they come, until there are enough of them or the time is over.
 ///

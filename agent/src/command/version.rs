@@ -4,7 +4,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 use serde_json::json;
 
-use crate::cli::{Cli, Output};
+use crate::config::cli::{Cli, Output};
 
 use super::print;
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use tweed_overlay::bounded_file::{self, KIB, Links};
 
-use crate::secret::Secret;
+use crate::config::secret::Secret;
 
 /// Fewer bytes can be guessed.
 const SHORTEST: usize = 16;

@@ -20,7 +20,7 @@ use tweed_overlay::store::{LeaseStore, OwnRecord, Request, StoreError};
 
 use super::{Daemon, TICK, saved};
 use crate::host_facts;
-use crate::network_notes::notes;
+use crate::config::network_notes::notes;
 use crate::state_dir::SavedLease;
 use crate::uplink::{self, Overlay, Wanted};
 

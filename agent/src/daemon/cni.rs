@@ -10,7 +10,7 @@ use tweed_overlay::bounded_file::{self, Links};
 
 use super::status::CniStatus;
 use crate::cni::{self, Folder, Outcome, Replace, conflist};
-use crate::options::CniOptions;
+use crate::config::options::CniOptions;
 
 /// Between two looks at the list and its folder.
 const LIST: Duration = Duration::from_secs(2);

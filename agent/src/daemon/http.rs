@@ -31,7 +31,7 @@ use super::metrics;
 use super::status::{SharedStatus, Status};
 use super::told::Told;
 use crate::files;
-use crate::options::Options;
+use crate::config::options::Options;
 
 /// How long one connection may ask for health and metrics.
 const LIFETIME: Duration = Duration::from_secs(300);

@@ -40,7 +40,7 @@ use tweed_overlay::store::{LeaseStore, NodeReport};
 
 use crate::host_facts::HostFacts;
 use crate::inherited::Inherited;
-use crate::options::{Options, StoreOptions};
+use crate::config::options::{Options, StoreOptions};
 use crate::presence;
 use crate::sandbox::InForce;
 use crate::state_dir::{SavedLease, StateDir};

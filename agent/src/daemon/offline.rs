@@ -17,7 +17,7 @@ use super::http::Preview;
 use super::status::{Standing, Status};
 use super::{choices, saved};
 use crate::host_facts;
-use crate::options::{Options, StoreOptions};
+use crate::config::options::{Options, StoreOptions};
 use crate::presence;
 use crate::state_dir::{SavedLease, SavedRun, StateDir};
 use crate::store::Store;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use tweed_overlay::model::{ClusterSnapshot, Identity, LocalNode, Seniority, SubnetKey};
 
-use crate::options::Options;
+use crate::config::options::Options;
 use crate::state_dir::{SavedLease, SavedPeer, SavedRun, StateDir};
 
 /// The saved lease with its configuration, if there is one.

@@ -17,7 +17,7 @@ use tweed_overlay::reconcile::Outcome;
 use super::data_plane::status::DataPlaneStatus;
 use super::http::Preview;
 use super::peers::{Known, Peer};
-use crate::options::Options;
+use crate::config::options::Options;
 pub use served::NAMED;
 pub use standing::Standing;
 pub use tx_checksum::TxChecksumStatus;

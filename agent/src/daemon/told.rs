@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::options::Options;
-use crate::settings::Given;
+use crate::config::options::Options;
+use crate::config::settings::Given;
 
 /// The answer to `/v1/settings`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tweed_overlay::netns::isolated;
 
 use super::*;
-use crate::flags::Flags;
+use crate::config::flags::Flags;
 
 /// A process that the kernel calls `flanneld`, and that waits until its input ends.
 struct Running {

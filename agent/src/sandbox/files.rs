@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::{Allowed, Place};
-use crate::options::{Options, StoreOptions};
+use crate::config::options::{Options, StoreOptions};
 
 /// Switches of the network. The second is where a container finds them that isn't privileged.
 const SWITCHES: [&str; 2] = ["/proc/sys/net", "/host/proc/sys/net"];

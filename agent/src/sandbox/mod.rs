@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::prctl;
 use tweed_overlay::bounded_file::{self, Links, MIB};
 
-use crate::options::{Options, StoreOptions};
+use crate::config::options::{Options, StoreOptions};
 pub use files::Files;
 
 /// What is in force, in words.

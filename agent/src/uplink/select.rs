@@ -14,7 +14,7 @@ use super::Wanted;
 use super::address::ranked;
 use super::host::{DefaultRoute, Facts, Interface};
 
-use crate::options::UplinkOptions;
+use crate::config::options::UplinkOptions;
 
 /// The decision.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use tweed_overlay::netlink::{Netfilter, Netlink};
 
 use super::{Report, remove};
 use crate::cni::{Folder, LIST_LIMIT, Replace};
-use crate::options::CniOptions;
+use crate::config::options::CniOptions;
 
 /// Where plugins keep what they know.
 pub(super) struct Folders {

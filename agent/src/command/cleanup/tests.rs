@@ -8,9 +8,9 @@ use tweed_overlay::model::{Dual, Identity, Lease, LeaseAttrs, Mac, wire};
 use tweed_overlay::netns::isolated;
 
 use super::*;
-use crate::cli::{self, OutputArgs};
-use crate::flags::Flags;
-use crate::settings::Settings;
+use crate::config::cli::{self, OutputArgs};
+use crate::config::flags::Flags;
+use crate::config::settings::Settings;
 use crate::state_dir::{SavedLease, StateDir};
 
 const CONFIG: &str = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;

@@ -3,7 +3,7 @@ use std::process::Command as Process;
 use clap::Parser;
 use tweed_overlay::netns::isolated;
 
-use crate::cli::{Cli, Command};
+use crate::config::cli::{Cli, Command};
 
 use super::*;
 

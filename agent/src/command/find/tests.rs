@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tweed_overlay::model::Dual;
 
 use super::*;
-use crate::settings::Given;
+use crate::config::settings::Given;
 use crate::state_dir::SavedRun;
 
 struct Host(TempDir);

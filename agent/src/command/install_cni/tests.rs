@@ -6,7 +6,7 @@ use clap::Parser;
 use serde_json::Value;
 
 use super::*;
-use crate::cli::{Cli, Command};
+use crate::config::cli::{Cli, Command};
 
 /// A host with empty folders, and a plugin to install.
 struct Host {

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::flags::{self, Flag, Flags, Takes};
-use crate::go_values;
+use crate::config::flags::{self, Flag, Flags, Takes};
+use crate::config::go_values;
 
 /// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]

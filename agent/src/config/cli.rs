@@ -11,8 +11,8 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 
 use crate::cni;
-use crate::flags::{CniFlags, Flags, StoreFlags};
-use crate::flannel_args;
+use crate::config::flags::{CniFlags, Flags, StoreFlags};
+use crate::config::flannel_args;
 
 mod connectivity;
 

@@ -3,8 +3,8 @@
 use tweed_overlay::model::annotations::Prefix;
 use tweed_overlay::store::kube::{NodeName, Options};
 
-use crate::flags;
-use crate::settings::{Settings, UsageError};
+use crate::config::flags;
+use crate::config::settings::{Settings, UsageError};
 
 use super::{Note, path};
 

@@ -7,10 +7,10 @@ use tweed_overlay::backend::Backends;
 use tweed_overlay::model::NetworkConfig;
 
 use super::document;
-use crate::environment_file;
-use crate::flags::Flags;
-use crate::options::Options;
-use crate::settings::Settings;
+use crate::config::environment_file;
+use crate::config::flags::Flags;
+use crate::config::options::Options;
+use crate::config::settings::Settings;
 
 /// The blocks that are marked as run by this test, with their documents.
 fn blocks(test: &str) -> Vec<(String, String)> {

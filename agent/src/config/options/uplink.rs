@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use regex::Regex;
 use tweed_overlay::model::Dual;
 
-use crate::flags;
-use crate::settings::{Settings, UsageError};
+use crate::config::flags;
+use crate::config::settings::{Settings, UsageError};
 
 /// What was asked about the uplink. Without any wish it is the interface of the default route.
 #[derive(Clone, Debug, Default)]

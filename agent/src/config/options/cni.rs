@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::{Note, path};
 use crate::cni;
-use crate::flags;
-use crate::settings::{Settings, UsageError};
+use crate::config::flags;
+use crate::config::settings::{Settings, UsageError};
 
 /// What to place for the container runtime, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -140,8 +140,8 @@ fn every_variable_in_documents_and_units_exists() {
 
 #[test]
 fn the_sample_environment_is_understood() {
-    use crate::options::Options;
-    use crate::settings::Settings;
+    use crate::config::options::Options;
+    use crate::config::settings::Settings;
 
     let text = document("manifests/systemd/tweedd.env");
     // Samples that name a file of the host or another store are tried for their names only.

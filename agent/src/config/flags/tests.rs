@@ -2,8 +2,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::options::Options;
-use crate::settings::Settings;
+use crate::config::options::Options;
+use crate::config::settings::Settings;
 
 /// flannel.md §1.1, but for `version`, which is clap's.
 const FLANNELS: &str = "etcd-endpoints etcd-prefix etcd-keyfile etcd-certfile etcd-cafile etcd-username etcd-password \

@@ -5,7 +5,7 @@ use super::store::TlsOptions;
 use tweed_overlay::store::kube::NodeName;
 
 use super::*;
-use crate::cli::{self, Command};
+use crate::config::cli::{self, Command};
 use crate::telemetry::LogFormat;
 
 mod etcd;

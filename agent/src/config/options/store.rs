@@ -7,10 +7,10 @@ use tweed_overlay::model::annotations::Prefix;
 use tweed_overlay::model::wire::EtcdKeys;
 use tweed_overlay::store::kube;
 
-use crate::flags;
-use crate::instance::Instance;
-use crate::secret::Secret;
-use crate::settings::{Settings, UsageError};
+use crate::config::flags;
+use crate::config::instance::Instance;
+use crate::config::secret::Secret;
+use crate::config::settings::{Settings, UsageError};
 
 use super::Note;
 

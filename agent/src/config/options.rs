@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tweed_overlay::model::{Dual, Family};
 
-use crate::flags::{self, Flag};
-use crate::go_values;
-use crate::instance::Instance;
-use crate::settings::{Given, Settings, UsageError};
+use crate::config::flags::{self, Flag};
+use crate::config::go_values;
+use crate::config::instance::Instance;
+use crate::config::settings::{Given, Settings, UsageError};
 use crate::telemetry::LogOptions;
 
 mod cni;

@@ -3,7 +3,7 @@
 //! One dash is as good as two, a switch takes its value only after an equals sign, any other flag takes the next word
 //! whatever it looks like, a flag given twice counts as given last, and reading stops at the first word that is no flag.
 
-use crate::flags::{self, Takes};
+use crate::config::flags::{self, Takes};
 
 /// A command line that clap understands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::flags;
+use crate::config::flags;
 
 /// Flags as typed.
 fn typed(entries: &[(&'static Flag, &[&str])]) -> Flags {
