@@ -5,25 +5,17 @@
     reason = "nothing of a program is reachable from outside; here pub means: for the rest of the program"
 )]
 
-mod claims;
 mod client;
-mod cni;
 mod command;
 mod config;
 mod connectivity;
 mod daemon;
 mod files;
-mod flanneld;
-mod for_plugins;
-mod host_facts;
+mod host;
 mod inherited;
-mod lock;
-mod presence;
 mod sandbox;
-mod state_dir;
 mod store;
 mod telemetry;
-mod uplink;
 
 use std::process::ExitCode;
 

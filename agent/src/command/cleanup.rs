@@ -16,14 +16,14 @@ use tweed_overlay::kernel::Linux;
 use tweed_overlay::plan::{Desired, Op, Scope};
 use tweed_overlay::reconcile::{Outcome, Reconciler};
 
-use crate::claims;
+use crate::host::claims;
 use crate::config::cli::CleanupArgs;
 use crate::daemon::{self, offline};
-use crate::flanneld;
-use crate::for_plugins;
-use crate::lock::{self, Lock};
+use crate::host::flanneld;
+use crate::files::for_plugins;
+use crate::host::lock::{self, Lock};
 use crate::config::options::Options;
-use crate::presence;
+use crate::host::presence;
 
 use super::{print, run};
 

@@ -14,7 +14,7 @@ use tweed_overlay::store::{LeaseStore, StoreError};
 
 use crate::config::cli::Output;
 use crate::config::network_notes::notes;
-use crate::uplink;
+use crate::host::uplink;
 
 use super::print;
 use change::Change;

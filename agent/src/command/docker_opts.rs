@@ -16,7 +16,7 @@ use tweed_overlay::model::subnet_env::PreviousSubnets;
 use tweed_overlay::netlink::{Netlink, RouteFilter, TABLE_MAIN};
 
 use crate::config::cli::DockerOptsArgs;
-use crate::files;
+use crate::files::atomic;
 
 use super::print;
 
@@ -54,7 +54,7 @@ pub fn docker_opts(args: &DockerOptsArgs, subnet_file: &Path) -> anyhow::Result<
         false => String::new(),
     };
     let text = kept + &render(&options);
-    files::replace(&args.docker_env, text.as_bytes(), 0o644)?;
+    atomic::replace(&args.docker_env, text.as_bytes(), 0o644)?;
     let written = Written {
         file: &args.docker_env,
         options,

@@ -13,7 +13,7 @@ use crate::config::flags::{self, Flag, Flags};
 use crate::config::instance::Instance;
 use crate::config::options::{HostOptions, StoreOptions};
 use crate::config::settings::{Elsewhere, Environment, Settings, UsageError};
-use crate::state_dir::StateDir;
+use crate::files::state_dir::StateDir;
 
 /// The file that the unit reads its variables from.
 pub const UNIT_FILE: &str = "/etc/tweed/tweedd.env";

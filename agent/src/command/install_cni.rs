@@ -8,7 +8,7 @@ use serde::Serialize;
 use tweed_overlay::bounded_file::{self, Links};
 
 use crate::config::cli::InstallCniArgs;
-use crate::cni::{self, Folder, Outcome, Placed, Replace, conflist};
+use crate::files::cni::{self, Folder, Outcome, Placed, Replace, conflist};
 use crate::config::options::CniOptions;
 use crate::config::settings::{self, Settings, UsageError};
 

@@ -5,13 +5,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::claims::Claims;
+use crate::host::claims::Claims;
 use crate::inherited::Inherited;
-use crate::lock::Lock;
+use crate::host::lock::Lock;
 use crate::config::options::Options;
-use crate::presence::Presence;
+use crate::host::presence::Presence;
 use crate::store::Store;
-use crate::{daemon, flanneld, for_plugins, sandbox};
+use crate::files::for_plugins;
+use crate::host::flanneld;
+use crate::{daemon, sandbox};
 
 /// Runs until a signal asks it to stop.
 ///

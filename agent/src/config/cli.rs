@@ -10,7 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
 
-use crate::cni;
+use crate::files::cni;
 use crate::config::flags::{CniFlags, Flags, StoreFlags};
 use crate::config::flannel_args;
 

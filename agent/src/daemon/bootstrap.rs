@@ -19,10 +19,10 @@ use tweed_overlay::random;
 use tweed_overlay::store::{LeaseStore, OwnRecord, Request, StoreError};
 
 use super::{Daemon, TICK, saved};
-use crate::host_facts;
+use crate::host::facts;
 use crate::config::network_notes::notes;
-use crate::state_dir::SavedLease;
-use crate::uplink::{self, Overlay, Wanted};
+use crate::files::state_dir::SavedLease;
+use crate::host::uplink::{self, Overlay, Wanted};
 
 /// Between two attempts of a step that failed.
 const RETRY: Duration = Duration::from_secs(1);
@@ -155,8 +155,8 @@ async fn attempt<S: LeaseStore>(
     }
     let choice = uplink::choose(&wanted).map_err(|error| format!("uplink: {error:#}"))?;
     announcement::check(&network.config.pools, &choice)?;
-    let servers = host_facts::addresses_of(store.servers().await).await;
-    let found = host_facts::read(&wanted.overlay, &servers)
+    let servers = facts::addresses_of(store.servers().await).await;
+    let found = facts::read(&wanted.overlay, &servers)
         .map_err(|error| format!("the host's addresses: {error:#}"))?;
     daemon.tell_host_facts(&found);
     announcement::check_host(&network.config.pools, &choice, &found.host)?;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use tweed_overlay::bounded_file::{self, Links};
 
 use super::status::CniStatus;
-use crate::cni::{self, Folder, Outcome, Replace, conflist};
+use crate::files::cni::{self, Folder, Outcome, Replace, conflist};
 use crate::config::options::CniOptions;
 
 /// Between two looks at the list and its folder.

@@ -30,7 +30,7 @@ use super::data_plane::DataPlane;
 use super::metrics;
 use super::status::{SharedStatus, Status};
 use super::told::Told;
-use crate::files;
+use crate::files::atomic;
 use crate::config::options::Options;
 
 /// How long one connection may ask for health and metrics.
@@ -115,7 +115,7 @@ impl Server {
     pub fn listen_unix(self, path: &Path) -> Result<impl Future<Output = ()> + use<>> {
         let path = path.to_owned();
         let listener = match bind_unix(&path) {
-            Err(error) if files::no_room(&error) => {
+            Err(error) if atomic::no_room(&error) => {
                 tracing::error!(
                     socket = %path.display(), %error,
                     "there is no room for the socket: commands can't ask this agent; it is made once there is"

@@ -38,13 +38,13 @@ use tweed_overlay::random;
 use tweed_overlay::reconcile::worker::{Report, Wake, Worker};
 use tweed_overlay::store::{LeaseStore, NodeReport};
 
-use crate::host_facts::HostFacts;
+use crate::host::facts::HostFacts;
 use crate::inherited::Inherited;
 use crate::config::options::{Options, StoreOptions};
-use crate::presence;
+use crate::host::presence;
 use crate::sandbox::InForce;
-use crate::state_dir::{SavedLease, StateDir};
-use crate::uplink::{self, Choice, Known};
+use crate::files::state_dir::{SavedLease, StateDir};
+use crate::host::uplink::{self, Choice, Known};
 use cni::CniFiles;
 use data_plane::DataPlane;
 use http::Server;

@@ -16,12 +16,12 @@ use tweed_overlay::store::LeaseStore;
 use super::http::Preview;
 use super::status::{Standing, Status};
 use super::{choices, saved};
-use crate::host_facts;
+use crate::host::facts;
 use crate::config::options::{Options, StoreOptions};
-use crate::presence;
-use crate::state_dir::{SavedLease, SavedRun, StateDir};
+use crate::host::presence;
+use crate::files::state_dir::{SavedLease, SavedRun, StateDir};
 use crate::store::Store;
-use crate::uplink::{self, Known, Overlay, Wanted};
+use crate::host::uplink::{self, Known, Overlay, Wanted};
 
 /// How long the store may take before the saved peers are used.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -151,7 +151,7 @@ async fn with_uplink(
         public,
         identity,
         subnets: lease.key.0,
-        host: host_facts::read(&wanted.overlay, &BTreeSet::new())?.host,
+        host: facts::read(&wanted.overlay, &BTreeSet::new())?.host,
     };
     let snapshot = snapshot(options, state).await;
     let mut seniority = saved::seniority(state);

@@ -8,7 +8,7 @@ use tweed_overlay::model::subnet_env::SubnetEnv;
 use tweed_overlay::model::{Dual, LocalNode, NetworkConfig, subnet};
 use tweed_overlay::plan::MAY_BE_ABSENT;
 
-use crate::files;
+use crate::files::atomic;
 
 /// Keeps one file at one content.
 pub struct SubnetFile {
@@ -69,7 +69,7 @@ impl SubnetFile {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("create folder {}", folder.display()))?;
         }
-        files::replace(&self.path, self.text.as_bytes(), 0o644)?;
+        atomic::replace(&self.path, self.text.as_bytes(), 0o644)?;
         Ok(true)
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use tweed_overlay::model::{ClusterSnapshot, Identity, LocalNode, Seniority, SubnetKey};
 
 use crate::config::options::Options;
-use crate::state_dir::{SavedLease, SavedPeer, SavedRun, StateDir};
+use crate::files::state_dir::{SavedLease, SavedPeer, SavedRun, StateDir};
 
 /// The saved lease with its configuration, if there is one.
 pub(super) fn lease(state: &StateDir) -> Option<SavedLease> {

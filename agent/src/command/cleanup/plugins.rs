@@ -12,7 +12,7 @@ use tweed_overlay::kernel::firewall;
 use tweed_overlay::netlink::{Netfilter, Netlink};
 
 use super::{Report, remove};
-use crate::cni::{Folder, LIST_LIMIT, Replace};
+use crate::files::cni::{Folder, LIST_LIMIT, Replace};
 use crate::config::options::CniOptions;
 
 /// Where plugins keep what they know.
@@ -125,7 +125,7 @@ impl Network {
         let name = text(&list["name"], "cbr0");
         Self {
             // A name that leaves the folder is nobody's network.
-            name: match crate::cni::file_name(&name) {
+            name: match crate::files::cni::file_name(&name) {
                 Ok(()) => name,
                 Err(_) => "cbr0".to_owned(),
             },

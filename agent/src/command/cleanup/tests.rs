@@ -11,7 +11,7 @@ use super::*;
 use crate::config::cli::{self, OutputArgs};
 use crate::config::flags::Flags;
 use crate::config::settings::Settings;
-use crate::state_dir::{SavedLease, StateDir};
+use crate::files::state_dir::{SavedLease, StateDir};
 
 const CONFIG: &str = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;
 
@@ -238,12 +238,12 @@ fn with_plugins() -> (TempDir, Options) {
     let options = Options::read(&Settings::new(&flags, &|_| None)).expect("options");
     let list = r#"{"name":"cbr0","plugins":[{"type":"tweed"}]}"#;
     let (bin, conf) = (dir.path().join("bin"), dir.path().join("net.d"));
-    let mut folder = crate::cni::Folder::open(&bin, crate::cni::Replace::Ours).expect("opened");
+    let mut folder = crate::files::cni::Folder::open(&bin, crate::files::cni::Replace::Ours).expect("opened");
     folder.file("tweed", b"plugin", 0o755).expect("placed");
     folder.link("bridge").expect("linked");
     std::fs::write(bin.join("portmap"), "somebody's").expect("written");
-    let mut folder = crate::cni::Folder::open(&conf, crate::cni::Replace::Ours).expect("opened");
-    let name = crate::cni::CONF_NAME;
+    let mut folder = crate::files::cni::Folder::open(&conf, crate::files::cni::Replace::Ours).expect("opened");
+    let name = crate::files::cni::CONF_NAME;
     folder.file(name, list.as_bytes(), 0o644).expect("placed");
     ip("link add cni0 type bridge");
     ip("link add veth1 master cni0 type veth peer name pod");

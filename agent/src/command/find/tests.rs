@@ -9,7 +9,7 @@ use tweed_overlay::model::Dual;
 
 use super::*;
 use crate::config::settings::Given;
-use crate::state_dir::SavedRun;
+use crate::files::state_dir::SavedRun;
 
 struct Host(TempDir);
 

@@ -2,7 +2,7 @@
 
 use super::Takes::{One, Switch};
 use super::{Flag, Group};
-use crate::cni;
+use crate::files::cni;
 
 pub static INSTALL_CNI: Flag = Flag::new(
     "install-cni",

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Note, path};
-use crate::cni;
+use crate::files::cni;
 use crate::config::flags;
 use crate::config::settings::{Settings, UsageError};
 

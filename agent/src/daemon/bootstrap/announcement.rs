@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use tweed_overlay::model::{Dual, Family, Host, Pool, admit, host};
 
-use crate::uplink::Choice;
+use crate::host::uplink::Choice;
 
 /// Why an address that would be announced is no node's.
 pub(super) fn check(pools: &Dual<Pool>, choice: &Choice) -> Result<(), String> {

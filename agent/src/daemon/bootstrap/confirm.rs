@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use tweed_overlay::store::LeaseStore;
 
 use super::networks_in;
-use crate::state_dir::SavedLease;
+use crate::files::state_dir::SavedLease;
 
 /// Between the two readings.
 const PAUSE: Duration = Duration::from_secs(3);

@@ -27,7 +27,7 @@ use crate::daemon::session::held::HeldBack;
 use crate::daemon::session::outcome::log_outcome;
 use crate::daemon::status::Standing;
 use crate::daemon::{Daemon, saved};
-use crate::uplink::Wanted;
+use crate::host::uplink::Wanted;
 
 /// Peers are saved at most this often.
 const SAVE: Duration = Duration::from_secs(5);

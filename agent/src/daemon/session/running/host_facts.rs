@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Running;
 use crate::daemon::Daemon;
-use crate::host_facts;
+use crate::host::facts;
 
 /// How often the host's addresses are read.
 const LOOK: Duration = Duration::from_secs(5);
@@ -18,7 +18,7 @@ impl Running<'_> {
         }
         self.addresses_read = Instant::now();
         // What can't be read now is read next time.
-        let Ok(addresses) = host_facts::addresses() else {
+        let Ok(addresses) = facts::addresses() else {
             return;
         };
         if addresses != self.addresses {
@@ -29,7 +29,7 @@ impl Running<'_> {
 
     /// Reads what else the host has, and judges the leases by it.
     pub(in crate::daemon::session) fn look_around_now(&mut self, daemon: &mut Daemon) {
-        let Ok(found) = host_facts::read(&self.session.uplink.overlay, &self.session.servers)
+        let Ok(found) = facts::read(&self.session.uplink.overlay, &self.session.servers)
         else {
             return;
         };

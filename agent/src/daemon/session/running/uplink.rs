@@ -8,7 +8,7 @@ use tweed_overlay::model::{ClusterSnapshot, Dual, Family, Lease};
 use super::Running;
 use crate::daemon::Daemon;
 use crate::daemon::bootstrap::Session;
-use crate::uplink::{self, Wanted};
+use crate::host::uplink::{self, Wanted};
 
 /// How often the way to the address of `--iface-can-reach` is looked up.
 const REACH: Duration = Duration::from_secs(3);

@@ -9,7 +9,7 @@ use tweed_overlay::bounded_file::{self, Links};
 
 use super::record::Record;
 use super::{LIST_LIMIT, PLUGIN, PLUGIN_LIMIT};
-use crate::files;
+use crate::files::atomic;
 
 /// What happened to one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -80,7 +80,7 @@ impl<'a> Folder<'a> {
             // First the record: should the power go between the two, the file is still known as ours or absent.
             self.record.add(name, content);
             self.record.save(self.dir)?;
-            files::replace(&path, content, mode)?;
+            atomic::replace(&path, content, mode)?;
         }
         Ok(Placed {
             file: path,
@@ -101,7 +101,7 @@ impl<'a> Folder<'a> {
             _ => Outcome::Kept,
         };
         if outcome == Outcome::Installed {
-            files::replace_link(&path, Path::new(PLUGIN))?;
+            atomic::replace_link(&path, Path::new(PLUGIN))?;
         }
         Ok(Placed {
             file: path,

@@ -3,7 +3,7 @@
 use tweed_overlay::model::{Dual, Family};
 
 use super::{Hit, Search};
-use crate::uplink::host::{DefaultRoute, Interface};
+use crate::host::uplink::host::{DefaultRoute, Interface};
 
 impl<'a> Search<'a> {
     pub(super) fn default_route(&self) -> Result<Hit<'a>, String> {

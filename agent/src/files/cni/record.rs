@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tweed_overlay::bounded_file::{self, Links, MIB};
 
-use crate::files;
+use crate::files::atomic;
 
 const FILE: &str = ".tweed-installed";
 
@@ -47,7 +47,7 @@ impl Record {
 
     pub(super) fn save(&self, dir: &Path) -> anyhow::Result<()> {
         let text = serde_json::to_vec_pretty(self).context("encode the record")?;
-        files::replace(&Self::file(dir), &text, 0o644)
+        atomic::replace(&Self::file(dir), &text, 0o644)
     }
 
     /// Where the record of a folder is.

@@ -18,7 +18,7 @@ use tweed_overlay::bounded_file::{self, Links, MIB};
 use tweed_overlay::model::lease::Term;
 use tweed_overlay::model::{Dual, Identity, Lease, SubnetKey, wire};
 
-use crate::files;
+use crate::files::atomic;
 use crate::config::settings::Given;
 
 /// The own lease as it was last held.
@@ -208,7 +208,7 @@ impl StateDir {
         let mut text =
             serde_json::to_vec_pretty(value).with_context(|| format!("encode {name}"))?;
         text.push(b'\n');
-        let written = files::replace(&self.dir.join(name), &text, 0o600);
+        let written = atomic::replace(&self.dir.join(name), &text, 0o600);
         let mut unsaved = self.unsaved();
         unsaved.texts.remove(name);
         if written.is_err() {
@@ -229,7 +229,7 @@ impl StateDir {
         if let Err(error) = make(&self.dir) {
             tracing::debug!(error = format!("{error:#}"), "state folder");
         }
-        let write = |name: &&str, text: &Vec<u8>| files::replace(&self.dir.join(name), text, 0o600);
+        let write = |name: &&str, text: &Vec<u8>| atomic::replace(&self.dir.join(name), text, 0o600);
         unsaved
             .texts
             .retain(|name, text| write(name, text).is_err());

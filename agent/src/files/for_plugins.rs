@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tweed_overlay::model::presence::{EXTENSION, Presence};
 
-use crate::files;
+use crate::files::atomic;
 use crate::config::options::HostOptions;
 
 /// Where an agent leaves its word.
@@ -29,7 +29,7 @@ fn say(host: &HostOptions, stopped: bool) {
         socket: text(&host.socket),
         stopped,
     };
-    if let Err(error) = files::replace(&path(host), presence.to_string().as_bytes(), 0o644) {
+    if let Err(error) = atomic::replace(&path(host), presence.to_string().as_bytes(), 0o644) {
         tracing::warn!(
             error = format!("{error:#}"),
             "the CNI plugins can't be told about this agent: their STATUS says nothing of it"

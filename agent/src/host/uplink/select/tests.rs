@@ -1,6 +1,6 @@
 use super::*;
-use crate::uplink::host::{InterfaceAddr, Reach};
-use crate::uplink::{Known, Overlay};
+use crate::host::uplink::host::{InterfaceAddr, Reach};
+use crate::host::uplink::{Known, Overlay};
 
 mod addresses;
 mod announced;

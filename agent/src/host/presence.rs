@@ -22,7 +22,7 @@ use nix::unistd::geteuid;
 use tweed_overlay::kernel::{Ask, Running};
 
 use crate::config::instance::Instance;
-use crate::lock;
+use crate::host::lock;
 
 /// How long to wait until a connection can be taken again.
 const PAUSE: Duration = Duration::from_millis(50);

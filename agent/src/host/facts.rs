@@ -13,7 +13,7 @@ use tweed_overlay::netlink::{
 };
 use tweed_overlay::plan::instance_of;
 
-use crate::uplink::{self, Overlay};
+use crate::host::uplink::{self, Overlay};
 
 /// How long names of the store's servers may take to be looked up.
 const LOOK_UP: Duration = Duration::from_secs(1);

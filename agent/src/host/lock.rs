@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use tweed_overlay::bounded_file::{self, KIB, Links};
 
-use crate::files;
+use crate::files::atomic;
 use crate::config::instance::Instance;
 
 /// Held while this process is the network's agent.
@@ -82,7 +82,7 @@ impl Lock {
     fn try_again(&mut self) -> anyhow::Result<bool> {
         let path = self.path();
         let file = match open(&self.run_dir, &path) {
-            Err(error) if files::no_room(&error) => return Ok(false),
+            Err(error) if atomic::no_room(&error) => return Ok(false),
             opened => opened.with_context(|| format!("open {}", path.display()))?,
         };
         // One of an earlier version may be there.
@@ -98,7 +98,7 @@ impl Lock {
         };
         match write_pid(&mut file) {
             // The lock holds all the same; only its holder isn't named.
-            Err(error) if files::no_room(&error) => {
+            Err(error) if atomic::no_room(&error) => {
                 tracing::warn!(%error, lock = %path.display(), "the process id can't be written");
             }
             written => written.with_context(|| format!("write {}", path.display()))?,
