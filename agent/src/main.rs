@@ -5,21 +5,19 @@
     reason = "nothing of a program is reachable from outside; here pub means: for the rest of the program"
 )]
 
-mod client;
-mod command;
 mod config;
-mod connectivity;
 mod daemon;
+mod dispatch;
 mod files;
 mod host;
-mod inherited;
-mod sandbox;
+mod operator;
+mod runtime;
 mod store;
 mod telemetry;
 
 use std::process::ExitCode;
 
-use inherited::Inherited;
+use daemon::inherited::Inherited;
 use config::settings::UsageError;
 
 /// Exit code for a command line or environment that can't be used (`EX_USAGE`).
@@ -39,7 +37,7 @@ fn main() -> ExitCode {
             };
         }
     };
-    command::dispatch(invocation, inherited).unwrap_or_else(|error| {
+    dispatch::dispatch(invocation, inherited).unwrap_or_else(|error| {
         eprintln!("tweedd: {error:#}");
         match error.is::<UsageError>() {
             true => ExitCode::from(USAGE),

@@ -26,7 +26,7 @@ use tweed_overlay::model::Family;
 
 use self::kept::Kept;
 use self::status::{Counted, DataPlaneStatus};
-use crate::inherited::Inherited;
+use crate::daemon::inherited::Inherited;
 
 /// After a start that failed; twice as long after each further one.
 const RETRY: Duration = Duration::from_millis(250);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::connectivity::{Endpoint, PORT, Side};
+use tweed_connectivity::{Endpoint, PORT, Side};
 
 use super::OutputArgs;
 

@@ -17,7 +17,7 @@ use tweed_overlay::forward::worker::Ends;
 use tweed_overlay::model::{Dual, Family};
 
 use super::port;
-use crate::inherited::{DEVICE, Inherited, PREFIX};
+use crate::daemon::inherited::{DEVICE, Inherited, PREFIX};
 
 /// How long the service manager may take to fetch what was sent, in milliseconds.
 const FETCHED: u16 = 1_000;

@@ -24,8 +24,9 @@ use crate::files::for_plugins;
 use crate::host::lock::{self, Lock};
 use crate::config::options::Options;
 use crate::host::presence;
+use crate::runtime;
 
-use super::{print, run};
+use super::print;
 
 mod plugins;
 
@@ -54,7 +55,7 @@ pub fn cleanup(options: &Options, args: &CleanupArgs) -> anyhow::Result<ExitCode
     }
     print::print(args.output.output, &report, || words(&report))?;
     if args.stay && report.failed.is_empty() {
-        run::block_on(daemon::told_to_stop())?;
+        runtime::block_on(daemon::told_to_stop())?;
     }
     Ok(match report.failed.is_empty() {
         true => ExitCode::SUCCESS,
@@ -103,7 +104,7 @@ fn clean(options: &Options, args: &CleanupArgs) -> anyhow::Result<Report> {
 
 /// What to look at. Without saved state little is known of the network, but marked things are found all the same.
 fn scope(options: &Options, report: &mut Report) -> Scope {
-    match run::block_on(offline::had(options)) {
+    match runtime::block_on(offline::had(options)) {
         Ok(want) => want.scope,
         Err(error) => {
             report.warnings.push(format!(

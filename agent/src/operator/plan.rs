@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use super::{find, print, run};
+use super::{find, print};
 use crate::config::cli::Output;
-use crate::client::Agent;
+use crate::operator::client::Agent;
 use crate::daemon::http::{Confirmed, Preview};
 use crate::daemon::offline;
 use crate::config::options::Options;
+use crate::runtime;
 
 /// Exit code for drift.
 pub const DRIFT: u8 = 2;
@@ -22,7 +23,7 @@ pub fn plan(options: &Options, output: Output) -> Result<ExitCode> {
     let preview = match Agent::connect(&options.host.socket)? {
         Some(agent) => serde_json::from_str(&agent.ask("GET", "/v1/plan")?)
             .context("read the agent's answer")?,
-        None => run::block_on(offline::preview(options))?,
+        None => runtime::block_on(offline::preview(options))?,
     };
     print::print(output, &preview, || words(&preview))?;
     Ok(

@@ -81,7 +81,7 @@ impl Stopped {
 
     /// What the agent would have programmed.
     fn program(&self) {
-        let want = run::block_on(offline::wanted(&self.options)).expect("a wanted state");
+        let want = runtime::block_on(offline::wanted(&self.options)).expect("a wanted state");
         let mut reconciler = Reconciler::new(Linux::open().expect("sockets"));
         let outcome = reconciler
             .full(&Arc::new(want), Instant::now())

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tweed_overlay::bounded_file::{self, Links, MIB};
 
-use crate::client::Agent;
+use crate::operator::client::Agent;
 use crate::daemon::told::Told;
 use crate::config::environment_file;
 use crate::config::flags::{self, Flag, Flags};

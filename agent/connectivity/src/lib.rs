@@ -9,6 +9,11 @@
 //! content too, and an answer to a datagram is never larger than the datagram. It sends to nobody else but the resolvers
 //! of its own `resolv.conf`.
 
+#![expect(
+    unreachable_pub,
+    reason = "the modules are private; what leaves the crate is re-exported here"
+)]
+
 mod discover;
 mod dns;
 mod judge;

@@ -1,4 +1,4 @@
-//! The commands, a file each.
+//! Does what was asked: runs the daemon, or one of the operator's commands on the options of the agent that is meant.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,28 +7,17 @@ use crate::config::cli::{
     Command, ConfigCommand, ConnectivityCommand, DockerOptsArgs, Invocation, LeasesCommand,
 };
 use crate::config::flags::{self, Flags, StoreFlags};
-use crate::inherited::Inherited;
+use crate::daemon::{self, inherited::Inherited};
 use crate::config::options::{Note, Options, StoreOptions};
 use crate::config::settings::{self, Settings};
+use crate::operator::find::{self, About};
+use crate::operator::{
+    cleanup, config, connectivity, docker_opts, install_cni, leases, plan, status, trace, version,
+};
+use crate::runtime;
 use crate::store::Store;
 use crate::telemetry::{self, LogOptions};
 
-mod cleanup;
-mod config;
-mod connectivity;
-mod docker_opts;
-mod find;
-mod install_cni;
-mod leases;
-mod plan;
-mod print;
-mod run;
-mod status;
-mod table;
-mod trace;
-mod version;
-
-use find::About;
 
 /// Does what was asked. What was inherited is the daemon's.
 ///
@@ -36,7 +25,7 @@ use find::About;
 /// Why it could not be done; a [`settings::UsageError`] where the command line or environment is at fault.
 pub fn dispatch(invocation: Invocation, inherited: Inherited) -> anyhow::Result<ExitCode> {
     match invocation.command {
-        Command::Run(flags) => run::run(&options(&flags, &invocation.ignored)?, inherited),
+        Command::Run(flags) => daemon::start::run(&options(&flags, &invocation.ignored)?, inherited),
         Command::Status {
             peers,
             output,
@@ -73,7 +62,7 @@ fn on_leases(command: LeasesCommand) -> anyhow::Result<()> {
     match command {
         LeasesCommand::List { output, store } => {
             let store = open(&store)?;
-            run::block_on(leases::list(&store, output.output))
+            runtime::block_on(leases::list(&store, output.output))
         }
         LeasesCommand::Release {
             leases,
@@ -81,7 +70,7 @@ fn on_leases(command: LeasesCommand) -> anyhow::Result<()> {
             store,
         } => {
             let store = open(&store)?;
-            run::block_on(leases::release(&store, &leases, output.output))
+            runtime::block_on(leases::release(&store, &leases, output.output))
         }
     }
 }
@@ -90,7 +79,7 @@ fn on_config(command: ConfigCommand) -> anyhow::Result<()> {
     match command {
         ConfigCommand::Get { output, store } => {
             let store = open(&store)?;
-            run::block_on(config::get(&store, output.output))
+            runtime::block_on(config::get(&store, output.output))
         }
         ConfigCommand::Set {
             file,
@@ -99,7 +88,7 @@ fn on_config(command: ConfigCommand) -> anyhow::Result<()> {
             store,
         } => {
             let store = open(&store)?;
-            run::block_on(config::set(&store, &file, yes, output.output))
+            runtime::block_on(config::set(&store, &file, yes, output.output))
         }
         ConfigCommand::Check {
             file: Some(file),
@@ -112,7 +101,7 @@ fn on_config(command: ConfigCommand) -> anyhow::Result<()> {
             store,
         } => {
             let store = open(&store)?;
-            run::block_on(config::check_store(&store, output.output))
+            runtime::block_on(config::check_store(&store, output.output))
         }
     }
 }

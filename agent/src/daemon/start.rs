@@ -1,19 +1,21 @@
-//! `tweedd run`: the daemon.
+//! `tweedd run`: what comes before the daemon's loop. This host is taken for this agent alone, and rights are given up.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::host::claims::Claims;
-use crate::inherited::Inherited;
 use crate::host::lock::Lock;
 use crate::config::options::Options;
 use crate::host::presence::Presence;
 use crate::store::Store;
 use crate::files::for_plugins;
 use crate::host::flanneld;
-use crate::{daemon, sandbox};
+use crate::runtime::block_on;
+
+use super::inherited::Inherited;
+use super::sandbox;
 
 /// Runs until a signal asks it to stop.
 ///
@@ -34,25 +36,10 @@ pub fn run(options: &Options, inherited: Inherited) -> Result<ExitCode> {
     block_on(async {
         let store = Store::open(&options.store)?;
         tokio::select! {
-            ended = daemon::run(options.clone(), store, inherited, sandbox) => ended,
+            ended = super::run(options.clone(), store, inherited, sandbox) => ended,
             () = lock.keep() => Ok(()),
         }
     })?;
     for_plugins::leave(&options.host);
     Ok(ExitCode::SUCCESS)
-}
-
-/// Runs a future on this thread.
-///
-/// # Errors
-/// The future's, or when there can be no runtime.
-pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.context("start the runtime")?;
-    let result = runtime.block_on(future);
-    // Name resolution blocks a thread of its own for as long as its servers are silent; nobody waits for its answer.
-    runtime.shutdown_background();
-    result
 }

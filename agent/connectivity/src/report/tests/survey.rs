@@ -1,9 +1,9 @@
 //! What a survey of some nodes would bring, and ways to break it.
 
 use super::super::*;
-use crate::connectivity::judge::Row;
-use crate::connectivity::plan::Cluster;
-use crate::connectivity::protocol::{
+use crate::judge::Row;
+use crate::plan::Cluster;
+use crate::protocol::{
     Big, Connected, Heard, Names, Observations, Pair, Round, Service,
 };
 
@@ -47,7 +47,7 @@ pub(super) fn well(nodes: usize) -> Survey {
 
 fn fine(cluster: &Cluster, round: &Round) -> Observations {
     let own = &cluster.endpoints[usize::from(round.from)];
-    let pair = |target: &crate::connectivity::protocol::Target| {
+    let pair = |target: &crate::protocol::Target| {
         let own = own.addr(Family::of(&target.addr)).unwrap();
         Pair {
             to: target.to,

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 
 use crate::config::cli::{ConnectivityServeArgs, ConnectivityTestArgs};
-use crate::connectivity::{self, Cluster, Endpoint, Key, Options, Report};
+use tweed_connectivity::{self as connectivity, Cluster, Endpoint, Key, Options, Report};
 use crate::daemon;
 use crate::config::settings::UsageError;
+use crate::runtime;
 
-use super::{print, run};
+use super::print;
 
 /// Tests. Exit code 1 if anything is broken.
 ///
@@ -19,7 +20,7 @@ use super::{print, run};
 pub fn test(args: ConnectivityTestArgs) -> Result<ExitCode> {
     let key = Key::read(&args.shared.token_file)?;
     let by_hand = by_hand(args.hosts, args.pods)?;
-    let report = run::block_on(async {
+    let report = runtime::block_on(async {
         let cluster = match by_hand {
             Some(cluster) => cluster,
             None => connectivity::in_cluster(args.wait).await?,
@@ -67,7 +68,7 @@ pub fn serve(args: ConnectivityServeArgs) -> Result<()> {
         name,
         key: Key::read(&args.shared.token_file)?,
     };
-    run::block_on(async {
+    runtime::block_on(async {
         tokio::select! {
             served = connectivity::serve(options) => served,
             told = daemon::told_to_stop() => told,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::command::table;
+use crate::operator::table;
 use crate::daemon::data_plane::status::Carried;
 use crate::daemon::peers::{Peer, Standing};
 

@@ -3,7 +3,7 @@ use tweed_overlay::store::memory::Memory;
 use tweed_overlay::store::{LeaseStore, Request};
 
 use super::*;
-use crate::command::run::block_on;
+use crate::runtime::block_on;
 
 const CONFIG: &str = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;
 

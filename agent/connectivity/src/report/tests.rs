@@ -2,8 +2,8 @@ mod survey;
 
 use self::survey::{index, not_large, silent, well};
 use super::*;
-use crate::connectivity::judge::Row;
-use crate::connectivity::protocol::{Connected, Pair};
+use crate::judge::Row;
+use crate::protocol::{Connected, Pair};
 
 #[test]
 fn where_all_is_well_there_is_a_matrix_and_no_finding() {

@@ -6,13 +6,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use super::{print, run};
+use super::print;
 use crate::config::cli::Output;
-use crate::client::Agent;
+use crate::operator::client::Agent;
 use crate::daemon::data_plane::status::DataPlaneStatus;
 use crate::daemon::offline;
 use crate::daemon::status::{Standing, Status};
 use crate::config::options::Options;
+use crate::runtime;
 
 mod peers;
 
@@ -23,7 +24,7 @@ mod peers;
 pub fn status(options: &Options, peers: bool, output: Output) -> Result<ExitCode> {
     let status = match Agent::connect(&options.host.socket)? {
         Some(agent) => ask(agent, peers).unwrap_or_else(|error| silent(options, &error)),
-        None => run::block_on(async { Ok(offline::status(options).await) })?,
+        None => runtime::block_on(async { Ok(offline::status(options).await) })?,
     };
     print::print(output, &status, || Words(&status).to_string())?;
     Ok(match status.ready {

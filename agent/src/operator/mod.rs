@@ -1,0 +1,16 @@
+//! The operator's commands, a file each, and what they share: which agent is meant, how to ask it, how to print.
+
+pub mod cleanup;
+mod client;
+pub mod config;
+pub mod connectivity;
+pub mod docker_opts;
+pub mod find;
+pub mod install_cni;
+pub mod leases;
+pub mod plan;
+mod print;
+pub mod status;
+mod table;
+pub mod trace;
+pub mod version;
