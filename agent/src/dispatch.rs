@@ -7,17 +7,16 @@ use crate::config::cli::{
     Command, ConfigCommand, ConnectivityCommand, DockerOptsArgs, Invocation, LeasesCommand,
 };
 use crate::config::flags::{self, Flags, StoreFlags};
-use crate::daemon::{self, inherited::Inherited};
-use crate::config::options::{Note, Options, StoreOptions};
+use crate::config::options::{LogOptions, Note, Options, StoreOptions};
 use crate::config::settings::{self, Settings};
+use crate::daemon::{self, inherited::Inherited};
 use crate::operator::find::{self, About};
 use crate::operator::{
     cleanup, config, connectivity, docker_opts, install_cni, leases, plan, status, trace, version,
 };
 use crate::runtime;
 use crate::store::Store;
-use crate::telemetry::{self, LogOptions};
-
+use crate::telemetry;
 
 /// Does what was asked. What was inherited is the daemon's.
 ///
@@ -25,7 +24,9 @@ use crate::telemetry::{self, LogOptions};
 /// Why it could not be done; a [`settings::UsageError`] where the command line or environment is at fault.
 pub fn dispatch(invocation: Invocation, inherited: Inherited) -> anyhow::Result<ExitCode> {
     match invocation.command {
-        Command::Run(flags) => daemon::start::run(&options(&flags, &invocation.ignored)?, inherited),
+        Command::Run(flags) => {
+            daemon::start::run(&options(&flags, &invocation.ignored)?, inherited)
+        }
         Command::Status {
             peers,
             output,

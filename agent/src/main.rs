@@ -17,8 +17,8 @@ mod telemetry;
 
 use std::process::ExitCode;
 
-use daemon::inherited::Inherited;
 use config::settings::UsageError;
+use daemon::inherited::Inherited;
 
 /// Exit code for a command line or environment that can't be used (`EX_USAGE`).
 const USAGE: u8 = 64;

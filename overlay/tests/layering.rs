@@ -191,7 +191,13 @@ fn the_rules_would_notice() {
 fn no_file_is_longer_than_400_lines() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut found = Vec::new();
-    let packages = ["overlay", "agent", "agent/connectivity", "cni-plugin", "e2e"];
+    let packages = [
+        "overlay",
+        "agent",
+        "agent/connectivity",
+        "cni-plugin",
+        "e2e",
+    ];
     for part in packages.map(|name| [format!("{name}/src"), format!("{name}/tests")]) {
         for path in part.iter().flat_map(|part| rust_files(&root.join(part))) {
             let lines = fs::read_to_string(&path).unwrap().lines().count();

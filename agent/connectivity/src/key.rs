@@ -56,10 +56,7 @@ impl Key {
         let line: String = line.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut datagram = [0; DATAGRAM_KEY];
         datagram.copy_from_slice(&digest(b"datagram:").finalize()[..DATAGRAM_KEY]);
-        Self {
-            line,
-            datagram,
-        }
+        Self { line, datagram }
     }
 
     /// What a connection begins with.

@@ -6,19 +6,21 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use ipnet::IpNet;
 
-use crate::files::cni;
+use crate::config::cni_names;
 use crate::config::flags::{CniFlags, Flags, StoreFlags};
 use crate::config::flannel_args;
 
 mod connectivity;
+mod output;
 
 pub use connectivity::{
     ConnectivityArgs, ConnectivityCommand, ConnectivityServeArgs, ConnectivityTestArgs,
 };
+pub use output::{Output, OutputArgs};
 
 /// The per-node agent of the Tweed overlay network, and its operator commands.
 #[derive(Debug, Parser)]
@@ -234,7 +236,7 @@ pub struct InstallCniArgs {
     #[arg(long, conflicts_with = "cni-conf")]
     pub skip_conf: bool,
     /// Names under which the plugin is linked, with commas or blanks between them
-    #[arg(long, default_values = cni::LINKS)]
+    #[arg(long, default_values = cni_names::LINKS)]
     pub links: Vec<String>,
     /// Replace files of the same name that are not ours, and place a list though plugins that it names are not there
     #[arg(long)]
@@ -280,24 +282,6 @@ impl FromStr for Prefix {
         let prefix = prefix.map_err(|_| "an address or a prefix, such as 10.244.2.0/24".to_owned());
         prefix.map(Self)
     }
-}
-
-/// How a command prints its result.
-#[derive(Clone, Copy, Debug, Default, Args)]
-pub struct OutputArgs {
-    /// Output format
-    #[arg(short = 'o', long, value_enum, default_value_t)]
-    pub output: Output,
-}
-
-/// An output format.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people
-    #[default]
-    Text,
-    /// One JSON document
-    Json,
 }
 
 /// A command line that was understood.

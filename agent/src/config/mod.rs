@@ -2,6 +2,7 @@
 //! [`options`] holds the result; nothing after it reads a flag.
 
 pub mod cli;
+pub mod cni_names;
 pub mod environment_file;
 pub mod flags;
 pub mod flannel_args;

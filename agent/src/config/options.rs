@@ -5,22 +5,25 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tweed_overlay::model::{Dual, Family};
-
-use crate::config::flags::{self, Flag};
+use crate::config::flags;
 use crate::config::go_values;
 use crate::config::instance::Instance;
 use crate::config::settings::{Given, Settings, UsageError};
-use crate::telemetry::LogOptions;
 
 mod cni;
 mod kube;
+mod log;
+mod note;
 mod store;
 mod uplink;
+mod values;
 
 pub use cni::CniOptions;
+pub use log::{LogFormat, LogOptions};
+pub use note::Note;
 pub use store::{EtcdOptions, StoreOptions};
 pub use uplink::UplinkOptions;
+use values::{at_least, path};
 
 /// All that `tweedd run` was asked to do.
 #[derive(Clone, Debug)]
@@ -85,38 +88,6 @@ pub struct HostOptions {
     pub run_dir: PathBuf,
     /// Socket of the running agent.
     pub socket: PathBuf,
-}
-
-/// Something to tell the operator once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// The flag or variable that caused it.
-    pub source: String,
-    /// What it means.
-    pub text: String,
-}
-
-impl From<(String, String)> for Note {
-    fn from((source, text): (String, String)) -> Self {
-        Self { source, text }
-    }
-}
-
-impl Note {
-    fn new(source: impl ToString, text: impl Into<String>) -> Self {
-        Self {
-            source: source.to_string(),
-            text: text.into(),
-        }
-    }
-
-    /// Words after the first that was no flag.
-    pub fn ignored_words(words: &[String]) -> Self {
-        Self::new(
-            words.join(" "),
-            "ignored, as flanneld ignores all that follows the first word that is no flag; a switch takes its value as in --ip-masq=false",
-        )
-    }
 }
 
 impl FirewallOptions {
@@ -244,20 +215,6 @@ const INERT_VARIABLES: &[(&str, &str)] = &[
     ),
 ];
 
-fn at_least(
-    settings: &Settings<'_>,
-    flag: &'static Flag,
-    seconds: u64,
-) -> Result<Duration, UsageError> {
-    let least = Duration::from_secs(seconds);
-    let most = Duration::from_secs(i32::MAX as u64);
-    settings.required(
-        flag,
-        &format!("a time of at least {seconds}s: seconds, or a number with s, m or h"),
-        |text| go_values::duration(text).filter(|time| (least..=most).contains(time)),
-    )
-}
-
 fn resync(settings: &Settings<'_>, notes: &mut Vec<Note>) -> Result<Duration, UsageError> {
     let flannels = settings.required(
         &flags::IPTABLES_RESYNC,
@@ -297,30 +254,6 @@ fn http(settings: &Settings<'_>) -> Result<Option<SocketAddr>, UsageError> {
         },
     )?;
     Ok((port > 0).then_some(SocketAddr::new(ip, port)))
-}
-
-fn path(settings: &Settings<'_>, flag: &'static Flag) -> PathBuf {
-    settings
-        .text(flag)
-        .map_or_else(|| flag.default.into(), |(_, text)| text.into())
-}
-
-fn address(
-    settings: &Settings<'_>,
-    flag: &'static Flag,
-    family: Family,
-) -> Result<Option<IpAddr>, UsageError> {
-    settings.parsed(flag, &format!("an {family} address"), |text| {
-        let addr: IpAddr = text.parse().ok()?;
-        (Family::of(&addr) == family && !addr.is_unspecified()).then_some(addr)
-    })
-}
-
-fn public(settings: &Settings<'_>) -> Result<Dual<IpAddr>, UsageError> {
-    Ok(Dual {
-        v4: address(settings, &flags::PUBLIC_IP, Family::V4)?,
-        v6: address(settings, &flags::PUBLIC_IPV6, Family::V6)?,
-    })
 }
 
 #[cfg(test)]

@@ -18,11 +18,13 @@ use tweed_overlay::netlink::Netlink;
 use tweed_overlay::random;
 use tweed_overlay::store::{LeaseStore, OwnRecord, Request, StoreError};
 
-use super::{Daemon, TICK, saved};
-use crate::host::facts;
+use super::saved;
+use super::shared::{Daemon, TICK};
 use crate::config::network_notes::notes;
 use crate::files::state_dir::SavedLease;
+use crate::host::facts;
 use crate::host::uplink::{self, Overlay, Wanted};
+use confirm::networks_in;
 
 /// Between two attempts of a step that failed.
 const RETRY: Duration = Duration::from_secs(1);
@@ -127,13 +129,6 @@ async fn while_looking_after<T>(daemon: &Daemon, what: impl Future<Output = T>) 
 fn networks(saved: Option<&SavedLease>) -> Vec<IpNet> {
     let text = saved.map(|saved| saved.config.as_str());
     text.map(networks_in).unwrap_or_default()
-}
-
-/// The pod networks of a configuration, whoever cuts them.
-fn networks_in(text: &str) -> Vec<IpNet> {
-    let config = NetworkConfig::parse_for(Subnets::Assigned, text).ok();
-    let pools = config.map(|(config, _)| config.pools).unwrap_or_default();
-    pools.values().map(|pool| pool.network).collect()
 }
 
 async fn attempt<S: LeaseStore>(

@@ -9,8 +9,9 @@ use anyhow::{Context, Result, bail};
 use tweed_overlay::bounded_file::{self, Links};
 
 use super::status::CniStatus;
-use crate::files::cni::{self, Folder, Outcome, Replace, conflist};
+use crate::config::cni_names;
 use crate::config::options::CniOptions;
+use crate::files::cni::{self, Folder, Outcome, Replace, conflist};
 
 /// Between two looks at the list and its folder.
 const LIST: Duration = Duration::from_secs(2);
@@ -86,7 +87,7 @@ impl CniFiles {
         let content = bounded_file::read(&source, Links::Followed, cni::PLUGIN_LIMIT)
             .with_context(|| format!("read {}", source.display()))?;
         let mut folder = Folder::open(&self.options.bin_dir, Replace::Ours)?;
-        let plugin = folder.file(cni::PLUGIN, &content, 0o755)?;
+        let plugin = folder.file(cni_names::PLUGIN, &content, 0o755)?;
         match plugin.outcome {
             Outcome::Kept => bail!(
                 "{} is somebody else's file; remove it, and the plugin takes its place",
@@ -95,7 +96,7 @@ impl CniFiles {
             Outcome::Installed => tracing::info!(file = %plugin.file.display(), "plugin placed"),
             Outcome::Unchanged => {}
         }
-        for name in cni::LINKS {
+        for name in cni_names::LINKS {
             let link = folder.link(name)?;
             // Nothing is wrong with that: the plugin runs its own bridge and host-local, whatever lies there.
             if link.outcome == Outcome::Kept {
@@ -107,7 +108,7 @@ impl CniFiles {
 
     /// Something else has placed it, and would again.
     fn find_plugin(&self) -> Result<()> {
-        let plugin = self.options.bin_dir.join(cni::PLUGIN);
+        let plugin = self.options.bin_dir.join(cni_names::PLUGIN);
         match plugin.exists() {
             true => Ok(()),
             false => bail!(
@@ -144,7 +145,7 @@ impl CniFiles {
         let options = &self.options;
         let list = match &options.conf {
             Some(file) => conflist::read(file)?,
-            None => conflist::built_in(&options.bin_dir, &cni::LINKS),
+            None => conflist::built_in(&options.bin_dir, &cni_names::LINKS),
         };
         let mut folder = Folder::open(&options.conf_dir, Replace::If(conflist::is_flannels))?;
         let placed = folder.file(&options.conf_name, list.as_bytes(), 0o644)?;

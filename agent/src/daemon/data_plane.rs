@@ -17,14 +17,14 @@ use tweed_overlay::forward::forwarding::Forwarding;
 use tweed_overlay::forward::offloads::Offloads;
 use tweed_overlay::forward::options::Options;
 use tweed_overlay::forward::socket::loopback::{self, Wrong};
-use tweed_overlay::forward::socket::{Port, Socket};
+use tweed_overlay::forward::socket::Socket;
 use tweed_overlay::forward::table::Table;
 use tweed_overlay::forward::trace::{Filter, Traced};
 use tweed_overlay::forward::tun::Tun;
 use tweed_overlay::forward::worker::{Ends, Setup, SharedTrials, Worker};
 use tweed_overlay::model::Family;
 
-use self::kept::Kept;
+use self::kept::{Kept, port};
 use self::status::{Counted, DataPlaneStatus};
 use crate::daemon::inherited::Inherited;
 
@@ -327,14 +327,6 @@ fn open(wanted: &Forwarding) -> Result<Vec<Ends>> {
         Ok(Ends { tun: tun?, sockets })
     });
     ends.collect()
-}
-
-/// How the workers' sockets share the port.
-fn port(wanted: &Forwarding, number: u8) -> Port {
-    match wanted.workers {
-        0 | 1 => Port::Alone,
-        of => Port::Shared { number, of },
-    }
 }
 
 /// What it can't do for the lack of an address.

@@ -20,50 +20,22 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
-use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
-use tweed_overlay::plan::{Op, Plan};
 use tweed_overlay::reconcile::worker::Wake;
 
+use super::answers::{Confirmed, Preview};
 use super::data_plane::DataPlane;
 use super::metrics;
 use super::status::{SharedStatus, Status};
 use super::told::Told;
-use crate::files::atomic;
 use crate::config::options::Options;
+use crate::files::atomic;
 
 /// How long one connection may ask for health and metrics.
 const LIFETIME: Duration = Duration::from_secs(300);
 /// How often the socket's file is looked at, and between two attempts to make it.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// The answer to a preview: what a pass would do, one operation a line.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Preview {
-    /// What would be created, replaced or corrected.
-    pub puts: Vec<String>,
-    /// What would be deleted.
-    pub deletes: Vec<String>,
-}
-
-/// The answer to a confirmation: what was held back until then.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Confirmed {
-    /// What was held back, and why.
-    pub confirmed: String,
-}
-
-impl Preview {
-    /// A plan in words.
-    pub fn of(plan: &Plan) -> Self {
-        let words = |ops: &[Op]| ops.iter().map(ToString::to_string).collect();
-        Self {
-            puts: words(&plan.puts),
-            deletes: words(&plan.deletes),
-        }
-    }
-}
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -159,7 +131,10 @@ impl Server {
             .route("/v1/status", get(status))
             .route("/v1/status/peers", get(status_with_peers))
             .route("/v1/settings", get(settings))
-            .route("/v1/trace", get(trace::trace))
+            .route(
+                "/v1/trace",
+                get(trace::trace).with_state(self.data_plane.clone()),
+            )
             .route("/v1/plan", get(preview))
             .route("/v1/confirm", post(confirm));
         router.with_state(self)

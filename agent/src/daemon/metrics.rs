@@ -2,6 +2,7 @@
 //! and `tweedd status` cannot disagree.
 
 mod data_plane;
+mod single;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use prometheus_client::registry::Registry;
 
 use super::data_plane::DataPlane;
 use super::status::{NAMED, SharedStatus, Standing, Status};
+use single::single;
 
 /// A registry that renders the status. More peers than `most_peers` have no metrics of their own.
 pub fn registry(status: SharedStatus, data_plane: DataPlane, most_peers: usize) -> Registry {
@@ -108,16 +110,6 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), st
     let seconds = ConstGauge::new(status.kernel.last_full_seconds);
     let help = "Duration of the last full pass";
     single(encoder, "full_pass_seconds", help, &seconds)
-}
-
-/// A metric without labels.
-fn single(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    metric: &impl EncodeMetric,
-) -> Result<(), std::fmt::Error> {
-    metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
 }
 
 fn counters(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), std::fmt::Error> {

@@ -13,15 +13,16 @@ use tweed_overlay::plan::{Desired, desired};
 use tweed_overlay::reconcile::Reconciler;
 use tweed_overlay::store::LeaseStore;
 
-use super::http::Preview;
+use super::answers::Preview;
+use super::choices::choices;
+use super::saved;
 use super::status::{Standing, Status};
-use super::{choices, saved};
-use crate::host::facts;
 use crate::config::options::{Options, StoreOptions};
-use crate::host::presence;
 use crate::files::state_dir::{SavedLease, SavedRun, StateDir};
-use crate::store::Store;
+use crate::host::facts;
+use crate::host::presence;
 use crate::host::uplink::{self, Known, Overlay, Wanted};
+use crate::store::Store;
 
 /// How long the store may take before the saved peers are used.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);

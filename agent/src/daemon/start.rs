@@ -5,14 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::host::claims::Claims;
-use crate::host::lock::Lock;
 use crate::config::options::Options;
-use crate::host::presence::Presence;
-use crate::store::Store;
 use crate::files::for_plugins;
+use crate::host::claims::Claims;
 use crate::host::flanneld;
+use crate::host::lock::Lock;
+use crate::host::presence::Presence;
 use crate::runtime::block_on;
+use crate::store::Store;
 
 use super::inherited::Inherited;
 use super::sandbox;

@@ -14,16 +14,18 @@ use serde::{Deserialize, Serialize};
 use tweed_overlay::model::Dual;
 use tweed_overlay::reconcile::Outcome;
 
+use super::answers::Preview;
 use super::data_plane::status::DataPlaneStatus;
-use super::http::Preview;
 use super::peers::{Known, Peer};
 use crate::config::options::Options;
-pub use served::NAMED;
 pub use standing::Standing;
 pub use tx_checksum::TxChecksumStatus;
 
 /// Version of the status document: it rises when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
+
+/// So many bad entries of a kind are shown.
+pub const NAMED: usize = 100;
 
 /// The store may be out of reach for this long before the node counts as out of sync.
 const STORE_GRACE: Duration = Duration::from_secs(10);

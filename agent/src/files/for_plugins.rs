@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use tweed_overlay::model::presence::{EXTENSION, Presence};
 
-use crate::files::atomic;
 use crate::config::options::HostOptions;
+use crate::files::atomic;
 
 /// Where an agent leaves its word.
 pub fn path(host: &HostOptions) -> PathBuf {

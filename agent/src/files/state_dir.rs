@@ -18,8 +18,8 @@ use tweed_overlay::bounded_file::{self, Links, MIB};
 use tweed_overlay::model::lease::Term;
 use tweed_overlay::model::{Dual, Identity, Lease, SubnetKey, wire};
 
-use crate::files::atomic;
 use crate::config::settings::Given;
+use crate::files::atomic;
 
 /// The own lease as it was last held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -229,7 +229,8 @@ impl StateDir {
         if let Err(error) = make(&self.dir) {
             tracing::debug!(error = format!("{error:#}"), "state folder");
         }
-        let write = |name: &&str, text: &Vec<u8>| atomic::replace(&self.dir.join(name), text, 0o600);
+        let write =
+            |name: &&str, text: &Vec<u8>| atomic::replace(&self.dir.join(name), text, 0o600);
         unsaved
             .texts
             .retain(|name, text| write(name, text).is_err());

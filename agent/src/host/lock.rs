@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use tweed_overlay::bounded_file::{self, KIB, Links};
 
-use crate::files::atomic;
 use crate::config::instance::Instance;
+use crate::files::atomic;
 
 /// Held while this process is the network's agent.
 #[derive(Debug)]

@@ -8,30 +8,17 @@ use anyhow::Context;
 use tweed_overlay::model::Dual;
 use tweed_overlay::netlink::Netlink;
 
-use crate::config::options::UplinkOptions;
-
 mod address;
 mod facts;
 mod host;
 mod select;
 mod unfit;
+mod wanted;
 
 pub use address::Known;
 pub use select::Choice;
 pub use unfit::Overlay;
-
-/// What is asked for, and what is known.
-#[derive(Clone, Debug, Default)]
-pub struct Wanted {
-    /// The operator's wishes.
-    pub options: UplinkOptions,
-    /// The pod network. Nothing of it is ever the uplink; at least one family is enabled.
-    pub overlay: Overlay,
-    /// What is known of addresses.
-    pub known: Known,
-    /// Addresses that the store announces instead of this node's own.
-    pub overwrites: Dual<IpAddr>,
-}
+pub use wanted::Wanted;
 
 /// Chooses the uplink in the current network namespace.
 ///

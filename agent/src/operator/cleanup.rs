@@ -4,45 +4,35 @@
 //!
 //! It is a pass like any other, with nothing as the wanted state.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use serde::Serialize;
 use tweed_overlay::kernel::Linux;
 use tweed_overlay::plan::{Desired, Op, Scope};
-use tweed_overlay::reconcile::{Outcome, Reconciler};
+use tweed_overlay::reconcile::Reconciler;
 
-use crate::host::claims;
 use crate::config::cli::CleanupArgs;
-use crate::daemon::{self, offline};
-use crate::host::flanneld;
-use crate::files::for_plugins;
-use crate::host::lock::{self, Lock};
 use crate::config::options::Options;
+use crate::daemon::{self, offline};
+use crate::files::for_plugins;
+use crate::host::claims;
+use crate::host::flanneld;
+use crate::host::lock::{self, Lock};
 use crate::host::presence;
 use crate::runtime;
 
 use super::print;
 
 mod plugins;
+mod remove;
+mod report;
 
 use plugins::Folders;
-
-/// What was removed, or would be.
-#[derive(Debug, Default, Serialize)]
-struct Report {
-    dry_run: bool,
-    /// Changes of the kernel, in words.
-    changes: Vec<String>,
-    /// Changes that failed, and why.
-    failed: Vec<String>,
-    files: Vec<PathBuf>,
-    warnings: Vec<String>,
-}
+use remove::remove;
+use report::{Report, words};
 
 /// Cleans up, or says what would be done.
 ///
@@ -111,7 +101,7 @@ fn scope(options: &Options, report: &mut Report) -> Scope {
                 "what this node had is not known ({error:#}); only devices and rules that carry the name {} are removed, no routes on the uplink",
                 options.host.instance
             ));
-            let choices = daemon::choices(options);
+            let choices = daemon::choices::choices(options);
             Scope {
                 alias: choices.alias(),
                 table: choices.table,
@@ -143,53 +133,6 @@ fn files(options: &Options, purge: bool) -> Vec<PathBuf> {
     files.extend(list.map(|cni| claims::beside(&cni.conf_dir.join(&cni.conf_name))));
     files.extend(purge.then(|| host.state_dir.clone()));
     files
-}
-
-/// Removes a file, or a folder with what is in it; whether there was one.
-fn remove(path: &Path) -> anyhow::Result<bool> {
-    let removed = match path.is_dir() {
-        true => std::fs::remove_dir_all(path),
-        false => std::fs::remove_file(path),
-    };
-    match removed {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("remove {}", path.display())),
-    }
-}
-
-impl Report {
-    fn take(&mut self, outcome: Outcome) {
-        self.changes = outcome.done;
-        let failed = outcome.failed.iter();
-        self.failed = failed
-            .map(|failure| format!("{}: {}", failure.op, failure.error))
-            .collect();
-        if outcome.skipped > 0 {
-            self.failed.push(format!(
-                "{} more changes of the same devices",
-                outcome.skipped
-            ));
-        }
-    }
-}
-
-fn words(report: &Report) -> String {
-    let mut text = String::new();
-    for change in &report.changes {
-        text += &format!("{change}\n");
-    }
-    for file in &report.files {
-        text += &format!("remove {}\n", file.display());
-    }
-    for failure in &report.failed {
-        text += &format!("failed: {failure}\n");
-    }
-    match (text.is_empty(), report.dry_run) {
-        (true, _) => "nothing to do\n".to_owned(),
-        (false, true) => format!("would do:\n{text}"),
-        (false, false) => text,
-    }
 }
 
 #[cfg(test)]

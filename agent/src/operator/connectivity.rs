@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 
 use crate::config::cli::{ConnectivityServeArgs, ConnectivityTestArgs};
-use tweed_connectivity::{self as connectivity, Cluster, Endpoint, Key, Options, Report};
-use crate::daemon;
 use crate::config::settings::UsageError;
+use crate::daemon;
 use crate::runtime;
+use tweed_connectivity::{self as connectivity, Cluster, Endpoint, Key, Options, Report};
 
 use super::print;
 

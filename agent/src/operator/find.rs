@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tweed_overlay::bounded_file::{self, Links, MIB};
 
-use crate::operator::client::Agent;
-use crate::daemon::told::Told;
 use crate::config::environment_file;
 use crate::config::flags::{self, Flag, Flags};
 use crate::config::instance::Instance;
 use crate::config::options::{HostOptions, StoreOptions};
 use crate::config::settings::{Elsewhere, Environment, Settings, UsageError};
+use crate::daemon::told::Told;
 use crate::files::state_dir::StateDir;
+use crate::operator::client::Agent;
 
 /// The file that the unit reads its variables from.
 pub const UNIT_FILE: &str = "/etc/tweed/tweedd.env";

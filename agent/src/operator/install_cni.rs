@@ -8,9 +8,10 @@ use serde::Serialize;
 use tweed_overlay::bounded_file::{self, Links};
 
 use crate::config::cli::InstallCniArgs;
-use crate::files::cni::{self, Folder, Outcome, Placed, Replace, conflist};
+use crate::config::cni_names;
 use crate::config::options::CniOptions;
 use crate::config::settings::{self, Settings, UsageError};
+use crate::files::cni::{self, Folder, Outcome, Placed, Replace, conflist};
 
 use super::print;
 
@@ -63,10 +64,10 @@ fn install(args: &InstallCniArgs, settings: &Settings<'_>) -> anyhow::Result<Rep
     };
     let mut report = Report::default();
     let mut folder = Folder::open(&options.bin_dir, replace)?;
-    if report.note(folder.file(cni::PLUGIN, &plugin, 0o755)?) == Outcome::Kept {
+    if report.note(folder.file(cni_names::PLUGIN, &plugin, 0o755)?) == Outcome::Kept {
         bail!(
             "{} is not a file that this command put there; remove it, or replace it with --force",
-            options.bin_dir.join(cni::PLUGIN).display()
+            options.bin_dir.join(cni_names::PLUGIN).display()
         );
     }
     for link in &links {
@@ -93,11 +94,11 @@ fn links(given: &[String]) -> Result<Vec<String>, UsageError> {
         .collect();
     match names
         .iter()
-        .find(|name| !cni::LINKS.contains(&name.as_str()))
+        .find(|name| !cni_names::LINKS.contains(&name.as_str()))
     {
         Some(wrong) => Err(UsageError(format!(
             "--links: the plugin answers to no {wrong:?}, but to {}",
-            cni::LINKS.join(", ")
+            cni_names::LINKS.join(", ")
         ))),
         None => Ok(names),
     }
@@ -106,7 +107,7 @@ fn links(given: &[String]) -> Result<Vec<String>, UsageError> {
 /// With a list that names a plugin that isn't there, no pod starts.
 fn refuse_missing(conf: &str, options: &CniOptions, links: &[String]) -> anyhow::Result<()> {
     let mut missing = conflist::missing_plugins(conf, &options.bin_dir);
-    missing.retain(|name| name != cni::PLUGIN && !links.contains(name));
+    missing.retain(|name| name != cni_names::PLUGIN && !links.contains(name));
     if missing.is_empty() {
         return Ok(());
     }

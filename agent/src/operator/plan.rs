@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 
 use super::{find, print};
 use crate::config::cli::Output;
-use crate::operator::client::Agent;
-use crate::daemon::http::{Confirmed, Preview};
-use crate::daemon::offline;
 use crate::config::options::Options;
+use crate::daemon::answers::{Confirmed, Preview};
+use crate::daemon::offline;
+use crate::operator::client::Agent;
 use crate::runtime;
 
 /// Exit code for drift.

@@ -8,11 +8,11 @@ use anyhow::{Context, Result};
 
 use super::print;
 use crate::config::cli::Output;
-use crate::operator::client::Agent;
+use crate::config::options::Options;
 use crate::daemon::data_plane::status::DataPlaneStatus;
 use crate::daemon::offline;
 use crate::daemon::status::{Standing, Status};
-use crate::config::options::Options;
+use crate::operator::client::Agent;
 use crate::runtime;
 
 mod peers;

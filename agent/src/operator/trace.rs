@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 
 use super::{find, print};
 use crate::config::cli::{Output, TraceArgs};
-use crate::daemon::http::trace::{Decision, LONGEST, MOST};
 use crate::config::options::Options;
+use crate::daemon::http::trace::{Decision, LONGEST, MOST};
 
 /// Prints decisions as they come, until there are enough of them or the time is over.
 ///

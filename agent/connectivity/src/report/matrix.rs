@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use tweed_overlay::model::Family;
 
-use super::super::plan::Side;
-use super::super::words;
-use super::{Cell, Report};
+use super::parts::{Cell, Report};
+use crate::plan::Side;
+use crate::words;
 
 /// More nodes don't fit on a line; findings name what matters.
 const WIDEST: usize = 16;

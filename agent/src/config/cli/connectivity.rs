@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use tweed_connectivity::{Endpoint, PORT, Side};
 
-use super::OutputArgs;
+use super::output::OutputArgs;
 
 /// `tweedd connectivity`
 #[derive(Debug, Args)]

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use super::{
-    CNI_PLACES_GROUP, ETCD_GROUP, Flag, GROUPS, Group, INSTANCE, KUBE_GROUP, LOG_GROUP, RUN_DIR,
-    SOCKET, STATE_DIR, STORE_GROUP, Takes,
+use super::cni::CNI_PLACES_GROUP;
+use super::flag::{Flag, Group, Takes};
+use super::table::{
+    ETCD_GROUP, GROUPS, INSTANCE, KUBE_GROUP, LOG_GROUP, RUN_DIR, SOCKET, STATE_DIR, STORE_GROUP,
 };
 
 /// All flags of the daemon, as typed: values by flag name, in their order.

@@ -1,8 +1,8 @@
 //! The flags for what the container runtime needs of us: plugin, links and network configuration list.
 
-use super::Takes::{One, Switch};
-use super::{Flag, Group};
-use crate::files::cni;
+use super::flag::Takes::{One, Switch};
+use super::flag::{Flag, Group};
+use crate::config::cni_names;
 
 pub static INSTALL_CNI: Flag = Flag::new(
     "install-cni",
@@ -12,21 +12,21 @@ pub static INSTALL_CNI: Flag = Flag::new(
 .default("false")
 .ours();
 pub static CNI_BIN_DIR: Flag = Flag::new("cni-bin-dir", One("DIR"), "Folder for plugins")
-    .default(cni::BIN_DIR)
+    .default(cni_names::BIN_DIR)
     .ours();
 pub static CNI_CONF_DIR: Flag = Flag::new(
     "cni-conf-dir",
     One("DIR"),
     "Folder for network configurations",
 )
-.default(cni::CONF_DIR)
+.default(cni_names::CONF_DIR)
 .ours();
 pub static CNI_CONF_NAME: Flag = Flag::new(
     "cni-conf-name",
     One("NAME"),
     "File name of the network configuration list; runtimes use the first file in the order of names",
 )
-.default(cni::CONF_NAME)
+.default(cni_names::CONF_NAME)
 .ours();
 pub static CNI_CONF: Flag = Flag::new(
     "cni-conf",

@@ -1,7 +1,7 @@
 //! The flag for what the daemon gives up.
 
-use super::Flag;
-use super::Takes::Switch;
+use super::flag::Flag;
+use super::flag::Takes::Switch;
 
 pub static SANDBOX: Flag = Flag::new(
     "sandbox",

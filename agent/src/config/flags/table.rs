@@ -1,7 +1,9 @@
 //! The flags one by one. Names and defaults of flannel's are flannel's (v0.28), spelling included.
 
-use super::Takes::{Many, One, Switch};
-use super::{CNI_GROUP, Flag, Group, SANDBOX};
+use super::cni::CNI_GROUP;
+use super::flag::Takes::{Many, One, Switch};
+use super::flag::{Flag, Group};
+use super::sandbox::SANDBOX;
 
 pub static STORE: Flag = Flag::new(
     "store",

@@ -1,3 +1,5 @@
+mod documentation;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 

@@ -2,11 +2,12 @@
 
 use tweed_overlay::model::{nearest, shown};
 
-use super::all;
+use super::flag::Flag;
+use super::lookup::all;
 
 /// What there is to say about each of these names.
 pub fn unknown(names: impl IntoIterator<Item = String>) -> Vec<(String, String)> {
-    let known: Vec<String> = all().flat_map(super::Flag::variables).collect();
+    let known: Vec<String> = all().flat_map(Flag::variables).collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     names
         .into_iter()

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{Note, path};
-use crate::files::cni;
+use super::note::Note;
+use super::values::path;
+use crate::config::cni_names;
 use crate::config::flags;
 use crate::config::settings::{Settings, UsageError};
 
@@ -37,7 +38,7 @@ impl CniOptions {
                 &flags::CNI_CONF_NAME,
                 "a file name that ends in .conflist, where runtimes look for lists",
                 |text| {
-                    let fits = text.ends_with(".conflist") && cni::file_name(text).is_ok();
+                    let fits = text.ends_with(".conflist") && cni_names::file_name(text).is_ok();
                     fits.then(|| text.to_owned())
                 },
             )?,

@@ -6,7 +6,8 @@ use tweed_overlay::store::kube::{NodeName, Options};
 use crate::config::flags;
 use crate::config::settings::{Settings, UsageError};
 
-use super::{Note, path};
+use super::note::Note;
+use super::values::path;
 
 pub(super) fn read(settings: &Settings<'_>, notes: &mut Vec<Note>) -> Result<Options, UsageError> {
     let prefix = settings.required(

@@ -6,7 +6,7 @@ use tweed_overlay::store::kube::NodeName;
 
 use super::*;
 use crate::config::cli::{self, Command};
-use crate::telemetry::LogFormat;
+use crate::config::options::LogFormat;
 
 mod etcd;
 mod kube;
@@ -253,17 +253,14 @@ fn each_network_has_its_own_names_on_the_host() {
 fn klogs_verbosity_becomes_a_level_and_ours_wins() {
     let filter = |line| read(line).log.filter;
     assert_eq!(filter(""), "info");
-    assert_eq!(filter("-v=2"), "info,tweedd=debug,tweed_overlay=debug");
-    assert_eq!(filter("-v 10"), "info,tweedd=trace,tweed_overlay=trace");
+    assert_eq!(filter("-v=2"), "info,tweed=debug");
+    assert_eq!(filter("-v 10"), "info,tweed=trace");
     assert_eq!(filter("-v=-1"), "info");
     assert_eq!(
         filter("-v=10 --log-level=warn,tweed_overlay=debug"),
         "warn,tweed_overlay=debug"
     );
-    assert_eq!(
-        filter("--log-level=debug"),
-        "info,tweedd=debug,tweed_overlay=debug"
-    );
+    assert_eq!(filter("--log-level=debug"), "info,tweed=debug");
     assert_eq!(filter("--log-level=warn"), "warn");
     assert_eq!(read("--log-format=json").log.format, LogFormat::Json);
     assert!(refused("--log-level=loud").contains("error, warn, info"));

@@ -8,6 +8,8 @@ use tweed_overlay::model::Dual;
 use crate::config::flags;
 use crate::config::settings::{Settings, UsageError};
 
+use super::values;
+
 /// What was asked about the uplink. Without any wish it is the interface of the default route.
 #[derive(Clone, Debug, Default)]
 pub struct UplinkOptions {
@@ -42,6 +44,6 @@ pub(super) fn read(settings: &Settings<'_>) -> Result<UplinkOptions, UsageError>
         can_reach: settings.parsed(&flags::IFACE_CAN_REACH, "an IP address", |text| {
             text.parse().ok()
         })?,
-        public: super::public(settings)?,
+        public: values::public(settings)?,
     })
 }

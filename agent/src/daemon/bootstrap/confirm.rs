@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tweed_overlay::model::{NetworkConfig, Subnets};
 use tweed_overlay::store::LeaseStore;
 
-use super::networks_in;
 use crate::files::state_dir::SavedLease;
 
 /// Between the two readings.
@@ -55,4 +55,11 @@ pub(super) async fn changed_network<S: LeaseStore>(
 fn join(networks: &[IpNet]) -> String {
     let texts: Vec<String> = networks.iter().map(ToString::to_string).collect();
     texts.join(", ")
+}
+
+/// The pod networks of a configuration, whoever cuts them.
+pub(super) fn networks_in(text: &str) -> Vec<IpNet> {
+    let config = NetworkConfig::parse_for(Subnets::Assigned, text).ok();
+    let pools = config.map(|(config, _)| config.pools).unwrap_or_default();
+    pools.values().map(|pool| pool.network).collect()
 }

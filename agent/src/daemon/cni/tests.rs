@@ -40,7 +40,7 @@ impl Host {
             bin_dir: self.path("bin"),
             conf_dir: self.path("net.d"),
             plugins: true,
-            conf_name: cni::CONF_NAME.to_owned(),
+            conf_name: cni_names::CONF_NAME.to_owned(),
             conf: Some(self.path("cni-conf.json")),
             withdraw,
         });

@@ -11,12 +11,11 @@ use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sd_notify::NotifyState;
 use tweed_overlay::forward::forwarding::Forwarding;
-use tweed_overlay::forward::socket::{Socket, SocketFds};
+use tweed_overlay::forward::socket::{Port, Socket, SocketFds};
 use tweed_overlay::forward::tun::Tun;
 use tweed_overlay::forward::worker::Ends;
 use tweed_overlay::model::{Dual, Family};
 
-use super::port;
 use crate::daemon::inherited::{DEVICE, Inherited, PREFIX};
 
 /// How long the service manager may take to fetch what was sent, in milliseconds.
@@ -111,6 +110,14 @@ fn wait_until_fetched() -> Result<()> {
     let mut closed = [PollFd::new(read.as_fd(), PollFlags::empty())];
     poll(&mut closed, PollTimeout::from(FETCHED)).context("wait for the service manager")?;
     Ok(())
+}
+
+/// How the workers' sockets share the port.
+pub(super) fn port(wanted: &Forwarding, number: u8) -> Port {
+    match wanted.workers {
+        0 | 1 => Port::Alone,
+        of => Port::Shared { number, of },
+    }
 }
 
 fn name(number: usize, what: &str) -> String {

@@ -12,8 +12,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tweed_overlay::forward::trace::{Filter, Traced, Verdict, Way};
 
-use super::Server;
-use crate::daemon::data_plane::NoTrace;
+use crate::daemon::data_plane::{DataPlane, NoTrace};
 
 /// Decisions of one answer at most.
 pub const MOST: usize = 1000;
@@ -115,10 +114,10 @@ impl fmt::Display for Decision {
 
 /// `/v1/trace`.
 pub(super) async fn trace(
-    State(server): State<Server>,
+    State(plane): State<DataPlane>,
     Query(question): Query<Question>,
 ) -> Response {
-    let listen = tokio::task::spawn_blocking(move || listen(&server, &question));
+    let listen = tokio::task::spawn_blocking(move || listen(&plane, &question));
     match listen.await {
         Ok(Ok(decisions)) => Json(decisions).into_response(),
         Ok(Err(why)) => {
@@ -134,13 +133,13 @@ pub(super) async fn trace(
     }
 }
 
-fn listen(server: &Server, question: &Question) -> Result<Vec<Decision>, NoTrace> {
+fn listen(plane: &DataPlane, question: &Question) -> Result<Vec<Decision>, NoTrace> {
     let (tell, told) = sync_channel(QUEUE);
     let filter = Filter {
         prefix: question.prefix,
         every: question.every,
     };
-    let _listener = server.data_plane.trace(filter, &tell)?;
+    let _listener = plane.trace(filter, &tell)?;
     drop(tell);
     let end = Instant::now() + Duration::from_millis(question.time.min(LONGEST));
     let mut decisions = Vec::new();

@@ -7,7 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::single;
+use super::single::single;
 use crate::daemon::data_plane::status::{Carried, DataPlaneStatus, PeerStatus};
 
 pub(super) fn encode(

@@ -4,7 +4,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::{Allowed, Place};
+use super::place::{Allowed, Place};
 use crate::config::options::{Options, StoreOptions};
 
 /// Switches of the network. The second is where a container finds them that isn't privileged.

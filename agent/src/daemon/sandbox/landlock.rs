@@ -10,7 +10,8 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::libc;
 
-use super::{Allowed, Files, Place};
+use super::files::Files;
+use super::place::{Allowed, Place};
 
 // linux/landlock.h
 const EXECUTE: u64 = 1 << 0;

@@ -4,9 +4,10 @@
 
 mod files;
 mod landlock;
+mod place;
 mod syscalls;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sys::prctl;
 use tweed_overlay::bounded_file::{self, Links, MIB};
@@ -67,22 +68,6 @@ fn confine(files: &Files) -> InForce {
 /// Without this the kernel lets nobody but an administrator give up the others.
 fn no_new_privileges() -> std::io::Result<()> {
     Ok(prctl::set_no_new_privs()?)
-}
-
-/// A folder or file with what may be done there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    path: PathBuf,
-    allowed: Allowed,
-}
-
-/// What may be done in a place, beside reading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Allowed {
-    /// Files and folders are made, written, renamed and removed.
-    Everything,
-    /// What is there is written.
-    Writing,
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ use tweed_overlay::store::{Ended, Holding, LeaseStore, StoreError};
 
 use super::bootstrap::Session;
 use super::outputs::join;
-use super::{Daemon, TICK, saved};
+use super::saved;
+use super::shared::{Daemon, TICK};
 use running::Running;
 
 /// Between attempts to have a saved lease confirmed.

@@ -21,12 +21,13 @@ use tweed_overlay::store::Holding;
 use crate::daemon::bootstrap::Session;
 use crate::daemon::outputs::{self, SubnetFile, join};
 use crate::daemon::peers::Known;
+use crate::daemon::saved;
 use crate::daemon::session::bad_entries::BadEntries;
 use crate::daemon::session::bridge::Bridge;
 use crate::daemon::session::held::HeldBack;
 use crate::daemon::session::outcome::log_outcome;
+use crate::daemon::shared::Daemon;
 use crate::daemon::status::Standing;
-use crate::daemon::{Daemon, saved};
 use crate::host::uplink::Wanted;
 
 /// Peers are saved at most this often.

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use tweed_overlay::model::{Refusal, SubnetKey};
 
-use super::{RefusedLease, Status};
-
-/// So many of a kind are shown.
-pub const NAMED: usize = 100;
+use super::{NAMED, RefusedLease, Status};
 
 impl Status {
     /// Files the refused leases.

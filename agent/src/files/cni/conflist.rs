@@ -6,7 +6,8 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use tweed_overlay::bounded_file::{self, Links};
 
-use super::{LINKS, LIST_LIMIT, PLUGIN};
+use super::limits::LIST_LIMIT;
+use crate::config::cni_names::{LINKS, PLUGIN};
 
 /// The versions of the specification, all of which the plugins speak.
 const VERSIONS: [&str; 7] = [

@@ -7,8 +7,9 @@ use anyhow::Context;
 use serde::Serialize;
 use tweed_overlay::bounded_file::{self, Links};
 
+use super::limits::{LIST_LIMIT, PLUGIN_LIMIT};
 use super::record::Record;
-use super::{LIST_LIMIT, PLUGIN, PLUGIN_LIMIT};
+use crate::config::cni_names::PLUGIN;
 use crate::files::atomic;
 
 /// What happened to one file.

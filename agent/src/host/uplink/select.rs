@@ -10,9 +10,9 @@ use ipnet::IpNet;
 use regex::Regex;
 use tweed_overlay::model::{Dual, Family, Uplink};
 
-use super::Wanted;
 use super::address::ranked;
 use super::host::{DefaultRoute, Facts, Interface};
+use super::wanted::Wanted;
 
 use crate::config::options::UplinkOptions;
 

@@ -11,9 +11,10 @@ use tweed_overlay::firewall::{CNI_TABLE, Change};
 use tweed_overlay::kernel::firewall;
 use tweed_overlay::netlink::{Netfilter, Netlink};
 
-use super::{Report, remove};
-use crate::files::cni::{Folder, LIST_LIMIT, Replace};
+use super::remove::remove;
+use super::report::Report;
 use crate::config::options::CniOptions;
+use crate::files::cni::{Folder, LIST_LIMIT, Replace};
 
 /// Where plugins keep what they know.
 pub(super) struct Folders {
@@ -125,7 +126,7 @@ impl Network {
         let name = text(&list["name"], "cbr0");
         Self {
             // A name that leaves the folder is nobody's network.
-            name: match crate::files::cni::file_name(&name) {
+            name: match crate::config::cni_names::file_name(&name) {
                 Ok(()) => name,
                 Err(_) => "cbr0".to_owned(),
             },

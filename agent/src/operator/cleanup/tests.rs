@@ -238,12 +238,14 @@ fn with_plugins() -> (TempDir, Options) {
     let options = Options::read(&Settings::new(&flags, &|_| None)).expect("options");
     let list = r#"{"name":"cbr0","plugins":[{"type":"tweed"}]}"#;
     let (bin, conf) = (dir.path().join("bin"), dir.path().join("net.d"));
-    let mut folder = crate::files::cni::Folder::open(&bin, crate::files::cni::Replace::Ours).expect("opened");
+    let mut folder =
+        crate::files::cni::Folder::open(&bin, crate::files::cni::Replace::Ours).expect("opened");
     folder.file("tweed", b"plugin", 0o755).expect("placed");
     folder.link("bridge").expect("linked");
     std::fs::write(bin.join("portmap"), "somebody's").expect("written");
-    let mut folder = crate::files::cni::Folder::open(&conf, crate::files::cni::Replace::Ours).expect("opened");
-    let name = crate::files::cni::CONF_NAME;
+    let mut folder =
+        crate::files::cni::Folder::open(&conf, crate::files::cni::Replace::Ours).expect("opened");
+    let name = crate::config::cni_names::CONF_NAME;
     folder.file(name, list.as_bytes(), 0o644).expect("placed");
     ip("link add cni0 type bridge");
     ip("link add veth1 master cni0 type veth peer name pod");

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::operator::table;
 use crate::daemon::data_plane::status::Carried;
 use crate::daemon::peers::{Peer, Standing};
+use crate::operator::table;
 
 /// A table of the nodes, those first with whom something is wrong.
 pub(super) fn words(peers: &[Peer], left_out: usize) -> String {

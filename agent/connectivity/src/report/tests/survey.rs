@@ -3,9 +3,7 @@
 use super::super::*;
 use crate::judge::Row;
 use crate::plan::Cluster;
-use crate::protocol::{
-    Big, Connected, Heard, Names, Observations, Pair, Round, Service,
-};
+use crate::protocol::{Big, Connected, Heard, Names, Observations, Pair, Round, Service};
 
 /// Nodes of this many, each with a responder in a pod and one of its own, in both families: all is well.
 pub(super) fn well(nodes: usize) -> Survey {

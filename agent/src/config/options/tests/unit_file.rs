@@ -33,7 +33,7 @@ fn check(options: &Options) {
         options.http,
         Some("127.0.0.1:10600".parse().expect("an address"))
     );
-    assert_eq!(options.log.filter, "info,tweedd=debug,tweed_overlay=debug");
+    assert_eq!(options.log.filter, "info,tweed=debug");
 }
 
 #[test]

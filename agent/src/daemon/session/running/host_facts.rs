@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Running;
-use crate::daemon::Daemon;
+use crate::daemon::shared::Daemon;
 use crate::host::facts;
 
 /// How often the host's addresses are read.
@@ -29,8 +29,7 @@ impl Running<'_> {
 
     /// Reads what else the host has, and judges the leases by it.
     pub(in crate::daemon::session) fn look_around_now(&mut self, daemon: &mut Daemon) {
-        let Ok(found) = facts::read(&self.session.uplink.overlay, &self.session.servers)
-        else {
+        let Ok(found) = facts::read(&self.session.uplink.overlay, &self.session.servers) else {
             return;
         };
         daemon.tell_host_facts(&found);

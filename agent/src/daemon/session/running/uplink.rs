@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tweed_overlay::model::{ClusterSnapshot, Dual, Family, Lease};
 
 use super::Running;
-use crate::daemon::Daemon;
 use crate::daemon::bootstrap::Session;
+use crate::daemon::shared::Daemon;
 use crate::host::uplink::{self, Wanted};
 
 /// How often the way to the address of `--iface-can-reach` is looked up.

@@ -52,7 +52,7 @@ fn every_environment_file_of_the_documents_is_read() {
         let mut variables = environment_file::parse(&text);
         assert!(!variables.is_empty(), "{name}: {text}");
         for (variable, value) in &variables {
-            let flag = super::all().find(|flag| flag.variables().contains(variable));
+            let flag = crate::config::flags::all().find(|flag| flag.variables().contains(variable));
             assert!(flag.is_some(), "{name}: nothing reads {variable}");
             // systemd makes a comment behind a value a part of it.
             assert!(

@@ -5,7 +5,7 @@ mod blocks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::*;
+use crate::config::flags::*;
 
 fn document(path: &str) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);

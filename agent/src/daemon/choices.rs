@@ -1,0 +1,43 @@
+//! The operator's choices, in the words of the plan.
+
+use std::collections::BTreeSet;
+
+use tweed_overlay::firewall::Masquerade;
+use tweed_overlay::plan::Choices;
+
+use crate::config::options::{Options, StoreOptions};
+
+/// The operator's choices that shape the wanted state.
+pub fn choices(options: &Options) -> Choices {
+    let firewall = options.firewall;
+    Choices {
+        table: options.host.instance.table().to_owned(),
+        masquerade: firewall.ip_masq.then_some(Masquerade {
+            fully_random: firewall.random_fully,
+        }),
+        forward_accept: firewall.forward_rules,
+        allow_list: firewall.peer_allow_list,
+        check_sources: firewall.check_sources,
+        way_back: knows_way_back(),
+        blackhole: options.blackhole_route,
+        bridge_filter: matches!(options.store, StoreOptions::Kube(_)),
+        former: BTreeSet::new(),
+    }
+}
+
+/// Whether the packet filter can ask for the way back of a packet to this host: since Linux 5.19.
+fn knows_way_back() -> bool {
+    kernel_version() >= (5, 19)
+}
+
+/// Major and minor number of the running kernel; zeroes where it doesn't say.
+fn kernel_version() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|number| number.trim().parse::<u32>().ok());
+    (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    )
+}

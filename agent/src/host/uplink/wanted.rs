@@ -1,0 +1,22 @@
+//! What the choice of the uplink depends on beside the host.
+
+use std::net::IpAddr;
+
+use tweed_overlay::model::Dual;
+
+use super::address::Known;
+use super::unfit::Overlay;
+use crate::config::options::UplinkOptions;
+
+/// What is asked for, and what is known.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The operator's wishes.
+    pub options: UplinkOptions,
+    /// The pod network. Nothing of it is ever the uplink; at least one family is enabled.
+    pub overlay: Overlay,
+    /// What is known of addresses.
+    pub known: Known,
+    /// Addresses that the store announces instead of this node's own.
+    pub overwrites: Dual<IpAddr>,
+}
