@@ -26,7 +26,7 @@ use crate::host::facts::HostFacts;
 use crate::host::uplink::{self, Choice, Known};
 
 /// How often files, sysctls and workers, which give no netlink event, are looked at.
-const TICK: Duration = Duration::from_millis(500);
+pub(super) const TICK: Duration = Duration::from_millis(500);
 
 /// What the parts of the loop share.
 pub struct Daemon {

@@ -11,7 +11,7 @@ pub mod variables;
 
 pub use args::{CniFlags, Flags, StoreFlags};
 pub use cni::*;
-pub use flag::{Flag, Group, Origin, Takes};
+pub use flag::{Flag, Takes};
 pub use lookup::{all, find};
 pub use sandbox::*;
 pub use table::*;

@@ -3,6 +3,7 @@ mod documentation;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use super::flag::Origin;
 use super::*;
 use crate::config::options::Options;
 use crate::config::settings::Settings;

@@ -6,6 +6,7 @@ use tweed_overlay::model::Family;
 use tweed_overlay::netns::isolated;
 
 use super::*;
+use crate::config::options::UplinkOptions;
 
 const V4: Dual<()> = Dual {
     v4: Some(()),

@@ -5,6 +5,7 @@ mod blocks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::config::flags::flag::Origin;
 use crate::config::flags::*;
 
 fn document(path: &str) -> String {
