@@ -199,7 +199,11 @@ fn no_file_is_longer_than_400_lines() {
         "e2e",
     ];
     for part in packages.map(|name| [format!("{name}/src"), format!("{name}/tests")]) {
-        for path in part.iter().flat_map(|part| rust_files(&root.join(part))) {
+        let folders = part.iter().map(|part| root.join(part));
+        for path in folders
+            .filter(|folder| folder.exists())
+            .flat_map(|folder| rust_files(&folder))
+        {
             let lines = fs::read_to_string(&path).unwrap().lines().count();
             if lines > 400 {
                 found.push(format!("{}: {lines}", path.display()));
