@@ -31,7 +31,7 @@ fn knows_way_back() -> bool {
 }
 
 /// Major and minor number of the running kernel; zeroes where it doesn't say.
-fn kernel_version() -> (u32, u32) {
+pub(super) fn kernel_version() -> (u32, u32) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release
         .split(['.', '-'])

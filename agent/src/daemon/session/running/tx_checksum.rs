@@ -7,8 +7,9 @@ use tweed_overlay::backend::TxChecksum;
 use tweed_overlay::netlink::{Ethtool, TX_CHECKSUM};
 
 use super::Running;
+use crate::daemon::choices::kernel_version;
+use crate::daemon::shared::Daemon;
 use crate::daemon::status::TxChecksumStatus;
-use crate::daemon::{Daemon, kernel_version};
 
 /// Between two looks that no pass causes: with `auto` somebody else may switch it, and no pass cares.
 const LOOK: Duration = Duration::from_secs(10);
