@@ -295,6 +295,14 @@ impl<'a> Running<'a> {
         self.sysctls_held = hold;
     }
 
+    /// Looks at the devices' checksums if a pass was just made, or if it is time.
+    fn look_at_tx_checksum(&mut self, daemon: &Daemon, after_pass: bool) {
+        let names = || self.session.backends.vtep_names();
+        if let Some(found) = self.tx_checksum.look(names, after_pass) {
+            daemon.status.update(|status| status.tx_checksum = found);
+        }
+    }
+
     fn look_at_bridge(&mut self, daemon: &Daemon) {
         let pools = self.session.config.pools.values();
         let networks: Vec<_> = pools.map(|pool| pool.network).collect();

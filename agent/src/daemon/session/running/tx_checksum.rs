@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use tweed_overlay::backend::TxChecksum;
 use tweed_overlay::netlink::{Ethtool, TX_CHECKSUM};
 
-use super::Running;
 use crate::daemon::choices::kernel_version;
-use crate::daemon::shared::Daemon;
 use crate::daemon::status::TxChecksumStatus;
 
 /// Between two looks that no pass causes: with `auto` somebody else may switch it, and no pass cares.
@@ -37,6 +35,20 @@ impl Look {
         }
     }
 
+    /// What there is to say of these devices, if a pass was just made or it is time.
+    pub(super) fn look(
+        &mut self,
+        names: impl FnOnce() -> BTreeSet<String>,
+        after_pass: bool,
+    ) -> Option<Option<TxChecksumStatus>> {
+        let now = Instant::now();
+        if !after_pass && now < self.due {
+            return None;
+        }
+        self.due = now + LOOK;
+        Some(self.read(names()))
+    }
+
     /// That of these devices: those that are there and can be asked.
     fn read(&mut self, names: BTreeSet<String>) -> Option<TxChecksumStatus> {
         let choice = self.choice?;
@@ -57,19 +69,5 @@ impl Look {
             devices,
             reason: self.reason.clone(),
         })
-    }
-}
-
-impl Running<'_> {
-    /// Looks if a pass was just made, or if it is time.
-    pub(super) fn look_at_tx_checksum(&mut self, daemon: &Daemon, after_pass: bool) {
-        let now = Instant::now();
-        if !after_pass && now < self.tx_checksum.due {
-            return;
-        }
-        self.tx_checksum.due = now + LOOK;
-        let names = self.session.backends.vtep_names();
-        let found = self.tx_checksum.read(names);
-        daemon.status.update(|status| status.tx_checksum = found);
     }
 }
