@@ -60,12 +60,19 @@ pub async fn ask(to: SocketAddr, key: &Key, ask: &Ask, limit: Duration) -> io::R
     })
 }
 
-/// Sends so many bytes that all packets are full, and waits until they have been counted at the other end.
+/// Sends so many bytes that all packets are full, and waits until they have been counted at the other end. Gives the time
+/// that took on a connection that stands.
 ///
 /// # Errors
 /// If they do not arrive within the limit.
-pub async fn transfer(to: SocketAddr, key: &Key, bytes: u32, limit: Duration) -> io::Result<()> {
+pub async fn transfer(
+    to: SocketAddr,
+    key: &Key,
+    bytes: u32,
+    limit: Duration,
+) -> io::Result<Duration> {
     let mut stream = connect(to, Segments::Full, CONNECT.min(limit)).await?;
+    let start = Instant::now();
     let answer = within(limit, async {
         send_ask(&mut stream, key, &Ask::Swallow(bytes)).await?;
         let block = [0; 16 << 10];
@@ -79,7 +86,7 @@ pub async fn transfer(to: SocketAddr, key: &Key, bytes: u32, limit: Duration) ->
     })
     .await?;
     match answer {
-        Answer::Swallowed(count) if count == bytes => Ok(()),
+        Answer::Swallowed(count) if count == bytes => Ok(start.elapsed()),
         other => Err(unexpected(&other)),
     }
 }
