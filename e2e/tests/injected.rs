@@ -7,6 +7,7 @@
 mod answers;
 mod node;
 mod packet;
+mod router;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -103,16 +104,25 @@ fn attacks(lab: &Lab, cluster: &Cluster<'_>, family: Family) -> Result<Vec<Attac
 
 /// Packets that the hosts' tables have dropped.
 fn dropped(hosts: &[Host]) -> Result<u64> {
-    let mut total = 0;
-    for host in hosts {
-        let table = host.sh("nft list table inet tweed")?;
-        let counts = table.split("counter packets ").skip(1);
-        total += counts
-            .map(|rest| Ok(rest.split(' ').next().unwrap_or_default().parse::<u64>()?))
-            .sum::<Result<u64>>()?;
-    }
-    Ok(total)
+    hosts.iter().map(|host| counted(host, "tweed")).sum()
 }
+
+/// Packets that the rules of a table have counted.
+fn counted(host: &Host, table: &str) -> Result<u64> {
+    let table = host.sh(&format!("nft list table inet {table}"))?;
+    let counts = table.split("counter packets ").skip(1);
+    counts
+        .map(|rest| Ok(rest.split(' ').next().unwrap_or_default().parse::<u64>()?))
+        .sum()
+}
+
+/// The NAT of another program: it has the kernel know flows, and decide about each by its first packet.
+const OTHERS_NAT: [&str; 4] = [
+    "add table inet other",
+    "add chain inet other post { type nat hook postrouting priority 110; }",
+    "add rule inet other post udp dport { 8472, 4001 } counter",
+    "add rule inet other post ip saddr 203.0.113.9 masquerade",
+];
 
 /// A pod that has an address of another writes as that one, as one with `NET_RAW` does.
 fn forge(pod: &Pod<'_>, addr: IpAddr) -> Result<()> {
@@ -258,6 +268,9 @@ fn a_flow_from_before_the_rules_is_dropped_too() -> Result<()> {
         let (host, pod) = (&lab.hosts[0], &cluster.pods[0]);
         cluster.agents[0].terminate()?;
         host.sh("nft delete table inet tweed")?;
+        for words in OTHERS_NAT {
+            host.sh(&format!("nft {words}"))?;
+        }
         let (mut flows, mut listening) = (Vec::new(), Vec::new());
         for family in Family::BOTH {
             let far = lab.hosts[1].addrs.get(family).context("both families")?;
@@ -269,9 +282,15 @@ fn a_flow_from_before_the_rules_is_dropped_too() -> Result<()> {
                 let socket = pod.place().run(|| Ok(UdpSocket::bind(source)?))?;
                 socket.connect((*far, to))?;
                 socket.send(b"before the rules")?;
+                socket.send(b"and once more")?;
                 flows.push(socket);
             }
         }
+        eventually("the kernel knows the flows", || {
+            let first = counted(host, "other")?;
+            ensure!(first == 4, "{first} first packets");
+            Ok(())
+        })?;
         let mut agent = Agent::start(lab, host, &cluster.launch)?;
         agent.ready()?;
         for (count, flow) in (1..).zip(&flows) {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use tweed_overlay::bounded_file::{self, KIB, Links};
 use tweed_overlay::model::subnet_env::SubnetEnv;
 use tweed_overlay::model::{Dual, LocalNode, NetworkConfig, subnet};
-use tweed_overlay::plan::MAY_BE_ABSENT;
+use tweed_overlay::plan::may_be_absent;
 
 use crate::files::atomic;
 
@@ -81,9 +81,7 @@ pub fn sysctls_hold<'a>(wanted: impl Iterator<Item = (&'a String, &'a String)>) 
         let path = Path::new("/proc/sys").join(key);
         match std::fs::read_to_string(path) {
             Ok(there) => there.trim_end() == value,
-            Err(error) => {
-                error.kind() == std::io::ErrorKind::NotFound && key.starts_with(MAY_BE_ABSENT)
-            }
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound && may_be_absent(key),
         }
     })
 }

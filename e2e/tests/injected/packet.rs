@@ -1,6 +1,6 @@
 //! Packets by hand: a UDP datagram of either family, and a VXLAN packet around it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::{Context, Result};
 
@@ -42,6 +42,17 @@ impl Datagram<'_> {
         };
         [header, udp].concat()
     }
+}
+
+/// What a router says of itself to all nodes of a link (RFC 4861 §4.2): it is there for half an hour.
+pub(super) fn advertisement(router: Ipv6Addr) -> Vec<u8> {
+    let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let addrs = [router, all_nodes].map(|addr| addr.octets()).concat();
+    let mut icmp = vec![134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0];
+    let sum = checksum(&[&addrs, &[0, 16, 0, 58][..], &icmp].concat());
+    icmp[2..4].copy_from_slice(&sum);
+    // Only a hop limit that no router has lowered shows that it comes from the link.
+    [&[0x60, 0, 0, 0, 0, 16, 58, 255][..], &addrs, &icmp].concat()
 }
 
 /// A VXLAN packet's payload: the frame is for the device with this Ethernet address.

@@ -220,6 +220,7 @@ impl Backends {
             add_gateways(&mut state);
             self.allow_detours(node, &mut state);
         }
+        refuse_advertisements(&mut state);
         state
     }
 
@@ -236,6 +237,14 @@ impl Backends {
         let switches: Vec<_> = devices.into_iter().map(switch).collect();
         state.sysctls.extend(switches);
     }
+}
+
+/// Behind the devices of ours are peers and their pods, and no router of the host's. A device without an IPv6 address of
+/// ours would believe one that says it is, as long as the host itself forwards no IPv6.
+fn refuse_advertisements(state: &mut KernelState) {
+    let switch = |name: &String| (format!("net/ipv6/conf/{name}/accept_ra"), "0".to_owned());
+    let switches: Vec<_> = state.links.keys().map(switch).collect();
+    state.sysctls.extend(switches);
 }
 
 /// IPv6 refuses an onlink route whose gateway is also within another device's route, as it is within the network's over

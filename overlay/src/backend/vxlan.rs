@@ -189,11 +189,6 @@ impl Vxlan {
         if let Some(on) = self.tx_checksum.wanted() {
             state.tx_checksum.insert(name.clone(), on);
         }
-        if family == Family::V6 {
-            state
-                .sysctls
-                .insert(format!("net/ipv6/conf/{name}/accept_ra"), "0".to_owned());
-        }
         state.links.insert(name, link);
     }
 

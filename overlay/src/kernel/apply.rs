@@ -10,7 +10,7 @@ use crate::netlink::{
     AddrSpec, Dev, LinkChange, LinkInfo, Netlink, NetlinkError, RouteKind, RouteSpec, TX_CHECKSUM,
     VxlanSpec,
 };
-use crate::plan::{Link, LinkKind, NextHop, Op, Route, RouteKey, Vxlan};
+use crate::plan::{Link, LinkKind, NextHop, Op, Route, RouteKey, Vxlan, may_be_absent};
 use crate::sysctl;
 
 /// Number 1 in every namespace.
@@ -76,16 +76,23 @@ fn attempt(linux: &mut Linux, op: &Op) -> Result<(), KernelError> {
             .map_err(Into::into),
         Op::PutRoute(key, route) => put_route(linux, op, key, route),
         Op::DelRoute(key, route) => del_route(linux, key, route),
-        Op::SetSysctl(key, value) => match sysctl::write(key, value) {
-            Ok(_) => Ok(()),
-            Err(source) => Err(KernelError {
-                what: format!("set sysctl {key} = {value}"),
-                source,
-            }),
-        },
+        Op::SetSysctl(key, value) => set_sysctl(key, value),
         Op::Firewall(change) => linux.firewall.apply(change),
         Op::ForeignForward(family, wanted) => linux.firewall.put_foreign_forward(*family, wanted),
         Op::Sweep(instance) => linux.firewall.sweep(instance),
+    }
+}
+
+fn set_sysctl(key: &str, value: &str) -> Result<(), KernelError> {
+    if may_be_absent(key) && matches!(sysctl::read(key), Ok(None)) {
+        return Ok(());
+    }
+    match sysctl::write(key, value) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(KernelError {
+            what: format!("set sysctl {key} = {value}"),
+            source,
+        }),
     }
 }
 

@@ -200,6 +200,8 @@ impl FakeKernel {
         if matches!(link.kind, LinkKind::Vxlan(_)) {
             self.state.tx_checksum.insert(name.to_owned(), true);
         }
+        let key = format!("net/ipv6/conf/{name}/accept_ra");
+        self.state.sysctls.insert(key, "1".to_owned());
         Ok(())
     }
 

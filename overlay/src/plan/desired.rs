@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::state::{
-    KernelState, MAY_BE_ABSENT, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope, alias_of,
+    BRIDGE_FILTER, KernelState, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope, alias_of,
 };
 use super::wanted::Desired;
 use crate::backend::Backends;
@@ -118,7 +118,7 @@ fn add_bridge_filter<T>(state: &mut KernelState, families: &Dual<T>) {
             Family::V4 => "bridge-nf-call-iptables",
             Family::V6 => "bridge-nf-call-ip6tables",
         };
-        let key = format!("{MAY_BE_ABSENT}{key}");
+        let key = format!("{BRIDGE_FILTER}{key}");
         state.sysctls.insert(key, "1".to_owned());
     }
 }

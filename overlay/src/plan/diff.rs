@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::op::Op;
-use super::state::{KernelState, Link, LinkKind, MAY_BE_ABSENT, NextHop};
+use super::state::{KernelState, Link, LinkKind, NextHop, may_be_absent};
 use super::wanted::Desired;
 use crate::firewall::{self, Ruleset};
 
@@ -64,7 +64,7 @@ pub fn plan(want: &Desired, have: &KernelState) -> Plan {
             LinkChange::Remove => {}
         }
     }
-    put(want, &have, &mut plan.puts);
+    put(want, &have, &links, &mut plan.puts);
     if want.prune {
         delete(want, &have, &links, &mut plan.deletes);
     }
@@ -76,6 +76,12 @@ enum LinkChange {
     Replace(Link),
     Set(Link),
     Remove,
+}
+
+impl LinkChange {
+    fn makes(&self) -> bool {
+        matches!(self, Self::Add(_) | Self::Replace(_))
+    }
 }
 
 fn link_changes(want: &Desired, have: &KernelState) -> BTreeMap<String, LinkChange> {
@@ -115,16 +121,21 @@ fn leads_over(next_hop: &NextHop, link: &str) -> bool {
     matches!(next_hop, NextHop::Via { dev, .. } if dev == link)
 }
 
-fn put(want: &Desired, have: &KernelState, ops: &mut Vec<Op>) {
+fn put(
+    want: &Desired,
+    have: &KernelState,
+    links: &BTreeMap<String, LinkChange>,
+    ops: &mut Vec<Op>,
+) {
     let state = &want.state;
     for (name, on) in missing(&state.tx_checksum, &have.tx_checksum) {
         ops.push(Op::SetTxChecksum(name.clone(), *on));
     }
+    let absent = |key: &String| may_be_absent(key) && !have.sysctls.contains_key(key);
     // Forwarding last: it costs the routes of an interface that does not yet accept advertisements in spite of it.
     for forwarding in [false, true] {
         for (key, value) in missing(&state.sysctls, &have.sysctls) {
-            let absent = key.starts_with(MAY_BE_ABSENT) && !have.sysctls.contains_key(key);
-            if is_forwarding(key) == forwarding && !absent {
+            if is_forwarding(key) == forwarding && (!absent(key) || is_of_new_link(key, links)) {
                 ops.push(Op::SetSysctl(key.clone(), value.clone()));
             }
         }
@@ -188,6 +199,12 @@ fn side_by_side<'a, K: Ord, V>(
 
 fn has_gateway(next_hop: &NextHop) -> bool {
     matches!(next_hop, NextHop::Via { gateway, .. } if gateway.is_some())
+}
+
+/// Whether a switch is one of a link that is yet to be made: it comes with the link, if at all.
+fn is_of_new_link(sysctl: &str, links: &BTreeMap<String, LinkChange>) -> bool {
+    let mut made = links.iter().filter(|(_, change)| change.makes());
+    made.any(|(name, _)| sysctl.contains(&format!("/{name}/")))
 }
 
 fn is_forwarding(sysctl: &str) -> bool {

@@ -14,8 +14,8 @@ pub use diff::{Plan, plan};
 pub use guard::{Guard, Held, Verdict};
 pub use op::Op;
 pub use state::{
-    FdbKey, KernelState, Link, LinkKind, MAY_BE_ABSENT, NeighKey, NextHop, Others, ROUTE_PROTOCOL,
-    Route, RouteKey, Scope, Vxlan, alias_of, instance_of,
+    BRIDGE_FILTER, FdbKey, KernelState, Link, LinkKind, NeighKey, NextHop, Others, ROUTE_PROTOCOL,
+    Route, RouteKey, Scope, Vxlan, alias_of, instance_of, may_be_absent,
 };
 pub use wanted::Desired;
 

@@ -13,8 +13,14 @@ use crate::model::{Family, LinkName, Mac};
 /// Unused in iproute2's `rt_protos`; the letter T.
 pub const ROUTE_PROTOCOL: u8 = 84;
 
-/// Sysctls below this are there only while the kernel's module `br_netfilter` is loaded: they are set if they are there.
-pub const MAY_BE_ABSENT: &str = "net/bridge/";
+/// Sysctls below this are there only while the kernel's module `br_netfilter` is loaded.
+pub const BRIDGE_FILTER: &str = "net/bridge/";
+
+/// Whether a sysctl is set only if it is there: those of `br_netfilter`, and whether an interface takes router
+/// advertisements, which one without IPv6 doesn't (it is off, or the MTU is below 1,280 bytes).
+pub fn may_be_absent(sysctl: &str) -> bool {
+    sysctl.starts_with(BRIDGE_FILTER) || sysctl.ends_with("/accept_ra")
+}
 
 /// A VXLAN tunnel end point.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -333,7 +333,7 @@ fn losing_a_device_with_all_its_routes_counts_as_losing_the_peers() {
 
 #[test]
 fn a_switch_of_the_bridge_filter_is_set_where_there_is_one_and_never_missed() {
-    let key = format!("{MAY_BE_ABSENT}bridge-nf-call-iptables");
+    let key = format!("{BRIDGE_FILTER}bridge-nf-call-iptables");
     let mut want = wanted("flannel.1", 1);
     let mut have = want.state.clone();
     want.state.sysctls.insert(key.clone(), "1".to_owned());
@@ -341,6 +341,24 @@ fn a_switch_of_the_bridge_filter_is_set_where_there_is_one_and_never_missed() {
     have.sysctls.insert(key.clone(), "0".to_owned());
     let expected = [format!("set sysctl {key} = 1")];
     assert_eq!(words(&plan(&want, &have).puts), expected);
+}
+
+#[test]
+fn a_device_is_told_to_take_no_router_advertisements_where_it_could_take_any() {
+    let key = "net/ipv6/conf/flannel.1/accept_ra";
+    let mut want = wanted("flannel.1", 1);
+    let mut have = want.state.clone();
+    want.state.sysctls.insert(key.into(), "0".to_owned());
+    let told = |have: &KernelState| {
+        let puts = words(&plan(&want, have).puts);
+        puts.contains(&format!("set sysctl {key} = 0"))
+    };
+    assert!(!told(&have), "it has no IPv6, and is not asked again");
+    have.sysctls.insert(key.into(), "1".to_owned());
+    assert!(told(&have));
+    assert!(told(&KernelState::default()), "with the device itself");
+    have.links.get_mut("flannel.1").unwrap().kind = LinkKind::Other("dummy".to_owned());
+    assert!(told(&have), "and with the one that replaces it");
 }
 
 #[test]

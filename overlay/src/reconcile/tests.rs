@@ -366,8 +366,8 @@ fn a_failed_link_skips_its_own_operations_and_no_others() {
     assert!(failure.op.starts_with("add link flannel.1"), "{failure:?}");
     assert!(!failure.error.contains("flannel.1"), "{failure:?}");
     assert_eq!(
-        outcome.skipped, 4,
-        "address, neighbour, FDB entry and route over the link"
+        outcome.skipped, 5,
+        "switch, address, neighbour, FDB entry and route over the link"
     );
     assert!(
         outcome.done.iter().any(|op| op.contains("10.244.2.0/24")),

@@ -186,6 +186,18 @@ fn a_detour_passes_a_strict_reverse_path_filter() {
 }
 
 #[test]
+fn no_device_of_ours_takes_router_advertisements_whatever_it_carries() {
+    for backend in [TO_UDP, TO_VXLAN, r#"{"Type":"udp"}"#, r#"{"Type":"vxlan"}"#] {
+        let (state, _) = program(backend, vec![]);
+        assert!(!state.links.is_empty());
+        for name in state.links.keys() {
+            let key = format!("net/ipv6/conf/{name}/accept_ra");
+            assert_eq!(state.sysctls.get(&key).map(String::as_str), Some("0"));
+        }
+    }
+}
+
+#[test]
 fn pods_get_the_least_mtu_of_all() {
     let v4 = Dual {
         v4: Some(()),

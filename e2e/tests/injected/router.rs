@@ -1,0 +1,61 @@
+//! A node says through the tunnel that it is an IPv6 router.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use tweed_e2e::cluster::Cluster;
+use tweed_e2e::launch::config;
+use tweed_e2e::observe;
+use tweed_e2e::topology::{Host, Lab, Topology};
+use tweed_e2e::wait::{eventually, stays};
+use tweed_overlay::model::Family;
+
+use super::packet::{advertisement, vxlan};
+use super::send;
+
+/// host2 tells the device of host1.
+fn advertise(lab: &Lab) -> Result<()> {
+    let packet = advertisement("fe80::66".parse()?);
+    let bytes = vxlan(&observe::mac(&lab.hosts[0], "flannel.1")?, 1, &packet)?;
+    let to = lab.hosts[0].addrs.v4.context("IPv4")?;
+    send(lab.hosts[1].place(), None, (to, 8472).into(), &bytes)
+}
+
+/// How many advertisements have come by the device.
+fn heard(host: &Host) -> Result<u64> {
+    let counts = host.sh("cat /proc/net/dev_snmp6/flannel.1")?;
+    let mut lines = counts.lines().map(str::split_whitespace);
+    let line = lines.find_map(|mut words| {
+        (words.next() == Some("Icmp6InRouterAdvertisements")).then(|| words.next())?
+    });
+    Ok(line.context("no such count")?.parse()?)
+}
+
+/// With nothing masqueraded a node may send for others, and what it sends is not looked at. The network has no IPv6, so
+/// the host forwards none, and would believe a router.
+#[test]
+fn a_router_that_a_peer_makes_up_is_not_believed() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let host = &lab.hosts[0];
+        // As the kernel has it; the lab's hosts take none.
+        host.sh("sysctl -q -w net.ipv6.conf.default.accept_ra=1")?;
+        let config = config(&[Family::V4], &json!({ "Type": "vxlan" }));
+        let cluster = Cluster::on_etcd(lab, &config)?;
+        let switch = host.sh("cat /proc/sys/net/ipv6/conf/flannel.1/accept_ra")?;
+        ensure!(switch.trim() == "0", "accept_ra is {switch}");
+        let before = heard(host)?;
+        advertise(lab)?;
+        eventually("the advertisement has come", || {
+            let now = heard(host)?;
+            ensure!(now > before, "{now} of them, before {before}");
+            Ok(())
+        })?;
+        stays("no router", Duration::from_millis(300), || {
+            let routes = host.sh("ip -6 route show default dev flannel.1")?;
+            ensure!(routes.is_empty(), "it was believed: {routes}");
+            Ok(())
+        })?;
+        cluster.talks(Family::V4)
+    })
+}
