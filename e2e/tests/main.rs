@@ -42,3 +42,4 @@ mod tx_checksum;
 mod udp;
 mod unit;
 mod uplink;
+mod vtep_mac;

@@ -3,6 +3,7 @@
 
 mod announcement;
 mod confirm;
+pub(super) mod identity;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -12,10 +13,8 @@ use ipnet::IpNet;
 use tweed_overlay::backend::Backends;
 use tweed_overlay::bounded_file::{self, KIB, Links};
 use tweed_overlay::model::{
-    Dual, Family, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig, Subnets,
+    Dual, Family, Lease, LeaseAttrs, LocalNode, NetworkConfig, Subnets,
 };
-use tweed_overlay::netlink::Netlink;
-use tweed_overlay::random;
 use tweed_overlay::store::{LeaseStore, OwnRecord, Request, StoreError};
 
 use super::saved;
@@ -160,7 +159,7 @@ async fn attempt<S: LeaseStore>(
         .backends
         .mtu(choice.uplink.mtu, &network.config.pools);
     let mtu = mtu.map_err(|error| error.to_string())?;
-    let identity = identity(daemon, &network.backends, own.announced.as_ref());
+    let identity = identity::identity(daemon, &network.backends, own.announced.as_ref());
     saved::save_identity(&daemon.state, &identity);
     let request = Request {
         pools: network.config.pools.clone(),
@@ -173,9 +172,7 @@ async fn attempt<S: LeaseStore>(
         held: saved
             .map(|saved| (saved.key, saved.created))
             .filter(|(key, _)| daemon.given_up != Some(*key)),
-        also: network
-            .backends
-            .announced_else(&identity, &network.config.pools),
+        also: identity::announced_else(daemon, &network.backends, &network.config.pools, &identity),
         ttl: daemon.options.lease_ttl,
     };
     if !network.saved {
@@ -317,33 +314,4 @@ fn previous(daemon: &Daemon, saved: Option<&SavedLease>) -> Vec<Dual<IpNet>> {
     // A network that comes back gives back what was held in it.
     previous.extend(saved.into_iter().flat_map(|saved| &saved.earlier));
     previous
-}
-
-/// The VTEP MACs: saved ones; else those of the devices that are there (as flannel leaves them); else those that this
-/// node announced under its own name, where the store knows nodes by name; else random ones. Not those that a store has
-/// for our public address: knowing them is how a node shows that a lease is its own, and another host with the same
-/// address (behind one NAT, say) could read them there as well.
-fn identity(daemon: &Daemon, backends: &Backends, announced: Option<&LeaseAttrs>) -> Identity {
-    if let Some(identity) = saved::identity(&daemon.state) {
-        return identity;
-    }
-    let drawn = || {
-        let [a, b, c, d, e, f, ..] = random::bits().to_le_bytes();
-        Mac::local([a, b, c, d, e, f])
-    };
-    let mac = |family: Family| {
-        device_mac(backends, family)
-            .or_else(|| backends.announced_mac(announced?, family))
-            .unwrap_or_else(drawn)
-    };
-    Identity {
-        vtep_mac: mac(Family::V4),
-        vtep_mac_v6: mac(Family::V6),
-    }
-}
-
-fn device_mac(backends: &Backends, family: Family) -> Option<Mac> {
-    let name = backends.vtep_name(family)?;
-    let link = Netlink::open().ok()?.link(&name).ok()??;
-    link.mac.filter(Mac::is_unicast)
 }

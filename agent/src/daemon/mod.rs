@@ -12,6 +12,7 @@ mod metrics;
 pub mod offline;
 mod outputs;
 pub mod peers;
+mod redrawn;
 pub mod sandbox;
 mod saved;
 mod service;
@@ -103,6 +104,7 @@ pub async fn run<S: LeaseStore>(
         announced_uplink: RefCell::default(),
         given_up: None,
         seniority: Seniority::default(),
+        redrawn: None,
         data_plane,
         restorer: Restorer::open(Path::new(RECORDS_DIR)).context("open a netlink socket")?,
     };

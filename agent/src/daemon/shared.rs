@@ -16,6 +16,7 @@ use tweed_overlay::reconcile::worker::{Report, Wake};
 
 use super::cni::CniFiles;
 use super::data_plane::DataPlane;
+use super::redrawn::Redrawn;
 use super::saved;
 use super::session::outcome::log_outcome;
 use super::status::SharedStatus;
@@ -47,6 +48,8 @@ pub struct Daemon {
     pub(super) given_up: Option<SubnetKey>,
     /// Which lease announced what first, over all sessions.
     pub(super) seniority: Seniority,
+    /// The MACs that this process has drawn because others had the old ones first.
+    pub(super) redrawn: Option<Redrawn>,
     /// Looks after the plugins' nftables table.
     pub(super) restorer: Restorer,
     /// Looks for what is in the way of pods' packets.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{ClusterSnapshot, Dual, Lease, Mac, SubnetKey, json};
+use super::{ClusterSnapshot, Dual, Family, Lease, Mac, SubnetKey, json};
 
 /// A MAC, and since when it has been announced: a number that rises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,10 @@ impl Seniority {
             .collect();
         news.sort_by_key(|lease| lease.created);
         for lease in news {
-            let before = self.known.get(&lease.key).map(|known| known.macs);
+            // A lease that was taken anew has been gone in between.
+            let before = self.known.get(&lease.key);
+            let before = before.filter(|known| known.lease.created == lease.created);
+            let before = before.map(|known| known.macs);
             let turn = self.next;
             let macs = announced(lease).map(|family, mac| {
                 let before = before.as_ref().and_then(|macs| macs.get(family));
@@ -66,6 +69,20 @@ impl Seniority {
     pub fn of(&self, key: &SubnetKey) -> Dual<u64> {
         let known = self.known.get(key);
         known.map_or_else(Dual::default, |known| known.macs.map(|_, since| since.turn))
+    }
+
+    /// The lease that had a MAC of this one first, and the family. Others refuse the later one for it, unless both have
+    /// the same address: then they are one node's.
+    pub fn ahead_of(&self, key: &SubnetKey) -> Option<(Family, SubnetKey)> {
+        let own = self.known.get(key)?;
+        let first = |other: &Known, family| {
+            let (ours, theirs) = (own.macs.get(family)?, other.macs.get(family)?);
+            let public = |known: &Known| known.lease.attrs.public.get(family).copied();
+            let ahead = ours.mac == theirs.mac && theirs.turn < ours.turn;
+            (ahead && public(own) != public(other)).then_some((family, other.lease.key))
+        };
+        let mut others = self.known.values();
+        others.find_map(|other| Family::BOTH.into_iter().find_map(|f| first(other, f)))
     }
 
     /// The same memory, as an earlier process saved it: leases with the turns at which they announced what they did.
@@ -160,6 +177,45 @@ mod tests {
         seniority.follow(&snapshot(std::slice::from_ref(&b)));
         seniority.follow(&snapshot(&[a.clone(), b.clone()]));
         assert!(first(&seniority, &b, &a));
+    }
+
+    fn at(public: &str, lease: &Lease) -> Arc<Lease> {
+        let mut lease = lease.clone();
+        lease.attrs.public.v4 = Some(public.parse().unwrap());
+        lease.into()
+    }
+
+    #[test]
+    fn a_node_finds_out_that_another_has_its_mac_first_in_whichever_order_that_came_about() {
+        let own = at("192.0.2.3", &lease(3, OWN, 9));
+        let named = |seniority: &Seniority| seniority.ahead_of(&own.key);
+        let taken = Some((Family::V4, lease(2, OWN, 1).key));
+        // It copies the MAC of a node that is there.
+        let thief = at("192.0.2.2", &lease(2, OWN, 1));
+        let mut seniority = Seniority::default();
+        seniority.follow(&snapshot(&[own.clone(), lease(2, OTHER, 1)]));
+        seniority.follow(&snapshot(&[own.clone(), thief.clone()]));
+        assert_eq!(named(&seniority), None, "it comes later");
+        // The node's lease runs out meanwhile, and is taken anew before anybody looks.
+        let anew = Arc::new(Lease {
+            created: 99,
+            ..(*own).clone()
+        });
+        seniority.follow(&snapshot(&[anew, thief.clone()]));
+        assert_eq!(named(&seniority), taken);
+        // It is there before the node comes.
+        let mut seniority = Seniority::default();
+        seniority.follow(&snapshot(std::slice::from_ref(&thief)));
+        assert_eq!(named(&seniority), None, "without a lease of our own");
+        seniority.follow(&snapshot(&[own.clone(), thief]));
+        assert_eq!(named(&seniority), taken);
+        // It announces the node's address as well, and another one later.
+        let mut seniority = Seniority::default();
+        let twin = at("192.0.2.3", &lease(2, OWN, 1));
+        seniority.follow(&snapshot(&[own.clone(), twin.clone()]));
+        assert_eq!(named(&seniority), None, "one node");
+        seniority.follow(&snapshot(&[own.clone(), at("192.0.2.2", &twin)]));
+        assert_eq!(named(&seniority), taken);
     }
 
     #[test]

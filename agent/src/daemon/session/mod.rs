@@ -68,6 +68,9 @@ pub async fn drive<S: LeaseStore>(store: &S, session: Session, daemon: &mut Daem
                     return reason;
                 }
                 running.take_snapshot(&snapshot, daemon);
+                if let Some(reason) = running.lost_mac(daemon) {
+                    return reason;
+                }
             }
             Ok(()) = standings.changed() => {
                 let standing = standings.borrow_and_update().clone();

@@ -2,6 +2,7 @@
 
 mod config;
 mod host_facts;
+mod identity;
 mod tx_checksum;
 mod uplink;
 

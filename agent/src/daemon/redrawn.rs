@@ -1,0 +1,12 @@
+//! Other VTEP MACs than those that this node had.
+
+use std::time::Instant;
+
+use tweed_overlay::model::Identity;
+
+/// What this process has drawn because somebody else had the old ones first.
+pub struct Redrawn {
+    pub(super) identity: Identity,
+    pub(super) former: Identity,
+    pub(super) at: Instant,
+}
