@@ -32,6 +32,7 @@ mod nat;
 mod neighbours;
 mod operator;
 mod outage;
+mod own_subnet;
 mod reach;
 mod restart;
 mod routing;

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use tweed_overlay::backend::Backends;
 use tweed_overlay::bounded_file::{self, KIB, Links};
 use tweed_overlay::model::{
-    Dual, Family, Lease, LeaseAttrs, LocalNode, NetworkConfig, Subnets,
+    Dual, Family, Lease, LeaseAttrs, LocalNode, NetworkConfig, Subnets, host,
 };
 use tweed_overlay::store::{LeaseStore, OwnRecord, Request, StoreError};
 
@@ -169,6 +169,7 @@ async fn attempt<S: LeaseStore>(
             data: network.backends.announce(&identity, &network.config.pools),
         },
         previous: previous(daemon, saved),
+        avoid: host::inside(&network.config.pools, &found.host),
         held: saved
             .map(|saved| (saved.key, saved.created))
             .filter(|(key, _)| daemon.given_up != Some(*key)),

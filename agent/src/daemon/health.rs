@@ -26,7 +26,8 @@ pub(super) async fn observe(status: &SharedStatus, tell: &watch::Sender<NodeRepo
         let health = clock.look(now.network_down(), Instant::now());
         let cni = now.cni.unwrap_or_default();
         let cni_warnings: Vec<_> = cni.error.into_iter().chain(cni.warnings).collect();
-        let host_warnings: Vec<_> = now.warnings.into_iter().map(|it| it.text).collect();
+        let warnings = now.warnings.into_iter().map(|it| it.text);
+        let host_warnings: Vec<_> = warnings.chain(now.host).collect();
         tell.send_if_modified(|told| {
             let news = worth_telling(&told.health, &health)
                 || told.cni_warnings != cni_warnings

@@ -169,6 +169,9 @@ fn warnings(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), 
     for warning in &status.warnings {
         *by_kind.entry(&warning.kind).or_default() += 1;
     }
+    if !status.host.is_empty() {
+        by_kind.insert("host_network", status.host.len() as i64);
+    }
     let sample = ConstGauge::new(0_i64);
     let help =
         "What is in the way of pods' packets on this host, by kind; status says what mends it";

@@ -45,6 +45,35 @@ pub fn held_by(host: &Host, network: &IpNet, subnet: &IpNet) -> Option<String> {
     Some(format!("{addr}, {what}"))
 }
 
+/// What of a host's own lies inside the pod networks: a subnet that holds any of it would take it from the host.
+pub fn inside(pools: &Dual<Pool>, host: &Host) -> Vec<IpNet> {
+    let networks: Vec<&IpNet> = pools.values().map(|pool| &pool.network).collect();
+    let links = host.onlink.iter().map(|link| link.net);
+    let within = |net: &IpNet| {
+        let mut networks = networks.iter();
+        networks.any(|network| overlap(network, net) && !is_around(net, network))
+    };
+    let addrs = host.addrs.iter().map(|addr| IpNet::from(*addr));
+    links.chain(addrs).filter(within).collect()
+}
+
+/// The network of another link that a node's own subnet takes a part of. The pods' bridge has just the subnet; so may
+/// the link have, but then there are two.
+pub fn shared<'a>(
+    network: &IpNet,
+    host: &'a Host,
+    own: &IpNet,
+    bridge: &str,
+) -> Option<&'a OnLink> {
+    let links = host.onlink.iter();
+    let meets = |link: &&OnLink| overlap(&link.net, own) && !is_around(&link.net, network);
+    let links: Vec<&OnLink> = links.filter(meets).collect();
+    let bridges = links.iter().filter(|link| link.net == own.trunc());
+    let several = bridges.count() > 1;
+    let mut links = links.into_iter();
+    links.find(|link| link.net != own.trunc() || several && link.dev != bridge)
+}
+
 fn is_around(link: &IpNet, network: &IpNet) -> bool {
     link.contains(network) && link != network
 }
@@ -120,6 +149,46 @@ mod tests {
         assert_eq!(held(network, "10.244.8.0/24"), None, "eth0 is all around");
         let whole = held("10.0.0.0/8", "10.9.0.0/16");
         assert_eq!(whole.as_deref(), Some("10.0.0.0/8 of eth0"));
+    }
+
+    #[test]
+    fn a_link_that_has_a_part_of_the_nodes_own_subnet_is_told_from_the_pods_bridge() {
+        let network = "10.244.0.0/16".parse().unwrap();
+        let own = "10.244.5.0/24".parse().unwrap();
+        let found = |links: &[(&str, &str)]| {
+            let onlink = links.iter().map(|(net, dev)| OnLink {
+                net: net.parse().unwrap(),
+                dev: (*dev).to_owned(),
+            });
+            let host = Host {
+                onlink: onlink.collect(),
+                ..Host::default()
+            };
+            shared(&network, &host, &own, "cni0").map(|link| link.dev.clone())
+        };
+        let cni0 = ("10.244.5.0/24", "cni0");
+        assert_eq!(found(&[cni0]), None);
+        assert_eq!(found(&[("10.244.5.0/24", "pods0")]), None, "another name");
+        assert_eq!(found(&[cni0, ("10.0.0.0/8", "eth0")]), None, "all around");
+        for link in ["10.244.5.0/24", "10.244.5.128/25", "10.244.4.0/22"] {
+            let docker0 = (link, "docker0");
+            assert_eq!(
+                found(&[cni0, docker0]).as_deref(),
+                Some("docker0"),
+                "{link}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_lies_inside_a_pod_network_is_not_drawn_from() {
+        let text = r#"{"Network":"10.244.0.0/16"}"#;
+        let pools = NetworkConfig::parse(text).unwrap().0.pools;
+        let found: Vec<String> = inside(&pools, &host())
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(found, ["10.244.7.0/24", "10.244.50.7/32"]);
     }
 
     #[test]

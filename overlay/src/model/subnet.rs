@@ -13,8 +13,8 @@ const DRAW_FROM: usize = 100;
 /// No subnet of a pool is free.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no free /{subnet_len} between {min} and {max} in {network}, with {leases} leases in the store; \
-     release unused ones, or widen the range"
+    "no free /{subnet_len} between {min} and {max} in {network}, with {leases} leases in the store{}; \
+     release unused ones, or widen the range", of_the_host(.hosts)
 )]
 pub struct Exhausted {
     /// The pod network.
@@ -27,6 +27,16 @@ pub struct Exhausted {
     pub max: IpAddr,
     /// Leases of this family in the store.
     pub leases: usize,
+    /// What else was left out: networks and addresses of the host itself.
+    pub hosts: Vec<IpNet>,
+}
+
+fn of_the_host(nets: &[IpNet]) -> String {
+    if nets.is_empty() {
+        return String::new();
+    }
+    let nets: Vec<String> = nets.iter().map(ToString::to_string).collect();
+    format!(" and {} left out as this host's own", nets.join(", "))
 }
 
 /// Chooses the subnets of a new lease: the first of `previous` that fits the pools and is free as a whole; else, family
@@ -73,6 +83,7 @@ pub fn choose(
             min: pool.min,
             max: pool.max,
             leases: taken.iter().filter(|key| key.0.has(family)).count(),
+            hosts: Vec::new(),
         })
     })
 }

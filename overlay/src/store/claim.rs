@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::Request;
-use crate::model::subnet::{self, Exhausted, keys_overlap};
+use crate::model::subnet::{self, Exhausted, keys_overlap, overlap};
 use crate::model::{Dual, Family, Lease, LeaseAttrs, SubnetKey, lease::Term, wire};
 
 /// How long the holder of a suspect lease has to answer. A live one needs a few milliseconds.
@@ -121,6 +121,29 @@ impl Survey {
             .collect();
         survey
     }
+
+    /// Draws a subnet of which nobody has anything, this host included. What it has of a subnet that it held before is
+    /// the pods' bridge.
+    pub(crate) fn draw(&self, request: &Request, random: u64) -> Result<Dual<IpNet>, Exhausted> {
+        let held = |net: &IpNet| {
+            let mut before = self.previous.iter().flat_map(Dual::values);
+            before.any(|held| overlap(held, net))
+        };
+        let hosts = request.avoid.iter();
+        let hosts: Vec<IpNet> = hosts.filter(|net| !held(net)).copied().collect();
+        let own = hosts.iter().map(|net| SubnetKey(Dual::of_nets([*net])));
+        let taken: Vec<SubnetKey> = self.taken.iter().copied().chain(own).collect();
+        subnet::choose(&request.pools, &taken, &self.previous, random).map_err(|error| {
+            let family = Family::of_net(&error.network);
+            let is_of = |net: &IpNet| Family::of_net(net) == family;
+            let hosts: Vec<IpNet> = hosts.into_iter().filter(is_of).collect();
+            Exhausted {
+                leases: error.leases - hosts.len(),
+                hosts,
+                ..error
+            }
+        })
+    }
 }
 
 /// What a node takes, decided while nobody else can write.
@@ -148,7 +171,7 @@ pub(crate) fn choose(
             (_, Some(true)) => {}
         }
     }
-    let chosen = subnet::choose(&request.pools, &survey.taken, &survey.previous, random)?;
+    let chosen = survey.draw(request, random)?;
     Ok(Choice::New(SubnetKey(chosen)))
 }
 

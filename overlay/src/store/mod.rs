@@ -67,6 +67,8 @@ pub struct Request {
     /// Subnets held before, best first (state folder, then `subnet.env`). The store adds what it finds under the own
     /// public address. A subnet that is no longer within the pools, or is held by somebody else, is passed over.
     pub previous: Vec<Dual<IpNet>>,
+    /// What of the host's own lies inside the pools. No subnet is drawn from it; one that was held before is another matter.
+    pub avoid: Vec<IpNet>,
     /// The lease that this node held last, with its order of creation.
     pub held: Option<(SubnetKey, u64)>,
     /// What this node would announce as data for the other backends that it runs: a lease with that is its own as well.

@@ -71,6 +71,7 @@ pub(crate) fn request(pools: Dual<Pool>, n: u16) -> Request {
         attrs: attrs(&pools, n),
         pools,
         previous: Vec::new(),
+        avoid: Vec::new(),
         held: None,
         also: Vec::new(),
         ttl: Duration::from_secs(60),

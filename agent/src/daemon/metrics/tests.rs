@@ -56,6 +56,10 @@ fn the_metrics_say_what_the_status_says() {
         let key = r#"/coreos.com/network/subnets/"x""#.to_owned();
         status.broken.insert(key, "why".to_owned());
         status.warnings.push(HostWarning::new("forward", "why"));
+        status.host = vec![
+            "a route is missing".to_owned(),
+            "and another one".to_owned(),
+        ];
     });
     let text = render(status);
     for line in [
@@ -65,6 +69,7 @@ fn the_metrics_say_what_the_status_says() {
         "tweed_full_passes_total 1",
         "tweed_kernel_changes_total 1",
         "tweed_host_warnings{kind=\"forward\"} 1",
+        "tweed_host_warnings{kind=\"host_network\"} 2",
         "tweed_refused_leases{reason=\"overlaps_own\"} 2",
         "tweed_bad_entry{lease=\"10.0.2.0-24\",reason=\"overlaps_own\"} 1",
         r#"tweed_bad_entry{lease="/coreos.com/network/subnets/\"x\"",reason="unreadable"} 1"#,

@@ -21,6 +21,7 @@ async fn network() -> anyhow::Result<Memory> {
                 data: Dual::default(),
             },
             previous: vec![Dual::of_nets([subnet.parse()?])],
+            avoid: Vec::new(),
             held: None,
             also: Vec::new(),
             ttl: std::time::Duration::from_secs(60),

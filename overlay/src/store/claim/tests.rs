@@ -40,6 +40,7 @@ fn request(attrs: LeaseAttrs, previous: &[&str]) -> Request {
             .iter()
             .map(|key| key.parse::<SubnetKey>().unwrap().0)
             .collect(),
+        avoid: Vec::new(),
         held: None,
         also: Vec::new(),
         ttl: Duration::from_secs(60),

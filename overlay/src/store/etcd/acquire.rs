@@ -9,7 +9,6 @@ use super::grant::{Created, revision_of};
 use super::listing::{self, Entry, Listing};
 use super::{Etcd, Tenure, client};
 use crate::model::lease::Term;
-use crate::model::subnet::{self, Exhausted};
 use crate::model::{Lease, SubnetKey, wire};
 use crate::random;
 use crate::store::backoff::jittered;
@@ -176,10 +175,9 @@ impl Taker<'_> {
         listing: &Listing,
         survey: &Survey,
     ) -> Result<Option<(Lease, Tenure)>, StoreError> {
-        let pools = &self.request.pools;
-        let random = random::bits();
-        let chosen = subnet::choose(pools, &survey.taken, &survey.previous, random)
-            .map_err(|error: Exhausted| StoreError::Exhausted(error.to_string()))?;
+        let chosen = survey
+            .draw(self.request, random::bits())
+            .map_err(|error| StoreError::Exhausted(error.to_string()))?;
         let key = SubnetKey(chosen);
         let id = self.etcd_lease().await?;
         let replaced = own_entries(listing, survey, None);

@@ -26,6 +26,7 @@ fn request(n: u8, mac: &str) -> Request {
             },
         },
         previous: Vec::new(),
+        avoid: Vec::new(),
         held: None,
         also: Vec::new(),
         ttl: Duration::from_secs(60),

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tweed_overlay::firewall::POD_BRIDGE;
+use tweed_overlay::model::{Host, OnLink, host};
+
 use super::Running;
 use crate::daemon::shared::Daemon;
 use crate::host::facts;
@@ -29,9 +32,11 @@ impl Running<'_> {
 
     /// Reads what else the host has, and judges the leases by it.
     pub(in crate::daemon::session) fn look_around_now(&mut self, daemon: &mut Daemon) {
-        let Ok(found) = facts::read(&self.session.uplink.overlay, &self.session.servers) else {
+        let found = facts::read(&self.session.uplink.overlay, &self.session.servers);
+        let Ok(mut found) = found else {
             return;
         };
+        found.missing.extend(self.shared(&found.host));
         daemon.tell_host_facts(&found);
         if self.node.host != found.host {
             self.node.host = found.host;
@@ -39,5 +44,19 @@ impl Running<'_> {
                 self.take_snapshot(&Arc::clone(&self.snapshot), daemon);
             }
         }
+    }
+
+    /// What a link of the host has of this node's own subnets.
+    fn shared(&self, host: &Host) -> Vec<String> {
+        let own = self.node.subnets.iter();
+        let told = own.filter_map(|(family, own)| {
+            let network = &self.session.config.pools.get(family)?.network;
+            let OnLink { net, dev } = host::shared(network, host, own, POD_BRIDGE)?;
+            Some(format!(
+                "this node's subnet {own} and the network {net} of {dev} overlap: pods or {dev} can't be reached; give \
+                 {dev} another network"
+            ))
+        });
+        told.collect()
     }
 }
