@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use tweed_overlay::model::Subnets;
+
 use crate::config::cli::{
     Command, ConfigCommand, ConnectivityCommand, DockerOptsArgs, Invocation, LeasesCommand,
 };
@@ -94,8 +96,8 @@ fn on_config(command: ConfigCommand) -> anyhow::Result<()> {
         ConfigCommand::Check {
             file: Some(file),
             output,
-            ..
-        } => config::check_file(&file, output.output),
+            store,
+        } => config::check_file(&file, cut_by(&store), output.output),
         ConfigCommand::Check {
             file: None,
             output,
@@ -115,6 +117,17 @@ fn open(flags: &StoreFlags) -> anyhow::Result<Store> {
     let options = StoreOptions::read(&settings)?;
     start_quietly(&settings)?;
     Store::open(&options)
+}
+
+/// What cuts the networks of a configuration: the store that is named, or the agent's. Where neither is, the nodes.
+fn cut_by(flags: &StoreFlags) -> Subnets {
+    let environment = &settings::process_environment;
+    let elsewhere = find::agent(&flags.0, environment, About::Store).unwrap_or_default();
+    let settings = Settings::new(&flags.0, environment).or(&elsewhere);
+    match StoreOptions::read(&settings) {
+        Ok(StoreOptions::Kube(_)) => Subnets::Assigned,
+        _ => Subnets::Leased,
+    }
 }
 
 /// The options of the agent that a command is about.

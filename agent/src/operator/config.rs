@@ -32,6 +32,8 @@ struct Summary {
     unknown: Vec<String>,
     /// What it means that may surprise.
     notes: Vec<String>,
+    #[serde(skip)]
+    cut_by: Subnets,
 }
 
 #[derive(Debug, Serialize)]
@@ -72,7 +74,7 @@ pub async fn set(
     output: Output,
 ) -> anyhow::Result<()> {
     let text = read(file)?;
-    let summary = summary(&text)?;
+    let summary = summary_for(store.subnets(), &text)?;
     match store.config().await {
         Ok(before) => {
             let change = Change::between(&before, &text, store).await?;
@@ -89,12 +91,12 @@ pub async fn set(
     print::print(output, &summary, || summary.words())
 }
 
-/// `tweedd config check FILE`.
+/// `tweedd config check FILE`, for a store that cuts the networks, or leaves that to the nodes.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_file(file: &Path, output: Output) -> anyhow::Result<()> {
-    let summary = summary(&read(file)?)?;
+pub fn check_file(file: &Path, cut_by: Subnets, output: Output) -> anyhow::Result<()> {
+    let summary = summary_for(cut_by, &read(file)?)?;
     print::print(output, &summary, || summary.words())
 }
 
@@ -120,10 +122,6 @@ fn text_of(stream: impl Read) -> std::io::Result<String> {
     bounded_file::text(bounded_file::read_stream(stream, MIB)?)
 }
 
-fn summary(text: &str) -> anyhow::Result<Summary> {
-    summary_for(Subnets::Leased, text)
-}
-
 /// Reads a configuration as the daemon does.
 fn summary_for(cut_by: Subnets, text: &str) -> anyhow::Result<Summary> {
     let (config, mut unknown) = NetworkConfig::parse_for(cut_by, text)?;
@@ -143,6 +141,7 @@ fn summary_for(cut_by: Subnets, text: &str) -> anyhow::Result<Summary> {
         accepts: backends.accepted().map(str::to_owned).collect(),
         unknown,
         notes,
+        cut_by,
     })
 }
 
@@ -167,10 +166,13 @@ impl Summary {
             text += &format!("accepts {name}\n");
         }
         for pool in &self.pools {
-            text += &format!(
-                "network {}: {} subnets of /{}, from {} to {}\n",
-                pool.network, pool.subnets, pool.subnet_len, pool.min, pool.max
-            );
+            text += &match self.cut_by {
+                Subnets::Assigned => format!("network {}, cut by Kubernetes\n", pool.network),
+                Subnets::Leased => format!(
+                    "network {}: {} subnets of /{}, from {} to {}\n",
+                    pool.network, pool.subnets, pool.subnet_len, pool.min, pool.max
+                ),
+            };
         }
         for key in &self.unknown {
             text += &format!("unknown key {key}, ignored\n");

@@ -71,25 +71,27 @@ impl Overlay {
             return Some("it is a device of a pod network itself".to_owned());
         }
         match interface.kind.as_str() {
-            "bridge" if interface.name == BRIDGE || self.gateway(interface).is_some() => {
-                Some("it is the pods' bridge".to_owned())
-            }
-            "veth" => {
-                let pod = self
-                    .gateway(interface)
-                    .or_else(|| self.pod(facts, interface))?;
+            "bridge" if interface.name == BRIDGE => Some("it is the pods' bridge".to_owned()),
+            "bridge" => self.gateway(interface),
+            "veth" => self.gateway(interface).or_else(|| {
+                let pod = self.pod(facts, interface)?;
                 Some(format!("it leads to a pod, by {pod}"))
-            }
+            }),
             _ => None,
         }
     }
 
     /// A lasting address inside the pod network, as a gateway of pods has. One by DHCP or router advertisement proves
-    /// nothing: a stranger on the link could give the true uplink such a one.
-    fn gateway(&self, interface: &Interface) -> Option<IpNet> {
-        let mut addrs = interface.addrs.iter().filter(|own| own.permanent);
-        let found = addrs.find(|own| self.network_of(&own.addr).is_some())?;
-        Some(found.addr.into())
+    /// nothing: a stranger on the link could give the true uplink such a one. The host's own network looks the same
+    /// where it lies inside the pod network, which then is the mistake.
+    fn gateway(&self, interface: &Interface) -> Option<String> {
+        let addrs = interface.addrs.iter().filter(|own| own.permanent);
+        let mut addrs = addrs.map(|own| own.addr);
+        let (addr, network) = addrs.find_map(|addr| Some((addr, self.network_of(&addr)?)))?;
+        Some(format!(
+            "it has {addr} inside the pod network {network}, as an interface towards pods has; if that is the host's own, \
+             choose a network that nothing else uses"
+        ))
     }
 
     /// A route to a single address of the pod network without a gateway.

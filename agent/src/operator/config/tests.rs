@@ -1,5 +1,9 @@
 use super::*;
 
+fn summary(text: &str) -> anyhow::Result<Summary> {
+    summary_for(Subnets::Leased, text)
+}
+
 fn words(text: &str) -> String {
     summary(text).expect("a configuration").words()
 }

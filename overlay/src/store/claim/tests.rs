@@ -235,3 +235,26 @@ fn the_question_reads_as_the_same_announcement() {
     assert_ne!(text, wire::format_attrs(&attrs));
     assert_eq!(wire::parse_attrs(text.as_bytes()), Ok(attrs));
 }
+
+#[test]
+fn nothing_of_what_the_host_has_is_drawn_unless_the_node_held_it_before() {
+    let drawn = |previous: &[&str], avoid: &[&str], random| {
+        let mut request = request(attrs("10.0.0.1", Some("a")), previous);
+        let pool = request.pools.v4.as_mut().unwrap();
+        pool.max = "10.5.2.0".parse().unwrap();
+        request.avoid = avoid.iter().map(|net| net.parse().unwrap()).collect();
+        let drawn = Survey::of(&[], &[], &request).draw(&request, random);
+        drawn
+            .map(|nets| nets.v4.unwrap().to_string())
+            .map_err(|error| error.to_string())
+    };
+    for random in 0..20 {
+        let docker = drawn(&[], &["10.5.1.0/24", "10.5.1.1/32"], random);
+        assert_eq!(docker.as_deref(), Ok("10.5.2.0/24"));
+    }
+    let bridge = drawn(&["10.5.1.0-24"], &["10.5.1.0/24", "10.5.1.1/32"], 1);
+    assert_eq!(bridge.as_deref(), Ok("10.5.1.0/24"), "the pods' own");
+    let said = drawn(&[], &["10.5.0.0/22"], 1).unwrap_err();
+    let words = "with 0 leases in the store and 10.5.0.0/22 left out as this host's own";
+    assert!(said.contains(words), "{said}");
+}
