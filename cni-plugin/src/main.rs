@@ -28,5 +28,6 @@ fn main() -> ExitCode {
         stdin: &mut io::stdin().lock(),
         stdout: &mut io::stdout(),
         stderr: &mut io::stderr(),
+        plugins: plugins::PLUGINS,
     }))
 }

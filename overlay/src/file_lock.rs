@@ -1,5 +1,5 @@
-//! A file lock with a deadline. `flock` waits in turn and without polling, but for ever: so it waits on a thread of its own,
-//! which is made only where somebody else holds the lock.
+//! A file lock with a deadline. `flock` waits in turn and without polling, but for ever: so it waits on a thread of its
+//! own, which is made only where somebody else holds the lock.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};

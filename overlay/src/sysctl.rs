@@ -36,8 +36,8 @@ pub fn write(key: &str, value: &str) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Writes a switch without a look at it first, for one that surely differs: a new interface's. One that can't be written
-/// and has the value already, as it may where `/proc/sys` is mounted read-only, is fine.
+/// Writes a switch without a look at it first, for one that surely differs: a new interface's. One that can't be
+/// written and has the value already, as it may where `/proc/sys` is mounted read-only, is fine.
 ///
 /// # Errors
 /// As [`write()`].

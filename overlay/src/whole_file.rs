@@ -35,8 +35,8 @@ impl Replacement<'_> {
     /// Replaces what is at `path`, if anything is.
     ///
     /// # Errors
-    /// If any step fails. The old file is then untouched and nothing is left beside it, except where the name itself could
-    /// not be brought to the disk.
+    /// If any step fails. The old file is then untouched and nothing is left beside it, except where the name itself
+    /// could not be brought to the disk.
     pub fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         // A killed process has left it, or somebody who wants a link of his followed.
         let _ = fs::remove_file(self.unfinished);

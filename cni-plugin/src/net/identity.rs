@@ -1,15 +1,24 @@
-//! What our objects are called, and how they are known again: by network, container and interface, never by an address
-//! that somebody else may hold by now.
+//! The names of our objects, by which they are found again: made of network, container and interface, never of an
+//! address, which another container may hold by now.
 
 use tweed_overlay::firewall::Owner;
 use tweed_overlay::model::Mac;
 
-use crate::spec::Attachment;
+use crate::spec::{Attachment, CniError, NetConf};
 
 /// The owner of everything that an attachment has. Printed, it is the alias of the host's veth end and the comment of
 /// nftables elements: free book-keeping in the kernel, from which GC learns what exists.
 pub(crate) fn owner(network: &str, attachment: &Attachment) -> Owner {
     Owner::new(network, &attachment.container_id, &attachment.ifname)
+}
+
+/// The owners that GC must keep.
+///
+/// # Errors
+/// When the configuration has no list of them.
+pub(crate) fn valid_owners(conf: &NetConf) -> Result<Vec<Owner>, CniError> {
+    let valid = conf.valid_attachments()?;
+    Ok(valid.iter().map(|key| owner(&conf.name, key)).collect())
 }
 
 /// The name of the host's veth end, so that DEL finds it without the container's namespace or any record. Other names

@@ -1,5 +1,13 @@
-//! What plugins that make or change a container's interface share: its namespace, its names, its switches.
+//! What plugins that make or change a container's interface share: its namespace, the link, its addresses and routes,
+//! its names, the packet filter.
 
+pub(crate) mod addresses;
+pub(crate) mod container;
 pub(crate) mod identity;
+pub(crate) mod link;
+pub(crate) mod masquerade;
 pub(crate) mod namespace;
+pub(crate) mod packet_filter;
+pub(crate) mod routes;
 pub(crate) mod sysctl;
+pub(crate) mod veth;

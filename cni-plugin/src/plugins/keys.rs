@@ -1,5 +1,6 @@
 //! Every key of every plugin, kept as data: its type, its default in the reference (release 1.9.1, flannel's plugin
-//! 1.9.1-flannel1; `stateDir`, `runDir`, `acceptRA` and `exec` are ours), and another value, which must make a difference.
+//! 1.9.1-flannel1; `stateDir`, `runDir`, `acceptRA` and `exec` are ours), and another value, which must make a
+//! difference.
 
 use std::ffi::OsString;
 
@@ -7,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::PLUGINS;
+use crate::runtime::plugin::Request;
 use crate::spec::{Call, NetConf};
 
 const TABLE: &str = include_str!("../../tests/data/keys.json");
@@ -27,7 +29,7 @@ fn rows() -> Vec<Row> {
     let rows: Vec<Row> = serde_json::from_str(TABLE).unwrap();
     rows.into_iter()
         .flat_map(|row| {
-            let names = PLUGINS.iter().map(|(name, _)| (*name).to_owned());
+            let names = PLUGINS.0.iter().map(|row| row.name.to_owned());
             let names: Vec<String> = match row.plugin.as_str() {
                 "*" => names.collect(),
                 "flannel" => vec!["flannel".into(), "tweed".into()],
@@ -45,9 +47,14 @@ fn rows() -> Vec<Row> {
 fn read(plugin: &str, conf: Value) -> Result<String, String> {
     let env = |name: &str| (name == "CNI_PATH").then(|| OsString::from("/nowhere"));
     let call = Call::from_env("STATUS", &env).unwrap();
-    let read = NetConf::from_value(conf).and_then(|conf| {
+    let row = PLUGINS.find(plugin).unwrap();
+    let read = NetConf::from_value(conf, row.versions).and_then(|conf| {
         conf.check_types()?;
-        super::find(plugin).unwrap().configuration(&call, &conf)
+        row.plugin.configuration(&Request {
+            call: &call,
+            conf: &conf,
+            plugins: PLUGINS,
+        })
     });
     read.map(|config| format!("{config:?}"))
         .map_err(|error| error.to_string())

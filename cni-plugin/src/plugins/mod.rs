@@ -8,32 +8,68 @@ mod keys;
 mod loopback;
 mod portmap;
 
-use bridge::Bridge;
-use flannel::Flannel;
-use host_local::HostLocal;
-use loopback::Loopback;
-use portmap::PortMap;
+use tweed_overlay::model::plugins::{BINARY, LINKS};
 
-use crate::runtime::plugin::Plugin;
+use crate::runtime::plugin::{Registry, Row};
+use crate::runtime::role::Role;
+use crate::spec::Version;
 
-/// The plugins of this binary, by the names they answer to.
-pub(crate) const PLUGINS: [(&str, &'static dyn Plugin); 6] = [
-    ("tweed", &Flannel),
-    ("flannel", &Flannel),
-    ("bridge", &Bridge),
-    ("host-local", &HostLocal),
-    ("loopback", &Loopback),
-    ("portmap", &PortMap),
+/// The table. Names are those that `tweedd install-cni` makes links of.
+pub(crate) const PLUGINS: Registry = Registry(&ROWS);
+
+const ROWS: [Row; 1 + LINKS.len()] = [
+    Row {
+        name: BINARY,
+        role: Role::Meta,
+        versions: Version::V0_1_0.and_newer(),
+        plugin: &flannel::Flannel,
+    },
+    Row {
+        name: "flannel",
+        role: Role::Meta,
+        versions: Version::V0_1_0.and_newer(),
+        plugin: &flannel::Flannel,
+    },
+    Row {
+        name: "bridge",
+        role: Role::Interface,
+        versions: Version::V0_1_0.and_newer(),
+        plugin: &bridge::Bridge,
+    },
+    Row {
+        name: "host-local",
+        role: Role::Addresses,
+        versions: Version::V0_1_0.and_newer(),
+        plugin: &host_local::HostLocal,
+    },
+    Row {
+        name: "loopback",
+        role: Role::Interface,
+        versions: Version::V0_1_0.and_newer(),
+        plugin: &loopback::Loopback,
+    },
+    Row {
+        name: "portmap",
+        role: Role::Chained,
+        versions: Version::V0_1_0.and_newer(),
+        plugin: &portmap::PortMap,
+    },
 ];
 
-/// The plugin of a name.
-pub(crate) fn find(name: &str) -> Option<&'static dyn Plugin> {
-    let (_, plugin) = PLUGINS.iter().find(|(known, _)| *known == name)?;
-    Some(*plugin)
-}
+/// A name that is missing here or there doesn't build.
+const _: () = {
+    let mut index = 0;
+    while index < LINKS.len() {
+        assert!(is_same(ROWS[index + 1].name, LINKS[index]));
+        index += 1;
+    }
+};
 
-/// Their names, for messages.
-pub(crate) fn names() -> String {
-    let names: Vec<&str> = PLUGINS.iter().map(|(known, _)| *known).collect();
-    names.join(", ")
+const fn is_same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut index = 0;
+    while index < a.len() && index < b.len() && a[index] == b[index] {
+        index += 1;
+    }
+    index == a.len() && index == b.len()
 }

@@ -1,4 +1,4 @@
-//! Lines for the runtime's log. Nobody need read them: `eprintln!` would end the plugin where stderr is closed or full.
+//! Lines for the runtime's log. They are optional: `eprintln!` would end the plugin where stderr is closed or full.
 
 use std::fmt::Display;
 use std::io::{self, Write};

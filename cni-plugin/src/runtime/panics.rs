@@ -1,4 +1,4 @@
-//! A defect is an answer too: a runtime that gets no JSON tells its operator nothing but an exit code.
+//! A panic becomes an error object: a runtime that gets no JSON can report nothing but an exit code.
 
 use std::fmt::Display;
 use std::io;
@@ -22,8 +22,8 @@ pub(crate) fn answer_in_json() {
     }));
 }
 
-/// Says in which version the runtime wants its answer.
-pub(crate) fn say_version(version: Version) {
+/// Sets the version of the error object.
+pub(crate) fn set_version(version: Version) {
     let _ = VERSION.set(version);
 }
 

@@ -9,14 +9,15 @@ use std::path::Path;
 
 use tweed_overlay::bounded_file::{self, MIB};
 
-use crate::plugins;
 use crate::runtime::panics;
-use crate::runtime::plugin::Plugin;
+use crate::runtime::plugin::{Registry, Request, Row};
+use crate::runtime::removal::Removal;
+use crate::runtime::undo::Undo;
 use crate::spec::error::reason;
 use crate::spec::{Call, CniError, Kind, NetConf, Verb, Version, wire};
 
-/// The release of the reference plugins whose behaviour ours have. Callers such as Nomad look for a version in what
-/// plugins say of themselves, and take the first one that they find.
+/// The release of the reference plugins whose behaviour ours have. Callers such as Nomad look for a version in the
+/// description that a plugin prints, and take the first one.
 const COMPATIBLE_WITH: &str = "v1.9.1";
 
 /// The longest configuration that is read, in bytes. A list of 10,000 valid attachments has one.
@@ -26,14 +27,15 @@ const LONGEST: usize = 8 * MIB;
 pub(crate) struct Process<'a, E> {
     /// The path it was called by.
     pub(crate) argv0: &'a OsStr,
-    /// Its environment.
     pub(crate) env: E,
     /// The network configuration.
     pub(crate) stdin: &'a mut dyn Read,
     /// For the result, or the error.
     pub(crate) stdout: &'a mut dyn Write,
-    /// For people.
+    /// For the description, if there is no verb.
     pub(crate) stderr: &'a mut dyn Write,
+    /// The plugins that it may be.
+    pub(crate) plugins: Registry,
 }
 
 /// Runs one verb and answers the exit code.
@@ -42,110 +44,116 @@ pub(crate) fn run<E: Fn(&str) -> Option<OsString>>(process: Process<'_, E>) -> u
     let verb = verb.to_string_lossy();
     let name = Path::new(process.argv0).file_name().unwrap_or_default();
     let name = name.to_string_lossy();
-    // People call plugins by hand to see what they are.
+    let plugins = process.plugins;
+    let row = plugins.find(&name);
+    let versions = row.map_or(Version::V0_1_0.and_newer(), |row| row.versions);
+    // Operators start plugins by hand to see their versions.
     if verb.is_empty() {
-        return exit_code(process.stderr.write_all(about(&name).as_bytes()));
+        let about = about(&name, versions, plugins);
+        return exit_code(process.stderr.write_all(about.as_bytes()));
     }
-    // Not worth reading stdin for, and not worth blocking on it.
+    // Needs nothing from stdin, and must not block on it.
     if verb == Verb::Version.name() {
-        let reply = format!("{}\n", Version::reply());
+        let reply = format!("{}\n", Version::reply(versions));
         return exit_code(print(process.stdout, &reply));
     }
     let mut version = Version::NEWEST;
     let output = Call::from_env(&verb, &process.env).and_then(|call| {
-        let conf = read_conf(process.stdin)?;
+        let conf = read_conf(process.stdin, versions)?;
         version = conf.version;
-        panics::say_version(version);
-        execute(&name, &call, &conf)
+        panics::set_version(version);
+        conf.allows(call.verb)?;
+        let row = row.ok_or_else(|| not_ours(&name, plugins))?;
+        let request = Request {
+            call: &call,
+            conf: &conf,
+            plugins,
+        };
+        execute(row, &request)
     });
     match output {
         Ok(text) => exit_code(print(process.stdout, &text)),
         Err(error) => {
             let text = wire::pretty(&error.to_json(version.name()));
-            // The exit code says it even if nobody reads the text.
+            // The exit code reports the failure even if the text can't be written.
             let _ = print(process.stdout, &text);
             1
         }
     }
 }
 
-/// What is not flushed may be lost at the end without a word.
+/// What is not flushed may be lost at the end without an error.
 fn print(stdout: &mut dyn Write, text: &str) -> std::io::Result<()> {
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
 }
 
-fn about(name: &str) -> String {
-    let versions: Vec<&str> = Version::ALL.iter().map(|version| version.name()).collect();
+fn about(name: &str, versions: &[Version], plugins: Registry) -> String {
+    let versions: Vec<&str> = versions.iter().map(|version| version.name()).collect();
     format!(
         "CNI {name} plugin compatible with {COMPATIBLE_WITH} (tweed {})\nCNI protocol versions supported: {}\n{}",
         env!("CARGO_PKG_VERSION"),
         versions.join(", "),
-        match plugins::find(name) {
+        match plugins.find(name) {
             Some(_) => String::new(),
-            None => format!("no plugin: {}\n", unknown(name)),
+            None => format!("no plugin: {}\n", unknown(name, plugins)),
         }
     )
 }
 
-fn read_conf(stdin: &mut dyn Read) -> Result<NetConf, CniError> {
+fn read_conf(stdin: &mut dyn Read, versions: &[Version]) -> Result<NetConf, CniError> {
     let bytes = bounded_file::read_stream(stdin, LONGEST).map_err(|error| {
         CniError::new(
             Kind::Io,
             format!("error reading from stdin: {}", reason(&error)),
         )
     })?;
-    NetConf::parse(&bytes)
+    NetConf::parse(&bytes, versions)
 }
 
-/// Runs the verb and answers what goes to stdout. The result is rendered before anything is printed, so that there is
-/// one document whatever happens.
-fn execute(name: &str, call: &Call, conf: &NetConf) -> Result<String, CniError> {
-    conf.allows(call.verb)?;
-    let plugin = select(name)?;
+/// Runs the verb as one transaction and answers what goes to stdout. The result is rendered before anything is printed,
+/// so that there is one document whatever happens. A result that can't be rendered undoes the ADD, since the runtime
+/// gets none.
+fn execute(row: &Row, request: &Request<'_>) -> Result<String, CniError> {
+    let (plugin, call, conf) = (row.plugin, request.call, request.conf);
     refuse_own_netns(call)?;
     if matches!(call.verb, Verb::Add | Verb::Check | Verb::Status) {
         conf.check_types()?;
-        plugin.configuration(call, conf)?;
+        plugin.configuration(request)?;
     }
     match call.verb {
         Verb::Add => {
-            let result = plugin.add(call, conf)?;
-            let value = wire::render(&result, conf.version).map_err(|error| {
-                // Nobody will ever hear of this attachment.
-                match plugin.del(call, conf) {
-                    Ok(()) => error,
-                    Err(undo) => error.context(format_args!("{undo} (while undoing)")),
-                }
+            let rendered = Undo::default().attempt(|undo| {
+                let result = plugin.add(request, undo)?;
+                wire::render(&result, conf.version)
             })?;
-            return Ok(wire::pretty(&value));
+            return Ok(wire::pretty(&rendered));
         }
-        Verb::Del => plugin.del(call, conf)?,
-        Verb::Check => plugin.check(call, conf)?,
-        Verb::Gc => plugin.gc(call, conf)?,
-        Verb::Status => plugin.status(call, conf)?,
+        Verb::Del => Removal::of(|removal| plugin.del(request, removal))?,
+        Verb::Check => plugin.check(request)?,
+        Verb::Gc => Removal::of(|removal| plugin.gc(request, removal))?,
+        Verb::Status => plugin.status(request)?,
         Verb::Version => {}
     }
     Ok(String::new())
 }
 
-/// By the name that we were called by, and by nothing else: were the configuration's type asked, a link to this binary
-/// under the name of somebody else's plugin would have us call ourselves without end.
-fn select(name: &str) -> Result<&'static dyn Plugin, CniError> {
-    plugins::find(name).ok_or_else(|| {
-        CniError::config(format!("{name:?} is not a plugin of this binary")).details(unknown(name))
-    })
+/// The plugin is chosen by the name in `argv[0]` alone: were the configuration's type asked, a link to this binary
+/// under the name of a foreign plugin would have us call ourselves without end.
+fn not_ours(name: &str, plugins: Registry) -> CniError {
+    CniError::config(format!("{name:?} is not a plugin of this binary"))
+        .details(unknown(name, plugins))
 }
 
-fn unknown(name: &str) -> String {
+fn unknown(name: &str, plugins: Registry) -> String {
     format!(
         "it answers to {}: have the file or link {name:?} bear one of these names, as `tweedd install-cni` does",
-        plugins::names()
+        plugins.names()
     )
 }
 
 /// A runtime that hands us the host's namespace would have us delete the host's interface. A path that can't be opened
-/// is the plugin's to judge.
+/// is left to the plugin.
 fn refuse_own_netns(call: &Call) -> Result<(), CniError> {
     let Some(path) = call.netns.as_deref().filter(|_| !call.own_netns_allowed) else {
         return Ok(());

@@ -4,23 +4,21 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+use serde::Deserialize;
+
 use super::args::Args;
 use super::error::{CniError, Kind};
 
-/// What the runtime wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
-    /// Attach.
     Add,
-    /// Detach.
     Del,
-    /// Verify.
     Check,
     /// Remove what belongs to no valid attachment.
     Gc,
-    /// Could ADD work now?
+    /// Whether ADD could work now.
     Status,
-    /// Which versions do you speak?
+    /// Which versions the plugin speaks.
     Version,
 }
 
@@ -62,9 +60,10 @@ impl Verb {
 }
 
 /// One end of one network in one container: what every object that we make is known by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Attachment {
     /// The runtime's name of the container.
+    #[serde(rename = "containerID")]
     pub(crate) container_id: String,
     /// The interface in the container.
     pub(crate) ifname: String,
@@ -73,13 +72,11 @@ pub(crate) struct Attachment {
 /// A verb and its environment.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    /// What is wanted.
     pub(crate) verb: Verb,
     /// Container and interface; both empty for verbs that are about the whole network.
     pub(crate) attachment: Attachment,
     /// The container's namespace. DEL may come without.
     pub(crate) netns: Option<PathBuf>,
-    /// `CNI_ARGS`.
     pub(crate) args: Args,
     /// Where to look for plugins that we are not.
     pub(crate) path: Vec<PathBuf>,
@@ -89,7 +86,7 @@ pub(crate) struct Call {
     pub(crate) depth: u8,
 }
 
-/// By this variable a process of ours knows that it was called, perhaps by way of others, by another one.
+/// In this variable our processes count how deep they call each other, be it by way of other programs.
 pub(crate) const DEPTH: &str = "TWEED_CNI_DEPTH";
 
 /// How deep processes of ours may call each other. A plugin calls one for addresses, and that calls none.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::call::{Verb, is_identifier};
+use super::call::{Attachment, Verb, is_identifier};
 use super::error::{CniError, Kind};
 use super::json;
 use super::result::{CniResult, Dns};
@@ -20,10 +20,11 @@ pub(crate) struct NetConf {
     pub(crate) raw: Map<String, Value>,
     /// The version that results and errors must have.
     pub(crate) version: Version,
-    /// The network's name.
     pub(crate) name: String,
     /// The plugin that the configuration asks for.
     pub(crate) plugin_type: String,
+    /// The result of the plugin before, if that ran in this process.
+    prev: Option<CniResult>,
 }
 
 /// What a runtime or an orchestrator may add for one container.
@@ -35,7 +36,7 @@ pub(crate) struct Dynamic {
     pub(crate) args: Requests,
 }
 
-/// Wishes for one container.
+/// What is requested for one container.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Requests {
@@ -47,17 +48,7 @@ pub(crate) struct Requests {
     pub(crate) ip_ranges: Vec<Vec<Value>>,
 }
 
-/// A container and interface that GC must keep.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub(crate) struct AttachmentKey {
-    /// The container.
-    #[serde(rename = "containerID")]
-    pub(crate) container_id: String,
-    /// The interface in it.
-    pub(crate) ifname: String,
-}
-
-/// The head of a configuration, as far as it is needed to say anything about it.
+/// The keys that are read first.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Head {
@@ -101,32 +92,26 @@ struct Ipam {
 }
 
 impl NetConf {
-    /// Reads what came on stdin.
+    /// Reads what came on stdin for a plugin that speaks these versions.
     ///
     /// # Errors
-    /// In this order: not JSON, a version that we don't speak, a name that is missing or malformed.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, CniError> {
+    /// In this order: not JSON, a version that the plugin doesn't speak, a name that is missing or malformed.
+    pub(crate) fn parse(bytes: &[u8], versions: &[Version]) -> Result<Self, CniError> {
         let value = json::parse(bytes).map_err(|error| decode(&error))?;
-        Self::from_value(value)
+        Self::from_value(value, versions)
     }
 
     /// The same from a configuration that an upper plugin has built.
     ///
     /// # Errors
     /// As [`NetConf::parse`].
-    pub(crate) fn from_value(value: Value) -> Result<Self, CniError> {
+    pub(crate) fn from_value(value: Value, versions: &[Version]) -> Result<Self, CniError> {
         let head: Head = json::read(&value).map_err(|error| decode(&error))?;
         let Value::Object(raw) = value else {
             return Err(decode(&"not a JSON object"));
         };
-        let version = Version::parse(&head.cni_version).ok_or_else(|| {
-            let msg = "incompatible CNI versions";
-            CniError::new(Kind::IncompatibleVersion, msg).details(format!(
-                "config is {:?}, plugin supports {}",
-                head.cni_version,
-                Version::list()
-            ))
-        })?;
+        let version = Version::parse(&head.cni_version).filter(|given| versions.contains(given));
+        let version = version.ok_or_else(|| incompatible(&head.cni_version, versions))?;
         if head.name.is_empty() {
             return Err(CniError::config("missing network name"));
         }
@@ -139,7 +124,29 @@ impl NetConf {
             version,
             name: head.name,
             plugin_type: head.r#type,
+            prev: None,
         })
+    }
+
+    /// The same for a plugin that comes behind another one, whose result that is.
+    pub(crate) fn following(&self, result: CniResult) -> Self {
+        Self {
+            prev: Some(result),
+            ..self.clone()
+        }
+    }
+
+    /// The configuration as another program reads it.
+    ///
+    /// # Errors
+    /// When the version can't express the result of the plugin before.
+    pub(crate) fn to_json(&self) -> Result<Value, CniError> {
+        let mut raw = self.raw.clone();
+        if let Some(result) = &self.prev {
+            json::take(&mut raw, "prevResult");
+            raw.insert("prevResult".into(), wire::render(result, self.version)?);
+        }
+        Ok(raw.into())
     }
 
     /// Checks the types of the keys that all plugins share. Not at once, since DEL and GC must do with what they get.
@@ -160,6 +167,17 @@ impl NetConf {
             runtime: added.runtime_config,
             args: added.args.cni,
         })
+    }
+
+    /// Checks that another plugin, which gets the same configuration, speaks its version.
+    ///
+    /// # Errors
+    /// When it doesn't.
+    pub(crate) fn check_version(&self, versions: &[Version]) -> Result<(), CniError> {
+        match versions.contains(&self.version) {
+            true => Ok(()),
+            false => Err(incompatible(self.version.name(), versions)),
+        }
     }
 
     /// Whether the configuration's version has the verb at all.
@@ -198,6 +216,9 @@ impl NetConf {
     /// # Errors
     /// When it can't be read, or has another version than the configuration.
     pub(crate) fn prev_result(&self) -> Result<Option<CniResult>, CniError> {
+        if self.prev.is_some() {
+            return Ok(self.prev.clone());
+        }
         let Some(value) = json::get(&self.raw, "prevResult") else {
             return Ok(None);
         };
@@ -230,7 +251,7 @@ impl NetConf {
     ///
     /// # Errors
     /// When the list is missing or malformed.
-    pub(crate) fn valid_attachments(&self) -> Result<Vec<AttachmentKey>, CniError> {
+    pub(crate) fn valid_attachments(&self) -> Result<Vec<Attachment>, CniError> {
         let list = json::get(&self.raw, "cni.dev/valid-attachments")
             .or_else(|| json::get(&self.raw, "cni.dev/attachments"))
             .ok_or_else(|| {
@@ -238,6 +259,14 @@ impl NetConf {
             })?;
         json::read(list).map_err(|error| decode(&error).context("cni.dev/valid-attachments"))
     }
+}
+
+fn incompatible(given: &str, versions: &[Version]) -> CniError {
+    let msg = "incompatible CNI versions";
+    CniError::new(Kind::IncompatibleVersion, msg).details(format!(
+        "config is {given:?}, plugin supports {}",
+        Version::list(versions)
+    ))
 }
 
 fn decode(error: &dyn std::fmt::Display) -> CniError {
@@ -248,103 +277,4 @@ fn decode(error: &dyn std::fmt::Display) -> CniError {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn failure(text: &str) -> (u32, String) {
-        let error = NetConf::parse(text.as_bytes()).unwrap_err();
-        (error.kind.code(), error.to_string())
-    }
-
-    fn conf(text: &str) -> NetConf {
-        NetConf::parse(text.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_in_the_order_of_the_rules() {
-        assert_eq!(failure("{").0, 6);
-        assert_eq!(failure("[]").0, 6);
-        assert_eq!(
-            failure(r#"{"cniVersion":"9.9.9"}"#),
-            (
-                1,
-                format!(
-                    "incompatible CNI versions; config is \"9.9.9\", plugin supports {}",
-                    Version::list()
-                )
-            )
-        );
-        assert_eq!(failure("{}"), (7, "missing network name".to_owned()));
-        assert_eq!(
-            failure(r#"{"name":"a/b"}"#),
-            (
-                7,
-                "invalid characters found in network name; a/b".to_owned()
-            )
-        );
-    }
-
-    #[test]
-    fn no_version_means_the_first() {
-        assert_eq!(conf(r#"{"name":"n"}"#).version, Version::V0_1_0);
-    }
-
-    #[test]
-    fn verbs_that_the_version_does_not_have_are_refused() {
-        for (version, verb, allowed) in [
-            ("0.3.1", Verb::Check, false),
-            ("0.4.0", Verb::Check, true),
-            ("1.0.0", Verb::Gc, false),
-            ("1.0.0", Verb::Status, false),
-            ("1.1.0", Verb::Gc, true),
-            ("0.1.0", Verb::Add, true),
-        ] {
-            let conf = conf(&format!(r#"{{"name":"n","cniVersion":"{version}"}}"#));
-            assert_eq!(conf.allows(verb).is_ok(), allowed, "{version} {verb:?}");
-        }
-    }
-
-    #[test]
-    fn a_previous_result_must_have_the_version_of_the_configuration() {
-        let of = |version: &str| {
-            conf(&format!(
-                r#"{{"name":"n","cniVersion":"1.0.0","prevResult":{{{version}"ips":[{{"address":"10.0.0.2/24"}}]}}}}"#
-            ))
-        };
-        assert_eq!(of("").prev_result().unwrap().unwrap().ips.len(), 1);
-        assert!(of(r#""cniVersion":"1.0.0","#).prev_result().is_ok());
-        assert!(of(r#""cniVersion":"0.4.0","#).prev_result().is_err());
-        assert!(conf(r#"{"name":"n"}"#).prev_result().unwrap().is_none());
-    }
-
-    #[test]
-    fn a_missing_list_of_attachments_is_not_an_empty_one() {
-        assert!(conf(r#"{"name":"n"}"#).valid_attachments().is_err());
-        let empty = conf(r#"{"name":"n","cni.dev/valid-attachments":[]}"#);
-        assert_eq!(empty.valid_attachments().unwrap(), []);
-        let one =
-            conf(r#"{"name":"n","cni.dev/attachments":[{"containerID":"c","ifname":"eth0"}]}"#);
-        assert_eq!(one.valid_attachments().unwrap()[0].container_id, "c");
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = NetConf::parse(&bytes);
-        }
-
-        #[test]
-        fn no_value_under_a_known_key_makes_the_reader_panic(
-            key in "name|cniVersion|type|args|runtimeConfig|prevResult|cni.dev/valid-attachments",
-            value in "null|1|1e400|\"x\"|\\[\\]|\\{\\}|\\[\\{\\}\\]|\\{\"cni\":3\\}|\\{\"ips\":\\[null\\]\\}",
-        ) {
-            let text = format!(r#"{{"name":"n","cniVersion":"1.1.0","{key}":{value}}}"#);
-            if let Ok(conf) = NetConf::parse(text.as_bytes()) {
-                let _ = conf.prev_result();
-                let _ = conf.valid_attachments();
-            }
-        }
-    }
-}
+mod tests;

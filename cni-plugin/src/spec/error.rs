@@ -1,4 +1,4 @@
-//! What a runtime is told when a verb fails. The numbers of the specification are given here and nowhere else.
+//! The error object of a verb that failed. The numbers of the specification stand here and nowhere else.
 
 use std::fmt::{self, Display};
 use std::io;
@@ -9,10 +9,9 @@ use tweed_overlay::kernel::KernelError;
 use tweed_overlay::netlink::NetlinkError;
 use tweed_overlay::netns::NetnsError;
 
-/// A failed verb: `code` says what a runtime may do about it, `msg` and `details` what an operator may.
+/// A failed verb: the code is for the runtime, `msg` and `details` are for its operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) struct CniError {
-    /// What kind of failure.
     pub(crate) kind: Kind,
     /// What failed, naming the object.
     pub(crate) msg: String,
@@ -20,7 +19,7 @@ pub(crate) struct CniError {
     pub(crate) details: String,
 }
 
-/// The kinds of failure that a runtime can tell apart.
+/// The kinds of failure, each with a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The configuration's version is not one of ours, or does not have the verb.
@@ -37,13 +36,13 @@ pub(crate) enum Kind {
     Config,
     /// The container's namespace is the host's.
     Namespace,
-    /// Later it may work: somebody else is at it.
+    /// It may work later: another process is at it.
     TryLater,
     /// STATUS: no ADD can succeed now.
     NotAvailable,
     /// STATUS: the same, and pods that run may be cut off from some others.
     Limited,
-    /// ADD: the name of an interface belongs to somebody else.
+    /// ADD: the name of an interface is taken.
     Taken,
     /// ADD: this attachment already holds an address.
     Duplicate,
@@ -51,11 +50,11 @@ pub(crate) enum Kind {
     Exhausted,
     /// CHECK: something is not as ADD left it.
     Drift,
-    /// ADD: somebody else's address or setting is in the way.
+    /// ADD: a foreign address or setting is in the way.
     Conflict,
     /// Everything else.
     Failed,
-    /// What an executed plugin said, passed on unchanged.
+    /// The code of an executed plugin, passed on unchanged.
     Foreign(u32),
 }
 
@@ -85,7 +84,6 @@ impl Kind {
 }
 
 impl CniError {
-    /// An error without details.
     pub(crate) fn new(kind: Kind, msg: impl Display) -> Self {
         Self {
             kind,
@@ -203,7 +201,7 @@ pub(crate) trait Context<T> {
     /// Prefixes the error with `what`, which is only rendered when there is one.
     ///
     /// # Errors
-    /// The error, as one a runtime can be told.
+    /// The error as a [`CniError`].
     fn context<D: Display>(self, what: impl FnOnce() -> D) -> Result<T, CniError>;
 }
 

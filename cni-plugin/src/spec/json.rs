@@ -33,6 +33,11 @@ pub(crate) fn get<'v>(object: &'v Map<String, Value>, key: &str) -> Option<&'v V
     same.map(|(_, value)| value).rfind(|value| !value.is_null())
 }
 
+/// The same of a value that is no object: it has none.
+pub(crate) fn get_in<'v>(value: &'v Value, key: &str) -> Option<&'v Value> {
+    get(value.as_object()?, key)
+}
+
 /// Removes a key in every spelling and answers what it held.
 pub(crate) fn take(object: &mut Map<String, Value>, key: &str) -> Option<Value> {
     let value = get(object, key).cloned();

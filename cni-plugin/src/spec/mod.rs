@@ -10,7 +10,7 @@ pub(crate) mod version;
 pub(crate) mod wire;
 
 pub(crate) use call::{Attachment, Call, Verb};
-pub(crate) use config::{AttachmentKey, NetConf};
+pub(crate) use config::NetConf;
 pub(crate) use error::{CniError, Context, Kind};
 pub(crate) use result::{CniResult, Dns, Interface, IpConfig, Route};
 pub(crate) use version::Version;

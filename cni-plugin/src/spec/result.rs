@@ -23,9 +23,7 @@ pub(crate) struct CniResult {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Interface {
-    /// Its name.
     pub(crate) name: String,
-    /// Its hardware address.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) mac: String,
     /// Its MTU in bytes; 0 is unknown.
@@ -42,7 +40,6 @@ pub(crate) struct Interface {
     pub(crate) pci_id: String,
 }
 
-/// An address on an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IpConfig {
     /// Which of [`CniResult::interfaces`].
@@ -60,7 +57,6 @@ pub(crate) struct IpConfig {
     pub(crate) gateway: Option<IpAddr>,
 }
 
-/// A route of the container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Route {
     /// Where to.
@@ -90,7 +86,6 @@ pub(crate) struct Route {
     pub(crate) scope: Option<u8>,
 }
 
-/// Name servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Dns {
@@ -109,7 +104,7 @@ pub(crate) struct Dns {
 }
 
 impl CniResult {
-    /// The addresses of one interface of the container, those of an IPAM plugin (which knows no interfaces) included.
+    /// The addresses of one interface of the container, those of an IPAM plugin (which names no interface) included.
     pub(crate) fn addresses_of(&self, ifname: &str) -> impl Iterator<Item = &IpConfig> {
         self.ips.iter().filter(move |ip| {
             let Some(index) = ip.interface else {

@@ -35,8 +35,13 @@ impl Version {
         Self::V1_1_0,
     ];
 
-    /// The newest.
     pub(crate) const NEWEST: Self = Self::V1_1_0;
+
+    /// This version and all newer ones, oldest first.
+    pub(crate) const fn and_newer(self) -> &'static [Self] {
+        let all: &'static [Self] = &Self::ALL;
+        all.split_at(self as usize).1
+    }
 
     /// Reads a `cniVersion`; an empty one means the first.
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -59,19 +64,17 @@ impl Version {
         }
     }
 
-    /// The versions as Go prints a list of strings: `["0.1.0" "0.2.0" …]`.
-    pub(crate) fn list() -> String {
-        let names: Vec<String> = Self::ALL
-            .iter()
-            .map(|v| format!("{:?}", v.name()))
-            .collect();
+    /// Versions as Go prints a list of strings: `["0.1.0" "0.2.0" …]`.
+    pub(crate) fn list(versions: &[Self]) -> String {
+        let names: Vec<String> = versions.iter().map(|v| format!("{:?}", v.name())).collect();
         format!("[{}]", names.join(" "))
     }
 
-    /// The answer to VERSION.
-    pub(crate) fn reply() -> Value {
-        let all: Vec<&str> = Self::ALL.iter().map(|version| version.name()).collect();
-        json!({"cniVersion": Self::NEWEST.name(), "supportedVersions": all})
+    /// The answer to VERSION of a plugin that speaks these.
+    pub(crate) fn reply(versions: &[Self]) -> Value {
+        let newest = versions.last().unwrap_or(&Self::NEWEST);
+        let all: Vec<&str> = versions.iter().map(|version| version.name()).collect();
+        json!({"cniVersion": newest.name(), "supportedVersions": all})
     }
 }
 
@@ -96,10 +99,14 @@ mod tests {
     }
 
     #[test]
-    fn the_reply_lists_all_versions() {
+    fn the_reply_lists_the_versions_that_the_plugin_speaks() {
         assert_eq!(
-            Version::reply().to_string(),
+            Version::reply(&Version::ALL).to_string(),
             r#"{"cniVersion":"1.1.0","supportedVersions":["0.1.0","0.2.0","0.3.0","0.3.1","0.4.0","1.0.0","1.1.0"]}"#
+        );
+        assert_eq!(
+            Version::reply(Version::V0_4_0.and_newer()).to_string(),
+            r#"{"cniVersion":"1.1.0","supportedVersions":["0.4.0","1.0.0","1.1.0"]}"#
         );
     }
 }

@@ -12,7 +12,7 @@ use super::{CniError, Kind, json};
 /// Renders a result as `version` has it.
 ///
 /// # Errors
-/// Versions before 0.3.0 can't say anything without an address.
+/// Versions before 0.3.0 can't express a result without an address.
 pub(crate) fn render(result: &CniResult, version: Version) -> Result<Value, CniError> {
     match version {
         Version::V0_1_0 | Version::V0_2_0 => render_families(result, version),
@@ -23,7 +23,7 @@ pub(crate) fn render(result: &CniResult, version: Version) -> Result<Value, CniE
     }
 }
 
-/// Reads a result that says its version itself, or else is of `fallback`'s.
+/// Reads a result. One without a version has `fallback`'s.
 ///
 /// # Errors
 /// When the version is unknown or the members are not as that version has them.

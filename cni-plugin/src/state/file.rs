@@ -45,8 +45,8 @@ pub(crate) fn overwrite(path: &Path, text: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// A file to write, made if need be. What is no file has no business under a name of ours: it goes, and nobody follows a
-/// link or waits at a FIFO.
+/// A file to write, made if need be. Anything else under that name is removed; no link is followed and no FIFO waited
+/// for.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.write(true).create(true).mode(0o600);
@@ -54,7 +54,7 @@ fn open(path: &Path) -> io::Result<File> {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => None,
         file => Some(file?),
     };
-    // One with a second name is somebody else's, or may be.
+    // One with a second name may be another program's.
     match file {
         Some(file) if file.metadata()?.nlink() <= 1 => Ok(file),
         _ => {

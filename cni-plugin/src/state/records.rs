@@ -1,5 +1,5 @@
-//! The records of what an attachment has in the packet filter: from them the agent puts it back when another program has
-//! flushed it, and DEL knows without asking the kernel whether there is anything to remove.
+//! The records of what an attachment has in the packet filter: from them the agent puts it back when another program
+//! has flushed it, and by them DEL can leave the kernel alone where there is nothing to remove.
 
 use std::fs;
 use std::io;
@@ -8,14 +8,12 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tweed_overlay::bounded_file::{self, Links, MIB};
 use tweed_overlay::firewall::record::{ELSEWHERE, Elsewhere, RECORDS_DIR};
-use tweed_overlay::kernel::firewall::owners;
-use tweed_overlay::netlink::Netfilter;
 use tweed_overlay::netns::Netns;
 use tweed_overlay::whole_file::OnDisk;
 
 use crate::net::identity::hash;
 use crate::runtime::log;
-use crate::spec::{CniError, Context, Kind, NetConf, json};
+use crate::spec::{CniError, Context, NetConf, json};
 use crate::state::file;
 
 /// The folder of records, in a configuration that may otherwise be broken.
@@ -42,7 +40,7 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), CniError> {
         .and_then(|()| file::replace(path, &file::unfinished(path), text, OnDisk::Nothing))
         .context(|| format!("write {}", path.display()))?;
     if folder != Path::new(RECORDS_DIR)
-        && let Err(error) = leave_word(folder, &Path::new(RECORDS_DIR).join(ELSEWHERE))
+        && let Err(error) = point_to(folder, &Path::new(RECORDS_DIR).join(ELSEWHERE))
     {
         log::line(format_args!(
             "tweed: the agent will not find the records in {} (stateDir), and not restore what another program flushes: {error}",
@@ -52,20 +50,21 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), CniError> {
     Ok(())
 }
 
-/// Tells the agent, which knows one folder, of another. Words of folders that are gone go with the next new one.
-fn leave_word(folder: &Path, words: &Path) -> io::Result<()> {
-    let word = Elsewhere {
+/// Points the agent, which looks into one folder, to another. Pointers to folders that are gone are removed with the
+/// next new one.
+fn point_to(folder: &Path, pointers: &Path) -> io::Result<()> {
+    let pointer = Elsewhere {
         folder: fs::canonicalize(folder)?,
         netns: Netns::id_of_caller()?,
     };
-    let text = word.render();
-    let path = words.join(format!("{:016x}.json", hash(&[&text])));
+    let text = pointer.render();
+    let path = pointers.join(format!("{:016x}.json", hash(&[&text])));
     if path.exists() {
         return Ok(());
     }
-    fs::create_dir_all(words)?;
-    for (old, word) in all(words, Elsewhere::parse) {
-        if !word.folder.exists() {
+    fs::create_dir_all(pointers)?;
+    for (old, pointer) in all(pointers, Elsewhere::parse) {
+        if !pointer.folder.exists() {
             // Another plugin may have been faster.
             let _ = fs::remove_file(old);
         }
@@ -90,49 +89,27 @@ pub(crate) fn all<T>(dir: &Path, parse: impl Fn(&str) -> Option<T>) -> Vec<(Path
         .collect()
 }
 
-/// A client of the packet filter.
-///
-/// # Errors
-/// When the kernel has none.
-pub(crate) fn packet_filter() -> Result<Netfilter, CniError> {
-    Netfilter::open().context(|| "open a socket to the packet filter (is nf_tables there?)")
-}
-
-/// STATUS of what needs the packet filter: whether it answers.
-///
-/// # Errors
-/// That no pod can be attached now, when it doesn't.
-pub(crate) fn packet_filter_answers() -> Result<(), CniError> {
-    let asked = packet_filter().and_then(|mut socket| {
-        owners(&mut socket).context(|| "ask the packet filter (needs nf_tables and CAP_NET_ADMIN)")
-    });
-    asked.map(drop).map_err(|error| CniError {
-        kind: Kind::NotAvailable,
-        ..error
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn word_of_a_folder_is_left_once_and_that_of_a_folder_that_is_gone_goes() {
+    fn a_folder_is_pointed_to_once_and_a_pointer_to_a_folder_that_is_gone_goes() {
         let dir = tempfile::tempdir().unwrap();
-        let words = dir.path().join("words");
+        let pointers = dir.path().join("pointers");
         let folders = ["one", "two"].map(|name| dir.path().join(name));
         fs::create_dir(&folders[0]).unwrap();
         for _ in 0..2 {
-            leave_word(&folders[0], &words).unwrap();
+            point_to(&folders[0], &pointers).unwrap();
         }
-        let left = all(&words, Elsewhere::parse);
+        let left = all(&pointers, Elsewhere::parse);
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].1.folder, fs::canonicalize(&folders[0]).unwrap());
 
         fs::create_dir(&folders[1]).unwrap();
         fs::remove_dir(&folders[0]).unwrap();
-        leave_word(&folders[1], &words).unwrap();
-        let left = all(&words, Elsewhere::parse);
+        point_to(&folders[1], &pointers).unwrap();
+        let left = all(&pointers, Elsewhere::parse);
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].1.folder, fs::canonicalize(&folders[1]).unwrap());
     }

@@ -87,6 +87,33 @@ fn a_foreign_delegate_gets_what_flannel_would_give_it() {
 }
 
 #[test]
+fn a_foreign_delegate_is_undone_when_a_plugin_behind_it_fails() {
+    on_host(|host| {
+        fs::write(
+            host.path("subnet.env"),
+            "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.0.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n",
+        )
+        .unwrap();
+        let dir = host.program("macvlan", RECORDER);
+        let conf = json!({
+            "cniVersion": "1.0.0", "name": "cbr0", "type": "flannel", "subnetFile": host.path("subnet.env"),
+            "dataDir": host.path("flannel"), "delegate": {"type": "macvlan"},
+            "runtimeConfig": {"portMappings": [{"hostPort": 0, "containerPort": 80}]},
+        });
+        let pod = Pod::new();
+        let call = host.call("flannel", conf, &pod).path(dir.to_str().unwrap());
+        let (code, text) = call.fails("ADD");
+        assert_eq!(
+            (code, text.contains("Invalid host port number: 0")),
+            (7, true),
+            "{text}"
+        );
+        assert_eq!(calls(host), ["ADD eth0", "DEL eth0"]);
+        assert_eq!(fs::read_dir(host.path("flannel")).unwrap().count(), 0);
+    });
+}
+
+#[test]
 fn a_foreign_ipam_plugin_that_fails_is_told_to_clean_up_and_its_error_passed_on() {
     on_host(|host| {
         let pod = Pod::new();

@@ -60,3 +60,16 @@ fn an_earlier_result_is_passed_on() {
         assert_eq!(host.call("loopback", conf, &pod).add(), prev);
     });
 }
+
+#[test]
+fn an_add_that_fails_sets_lo_down_again() {
+    on_host(|host| {
+        let pod = Pod::new();
+        pod.sh("ip addr add fd00::1/128 dev lo");
+        let conf = json!({"cniVersion": "1.0.0", "name": "lo", "type": "loopback"});
+        let (_, text) = host.call("loopback", conf, &pod).fails("ADD");
+        let words = "loopback interface found with non-loopback address fd00::1/128";
+        assert!(text.contains(words), "{text}");
+        assert!(pod.sh("ip link show lo").contains("state DOWN"));
+    });
+}

@@ -3,20 +3,19 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use serde_json::Value;
 use tweed_overlay::model::Mac;
 
+use crate::net::container::Behaviour;
 use crate::spec::args::Args;
-use crate::spec::{CniError, Dns, Kind, NetConf, json};
+use crate::spec::{CniError, Dns, Kind, NetConf};
 use crate::state::records::state_dir_of;
 
-/// The bridge unless configured otherwise. Flannel's users know it by this name.
+/// The default, which is flannel's.
 const BRIDGE: &str = "cni0";
 
 /// The largest VLAN number.
 const VLAN_MAX: i64 = 4094;
 
-/// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
     /// The bridge's name.
@@ -64,7 +63,7 @@ pub(crate) struct Vlans {
     pub(crate) keep_default: bool,
 }
 
-/// All keys. Unless they say otherwise they are unset, off, none or 0, as in the reference.
+/// All keys. Their defaults are unset, off, none or 0, as in the reference.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Keys {
@@ -131,13 +130,14 @@ impl Config {
             state_dir: state_dir_of(keys.state_dir),
         })
     }
-}
 
-/// Whether a configuration that may otherwise be broken asks for masquerading.
-pub(super) fn wants_masquerade(conf: &NetConf) -> bool {
-    json::get(&conf.raw, "ipMasq")
-        .and_then(Value::as_bool)
-        .unwrap_or(false)
+    /// How the container's end behaves.
+    pub(super) fn behaviour(&self) -> Behaviour {
+        Behaviour {
+            accept_ra: self.accept_ra,
+            dad: self.dad,
+        }
+    }
 }
 
 /// What can't be, alone or together.

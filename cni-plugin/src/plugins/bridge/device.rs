@@ -8,7 +8,7 @@ use tweed_overlay::netlink::{BridgeSpec, LinkChange, LinkInfo, Netlink, NetlinkE
 
 use super::config::Config;
 use crate::net::identity::hash;
-use crate::net::sysctl;
+use crate::net::sysctl::{of_interface, set_if_there};
 use crate::spec::{CniError, Context, Kind};
 
 /// The bridge, made if it isn't there, up and as the configuration wants it.
@@ -54,15 +54,15 @@ fn create(netlink: &mut Netlink, config: &Config) -> Result<LinkInfo, CniError> 
         Err(error) if !error.is_exists() => return Err(without_vlans(error)),
         _ => {}
     }
-    let accept_ra = sysctl::of_interface(Family::V6, name, "accept_ra");
-    sysctl::set_if_there(&accept_ra, "0");
+    let accept_ra = of_interface(Family::V6, name, "accept_ra");
+    set_if_there(&accept_ra, "0");
     netlink
         .link(name)?
         .ok_or_else(|| CniError::failed(format!("bridge {name} was removed while it was made")))
 }
 
 /// Whether the bridge surely keeps its address: it has the one that we give at creation. Another bridge may have been
-/// told to keep its own, but that the kernel doesn't say.
+/// told to keep its own, which the kernel doesn't report.
 pub(super) fn is_pinned(bridge: &LinkInfo) -> bool {
     bridge.mac == Some(bridge_mac(&bridge.name))
 }
@@ -91,7 +91,7 @@ fn bridge_mac(name: &str) -> Mac {
     Mac::local(bytes)
 }
 
-/// A bridge that doesn't look at VLANs would join what the configuration wants apart.
+/// A bridge that doesn't filter VLANs would join what the configuration separates.
 fn filter_vlans(netlink: &mut Netlink, config: &Config, bridge: &LinkInfo) -> Result<(), CniError> {
     let filters = bridge.bridge.is_some_and(|info| info.vlan_filtering);
     if config.vlans.is_none() || filters {

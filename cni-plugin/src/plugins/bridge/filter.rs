@@ -1,13 +1,13 @@
-//! `br_netfilter`: without this module packets between pods of one node pass the host's packet filter by, and a Service,
-//! which is rules there, doesn't answer pods of a node on which its own pods run.
+//! `br_netfilter`: without this module packets between pods of one node pass the host's packet filter by, and a
+//! Service, which is rules there, doesn't answer pods of a node on which its own pods run.
 
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::runtime::delegate::finish;
 use crate::runtime::log;
+use crate::runtime::program::finish;
 use crate::spec::args::Args;
 
 /// There while the module is.
@@ -16,9 +16,10 @@ const SWITCHES: &str = "/proc/sys/net/bridge";
 /// How long loading it may take. The pod starts without it too.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Loads the module where Kubernetes starts the pod. The agent may load none; it says so where this doesn't help either.
+/// Loads the module where Kubernetes starts the pod. The agent may load none; its status warns where the module is
+/// missing.
 pub(super) fn load(args: &Args) {
-    // Only that there is no end is news: that there is no such program or module is for the agent to say.
+    // The agent's status reports a module that is missing; a program that doesn't end is reported here.
     if let Err(error) = load_by(Path::new(SWITCHES), "modprobe", DEADLINE, args)
         && error.kind() == io::ErrorKind::TimedOut
     {

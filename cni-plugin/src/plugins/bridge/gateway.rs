@@ -1,20 +1,22 @@
 //! The gateway's address on the bridge, and forwarding.
 //!
 //! When a node gets another subnet, the bridge still has the old gateway. Go's plugin refuses every pod from then on,
-//! until somebody deletes the bridge. Here the bridge moves house by itself, as soon as no pod uses the old subnet.
+//! until the bridge is deleted. Here the bridge takes the new one by itself, as soon as no pod uses the old subnet.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tweed_overlay::model::Family;
+use tweed_overlay::model::subnet::first_addr;
 use tweed_overlay::netlink::{AddrInfo, AddrSpec, LinkInfo, Netlink};
 
 use super::config::Config;
 use super::device;
-use crate::net::sysctl;
-use crate::plugins::host_local;
-use crate::spec::{CniError, CniResult, Context, Kind, NetConf, Route};
+use crate::net::routes::everywhere;
+use crate::net::sysctl::enable_forwarding;
+use crate::runtime::delegate::Delegate;
+use crate::runtime::plugin::Request;
+use crate::spec::{CniError, CniResult, Context, Kind, Route};
 
 /// Fills in the gateways that the IPAM plugin left open, and the default routes that are wanted.
 pub(super) fn complete(result: &mut CniResult, config: &Config) {
@@ -22,13 +24,13 @@ pub(super) fn complete(result: &mut CniResult, config: &Config) {
         return;
     }
     for ip in &mut result.ips {
-        ip.gateway.get_or_insert_with(|| first_address(&ip.address));
+        ip.gateway = ip.gateway.or_else(|| first_addr(&ip.address));
     }
     if !config.default_gateway {
         return;
     }
     for family in Family::BOTH {
-        let everywhere = default_route(family);
+        let everywhere = everywhere(family);
         let known = result.routes.iter().any(|route| route.dst == everywhere);
         let mut ips = result.ips.iter();
         let gateway = ips.find_map(|ip| ip.gateway.filter(|gw| Family::of(gw) == family));
@@ -51,17 +53,18 @@ pub(super) struct Site<'a> {
     pub(super) bridge: &'a LinkInfo,
     /// The interface that has the addresses: the bridge, or that of its VLAN.
     pub(super) holder: &'a LinkInfo,
-    /// The plugin's configuration.
     pub(super) config: &'a Config,
-    /// The whole configuration.
-    pub(super) conf: &'a NetConf,
+    /// The whole call.
+    pub(super) request: &'a Request<'a>,
+    /// The IPAM plugin.
+    pub(super) ipam: Option<&'a Delegate>,
 }
 
 impl Site<'_> {
     /// Gives the holder the gateways' addresses, and lets packets pass.
     ///
     /// # Errors
-    /// When another address is in the way that somebody uses.
+    /// When another address is in the way that may be in use.
     pub(super) fn ensure(
         &self,
         netlink: &mut Netlink,
@@ -79,7 +82,7 @@ impl Site<'_> {
                 .context(|| "failed to set bridge addr")?;
         }
         let families: BTreeSet<Family> = gateways.iter().map(Family::of_net).collect();
-        families.into_iter().try_for_each(sysctl::enable_forwarding)
+        families.into_iter().try_for_each(enable_forwarding)
     }
 
     fn replace<'a>(
@@ -90,7 +93,7 @@ impl Site<'_> {
     ) -> Result<(), CniError> {
         for old in in_the_way {
             if !self.config.force_address {
-                self.judge(netlink, old, gateway)?;
+                self.may_replace(netlink, old, gateway)?;
             }
             match netlink.del_addr(self.holder.dev(), old.net) {
                 Err(error) if !error.is_not_found() => return Err(error.into()),
@@ -114,9 +117,14 @@ impl Site<'_> {
         Ok(())
     }
 
-    /// Whether an address is an earlier lease's gateway that no pod needs any more. What doesn't look like a gateway is
-    /// an administrator's, and stays.
-    fn judge(&self, netlink: &mut Netlink, old: &AddrInfo, gateway: IpNet) -> Result<(), CniError> {
+    /// Refuses unless an address is an earlier lease's gateway that no pod needs any more. What doesn't look like a
+    /// gateway is an administrator's, and stays.
+    fn may_replace(
+        &self,
+        netlink: &mut Netlink,
+        old: &AddrInfo,
+        gateway: IpNet,
+    ) -> Result<(), CniError> {
         let (name, old) = (&self.holder.name, old.net);
         let refuse = |why: &str, fix: &str| {
             let msg = format!("{name:?} already has an IP address different from {gateway}");
@@ -125,14 +133,14 @@ impl Site<'_> {
                 "{why}; {fix}, set \"forceAddress\": true, or run `ip addr del {old} dev {name}`"
             )))
         };
-        if old.addr() != first_address(&old) {
+        if Some(old.addr()) != first_addr(&old) {
             let why = format!("{old} is no gateway of pods, so it is left alone");
             return refuse(&why, "name another bridge");
         }
         let ports = device::ports(netlink, self.bridge)?;
         // Containers alone don't keep the address, if it is known that none has one there.
         let only_pods = ports.iter().all(|port| port.kind == "veth");
-        if ports.is_empty() || (only_pods && !host_local::may_have_reserved(old, self.conf)) {
+        if ports.is_empty() || (only_pods && !self.may_be_held(&old)) {
             return Ok(());
         }
         let why = format!(
@@ -140,6 +148,12 @@ impl Site<'_> {
             ports.len()
         );
         refuse(&why, "drain this node's pods of the old subnet")
+    }
+
+    /// Whether a container may hold an address of a subnet. Where the IPAM plugin isn't known, nothing rules it out.
+    fn may_be_held(&self, subnet: &IpNet) -> bool {
+        self.ipam
+            .is_none_or(|ipam| ipam.may_hold(self.request, subnet))
     }
 }
 
@@ -151,18 +165,5 @@ fn excludes(old: IpNet, gateway: IpNet) -> bool {
             old.contains(&gateway.addr()) || gateway.contains(&old.addr())
         }
         _ => false,
-    }
-}
-
-/// The gateway that a subnet has unless somebody says otherwise.
-fn first_address(net: &IpNet) -> IpAddr {
-    host_local::first_address(net)
-}
-
-/// Everywhere.
-pub(super) fn default_route(family: Family) -> IpNet {
-    match family {
-        Family::V4 => IpNet::V4(ipnet::Ipv4Net::default()),
-        Family::V6 => IpNet::V6(ipnet::Ipv6Net::default()),
     }
 }

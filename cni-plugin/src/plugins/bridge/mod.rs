@@ -5,11 +5,9 @@
 
 mod check;
 mod config;
-mod container;
 mod device;
 mod filter;
 mod gateway;
-mod masquerade;
 mod port;
 mod teardown;
 mod vlan;
@@ -24,71 +22,72 @@ use tweed_overlay::firewall::Owner;
 use tweed_overlay::netlink::{Dev, LinkInfo, Netlink};
 use tweed_overlay::netns::Netns;
 
-use crate::net::identity;
-use crate::net::namespace;
+use crate::net::masquerade::Masquerade;
+use crate::net::veth::{self, Pair};
+use crate::net::{addresses, container, identity, link, namespace, packet_filter};
 use crate::runtime::delegate::Delegate;
-use crate::runtime::plugin::Plugin;
+use crate::runtime::plugin::{Plugin, Request};
+use crate::runtime::removal::Removal;
 use crate::runtime::undo::Undo;
-use crate::spec::{Call, CniError, CniResult, Context, Interface, Kind, NetConf, Verb};
-use crate::state::records::packet_filter_answers;
+use crate::spec::{CniError, CniResult, Interface, Kind};
 
-/// The plugin.
 pub(crate) struct Bridge;
 
 impl Plugin for Bridge {
-    fn configuration(&self, call: &Call, conf: &NetConf) -> Result<Box<dyn Debug>, CniError> {
-        let ipam = Delegate::of_ipam(conf)?;
-        let config = Config::parse(conf, &call.args, ipam.is_some())?;
-        ipam.map_or(Ok(()), |ipam| ipam.check_types(call))?;
+    fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
+        let ipam = Delegate::of_ipam(request)?;
+        let config = Config::parse(request.conf, &request.call.args, ipam.is_some())?;
+        ipam.map_or(Ok(()), |ipam| ipam.configuration(request))?;
         Ok(Box::new(config))
     }
 
-    fn add(&self, call: &Call, conf: &NetConf) -> Result<CniResult, CniError> {
-        let ipam = Delegate::of_ipam(conf)?;
+    fn add(&self, request: &Request<'_>, undo: &mut Undo) -> Result<CniResult, CniError> {
+        let Request { call, conf, .. } = request;
+        let ipam = Delegate::of_ipam(request)?;
         let config = Config::parse(conf, &call.args, ipam.is_some())?;
         filter::load(&call.args);
         let netns = namespace::open(call)?;
-        let mut netlink = Netlink::open().context(|| "open a netlink socket")?;
+        let mut netlink = link::socket()?;
         let job = Job {
-            call,
-            conf,
+            request,
             config: &config,
             ipam: ipam.as_ref(),
             netns: &netns,
             owner: identity::owner(&conf.name, &call.attachment),
         };
-        match job.attach(&mut netlink) {
+        match undo.attempt(|undo| job.attach(&mut netlink, undo)) {
             // A killed ADD has left something, or the runtime asks again: start afresh, but only once.
-            Err(error) if job.clear_leftovers(&mut netlink, &error)? => job.attach(&mut netlink),
+            Err(error) if job.clear_leftovers(&mut netlink, &error)? => {
+                job.attach(&mut netlink, undo)
+            }
             other => other,
         }
     }
 
-    fn del(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {
-        teardown::del(call, conf)
+    fn del(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
+        teardown::del(request, removal)
     }
 
-    fn check(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {
-        check::check(call, conf)
+    fn check(&self, request: &Request<'_>) -> Result<(), CniError> {
+        check::check(request)
     }
 
-    fn gc(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {
-        teardown::gc(call, conf)
+    fn gc(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
+        teardown::gc(request, removal)
     }
 
-    fn status(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {
-        let ipam = Delegate::of_ipam(conf)?;
-        if Config::parse(conf, &call.args, ipam.is_some())?.ip_masq {
-            packet_filter_answers()?;
+    fn status(&self, request: &Request<'_>) -> Result<(), CniError> {
+        let ipam = Delegate::of_ipam(request)?;
+        if Config::parse(request.conf, &request.call.args, ipam.is_some())?.ip_masq {
+            packet_filter::status()?;
         }
-        ipam.map_or(Ok(()), |ipam| ipam.call(call, Verb::Status))
+        ipam.map_or(Ok(()), |ipam| ipam.status(request))
     }
 }
 
 /// One ADD.
 struct Job<'a> {
-    call: &'a Call,
-    conf: &'a NetConf,
+    request: &'a Request<'a>,
     config: &'a Config,
     ipam: Option<&'a Delegate>,
     netns: &'a Netns,
@@ -96,97 +95,47 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Does everything, or takes back what was done.
-    fn attach(&self, netlink: &mut Netlink) -> Result<CniResult, CniError> {
-        let mut undo = Undo::new();
-        self.steps(netlink, &mut undo)
-            .map_err(|error| undo.run(netlink, error))
-    }
-
-    fn steps<'u>(
-        &'u self,
-        netlink: &mut Netlink,
-        undo: &mut Undo<'u, Netlink>,
-    ) -> Result<CniResult, CniError> {
+    fn attach(&self, netlink: &mut Netlink, undo: &mut Undo) -> Result<CniResult, CniError> {
         let config = self.config;
         let bridge = device::ensure(netlink, config)?;
         let mut result = self.addresses(undo)?;
         gateway::complete(&mut result, config);
-        let gateways = gateway::gateways(&result);
-        let vlan_gateway = self.vlan_gateway(netlink, &bridge, &gateways)?;
-        if config.gateway {
-            let site = Site {
-                bridge: &bridge,
-                holder: vlan_gateway.as_ref().unwrap_or(&bridge),
-                config,
-                conf: self.conf,
-            };
-            site.ensure(netlink, &gateways)?;
-        }
+        let vlan_gateway = self.gateways(netlink, &bridge, &result)?;
 
-        let ifname = &self.call.attachment.ifname;
-        let host_end = port::create(netlink, &bridge, self.netns, ifname, &self.owner, config)?;
-        undo.push(|netlink| port::remove(netlink, &self.owner).map(|_| ()));
-        let families = container::families(&result);
-        let mut inside = container::enter(self.netns, ifname, &families, config)?;
-        let container_end = existing(&mut inside, ifname)?;
+        let host_end = self.pair(netlink, &bridge, undo)?;
+        let ifname = &self.request.call.attachment.ifname;
+        let families = addresses::families(&result);
+        let behaviour = config.behaviour();
+        let mut inside = container::enter(self.netns, ifname, &families, behaviour)?;
+        let container_end = link::existing(&mut inside, ifname)?;
         let port = Dev {
             index: container_end.peer_index().unwrap_or_default(),
             name: &host_end,
         };
         port::configure(netlink, port, &self.owner, &bridge, config)?;
         if config.container_up {
-            container::configure(&mut inside, &container_end, &result, config)?;
+            container::configure(&mut inside, &container_end, &result, behaviour)?;
             port::wait_until_up(netlink, &host_end)?;
         }
         self.masquerade(&result, undo)?;
         // One that is not pinned may have taken the address of its new port.
         let bridge = match device::is_pinned(&bridge) {
             true => bridge,
-            false => existing(netlink, &config.bridge)?,
+            false => link::existing(netlink, &config.bridge)?,
         };
         self.complete(&mut result, &bridge, host_end, &container_end);
         result
             .interfaces
-            .extend(vlan_gateway.iter().map(|link| interface(link, "")));
+            .extend(vlan_gateway.iter().map(|gateway| link::entry(gateway, "")));
         Ok(result)
     }
 
-    fn masquerade<'u>(
-        &'u self,
-        result: &CniResult,
-        undo: &mut Undo<'u, Netlink>,
-    ) -> Result<(), CniError> {
-        let addrs: Vec<IpNet> = result.ips.iter().map(|ip| ip.address).collect();
-        if !self.config.ip_masq || addrs.is_empty() {
-            return Ok(());
-        }
-        let attachment = &self.call.attachment;
-        undo.push(|_| masquerade::remove(self.conf, attachment, &self.owner));
-        let (dir, network) = (&self.config.state_dir, &self.conf.name);
-        masquerade::add(dir, network, attachment, addrs)
-    }
-
-    fn vlan_gateway(
-        &self,
-        netlink: &mut Netlink,
-        bridge: &LinkInfo,
-        gateways: &BTreeSet<IpNet>,
-    ) -> Result<Option<LinkInfo>, CniError> {
-        let vid = self.config.vlans.as_ref().and_then(|vlans| vlans.native);
-        match vid.filter(|_| self.config.gateway && !gateways.is_empty()) {
-            Some(vid) => vlan::gateway(netlink, bridge, vid).map(Some),
-            None => Ok(None),
-        }
-    }
-
     /// What the IPAM plugin gives. Without one there are no addresses, and the bridge is just a switch.
-    fn addresses<'u>(&'u self, undo: &mut Undo<'u, Netlink>) -> Result<CniResult, CniError> {
+    fn addresses(&self, undo: &mut Undo) -> Result<CniResult, CniError> {
         let Some(ipam) = self.ipam else {
             return Ok(CniResult::default());
         };
-        let result = ipam.add(self.call)?;
-        undo.push(|_| ipam.call(self.call, Verb::Del));
+        let result = ipam.add(self.request, undo)?;
         if result.ips.is_empty() {
             let msg = "IPAM plugin returned missing IP config";
             return Err(CniError::failed(msg).details(format!("ipam.type is {}", ipam.name())));
@@ -194,13 +143,73 @@ impl Job<'_> {
         Ok(result)
     }
 
+    /// Puts the gateways' addresses in their place, if they are wanted, and answers the interface of a VLAN that has
+    /// them.
+    fn gateways(
+        &self,
+        netlink: &mut Netlink,
+        bridge: &LinkInfo,
+        result: &CniResult,
+    ) -> Result<Option<LinkInfo>, CniError> {
+        if !self.config.gateway {
+            return Ok(None);
+        }
+        let gateways: BTreeSet<IpNet> = gateway::gateways(result);
+        let vid = self.config.vlans.as_ref().and_then(|vlans| vlans.native);
+        let of_vlan = match vid.filter(|_| !gateways.is_empty()) {
+            Some(vid) => Some(vlan::gateway(netlink, bridge, vid)?),
+            None => None,
+        };
+        let site = Site {
+            bridge,
+            holder: of_vlan.as_ref().unwrap_or(bridge),
+            config: self.config,
+            request: self.request,
+            ipam: self.ipam,
+        };
+        site.ensure(netlink, &gateways)?;
+        Ok(of_vlan)
+    }
+
+    /// Makes the pair, the host's end up and in the bridge, the container's end down, and answers the host's end's
+    /// name.
+    fn pair(
+        &self,
+        netlink: &mut Netlink,
+        bridge: &LinkInfo,
+        undo: &mut Undo,
+    ) -> Result<String, CniError> {
+        let pair = Pair {
+            owner: &self.owner,
+            netns: self.netns,
+            ifname: &self.request.call.attachment.ifname,
+            mac: self.config.mac,
+            mtu: self.config.mtu,
+        };
+        let name = pair.create(netlink, |netlink, spec| {
+            netlink.add_veth_port(spec, bridge.dev())
+        })?;
+        let owner = self.owner.clone();
+        undo.push(move || veth::remove(&mut link::socket()?, &owner).map(drop));
+        Ok(name)
+    }
+
+    fn masquerade(&self, result: &CniResult, undo: &mut Undo) -> Result<(), CniError> {
+        let addrs: Vec<IpNet> = result.ips.iter().map(|ip| ip.address).collect();
+        if !self.config.ip_masq || addrs.is_empty() {
+            return Ok(());
+        }
+        let Request { call, conf, .. } = self.request;
+        Masquerade::with_records_in(&self.config.state_dir, conf, &call.attachment).add(addrs, undo)
+    }
+
     /// Removes what an ADD of this very attachment has left, and answers whether that may have been in the way.
     fn clear_leftovers(&self, netlink: &mut Netlink, error: &CniError) -> Result<bool, CniError> {
         match error.kind {
-            Kind::Taken => port::remove(netlink, &self.owner),
+            Kind::Taken => veth::remove(netlink, &self.owner),
             Kind::Duplicate => {
-                port::remove(netlink, &self.owner)?;
-                let ipam = self.ipam.map(|ipam| ipam.call(self.call, Verb::Del));
+                veth::remove(netlink, &self.owner)?;
+                let ipam = self.ipam.map(|ipam| ipam.del(self.request));
                 ipam.transpose().map(|_| true)
             }
             _ => Ok(false),
@@ -221,9 +230,9 @@ impl Job<'_> {
         };
         let sandbox = self.netns.path().to_string_lossy();
         result.interfaces = vec![
-            interface(bridge, ""),
+            link::entry(bridge, ""),
             host_end,
-            interface(container_end, &sandbox),
+            link::entry(container_end, &sandbox),
         ];
         for ip in &mut result.ips {
             ip.interface = Some(2);
@@ -231,19 +240,5 @@ impl Job<'_> {
         if let Some(dns) = &self.config.dns {
             result.dns = dns.clone();
         }
-    }
-}
-
-fn existing(netlink: &mut Netlink, name: &str) -> Result<LinkInfo, CniError> {
-    let link = netlink.link(name)?;
-    link.ok_or_else(|| CniError::failed(format!("interface {name} has vanished during ADD")))
-}
-
-fn interface(link: &LinkInfo, sandbox: &str) -> Interface {
-    Interface {
-        name: link.name.clone(),
-        mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
-        sandbox: sandbox.to_owned(),
-        ..Interface::default()
     }
 }

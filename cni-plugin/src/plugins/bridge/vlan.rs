@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use tweed_overlay::model::Family;
-use tweed_overlay::netlink::{Dev, LinkChange, LinkInfo, Netlink, VethEnd, VethSpec, VlanEntry};
+use tweed_overlay::netlink::{Dev, LinkInfo, Netlink, VethEnd, VethSpec, VlanEntry};
 
 use super::config::Vlans;
-use crate::net::identity;
-use crate::net::sysctl;
+use crate::net::sysctl::{of_interface, set_if_there};
+use crate::net::{identity, link};
 use crate::spec::{CniError, Context};
 
 /// Puts a new port into its VLANs.
@@ -98,8 +98,8 @@ fn untagged(vid: u16) -> VlanEntry {
     }
 }
 
-/// The interface that has the gateway's address of a VLAN: `<bridge>.<vlan>`, one end of a veth pair whose other end is a
-/// port in that VLAN. Made once, like the bridge, and never removed.
+/// The interface that has the gateway's address of a VLAN: `<bridge>.<vlan>`, one end of a veth pair whose other end is
+/// a port in that VLAN. Made once, like the bridge, and never removed.
 ///
 /// # Errors
 /// When the name is too long for an interface, or the kernel refuses.
@@ -144,23 +144,15 @@ fn create_gateway(
         Err(error) if error.is_exists() => return Ok(()),
         other => other?,
     }
-    let find = |netlink: &mut Netlink, name: &str| {
-        let link = netlink.link(name)?;
-        link.ok_or_else(|| CniError::failed(format!("{name} has vanished")))
-    };
-    let port = find(netlink, &port_name)?;
+    let port = link::existing(netlink, &port_name)?;
     if let Some(default) = default_of(bridge).filter(|default| *default != vid) {
         netlink.del_vlan(port.dev(), default, false)?;
     }
     netlink.add_vlan(port.dev(), untagged(vid), false)?;
-    let accept_ra = sysctl::of_interface(Family::V6, name, "accept_ra");
-    sysctl::set_if_there(&accept_ra, "0");
-    let up = LinkChange {
-        up: Some(true),
-        ..LinkChange::default()
-    };
-    let gateway = find(netlink, name)?;
-    Ok(netlink.set_link(gateway.dev(), &up)?)
+    let accept_ra = of_interface(Family::V6, name, "accept_ra");
+    set_if_there(&accept_ra, "0");
+    let gateway = link::existing(netlink, name)?;
+    link::bring_up(netlink, &gateway)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Whether the agent behind a `subnet.env` runs. Pods can be attached without it, and those that run go on; but nobody
-//! learns of new nodes any more, nor repairs what breaks.
+//! Whether the agent behind a `subnet.env` runs. Pods can be attached without it, and those that run go on; but this
+//! node learns of no new nodes, and what breaks stays broken.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -13,10 +13,10 @@ use tweed_overlay::model::presence::{EXTENSION, Presence};
 
 use crate::spec::{CniError, Kind};
 
-/// How long an agent that was told to stop may be away: an upgrade is a restart, and no reason to call a node broken.
+/// How long an agent that was stopped may be away: an upgrade is a restart, and no reason to report a failure.
 const RESTART: Duration = Duration::from_secs(30);
 
-/// Looks for the agent that has said that the file is its own. Where none has, as with flannel's, nothing is known.
+/// Looks for the agent that has registered the file as its own. Without one, as with flannel's, nothing is known.
 ///
 /// # Errors
 /// When it has, and doesn't run.
@@ -41,7 +41,7 @@ pub(super) fn runs(folder: &Path, subnet_file: &Path) -> Result<(), CniError> {
     ))
 }
 
-/// What a file says of the agent: nothing, that it runs or is about to, or where it doesn't answer.
+/// What follows from a file: nothing, that the agent runs or is about to, or the socket at which it doesn't answer.
 fn look(path: &Path, subnet_file: &Path) -> Option<Result<(), PathBuf>> {
     if path
         .extension()

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use tweed_overlay::model::presence::FOLDER;
 use tweed_overlay::model::subnet_env::{DEFAULT_PATH, SubnetEnv};
 
-use crate::runtime::delegate::Delegate;
+use crate::runtime::plugin::Registry;
+use crate::runtime::role::Role;
 use crate::spec::{CniError, Kind, NetConf, Route, Version, json};
 
 /// Where delegate configurations are kept between ADD and DEL unless configured otherwise.
@@ -21,7 +22,7 @@ pub(super) struct Config {
     pub(super) subnet_file: PathBuf,
     /// The folder of delegate configurations.
     pub(super) data_dir: PathBuf,
-    /// Where the agent says that it runs.
+    /// Where the agent registers itself.
     pub(super) run_dir: PathBuf,
     network: NetConf,
     delegate: Map<String, Value>,
@@ -62,7 +63,7 @@ impl Config {
     }
 
     /// What DEL and GC need, of a configuration that may be broken: what can't be is passed over.
-    pub(super) fn for_removal(conf: &NetConf) -> Self {
+    pub(super) fn for_removal(conf: &NetConf, plugins: Registry) -> Self {
         let text = |key: &str| {
             let text = json::get(&conf.raw, key).and_then(Value::as_str);
             text.unwrap_or_default().to_owned()
@@ -72,7 +73,10 @@ impl Config {
             object.cloned().unwrap_or_default()
         };
         let mut delegate = object("delegate");
-        let fits = |name: &Value| name.as_str().is_some_and(Delegate::may_attach);
+        let fits = |name: &Value| {
+            name.as_str()
+                .is_some_and(|name| plugins.may_be(name, Role::Interface))
+        };
         if !json::get(&delegate, "type").is_some_and(fits) {
             json::take(&mut delegate, "type");
         }
@@ -120,7 +124,7 @@ impl Config {
         if json::get(&delegate, "type").is_some_and(|name| name == "bridge") {
             set_default(&mut delegate, "isGateway", || true.into());
         }
-        if let Some(version) = said_version(&self.network) {
+        if let Some(version) = given_version(&self.network) {
             delegate.insert("cniVersion".into(), version.name().into());
         }
         delegate.insert("ipam".into(), self.delegate_ipam(env)?);
@@ -156,9 +160,9 @@ impl Config {
     }
 }
 
-fn said_version(conf: &NetConf) -> Option<Version> {
-    let said = json::get(&conf.raw, "cniVersion")?.as_str()?;
-    (!said.is_empty()).then_some(conf.version)
+fn given_version(conf: &NetConf) -> Option<Version> {
+    let given = json::get(&conf.raw, "cniVersion")?.as_str()?;
+    (!given.is_empty()).then_some(conf.version)
 }
 
 fn set_default(object: &mut Map<String, Value>, key: &str, value: impl FnOnce() -> Value) {
@@ -178,7 +182,7 @@ mod tests {
     const TWO: &str = "FLANNEL_NETWORK=10.1.0.0/16,192.168.0.0/16\nFLANNEL_SUBNET=10.1.17.1/24\nFLANNEL_MTU=1472\nFLANNEL_IPMASQ=true\n";
 
     fn config(conf: &Value) -> Result<Config, CniError> {
-        Config::parse(&NetConf::from_value(conf.clone()).unwrap())
+        Config::parse(&NetConf::from_value(conf.clone(), &Version::ALL).unwrap())
     }
 
     fn delegate(conf: &Value, env: &str) -> String {

@@ -1,4 +1,4 @@
-//! `flannel` and `tweed`: turn what the agent says in `subnet.env` into the configuration of another plugin, usually
+//! `flannel` and `tweed`: turn the agent's `subnet.env` into the configuration of another plugin, usually
 //! `bridge` with `host-local`, and pass every verb on to it. Host ports, where the runtime hands some over, are made as
 //! `portmap` makes them.
 
@@ -19,20 +19,21 @@ use tweed_overlay::model::Dual;
 use tweed_overlay::model::subnet_env::SubnetEnv;
 
 use crate::net::namespace;
-use crate::plugins::portmap;
+use crate::runtime::chain::Chain;
 use crate::runtime::delegate::Delegate;
-use crate::runtime::plugin::Plugin;
+use crate::runtime::plugin::{Plugin, Registry, Request};
+use crate::runtime::removal::Removal;
+use crate::runtime::undo::Undo;
 use crate::spec::error::reason;
-use crate::spec::{Call, CniError, CniResult, Context, Kind, NetConf, Verb, json};
+use crate::spec::{Call, CniError, CniResult, Kind, NetConf, json};
 use crate::state::file;
 
-/// The plugin.
 pub(crate) struct Flannel;
 
 impl Plugin for Flannel {
-    fn configuration(&self, call: &Call, conf: &NetConf) -> Result<Box<dyn Debug>, CniError> {
-        let config = Config::parse(conf)?;
-        // What the agent says changes no type. Without it, `host-local` would miss its ranges.
+    fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
+        let config = Config::parse(request.conf)?;
+        // The agent's values change no type. Without them, `host-local` would miss its ranges.
         let example = SubnetEnv {
             networks: Dual::default(),
             subnets: Dual::of_nets([IpNet::V4(Ipv4Net::new_assert(
@@ -42,7 +43,8 @@ impl Plugin for Flannel {
             mtu: 0,
             ip_masq: true,
         };
-        Delegate::of_conf(config.delegate(Some(&example))?)?.check_types(call)?;
+        Delegate::of_conf(request.plugins, config.delegate(Some(&example))?)?
+            .configuration(request)?;
         let delegate = config.delegate(None)?;
         let Config {
             subnet_file,
@@ -53,70 +55,57 @@ impl Plugin for Flannel {
         Ok(Box::new((subnet_file, data_dir, run_dir, delegate)))
     }
 
-    fn add(&self, call: &Call, conf: &NetConf) -> Result<CniResult, CniError> {
-        let config = Config::parse(conf)?;
+    fn add(&self, request: &Request<'_>, undo: &mut Undo) -> Result<CniResult, CniError> {
+        let config = Config::parse(request.conf)?;
         let env = read_env(&config.subnet_file)?;
         let value = config.delegate(Some(&env))?;
-        let delegate = Delegate::of_conf(value.clone())?;
-        // Before the delegate runs: if we are killed, DEL must know what it did.
-        let saved = StateDir::new(&config.data_dir).save(&call.attachment, &value)?;
-        let result = delegate
-            .add(call)
-            .context(|| "failed to delegate add")
-            .and_then(|result| {
-                let published = portmap::attach(call, &config.host_ports(), &result);
-                published.map_err(|error| match delegate.call(call, Verb::Del) {
-                    Ok(()) => error,
-                    Err(undo) => error.details(format!("and DEL failed: {undo}")),
-                })?;
-                Ok(result)
-            });
-        result.map_err(|error| match file::remove(&saved) {
-            Ok(()) => error,
-            Err(undo) => error.details(format!("and {undo}")),
-        })
+        let chain = chain(request.plugins, &config, value.clone())?;
+        // Before the delegate runs: if we are killed, DEL needs it.
+        let state = StateDir::new(&config.data_dir);
+        let saved = state.save(&request.call.attachment, &value)?;
+        undo.push(move || file::remove(&saved));
+        chain.add(request, undo)
     }
 
-    /// Goes by what ADD has saved, else by the configuration, and by as much of that as makes sense.
-    fn del(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {
-        let config = Config::for_removal(conf);
-        let ports = portmap::detach(call, &config.host_ports());
+    /// Goes by what ADD has saved, else by the configuration, and by as much of that as makes sense. What was saved
+    /// stays until everything is removed.
+    fn del(&self, request: &Request<'_>, _removal: &mut Removal) -> Result<(), CniError> {
+        let Request {
+            call,
+            conf,
+            plugins,
+        } = *request;
+        let config = Config::for_removal(conf, plugins);
         let state = StateDir::new(&config.data_dir);
         let saved = state.load(&call.attachment);
         let remembered = saved.as_ref().and_then(|saved| saved.conf.clone());
         let remembered = remembered
-            .map(|value| Delegate::of_conf(with_prev_result(value, conf)))
-            .and_then(Result::ok);
-        let delegate = remembered.map_or_else(
-            || Delegate::of_conf(with_prev_result(derive(&config)?, conf)),
-            Ok,
-        )?;
-        delegate
-            .call(call, Verb::Del)
-            .context(|| "failed to delegate delete")?;
+            .and_then(|value| chain(plugins, &config, with_prev_result(value, conf)).ok());
+        let chain = match remembered {
+            Some(remembered) => remembered,
+            None => chain(plugins, &config, with_prev_result(derive(&config)?, conf))?,
+        };
+        chain.del(request)?;
         let path = saved.as_ref().map(|saved| saved.path.as_path());
         state.forget(&call.attachment, path, |earlier| {
             earlier["name"] == conf.name && !has_other_interfaces(call)
-        })?;
-        ports
+        })
     }
 
-    fn check(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {
-        let config = Config::parse(conf)?;
-        let saved = StateDir::new(&config.data_dir).load(&call.attachment);
+    fn check(&self, request: &Request<'_>) -> Result<(), CniError> {
+        let config = Config::parse(request.conf)?;
+        let saved = StateDir::new(&config.data_dir).load(&request.call.attachment);
         let value = match saved.and_then(|saved| saved.conf) {
             Some(value) => value,
             None => config.delegate(Some(&read_env(&config.subnet_file)?))?,
         };
-        let delegate = Delegate::of_conf(with_prev_result(value, conf))?;
-        delegate
-            .call(call, Verb::Check)
-            .context(|| "failed to delegate check")?;
-        portmap::verify(call, &config.host_ports())
+        let value = with_prev_result(value, request.conf);
+        chain(request.plugins, &config, value)?.check(request)
     }
 
-    fn gc(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {
-        let config = Config::for_removal(conf);
+    fn gc(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
+        let conf = request.conf;
+        let config = Config::for_removal(conf, request.plugins);
         let valid = conf.valid_attachments()?;
         let mut value = derive(&config)?;
         for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
@@ -124,25 +113,32 @@ impl Plugin for Flannel {
                 value[key] = list.clone();
             }
         }
-        Delegate::of_conf(value)?
-            .call(call, Verb::Gc)
-            .context(|| "failed to delegate garbage collection")?;
-        portmap::retain(&config.host_ports(), &valid)?;
-        StateDir::new(&config.data_dir).retain(&conf.name, &valid)
+        if removal.step(chain(request.plugins, &config, value)?.gc(request)) {
+            StateDir::new(&config.data_dir).retain(&conf.name, &valid)?;
+        }
+        Ok(())
     }
 
-    fn status(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {
-        let config = Config::parse(conf)?;
+    fn status(&self, request: &Request<'_>) -> Result<(), CniError> {
+        let config = Config::parse(request.conf)?;
         let env = read_env(&config.subnet_file).map_err(|error| CniError {
             kind: Kind::NotAvailable,
             ..error
         })?;
-        Delegate::of_conf(config.delegate(Some(&env))?)?.call(call, Verb::Status)?;
+        Delegate::of_conf(request.plugins, config.delegate(Some(&env))?)?.status(request)?;
         agent::runs(&config.run_dir, &config.subnet_file)
     }
 }
 
-/// Whether the container has interfaces beside the one that was removed. When that can't be told, it may.
+/// The plugin that the whole is delegated to, and behind it the one that makes host ports, where the runtime hands some
+/// over.
+fn chain(plugins: Registry, config: &Config, delegate: Value) -> Result<Chain, CniError> {
+    let delegate = Delegate::of_conf(plugins, delegate)?;
+    let host_ports = Delegate::of_name(plugins, "portmap", config.host_ports());
+    Ok(Chain::new(delegate, vec![host_ports]))
+}
+
+/// Whether the container has interfaces beside the one that was removed. If that is unknown, it may.
 fn has_other_interfaces(call: &Call) -> bool {
     let Ok(Some(netns)) = namespace::open_if_there(call) else {
         return call.netns.as_deref().is_some_and(Path::exists);
@@ -173,7 +169,7 @@ fn read_env(path: &Path) -> Result<SubnetEnv, CniError> {
     })
 }
 
-/// The delegate as it would be made now. Without the agent's file it still knows what to remove.
+/// The delegate as it would be made now. Without the agent's file it is still enough to remove an attachment.
 fn derive(config: &Config) -> Result<Value, CniError> {
     let env = read_env(&config.subnet_file).ok();
     let now = config.delegate(env.as_ref());

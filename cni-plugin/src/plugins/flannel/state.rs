@@ -1,7 +1,7 @@
 //! What ADD remembers for DEL: the delegate's configuration, in flannel's folder and format.
 //!
 //! Flannel's plugin has one file a container, `<container ID>`. The first interface of a container uses that name, so
-//! that the two plugins can be swapped in place, either way; further ones, which flannel could not tell apart, use
+//! that the two plugins can be swapped in place, either way; further ones, for which flannel has no names, use
 //! `<container ID>@<interface>`. A repeated DEL of a further interface finds only the first one's file and may remove
 //! it. That costs nothing: a DEL without its file goes by the current configuration.
 
@@ -15,7 +15,7 @@ use tweed_overlay::bounded_file::{self, Links, MIB};
 use tweed_overlay::whole_file::OnDisk;
 
 use crate::net::identity::hash;
-use crate::spec::{Attachment, AttachmentKey, CniError, Context, json};
+use crate::spec::{Attachment, CniError, Context, json};
 use crate::state::file;
 
 /// The longest file name that file systems allow, in bytes.
@@ -30,7 +30,7 @@ pub(super) struct StateDir {
 pub(super) struct Saved {
     /// Where it is.
     pub(super) path: PathBuf,
-    /// What it says; `None` when that is not JSON.
+    /// Its content; `None` when that is not JSON.
     pub(super) conf: Option<Value>,
 }
 
@@ -74,8 +74,8 @@ impl StateDir {
             })
     }
 
-    /// Removes the file of an attachment, and what a killed ADD has left of it. Of an ADD that was repeated there are two,
-    /// the earlier one under flannel's name; it goes if it can't be that of another interface.
+    /// Removes the file of an attachment, and what a killed ADD has left of it. Of an ADD that was repeated there are
+    /// two, the earlier one under flannel's name; it goes if it can't be that of another interface.
     ///
     /// # Errors
     /// When a file is there and can't be removed.
@@ -104,17 +104,13 @@ impl StateDir {
     ///
     /// # Errors
     /// When a file can't be removed.
-    pub(super) fn retain(&self, network: &str, valid: &[AttachmentKey]) -> Result<(), CniError> {
+    pub(super) fn retain(&self, network: &str, valid: &[Attachment]) -> Result<(), CniError> {
         let Ok(entries) = fs::read_dir(&self.dir) else {
             return Ok(());
         };
         let keep: Vec<PathBuf> = valid
             .iter()
-            .map(|key| Attachment {
-                container_id: key.container_id.clone(),
-                ifname: key.ifname.clone(),
-            })
-            .flat_map(|attachment| [self.own(&attachment), self.flannels(&attachment)])
+            .flat_map(|attachment| [self.own(attachment), self.flannels(attachment)])
             .collect();
         for path in entries.flatten().map(|entry| entry.path()) {
             let of_network = read(&path)
@@ -237,11 +233,7 @@ mod tests {
                 .save(&attachment(id, "eth0"), &json!({"name": network}))
                 .unwrap();
         }
-        let valid = AttachmentKey {
-            container_id: "live".into(),
-            ifname: "eth0".into(),
-        };
-        state.retain("n", &[valid]).unwrap();
+        state.retain("n", &[attachment("live", "eth0")]).unwrap();
         assert_eq!(names(dir.path()), ["live", "other"]);
     }
 }

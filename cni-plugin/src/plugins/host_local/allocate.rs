@@ -20,7 +20,6 @@ pub(crate) enum AllocError {
     /// A requested address is taken.
     #[error("requested IP address {addr} is not available in range set {set}")]
     Unavailable {
-        /// The address.
         addr: IpAddr,
         /// Where it should have come from.
         set: String,
@@ -83,7 +82,7 @@ pub(crate) fn requested<'s>(
     Ok(Some((addr, range)))
 }
 
-/// The first address between two of a range that nobody holds. Walks no further than there are holders.
+/// The first address between two of a range that is free. Walks no further than there are holders.
 fn free(range: &Range, from: IpAddr, to: IpAddr, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
     let mut addr = from;
     loop {

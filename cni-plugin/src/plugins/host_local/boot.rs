@@ -1,5 +1,5 @@
 //! Which reservations an earlier boot has left. No container outlives the boot that it was started in, but its files
-//! do when nobody calls DEL; Go's plugin keeps such addresses until somebody deletes the files by hand.
+//! do when DEL is never called; Go's plugin keeps such addresses until the files are deleted by hand.
 //!
 //! `.boot-id` names the boot in which the folder was last in use. What is older than the present boot goes once, at the
 //! first call in it. A folder without that note is another plugin's, and nothing of it is taken for old.
@@ -16,15 +16,15 @@ use crate::state::file;
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// When the machine was started, if nothing has been done in this folder since.
-pub(super) fn start_of_a_new_one(network_dir: &Path) -> Option<SystemTime> {
+pub(super) fn start_of_new_boot(network_dir: &Path) -> Option<SystemTime> {
     let present = fs::read_to_string(BOOT_ID).ok()?;
     let noted = read(&note(network_dir))?;
     (noted != present).then(started).flatten()
 }
 
-/// Notes that the folder is in use in this boot. Without a note nothing is ever taken for old, so that one that can't
+/// Records that the folder is in use in this boot. Without a note nothing is ever taken for old, so that one that can't
 /// be written does no harm.
-pub(super) fn take_note(network_dir: &Path) {
+pub(super) fn record_boot(network_dir: &Path) {
     let path = note(network_dir);
     let noted = read(&path);
     if let Ok(present) = fs::read_to_string(BOOT_ID)

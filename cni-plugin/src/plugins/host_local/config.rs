@@ -13,7 +13,6 @@ use crate::spec::{CniError, Kind, NetConf, Route, Version};
 /// Where reservations are kept unless configured otherwise: one folder a network.
 const DATA_DIR: &str = "/var/lib/cni/networks";
 
-/// A valid configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
     /// One address is handed out of each.
@@ -167,7 +166,7 @@ mod tests {
         for (key, member) in extra.as_object().unwrap() {
             value[key] = member.clone();
         }
-        let conf = NetConf::from_value(value).unwrap();
+        let conf = NetConf::from_value(value, &Version::ALL).unwrap();
         Config::parse(&conf, &Args::parse(args).unwrap()).map_err(|error| error.to_string())
     }
 
@@ -261,10 +260,10 @@ mod tests {
     #[test]
     fn the_folder_is_found_in_a_configuration_that_is_otherwise_broken() {
         let value = json!({"name": "net", "ipam": {"DATADIR": "/x", "ranges": 3}});
-        let dir = network_dir(&NetConf::from_value(value).unwrap());
+        let dir = network_dir(&NetConf::from_value(value, &Version::ALL).unwrap());
         assert_eq!(dir, PathBuf::from("/x/net"));
         let value = json!({"name": "net", "ipam": []});
-        let dir = network_dir(&NetConf::from_value(value).unwrap());
+        let dir = network_dir(&NetConf::from_value(value, &Version::ALL).unwrap());
         assert_eq!(dir, PathBuf::from("/var/lib/cni/networks/net"));
     }
 
@@ -275,7 +274,7 @@ mod tests {
             for ipam in [ipam, known] {
                 let runtime = json!({"ipRanges": ips, "ips": ips});
                 let conf = json!({"name": "n", "cniVersion": "1.0.0", "ipam": ipam, "runtimeConfig": runtime});
-                let _ = NetConf::from_value(conf).and_then(|conf| Config::parse(&conf, &Args::default()));
+                let _ = NetConf::from_value(conf, &Version::ALL).and_then(|conf| Config::parse(&conf, &Args::default()));
             }
         }
     }

@@ -4,6 +4,7 @@
 mod allocate;
 mod boot;
 mod config;
+mod holder;
 mod index;
 mod notes;
 mod range;
@@ -17,48 +18,40 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
-use serde_json::Value;
 use tweed_overlay::bounded_file::{self, Links, MIB};
 
 use allocate::AllocError;
 use config::{Config, network_dir};
+use holder::Holder;
 use range::{Range, RangeSet};
-use store::{Owner, Store};
+use store::Store;
 
-use crate::runtime::plugin::Plugin;
-use crate::spec::{
-    AttachmentKey, Call, CniError, CniResult, Context, Dns, IpConfig, Kind, NetConf, json,
-};
+use crate::runtime::plugin::{Plugin, Request};
+use crate::runtime::removal::Removal;
+use crate::runtime::undo::Undo;
+use crate::spec::{CniError, CniResult, Context, Dns, IpConfig, Kind};
 
-/// The plugin.
 pub(crate) struct HostLocal;
 
 impl Plugin for HostLocal {
-    fn configuration(&self, call: &Call, conf: &NetConf) -> Result<Box<dyn Debug>, CniError> {
-        Ok(Box::new(Config::parse(conf, &call.args)?))
+    fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
+        Ok(Box::new(Config::parse(request.conf, &request.call.args)?))
     }
 
-    fn add(&self, call: &Call, conf: &NetConf) -> Result<CniResult, CniError> {
+    fn add(&self, request: &Request<'_>, undo: &mut Undo) -> Result<CniResult, CniError> {
+        let Request { call, conf, .. } = request;
         let config = Config::parse(conf, &call.args)?;
         let dns = config
             .resolv_conf
             .as_deref()
             .map_or(Ok(Dns::default()), read_dns)?;
         let store = Store::create(&config.network_dir)?;
-        let owner = Owner::from(&call.attachment);
-        let picked = pick(&store, &conf.name, &config, &owner)?;
+        let holder = Holder::from(&call.attachment);
+        let picked = pick(&store, &conf.name, &config, &holder)?;
+        let (dir, to_release) = (config.network_dir.clone(), holder.clone());
+        undo.push(move || release(&dir, &to_release));
         for (set, (addr, _)) in picked.iter().enumerate() {
-            let netns = call.netns.as_deref();
-            if let Err(error) = store.reserve(*addr, &owner, netns, set) {
-                let released = store.release(&owner).map(|_| ());
-                return CniError::join(
-                    [Err(error), released]
-                        .into_iter()
-                        .filter_map(Result::err)
-                        .collect(),
-                )
-                .map(|()| CniResult::default());
-            }
+            store.reserve(*addr, &holder, call.netns.as_deref(), set)?;
         }
         Ok(CniResult {
             ips: picked
@@ -75,14 +68,13 @@ impl Plugin for HostLocal {
         })
     }
 
-    fn del(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {
-        if let Some(store) = Store::open(&network_dir(conf))? {
-            store.release(&Owner::from(&call.attachment))?;
-        }
-        Ok(())
+    fn del(&self, request: &Request<'_>, _removal: &mut Removal) -> Result<(), CniError> {
+        let holder = Holder::from(&request.call.attachment);
+        release(&network_dir(request.conf), &holder)
     }
 
-    fn check(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {
+    fn check(&self, request: &Request<'_>) -> Result<(), CniError> {
+        let Request { call, conf, .. } = request;
         let config = Config::parse(conf, &call.args)?;
         let missing = || {
             let id = &call.attachment.container_id;
@@ -91,11 +83,11 @@ impl Plugin for HostLocal {
             ))
         };
         let store = Store::open(&network_dir(conf))?.ok_or_else(missing)?;
-        let owner = Owner::from(&call.attachment);
-        let expected = expected_addresses(call, conf, &config)?;
+        let own = Holder::from(&call.attachment);
+        let expected = expected_addresses(request, &config)?;
         for addr in &expected {
             match store.holder(*addr) {
-                Some(holder) if holder.is_or_was(&owner) => {}
+                Some(holder) if holder.is_or_was(&own) => {}
                 Some(holder) => {
                     let msg = format!("host-local: {addr} is reserved for {}", holder.container_id);
                     return Err(CniError::drift(msg));
@@ -103,25 +95,27 @@ impl Plugin for HostLocal {
                 None => return Err(missing().details(format!("{addr} is not reserved"))),
             }
         }
-        if expected.is_empty() && store.held_by(&owner, &store.reserved()?)?.is_empty() {
+        if expected.is_empty() && store.held_by(&own, &store.reserved()?)?.is_empty() {
             return Err(missing());
         }
         Ok(())
     }
 
-    fn gc(&self, _call: &Call, conf: &NetConf) -> Result<(), CniError> {
+    fn gc(&self, request: &Request<'_>, _removal: &mut Removal) -> Result<(), CniError> {
+        let conf = request.conf;
         let valid = conf.valid_attachments()?;
-        if let Some(store) = Store::open(&network_dir(conf))? {
-            store.retain(|owner, addr| {
-                valid.iter().any(|key| owner.is_held_by(key))
-                    && !store.is_orphan(&conf.name, owner, addr)
-            })?;
-        }
-        Ok(())
+        let Some(store) = Store::open(&network_dir(conf))? else {
+            return Ok(());
+        };
+        store.retain(|holder, addr| {
+            valid.iter().any(|attachment| holder.is_of(attachment))
+                && !store.is_orphan(&conf.name, holder, addr)
+        })
     }
 
-    fn status(&self, call: &Call, conf: &NetConf) -> Result<(), CniError> {
-        let config = Config::parse(conf, &call.args)?;
+    fn status(&self, request: &Request<'_>) -> Result<(), CniError> {
+        let conf = request.conf;
+        let config = Config::parse(conf, &request.call.args)?;
         let Some(store) = Store::open(&network_dir(conf))? else {
             return Ok(());
         };
@@ -143,45 +137,27 @@ impl Plugin for HostLocal {
         }
         Ok(())
     }
-}
 
-/// Whether any container may hold an address of a network, as far as reservations tell: those of all networks, since
-/// several may share one bridge. When another plugin hands out the addresses, or nothing can be read, anyone may.
-pub(crate) fn may_have_reserved(net: IpNet, conf: &NetConf) -> bool {
-    let ipam = json::get(&conf.raw, "ipam").and_then(Value::as_object);
-    let ours = ipam
-        .and_then(|ipam| json::get(ipam, "type"))
-        .is_some_and(|name| name == "host-local");
-    let dir = network_dir(conf);
-    let networks = dir.parent().and_then(|parent| fs::read_dir(parent).ok());
-    let (true, Some(networks)) = (ours, networks) else {
-        return true;
-    };
-    networks.flatten().any(|network| {
-        let files = fs::read_dir(network.path()).into_iter().flatten().flatten();
-        let mut addrs = files.filter_map(|file| file.file_name().to_str()?.parse::<IpAddr>().ok());
-        addrs.any(|addr| net.contains(&addr))
-    })
-}
-
-/// The first address of a network: its gateway, unless somebody says otherwise.
-pub(crate) fn first_address(net: &IpNet) -> IpAddr {
-    range::step(net.network(), 1)
-}
-
-impl Owner {
-    /// Whether the file is this attachment's, perhaps written by a plugin that knew no interfaces.
-    fn is_or_was(&self, owner: &Self) -> bool {
-        self.container_id == owner.container_id
-            && (self.ifname.is_none() || self.ifname == owner.ifname)
+    /// By reservations, those of all networks, since several may share one bridge. If nothing can be read, any may.
+    fn may_hold(&self, request: &Request<'_>, net: &IpNet) -> bool {
+        let dir = network_dir(request.conf);
+        let networks = dir.parent().and_then(|parent| fs::read_dir(parent).ok());
+        let Some(networks) = networks else {
+            return true;
+        };
+        networks.flatten().any(|network| {
+            let files = fs::read_dir(network.path()).into_iter().flatten().flatten();
+            let mut addrs =
+                files.filter_map(|file| file.file_name().to_str()?.parse::<IpAddr>().ok());
+            addrs.any(|addr| net.contains(&addr))
+        })
     }
+}
 
-    fn is_held_by(&self, key: &AttachmentKey) -> bool {
-        self.container_id == key.container_id
-            && self
-                .ifname
-                .as_ref()
-                .is_none_or(|ifname| *ifname == key.ifname)
+fn release(network_dir: &Path, holder: &Holder) -> Result<(), CniError> {
+    match Store::open(network_dir)? {
+        Some(store) => store.release(holder).map(drop),
+        None => Ok(()),
     }
 }
 
@@ -190,10 +166,10 @@ fn pick<'c>(
     store: &Store,
     network: &str,
     config: &'c Config,
-    owner: &Owner,
+    holder: &Holder,
 ) -> Result<Vec<(IpAddr, &'c Range)>, CniError> {
     let mut reserved = store.reserved()?;
-    let held = store.held_by(owner, &reserved)?;
+    let held = store.held_by(holder, &reserved)?;
     let mut requested = config.requested.clone();
     let mut picked = Vec::new();
     for (index, set) in config.sets.iter().enumerate() {
@@ -201,7 +177,7 @@ fn pick<'c>(
         if let Some(addr) = held.iter().find(|addr| set.range_of(addr).is_some()) {
             let msg = format!(
                 "{addr} has been allocated to {}, duplicate allocation is not allowed",
-                owner.container_id
+                holder.container_id
             );
             return Err(CniError::new(Kind::Duplicate, msg).context(what()));
         }
@@ -211,8 +187,8 @@ fn pick<'c>(
         let wanted = wanted.map(|position| requested.remove(position));
         let choice = choose(set, wanted, store.cursor(index), &reserved);
         let choice = match choice {
-            // Files that a crash has left hold addresses for nobody, and so do those of containers that died without
-            // DEL. They are looked for only when it matters.
+            // Files that a crash has left, and those of containers that died without DEL, keep addresses taken. They
+            // are looked for only when no address is left.
             Err(AllocError::Exhausted(_) | AllocError::Unavailable { .. }) => {
                 reserved = store.reclaim(network)?;
                 choose(set, wanted, store.cursor(index), &reserved)
@@ -251,15 +227,11 @@ fn alloc_error(error: &AllocError) -> CniError {
 }
 
 /// The addresses that the previous result gives this attachment, as far as they are ours to give.
-fn expected_addresses(
-    call: &Call,
-    conf: &NetConf,
-    config: &Config,
-) -> Result<Vec<IpAddr>, CniError> {
-    let Some(prev) = conf.prev_result()? else {
+fn expected_addresses(request: &Request<'_>, config: &Config) -> Result<Vec<IpAddr>, CniError> {
+    let Some(prev) = request.conf.prev_result()? else {
         return Ok(Vec::new());
     };
-    let addrs = prev.addresses_of(&call.attachment.ifname);
+    let addrs = prev.addresses_of(&request.call.attachment.ifname);
     Ok(addrs
         .map(|ip| ip.address.addr())
         .filter(|addr| config.sets.iter().any(|set| set.range_of(addr).is_some()))

@@ -1,11 +1,11 @@
 //! Which network namespace an address was reserved for: in `.netns/`, a file `<address>` beside the one of Go's format.
 //!
-//! A container that dies without DEL keeps its address for the rest of the boot, and a node whose runtime crashes now and
-//! then runs out of them. With the note it can be told that a namespace is gone, and its address be given to another.
+//! A container that dies without DEL keeps its address for the rest of the boot, and a node whose runtime crashes now
+//! and then runs out of them. By the note a namespace that is gone is noticed, and its address given to another.
 //!
-//! A path means something in its mount namespace only, so that a note says which one, and is believed there only. Where
-//! the host's end of the container's interface is still there, so is its namespace, whatever is at the path. A note is of
-//! its owner: Go's plugin, which knows nothing of notes, may have given the address to another container since.
+//! A path means something in its mount namespace only, so that a note names it, and counts there only. Where
+//! the host's end of the container's interface is still there, so is its namespace, whatever is at the path. A note is
+//! of its holder: Go's plugin, which writes no notes, may have given the address to another container since.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,7 @@ use tweed_overlay::netlink::Netlink;
 use tweed_overlay::netns::Netns;
 use tweed_overlay::whole_file::OnDisk;
 
-use super::store::Owner;
+use super::holder::Holder;
 use crate::net::identity;
 use crate::spec::Attachment;
 use crate::state::file;
@@ -25,7 +25,7 @@ use crate::state::file;
 /// The longest note that is read, in bytes: a path has 4 KiB at most.
 const LONGEST: usize = 8 * KIB;
 
-/// The notes of one network's folder. All of them are best effort: without one nobody is taken for gone.
+/// The notes of one network's folder. All of them are best effort: without one no container is taken for gone.
 pub(super) struct Notes {
     dir: PathBuf,
 }
@@ -39,10 +39,10 @@ impl Notes {
     }
 
     /// Notes where an address is for.
-    pub(super) fn add(&self, owner: &Owner, addr: IpAddr, netns: Option<&Path>) {
+    pub(super) fn add(&self, holder: &Holder, addr: IpAddr, netns: Option<&Path>) {
         // Some callers reserve for a namespace that they make later, or for none: what never was there is not gone.
         let netns = netns.filter(|netns| Netns::open(*netns).is_ok());
-        let text = netns.and_then(|netns| render(owner, netns));
+        let text = netns.and_then(|netns| render(holder, netns));
         let Some(text) = text.filter(|_| self.is_made()) else {
             return self.remove(addr);
         };
@@ -70,16 +70,17 @@ impl Notes {
         }
     }
 
-    /// Whether it is sure that the namespace is gone which this owner had the address for.
-    pub(super) fn is_gone(&self, network: &str, owner: &Owner, addr: IpAddr) -> bool {
+    /// Whether it is sure that the namespace is gone which this holder had the address for.
+    pub(super) fn is_gone(&self, network: &str, holder: &Holder, addr: IpAddr) -> bool {
         let Ok(text) = bounded_file::read_text(&self.at(addr), Links::Refused, LONGEST) else {
             return false;
         };
         let netns = text.split('\n').nth(3).map(Path::new);
-        let Some(netns) = netns.filter(|netns| render(owner, netns).as_ref() == Some(&text)) else {
+        let Some(netns) = netns.filter(|netns| render(holder, netns).as_ref() == Some(&text))
+        else {
             return false;
         };
-        Netns::open(netns).is_err_and(|error| error.is_gone()) && !has_interface(network, owner)
+        Netns::open(netns).is_err_and(|error| error.is_gone()) && !has_interface(network, holder)
     }
 
     fn at(&self, addr: IpAddr) -> PathBuf {
@@ -92,21 +93,21 @@ impl Notes {
 }
 
 /// Container, interface, mount namespace, path. Go's plugin reads every file below the network's folder and removes one
-/// that says just container and interface, which this never does.
-fn render(owner: &Owner, netns: &Path) -> Option<String> {
+/// that holds just container and interface, which this never does.
+fn render(holder: &Holder, netns: &Path) -> Option<String> {
     let path = netns
         .to_str()
         .filter(|path| netns.is_absolute() && !path.contains('\n'))?;
     let mounts = fs::read_link("/proc/thread-self/ns/mnt").ok()?;
-    let (id, ifname) = (&owner.container_id, owner.ifname.as_ref()?);
+    let (id, ifname) = (&holder.container_id, holder.ifname.as_ref()?);
     Some(format!("{id}\n{ifname}\n{}\n{path}\n", mounts.display()))
 }
 
-/// Whether the host's end of the pair is there that `bridge` has made for it. When that can't be told, it may be.
-fn has_interface(network: &str, owner: &Owner) -> bool {
+/// Whether the host's end of the pair is there that `bridge` has made for it. If the kernel doesn't answer, it may be.
+fn has_interface(network: &str, holder: &Holder) -> bool {
     let attachment = Attachment {
-        container_id: owner.container_id.clone(),
-        ifname: owner.ifname.clone().unwrap_or_default(),
+        container_id: holder.container_id.clone(),
+        ifname: holder.ifname.clone().unwrap_or_default(),
     };
     let name = identity::host_veth(&identity::owner(network, &attachment), 0);
     !Netlink::open().is_ok_and(|mut host| matches!(host.link(&name), Ok(None)))
@@ -117,20 +118,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_note_of_this_owner_and_mount_namespace_is_believed() {
+    fn only_a_note_of_this_holder_and_mount_namespace_counts() {
         let dir = tempfile::tempdir().unwrap();
         let notes = Notes::of(dir.path());
         let addr: IpAddr = "10.0.0.2".parse().unwrap();
-        let owner = |id: &str| Owner {
+        let holder = |id: &str| Holder {
             container_id: id.into(),
             ifname: Some("eth0".into()),
         };
         let (own, netns) = (Path::new("/proc/self/ns/net"), dir.path().join("netns"));
-        let is_gone = |id: &str| notes.is_gone("net", &owner(id), addr);
-        notes.add(&owner("a"), addr, Some(&netns));
+        let is_gone = |id: &str| notes.is_gone("net", &holder(id), addr);
+        notes.add(&holder("a"), addr, Some(&netns));
         assert!(!is_gone("a"), "there never was one");
         std::os::unix::fs::symlink(own, &netns).unwrap();
-        notes.add(&owner("a"), addr, Some(&netns));
+        notes.add(&holder("a"), addr, Some(&netns));
         assert!(!is_gone("a"));
         fs::remove_file(&netns).unwrap();
         assert!(is_gone("a"));
@@ -140,9 +141,9 @@ mod tests {
         let text = fs::read_to_string(notes.at(addr)).unwrap();
         fs::write(notes.at(addr), text.replace("mnt:[", "mnt:[1")).unwrap();
         assert!(!is_gone("a"), "a path elsewhere");
-        notes.add(&owner("a"), addr, Some(own));
+        notes.add(&holder("a"), addr, Some(own));
         assert!(notes.at(addr).exists());
-        notes.add(&owner("a"), addr, None);
+        notes.add(&holder("a"), addr, None);
         assert!(!notes.at(addr).exists());
     }
 }

@@ -8,7 +8,6 @@ use serde::Deserialize;
 
 use crate::spec::result::maybe_addr;
 
-/// A range as it is configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct RangeConf {
@@ -54,7 +53,6 @@ pub(crate) enum RangeError {
         "Network has host bits set. For a subnet mask of length {len} the network address is {network}"
     )]
     HostBits {
-        /// The prefix length.
         len: u8,
         /// What the subnet should have been.
         network: IpAddr,
@@ -64,9 +62,7 @@ pub(crate) enum RangeError {
     Outside {
         /// `RangeStart` or `RangeEnd`.
         key: &'static str,
-        /// The address.
         addr: IpAddr,
-        /// The network.
         subnet: IpNet,
     },
     /// A set without ranges.
@@ -127,17 +123,14 @@ impl Range {
         IpNet::new(addr, self.subnet.prefix_len()).expect("the address is of the subnet's family")
     }
 
-    /// The gateway.
     pub(crate) fn gateway(&self) -> IpAddr {
         self.gateway
     }
 
-    /// The first address.
     pub(crate) fn start(&self) -> IpAddr {
         self.start
     }
 
-    /// The last address.
     pub(crate) fn end(&self) -> IpAddr {
         self.end
     }
@@ -176,7 +169,6 @@ impl RangeSet {
         Ok(Self { ranges })
     }
 
-    /// The ranges, in the configured order.
     pub(crate) fn ranges(&self) -> &[Range] {
         &self.ranges
     }

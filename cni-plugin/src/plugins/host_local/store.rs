@@ -18,10 +18,10 @@ use tweed_overlay::bounded_file::{self, KIB, Links};
 use tweed_overlay::whole_file::OnDisk;
 
 use super::boot;
+use super::holder::Holder;
 use super::index::Index;
 use super::notes::Notes;
-use crate::spec::call::is_identifier;
-use crate::spec::{Attachment, CniError, Context};
+use crate::spec::{CniError, Context};
 use crate::state::file;
 use crate::state::lock;
 
@@ -31,66 +31,20 @@ const LOCK_DEADLINE: Duration = Duration::from_secs(30);
 /// The longest file that is read, in bytes: a container ID and the name of an interface.
 const LONGEST: usize = 4 * KIB;
 
-/// Who holds an address.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Owner {
-    /// The container.
-    pub(crate) container_id: String,
-    /// The interface; plugins of long ago did not write it.
-    pub(crate) ifname: Option<String>,
-}
-
 /// The reservations of one network, locked.
 pub(crate) struct Store {
     dir: PathBuf,
     index: Index,
     notes: Notes,
-    /// None where nobody can write.
+    /// None on a file system that is read-only.
     _lock: Option<File>,
-}
-
-impl Owner {
-    /// Reads a reservation file. Text that is not a container's is nobody's: a file left by a crash.
-    fn parse(text: &str) -> Option<Self> {
-        let mut lines = text.trim().lines();
-        let container_id = lines.next()?.trim();
-        let ifname = lines.next().map(|line| line.trim().to_owned());
-        is_identifier(container_id).then(|| Self {
-            container_id: container_id.to_owned(),
-            ifname,
-        })
-    }
-
-    fn render(&self) -> String {
-        match &self.ifname {
-            Some(ifname) => format!("{}\r\n{ifname}", self.container_id),
-            None => self.container_id.clone(),
-        }
-    }
-
-    /// The same as an old plugin would have written it.
-    fn without_ifname(&self) -> Self {
-        Self {
-            container_id: self.container_id.clone(),
-            ifname: None,
-        }
-    }
-}
-
-impl From<&Attachment> for Owner {
-    fn from(attachment: &Attachment) -> Self {
-        Self {
-            container_id: attachment.container_id.clone(),
-            ifname: Some(attachment.ifname.clone()),
-        }
-    }
 }
 
 impl Store {
     /// Makes the folder if need be and locks it.
     ///
     /// # Errors
-    /// When the folder can't be made or the lock not be had.
+    /// When the folder can't be made, or another process keeps the lock.
     pub(crate) fn create(dir: &Path) -> Result<Self, CniError> {
         fs::DirBuilder::new()
             .recursive(true)
@@ -103,7 +57,7 @@ impl Store {
     /// Locks a folder that is there already. `None` when it isn't, so that there is nothing reserved.
     ///
     /// # Errors
-    /// When the lock can't be had.
+    /// When another process keeps the lock.
     pub(crate) fn open(dir: &Path) -> Result<Option<Self>, CniError> {
         if !dir.is_dir() {
             return Ok(None);
@@ -124,14 +78,14 @@ impl Store {
             index: Index::of(dir),
             notes: Notes::of(dir),
         };
-        if let Some(boot) = boot::start_of_a_new_one(dir) {
+        if let Some(boot) = boot::start_of_new_boot(dir) {
             store.release_older(boot)?;
         }
-        boot::take_note(dir);
+        boot::record_boot(dir);
         Ok(store)
     }
 
-    /// Releases what was reserved before `boot`. A file whose age can't be told stays.
+    /// Releases what was reserved before `boot`. A file of unknown age stays.
     fn release_older(&self, boot: SystemTime) -> Result<(), CniError> {
         let is_old = |addr: &IpAddr| {
             let file = fs::metadata(self.dir.join(addr.to_string()));
@@ -163,21 +117,21 @@ impl Store {
         Ok(addrs)
     }
 
-    /// The addresses of one owner, `reserved` being all that have a file.
+    /// The addresses of one holder, `reserved` being all that have a file.
     ///
     /// # Errors
     /// When the folder can't be read.
     pub(crate) fn held_by(
         &self,
-        owner: &Owner,
+        holder: &Holder,
         reserved: &BTreeSet<IpAddr>,
     ) -> Result<Vec<IpAddr>, CniError> {
-        let listing = self.index.read(owner);
-        let is_theirs = |addr: &IpAddr| self.holder(*addr).as_ref() == Some(owner);
-        if listing.addrs == *reserved && listing.of_owner.iter().all(is_theirs) {
-            return Ok(listing.of_owner);
+        let listing = self.index.read(holder);
+        let is_theirs = |addr: &IpAddr| self.holder(*addr).as_ref() == Some(holder);
+        if listing.addrs == *reserved && listing.of_holder.iter().all(is_theirs) {
+            return Ok(listing.of_holder);
         }
-        Ok(self.scan(reserved)?.remove(owner).unwrap_or_default())
+        Ok(self.scan(reserved)?.remove(holder).unwrap_or_default())
     }
 
     /// The cursor of a range set. One that can't be read is none.
@@ -194,17 +148,17 @@ impl Store {
     pub(crate) fn reserve(
         &self,
         addr: IpAddr,
-        owner: &Owner,
+        holder: &Holder,
         netns: Option<&Path>,
         set: usize,
     ) -> Result<(), CniError> {
-        self.notes.add(owner, addr, netns);
+        self.notes.add(holder, addr, netns);
         let path = self.dir.join(addr.to_string());
         let what = || format!("reserve {}", path.display());
         // One name suffices for the unfinished file, since there is one lock.
         let unfinished = self.dir.join(".unfinished");
-        file::replace(&path, &unfinished, &owner.render(), OnDisk::Nothing).context(what)?;
-        self.index.add(owner, addr);
+        file::replace(&path, &unfinished, &holder.render(), OnDisk::Nothing).context(what)?;
+        self.index.add(holder, addr);
         let cursor = self.dir.join(format!("last_reserved_ip.{set}"));
         file::overwrite(&cursor, &addr.to_string())
             .context(|| format!("write {}", cursor.display()))
@@ -214,45 +168,48 @@ impl Store {
     ///
     /// # Errors
     /// When a file can't be removed.
-    pub(crate) fn release(&self, owner: &Owner) -> Result<Vec<IpAddr>, CniError> {
+    pub(crate) fn release(&self, holder: &Holder) -> Result<Vec<IpAddr>, CniError> {
         let reserved = self.reserved()?;
-        let mut held = self.held_by(owner, &reserved)?;
-        let mut owner = owner.clone();
+        let mut held = self.held_by(holder, &reserved)?;
+        let mut holder = holder.clone();
         if held.is_empty() {
-            owner = owner.without_ifname();
-            held = self.held_by(&owner, &reserved)?;
+            holder = holder.without_ifname();
+            held = self.held_by(&holder, &reserved)?;
         }
         for addr in &held {
             self.remove(*addr)?;
-            self.index.remove(&owner, *addr);
+            self.index.remove(&holder, *addr);
         }
         Ok(held)
     }
 
-    /// Releases what belongs to nobody that `is_valid`, and what a crash has left.
+    /// Releases addresses that are not valid, and what a crash has left.
     ///
     /// # Errors
     /// When a file can't be removed.
-    pub(crate) fn retain(&self, is_valid: impl Fn(&Owner, IpAddr) -> bool) -> Result<(), CniError> {
-        for (owner, addrs) in &self.scan(&self.reserved()?)? {
-            for addr in addrs.iter().filter(|addr| !is_valid(owner, **addr)) {
+    pub(crate) fn retain(
+        &self,
+        is_valid: impl Fn(&Holder, IpAddr) -> bool,
+    ) -> Result<(), CniError> {
+        for (holder, addrs) in &self.scan(&self.reserved()?)? {
+            for addr in addrs.iter().filter(|addr| !is_valid(holder, **addr)) {
                 self.remove(*addr)?;
-                self.index.remove(owner, *addr);
+                self.index.remove(holder, *addr);
             }
         }
         Ok(())
     }
 
     /// The holder of one address. `None` when there is no file, or one that a crash has left.
-    pub(crate) fn holder(&self, addr: IpAddr) -> Option<Owner> {
+    pub(crate) fn holder(&self, addr: IpAddr) -> Option<Holder> {
         self.read(addr).ok().flatten()
     }
 
-    /// The same. What stands in the place of a file of a container's and is none belongs to nobody, too.
-    fn read(&self, addr: IpAddr) -> io::Result<Option<Owner>> {
+    /// The same, with errors. What is no regular file has no holder.
+    fn read(&self, addr: IpAddr) -> io::Result<Option<Holder>> {
         let path = self.dir.join(addr.to_string());
         match bounded_file::read(&path, Links::Refused, LONGEST) {
-            Ok(bytes) => Ok(Owner::parse(&String::from_utf8_lossy(&bytes))),
+            Ok(bytes) => Ok(Holder::parse(&String::from_utf8_lossy(&bytes))),
             Err(error) => match error.kind() {
                 io::ErrorKind::NotFound
                 | io::ErrorKind::InvalidInput
@@ -262,9 +219,9 @@ impl Store {
         }
     }
 
-    /// Whether the container that an address is reserved for is gone, and nobody has told us.
-    pub(crate) fn is_orphan(&self, network: &str, owner: &Owner, addr: IpAddr) -> bool {
-        self.notes.is_gone(network, owner, addr)
+    /// Whether the container that an address is reserved for is gone without a DEL.
+    pub(crate) fn is_orphan(&self, network: &str, holder: &Holder, addr: IpAddr) -> bool {
+        self.notes.is_gone(network, holder, addr)
     }
 
     /// The addresses of containers that are gone.
@@ -275,7 +232,7 @@ impl Store {
         let mut addrs = self.reserved()?;
         addrs.retain(|addr| {
             let holder = self.holder(*addr);
-            holder.is_some_and(|owner| self.is_orphan(network, &owner, *addr))
+            holder.is_some_and(|holder| self.is_orphan(network, &holder, *addr))
         });
         Ok(addrs)
     }
@@ -285,24 +242,24 @@ impl Store {
     /// # Errors
     /// When the folder can't be read.
     pub(crate) fn reclaim(&self, network: &str) -> Result<BTreeSet<IpAddr>, CniError> {
-        self.retain(|owner, addr| !self.is_orphan(network, owner, addr))?;
+        self.retain(|holder, addr| !self.is_orphan(network, holder, addr))?;
         self.reserved()
     }
 
     /// Reads every reservation, removes those that a crash has left, and rebuilds the index. A file that can't be read
     /// now may be a container's, and stays.
-    fn scan(&self, reserved: &BTreeSet<IpAddr>) -> Result<BTreeMap<Owner, Vec<IpAddr>>, CniError> {
-        let mut by_owner: BTreeMap<Owner, Vec<IpAddr>> = BTreeMap::new();
+    fn scan(&self, reserved: &BTreeSet<IpAddr>) -> Result<BTreeMap<Holder, Vec<IpAddr>>, CniError> {
+        let mut by_holder: BTreeMap<Holder, Vec<IpAddr>> = BTreeMap::new();
         for addr in reserved {
             match self.read(*addr) {
-                Ok(Some(owner)) => by_owner.entry(owner).or_default().push(*addr),
+                Ok(Some(holder)) => by_holder.entry(holder).or_default().push(*addr),
                 Ok(None) => self.remove(*addr)?,
                 Err(_) => {}
             }
         }
-        self.index.rebuild(&by_owner);
+        self.index.rebuild(&by_holder);
         self.notes.keep(reserved);
-        Ok(by_owner)
+        Ok(by_holder)
     }
 
     fn remove(&self, addr: IpAddr) -> Result<(), CniError> {

@@ -7,52 +7,61 @@ use tweed_overlay::model::Family;
 use tweed_overlay::netlink::{LinkChange, LinkInfo, Netlink};
 
 use crate::net::namespace;
-use crate::runtime::plugin::Plugin;
-use crate::spec::{Call, CniError, CniResult, Interface, IpConfig, NetConf};
+use crate::runtime::plugin::{Plugin, Request};
+use crate::runtime::removal::Removal;
+use crate::runtime::undo::Undo;
+use crate::spec::{Call, CniError, CniResult, Interface, IpConfig};
 
-/// The plugin.
 pub(crate) struct Loopback;
 
 impl Plugin for Loopback {
-    fn configuration(&self, _call: &Call, conf: &NetConf) -> Result<Box<dyn Debug>, CniError> {
-        Ok(Box::new(conf.prev_result()?))
+    fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
+        Ok(Box::new(request.conf.prev_result()?))
     }
 
-    fn add(&self, call: &Call, conf: &NetConf) -> Result<CniResult, CniError> {
-        let prev = conf.prev_result()?;
-        let netns = namespace::open(call)?;
+    fn add(&self, request: &Request<'_>, undo: &mut Undo) -> Result<CniResult, CniError> {
+        let prev = request.conf.prev_result()?;
+        let netns = namespace::open(request.call)?;
         let mut netlink = netns.netlink()?;
         let lo = find(&mut netlink)?;
+        if !lo.up {
+            let call = request.call.clone();
+            undo.push(move || set_down(&call));
+        }
         set_up(&mut netlink, &lo, true)?;
         let nets = loopback_nets(&mut netlink, &lo)?;
         let sandbox = netns.path().to_string_lossy().into_owned();
         Ok(prev.unwrap_or_else(|| result(nets, sandbox)))
     }
 
-    fn del(&self, call: &Call, _conf: &NetConf) -> Result<(), CniError> {
-        let Some(netns) = namespace::open_if_there(call)? else {
-            return Ok(());
-        };
-        let mut netlink = netns.netlink()?;
-        let lo = find(&mut netlink)?;
-        set_up(&mut netlink, &lo, false)
+    fn del(&self, request: &Request<'_>, _removal: &mut Removal) -> Result<(), CniError> {
+        set_down(request.call)
     }
 
-    fn check(&self, call: &Call, _conf: &NetConf) -> Result<(), CniError> {
-        let mut netlink = namespace::open(call)?.netlink()?;
+    fn check(&self, request: &Request<'_>) -> Result<(), CniError> {
+        let mut netlink = namespace::open(request.call)?.netlink()?;
         if find(&mut netlink)?.up {
             return Ok(());
         }
         Err(CniError::drift("loopback interface is down"))
     }
 
-    fn gc(&self, _call: &Call, _conf: &NetConf) -> Result<(), CniError> {
+    fn gc(&self, _request: &Request<'_>, _removal: &mut Removal) -> Result<(), CniError> {
         Ok(())
     }
 
-    fn status(&self, _call: &Call, _conf: &NetConf) -> Result<(), CniError> {
+    fn status(&self, _request: &Request<'_>) -> Result<(), CniError> {
         Ok(())
     }
+}
+
+fn set_down(call: &Call) -> Result<(), CniError> {
+    let Some(netns) = namespace::open_if_there(call)? else {
+        return Ok(());
+    };
+    let mut netlink = netns.netlink()?;
+    let lo = find(&mut netlink)?;
+    set_up(&mut netlink, &lo, false)
 }
 
 fn find(netlink: &mut Netlink) -> Result<LinkInfo, CniError> {

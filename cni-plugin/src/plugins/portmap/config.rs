@@ -15,7 +15,6 @@ use crate::state::records::{state_dir, state_dir_of};
 /// The mark that the rules use. They are shared by all networks, so that it can't be chosen.
 const MARK_BIT: i64 = 13;
 
-/// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Config {
     /// The host ports of this container.

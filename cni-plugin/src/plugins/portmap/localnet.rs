@@ -14,8 +14,8 @@ use crate::spec::{CniError, Context};
 use crate::state::records;
 
 /// Lets the host's loopback through to the container, where a mapping leads there. To be called once the table stands.
-/// The switch stays: the next container behind the same interface needs it too. So does the word, beside the container's
-/// record, by which the agent keeps the table's rule in place as long as the switch may be on.
+/// The switch stays: the next container behind the same interface needs it too. So does the word, beside the
+/// container's record, by which the agent keeps the table's rule in place as long as the switch may be on.
 ///
 /// # Errors
 /// When the word can't be written; or the switch is off and can't be switched on.

@@ -1,5 +1,5 @@
-//! The ports by which nodes send each other the pods' packets. A host port of the same number would lead them all to one
-//! container, and the node would lose its peers.
+//! The ports by which nodes send each other the pods' packets. A host port of the same number would lead them all to
+//! one container, and the node would lose its peers.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use tweed_overlay::netlink::{LinkInfo, Netlink};
 
 use crate::spec::{CniError, Context, Kind};
 
-/// The device of flannel's backend `udp` and of ours, and the port that it has unless `Backend.Port` says otherwise: no
-/// kernel object tells.
+/// The device of flannel's backend `udp` and of ours, and the port that it has unless `Backend.Port` is set: no
+/// kernel object has it.
 const UDP_DEVICE: (&str, u16) = ("flannel0", 8285);
 
 /// Refuses host ports that are a tunnel's.
@@ -20,7 +20,7 @@ const UDP_DEVICE: (&str, u16) = ("flannel0", 8285);
 pub(super) fn refuse(netlink: &mut Netlink, publication: &Publication) -> Result<(), CniError> {
     let udp = publication.ports.iter();
     let udp = udp.filter(|port| port.protocol == L4Proto::Udp);
-    // What comes to 127.0.0.1 is nobody's tunnel.
+    // No tunnel ends at 127.0.0.1.
     let udp = udp.filter(|port| port.host_addr.is_none_or(|addr| !addr.is_loopback()));
     let wanted: Vec<u16> = udp.map(|port| port.host_port).collect();
     if wanted.is_empty() {

@@ -2,13 +2,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::spec::Version;
 
 fn parse_with(keys: Value, args: &str, has_ipam: bool) -> Result<Config, String> {
     let mut value = json!({"cniVersion": "1.0.0", "name": "net", "type": "bridge"});
     for (key, member) in keys.as_object().unwrap() {
         value[key] = member.clone();
     }
-    let conf = NetConf::from_value(value).unwrap();
+    let conf = NetConf::from_value(value, &Version::ALL).unwrap();
     Config::parse(&conf, &Args::parse(args).unwrap(), has_ipam).map_err(|error| error.to_string())
 }
 
@@ -148,7 +149,7 @@ proptest! {
         text in ".{0,20}",
     ) {
         for value in [json!(number), json!(text), json!([{"id": number}]), json!({"mac": text})] {
-            if let Ok(conf) = NetConf::from_value(json!({"name": "n", key.clone(): value})) {
+            if let Ok(conf) = NetConf::from_value(json!({"name": "n", key.clone(): value}), &Version::ALL) {
                 let _ = Config::parse(&conf, &Args::default(), false);
             }
         }

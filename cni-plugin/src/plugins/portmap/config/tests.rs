@@ -3,13 +3,14 @@ use serde_json::json;
 
 use super::*;
 use crate::arbitrary;
+use crate::spec::Version;
 
 fn parse(extra: &Value) -> Result<Config, (u32, String)> {
     let mut conf = json!({"cniVersion": "1.0.0", "name": "n", "type": "portmap"});
     for (key, value) in extra.as_object().unwrap() {
         conf[key] = value.clone();
     }
-    let conf = NetConf::from_value(conf).unwrap();
+    let conf = NetConf::from_value(conf, &Version::ALL).unwrap();
     Config::parse(&conf).map_err(|error| (error.kind.code(), error.to_string()))
 }
 
@@ -151,7 +152,7 @@ proptest! {
     #[test]
     fn whatever_a_runtime_hands_over_is_read_or_refused_and_del_finds_no_less(value in any_json()) {
         let conf = json!({"name": "n", "runtimeConfig": {"portMappings": value}});
-        let conf = NetConf::from_value(conf).unwrap();
+        let conf = NetConf::from_value(conf, &Version::ALL).unwrap();
         if let Ok(config) = Config::parse(&conf) {
             prop_assert_eq!(&config.ports, &readable(&conf).ports);
             prop_assert_eq!(config.ports.is_empty(), !has_ports(&conf));

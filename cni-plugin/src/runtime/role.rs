@@ -1,6 +1,7 @@
 //! What plugins are for, ours and others.
 
-/// What a plugin is for. It decides who may call it: a plugin that calls one of its own kind could go round for ever.
+/// What a plugin is for. It decides which plugins may call it: one that calls another of its own kind could go round
+/// for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Makes the container's interface.
@@ -13,24 +14,18 @@ pub(crate) enum Role {
     Meta,
 }
 
-/// The roles of the plugins that everybody knows by name, whether they are ours or not.
-const ROLES: [(&str, Role); 21] = [
-    ("tweed", Role::Meta),
-    ("flannel", Role::Meta),
-    ("bridge", Role::Interface),
+/// The roles of well-known plugins that are not in this binary. One that is added to the binary leaves this list.
+const OTHERS: [(&str, Role); 15] = [
     ("dummy", Role::Interface),
     ("host-device", Role::Interface),
     ("ipvlan", Role::Interface),
-    ("loopback", Role::Interface),
     ("macvlan", Role::Interface),
     ("ptp", Role::Interface),
     ("tap", Role::Interface),
     ("vlan", Role::Interface),
-    ("host-local", Role::Addresses),
     ("static", Role::Addresses),
     ("dhcp", Role::Addresses),
     ("whereabouts", Role::Addresses),
-    ("portmap", Role::Chained),
     ("bandwidth", Role::Chained),
     ("firewall", Role::Chained),
     ("sbr", Role::Chained),
@@ -38,8 +33,8 @@ const ROLES: [(&str, Role); 21] = [
     ("vrf", Role::Chained),
 ];
 
-/// What a plugin of this name is for, if it is one that everybody knows.
-pub(crate) fn role(name: &str) -> Option<Role> {
-    let (_, role) = ROLES.iter().find(|(known, _)| *known == name)?;
+/// The role of a plugin that is not in this binary, if it is well known.
+pub(crate) fn of_others(name: &str) -> Option<Role> {
+    let (_, role) = OTHERS.iter().find(|(known, _)| *known == name)?;
     Some(*role)
 }

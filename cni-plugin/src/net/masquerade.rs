@@ -1,0 +1,142 @@
+//! Masquerading: elements in the plugins' nftables table, and the record from which the agent restores them.
+//!
+//! The record also keeps DEL quick: without one, and without `ipMasq` in the configuration, the packet filter need not
+//! be asked at all.
+
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use serde_json::Value;
+use tweed_overlay::firewall::Owner;
+use tweed_overlay::firewall::record::{Record, file_name};
+use tweed_overlay::kernel::firewall::{
+    masquerade, masqueraded, owners, remove_migrated, remove_owner,
+};
+
+use super::{identity, packet_filter};
+use crate::runtime::undo::Undo;
+use crate::spec::{Attachment, CniError, Context, NetConf, json};
+use crate::state::file;
+use crate::state::records::{self, state_dir};
+
+/// The masquerading of one attachment.
+pub(crate) struct Masquerade<'a> {
+    network: &'a str,
+    attachment: &'a Attachment,
+    owner: Owner,
+    record: PathBuf,
+    /// Whether the configuration asks for it.
+    is_wanted: bool,
+}
+
+impl<'a> Masquerade<'a> {
+    /// That of an attachment, in a configuration that may otherwise be broken.
+    pub(crate) fn of(conf: &'a NetConf, attachment: &'a Attachment) -> Self {
+        Self::with_records_in(&state_dir(conf), conf, attachment)
+    }
+
+    /// The same with a folder of records that has been read already.
+    pub(crate) fn with_records_in(
+        folder: &Path,
+        conf: &'a NetConf,
+        attachment: &'a Attachment,
+    ) -> Self {
+        let owner = identity::owner(&conf.name, attachment);
+        Self {
+            network: &conf.name,
+            attachment,
+            record: folder.join(file_name(&owner)),
+            owner,
+            is_wanted: is_wanted(conf),
+        }
+    }
+
+    /// Masquerades what an attachment's addresses send outside their own networks.
+    ///
+    /// # Errors
+    /// When the record can't be written or the kernel refuses.
+    pub(crate) fn add(&self, addrs: Vec<IpNet>, undo: &mut Undo) -> Result<(), CniError> {
+        let record = Record {
+            network: self.network.to_owned(),
+            container_id: self.attachment.container_id.clone(),
+            ifname: self.attachment.ifname.clone(),
+            masquerade: addrs,
+        };
+        let (owner, path) = (self.owner.clone(), self.record.clone());
+        undo.push(move || take_back(&owner, &path));
+        records::write(&self.record, &record.render())?;
+        masquerade(
+            &mut packet_filter::socket()?,
+            &self.owner,
+            &record.masquerade,
+        )
+        .context(|| "failed to set up masquerading")
+    }
+
+    /// Removes the masquerading, if there may be any, be it that Go's plugin has set it up.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn remove(&self) -> Result<(), CniError> {
+        let is_recorded = self.record.exists();
+        if self.is_wanted || is_recorded {
+            take_back(&self.owner, &self.record)?;
+        }
+        if self.is_wanted && !is_recorded {
+            let Attachment {
+                container_id,
+                ifname,
+            } = self.attachment;
+            let mut socket = packet_filter::socket()?;
+            remove_migrated(&mut socket, self.network, container_id, ifname)
+                .context(|| "failed to remove masquerading")?;
+        }
+        file::forget(&self.record)
+    }
+
+    /// Checks that all of these addresses are masqueraded.
+    ///
+    /// # Errors
+    /// When one is not.
+    pub(crate) fn check(&self, addrs: &[IpNet]) -> Result<(), CniError> {
+        let there = masqueraded(&mut packet_filter::socket()?, &self.owner)?;
+        match addrs.iter().find(|addr| !there.contains(*addr)) {
+            None => Ok(()),
+            Some(addr) => Err(
+                CniError::drift(format!("{addr} is not masqueraded")).details(
+                    "another program has flushed the ruleset; tweedd restores it, or a new ADD",
+                ),
+            ),
+        }
+    }
+}
+
+fn take_back(owner: &Owner, record: &Path) -> Result<(), CniError> {
+    remove_owner(&mut packet_filter::socket()?, owner)
+        .context(|| "failed to remove masquerading")?;
+    file::forget(record)
+}
+
+/// Removes what attachments of a network have that are not valid any more.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn retain(conf: &NetConf, valid: &[Owner]) -> Result<(), CniError> {
+    let records: Vec<(PathBuf, Record)> = records::all(&state_dir(conf), Record::parse);
+    if !is_wanted(conf) && records.is_empty() {
+        return Ok(());
+    }
+    let mut socket = packet_filter::socket()?;
+    let stale = |owner: &Owner| owner.is_in(&conf.name) && !valid.contains(owner);
+    for owner in owners(&mut socket)?.iter().filter(|owner| stale(owner)) {
+        remove_owner(&mut socket, owner)?;
+    }
+    let mut gone = records.iter().filter(|(_, record)| stale(&record.owner()));
+    gone.try_for_each(|(path, _)| file::forget(path))
+}
+
+fn is_wanted(conf: &NetConf) -> bool {
+    json::get(&conf.raw, "ipMasq")
+        .and_then(Value::as_bool)
+        .unwrap_or(false)
+}

@@ -1,0 +1,151 @@
+//! A veth pair of which one end is the container's interface. The host's end is known by name and alias, so that the
+//! pair is found without the container's namespace or any record.
+
+use std::os::fd::AsFd;
+
+use tweed_overlay::firewall::Owner;
+use tweed_overlay::model::Mac;
+use tweed_overlay::netlink::{LinkInfo, Netlink, NetlinkError, VethEnd, VethSpec};
+use tweed_overlay::netns::Netns;
+
+use super::{identity, link, namespace};
+use crate::runtime::removal::Removal;
+use crate::spec::{Call, CniError, Kind};
+
+/// How many names are tried for the host's end.
+const NAMES: u8 = 10;
+
+/// The pair that a container is to have.
+pub(crate) struct Pair<'a> {
+    /// Whose it is.
+    pub(crate) owner: &'a Owner,
+    pub(crate) netns: &'a Netns,
+    /// The name of its end.
+    pub(crate) ifname: &'a str,
+    /// The hardware address of its end.
+    pub(crate) mac: Option<Mac>,
+    /// MTU of both, in bytes.
+    pub(crate) mtu: Option<u32>,
+}
+
+impl Pair<'_> {
+    /// Has `make` make the pair, and answers the host's end's name.
+    ///
+    /// # Errors
+    /// [`Kind::Taken`] when the container has an interface of that name already.
+    pub(crate) fn create(
+        &self,
+        netlink: &mut Netlink,
+        make: impl Fn(&mut Netlink, &VethSpec<'_>) -> Result<(), NetlinkError>,
+    ) -> Result<String, CniError> {
+        for attempt in 0..NAMES {
+            let name = identity::host_veth(self.owner, attempt);
+            let spec = VethSpec {
+                mtu: self.mtu,
+                end: VethEnd {
+                    name: &name,
+                    mac: Some(identity::host_mac(self.owner)),
+                    netns: None,
+                },
+                peer: VethEnd {
+                    name: self.ifname,
+                    mac: self.mac,
+                    netns: Some(self.netns.as_fd()),
+                },
+            };
+            match make(netlink, &spec) {
+                Ok(()) => return Ok(name),
+                Err(error) if error.is_exists() => {}
+                Err(error) => {
+                    return Err(CniError::from(error).context("failed to make veth pair"));
+                }
+            }
+            // Which of the two names was taken?
+            match netlink.link(&name)? {
+                Some(link) if !is_ours(&link, self.owner) => {}
+                host_end => return Err(self.taken(host_end.is_some())),
+            }
+        }
+        let ifname = self.ifname;
+        let msg = format!("the {NAMES} names for the host's end of {ifname} are all taken");
+        Err(CniError::new(Kind::Taken, msg))
+    }
+
+    fn taken(&self, is_leftover: bool) -> CniError {
+        let (ifname, path) = (self.ifname, self.netns.path().display());
+        let msg = format!("container veth name ({ifname:?}) already exists in {path}");
+        let maker = match is_leftover {
+            true => "this plugin",
+            false => "another plugin, or an earlier one of it,",
+        };
+        CniError::new(Kind::Taken, msg)
+            .details(format!("{maker} made it; DEL that attachment first"))
+    }
+}
+
+/// Removes the host's end of an attachment, and with it the container's. `false` when there is none of ours.
+///
+/// # Errors
+/// When it is there and can't be removed.
+pub(crate) fn remove(netlink: &mut Netlink, owner: &Owner) -> Result<bool, CniError> {
+    let mut found = false;
+    for attempt in 0..NAMES {
+        let Some(host_end) = netlink.link(&identity::host_veth(owner, attempt))? else {
+            break;
+        };
+        if is_ours(&host_end, owner) {
+            link::delete(netlink, &host_end)?;
+            found = true;
+        }
+    }
+    Ok(found)
+}
+
+/// Removes the interface of an attachment. One deletion removes both ends, and the kernel takes its time over each (20
+/// ms seen on Linux 6.18). The host's end of ours is known by name; of another plugin's pair only the container's end
+/// is.
+///
+/// # Errors
+/// When it is there and can't be removed.
+pub(crate) fn remove_attachment(call: &Call, owner: &Owner) -> Result<(), CniError> {
+    if remove(&mut link::socket()?, owner)? {
+        return Ok(());
+    }
+    let Some(netns) = namespace::open_if_there(call)? else {
+        return Ok(());
+    };
+    let mut inside = match netns.netlink() {
+        // What can be opened but not entered is no network namespace.
+        Err(error) if error.is_gone() => return Ok(()),
+        other => other?,
+    };
+    match inside.link(&call.attachment.ifname)? {
+        Some(end) if !end.loopback => link::delete(&mut inside, &end),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the pairs of a network whose owners are not valid any more.
+///
+/// # Errors
+/// When links can't be listed; what can't be removed is noted.
+pub(crate) fn retain(
+    network: &str,
+    valid: &[Owner],
+    removal: &mut Removal,
+) -> Result<(), CniError> {
+    let mut netlink = link::socket()?;
+    for end in netlink.links()? {
+        let owner = Owner::parse(&end.alias).filter(|owner| owner.is_in(network));
+        if end.kind == "veth" && owner.is_some_and(|owner| !valid.contains(&owner)) {
+            removal.step(link::delete(&mut netlink, &end));
+        }
+    }
+    Ok(())
+}
+
+/// An ADD that was killed right after the pair was made has not named the owner yet.
+fn is_ours(link: &LinkInfo, owner: &Owner) -> bool {
+    link.alias == owner.to_string()
+        || (link.alias.is_empty() && link.mac == Some(identity::host_mac(owner)))
+}

@@ -1,0 +1,65 @@
+//! The holder of an address, as it stands in a reservation file.
+
+use crate::spec::Attachment;
+use crate::spec::call::is_identifier;
+
+/// A container's interface.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Holder {
+    pub(super) container_id: String,
+    /// The interface; plugins of long ago did not write it.
+    pub(super) ifname: Option<String>,
+}
+
+impl Holder {
+    /// Reads a reservation file. `None` for any other text: a crash has left it.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.trim().lines();
+        let container_id = lines.next()?.trim();
+        let ifname = lines.next().map(|line| line.trim().to_owned());
+        is_identifier(container_id).then(|| Self {
+            container_id: container_id.to_owned(),
+            ifname,
+        })
+    }
+
+    /// The text of a reservation file.
+    pub(super) fn render(&self) -> String {
+        match &self.ifname {
+            Some(ifname) => format!("{}\r\n{ifname}", self.container_id),
+            None => self.container_id.clone(),
+        }
+    }
+
+    /// The same as an old plugin would have written it.
+    pub(super) fn without_ifname(&self) -> Self {
+        Self {
+            container_id: self.container_id.clone(),
+            ifname: None,
+        }
+    }
+
+    /// Whether the file is this attachment's, perhaps written by a plugin that knew no interfaces.
+    pub(super) fn is_or_was(&self, holder: &Self) -> bool {
+        self.container_id == holder.container_id
+            && (self.ifname.is_none() || self.ifname == holder.ifname)
+    }
+
+    /// Whether the attachment is this one's.
+    pub(super) fn is_of(&self, attachment: &Attachment) -> bool {
+        self.container_id == attachment.container_id
+            && self
+                .ifname
+                .as_ref()
+                .is_none_or(|ifname| *ifname == attachment.ifname)
+    }
+}
+
+impl From<&Attachment> for Holder {
+    fn from(attachment: &Attachment) -> Self {
+        Self {
+            container_id: attachment.container_id.clone(),
+            ifname: Some(attachment.ifname.clone()),
+        }
+    }
+}

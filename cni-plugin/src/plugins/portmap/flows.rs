@@ -1,0 +1,14 @@
+//! Flows that the kernel remembers from before a host port was given or taken.
+
+use tweed_overlay::kernel::KernelError;
+
+use crate::runtime::log;
+
+/// Logs flows that can't be forgotten. They end by themselves, later: no reason to refuse a container.
+pub(super) fn log_failure(forgotten: Result<usize, KernelError>) {
+    if let Err(error) = forgotten {
+        log::line(format_args!(
+            "portmap: old UDP flows go on until they time out: {error}"
+        ));
+    }
+}

@@ -1,0 +1,40 @@
+//! Where the record of an attachment's host ports is.
+
+use std::path::{Path, PathBuf};
+
+use tweed_overlay::firewall::record::port_file_name;
+use tweed_overlay::firewall::{Owner, PortRecord};
+use tweed_overlay::netns::Netns;
+
+use crate::net::identity;
+use crate::spec::Attachment;
+use crate::state::records;
+
+/// A record, and whose it is.
+pub(super) struct RecordFile {
+    /// The attachment as it stands in the packet filter.
+    pub(super) owner: Owner,
+    pub(super) path: PathBuf,
+}
+
+impl RecordFile {
+    /// That of an attachment.
+    pub(super) fn of(folder: &Path, network: &str, attachment: &Attachment) -> Self {
+        let owner = identity::owner(network, attachment);
+        let path = folder.join(port_file_name(&owner));
+        Self { owner, path }
+    }
+
+    /// The file of another attachment whose record is in the same folder.
+    pub(super) fn of_other(&self, owner: &Owner) -> PathBuf {
+        self.path.with_file_name(port_file_name(owner))
+    }
+}
+
+/// Whether the namespace in a record is gone. Without a record it counts as there.
+pub(super) fn is_gone(path: &Path) -> bool {
+    let text = records::read(path).unwrap_or_default();
+    let record = PortRecord::parse(&text).filter(|record| !record.netns.is_empty());
+    let netns = record.map(|record| Netns::open(record.netns));
+    netns.is_some_and(|netns| netns.is_err_and(|error| error.is_gone()))
+}

@@ -1,0 +1,74 @@
+//! Plugins that work on one interface one after the other, within one call.
+
+use crate::runtime::delegate::Delegate;
+use crate::runtime::plugin::Request;
+use crate::runtime::removal::Removal;
+use crate::runtime::undo::Undo;
+use crate::spec::{CniError, CniResult};
+
+/// A plugin that makes the interface, and others behind it: each gets the result of the one before it.
+pub(crate) struct Chain {
+    first: Delegate,
+    others: Vec<Delegate>,
+}
+
+impl Chain {
+    /// The chain of these plugins.
+    pub(crate) fn new(first: Delegate, others: Vec<Delegate>) -> Self {
+        Self { first, others }
+    }
+
+    /// Calls ADD of each, and answers the result of the last.
+    ///
+    /// # Errors
+    /// The first one's that fails.
+    pub(crate) fn add(
+        &self,
+        request: &Request<'_>,
+        undo: &mut Undo,
+    ) -> Result<CniResult, CniError> {
+        let mut result = self.first.add(request, undo)?;
+        for other in &self.others {
+            result = other.following(result).add(request, undo)?;
+        }
+        Ok(result)
+    }
+
+    /// Calls DEL of each, in the reverse order.
+    ///
+    /// # Errors
+    /// All of them in one.
+    pub(crate) fn del(&self, request: &Request<'_>) -> Result<(), CniError> {
+        Removal::of(|removal| {
+            for other in self.others.iter().rev() {
+                removal.step(other.del(request));
+            }
+            self.first.del(request)
+        })
+    }
+
+    /// Calls CHECK of each.
+    ///
+    /// # Errors
+    /// The first one's.
+    pub(crate) fn check(&self, request: &Request<'_>) -> Result<(), CniError> {
+        self.first.check(request)?;
+        self.others
+            .iter()
+            .try_for_each(|other| other.check(request))
+    }
+
+    /// Calls GC of each.
+    ///
+    /// # Errors
+    /// All of them in one.
+    pub(crate) fn gc(&self, request: &Request<'_>) -> Result<(), CniError> {
+        Removal::of(|removal| {
+            removal.step(self.first.gc(request));
+            for other in &self.others {
+                removal.step(other.gc(request));
+            }
+            Ok(())
+        })
+    }
+}
