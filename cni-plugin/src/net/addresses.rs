@@ -20,9 +20,6 @@ pub(crate) fn families(result: &CniResult) -> BTreeSet<Family> {
 }
 
 /// Gives the link the addresses of a result.
-///
-/// # Errors
-/// The kernel's refusal.
 pub(crate) fn add(
     netlink: &mut Netlink,
     link: &LinkInfo,
@@ -72,9 +69,6 @@ pub(crate) fn wait_for_dad(netlink: &mut Netlink, link: &LinkInfo) -> Result<(),
 
 /// Announces the addresses to the neighbours, so that none sends to an earlier holder. With `arp_notify` and
 /// `ndisc_notify`, the kernel does it when the hardware address is set, even to what it is.
-///
-/// # Errors
-/// The kernel's refusal.
 pub(crate) fn announce(
     netlink: &mut Netlink,
     link: &LinkInfo,
@@ -93,9 +87,6 @@ pub(crate) fn announce(
 }
 
 /// Checks that the link has the addresses that the previous result gives it.
-///
-/// # Errors
-/// The first that is gone.
 pub(crate) fn check(
     netlink: &mut Netlink,
     link: &LinkInfo,

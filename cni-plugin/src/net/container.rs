@@ -86,9 +86,6 @@ pub(crate) fn configure(
 }
 
 /// Checks that the container still has the addresses and routes of the previous result.
-///
-/// # Errors
-/// The first that is gone.
 pub(crate) fn check(
     netlink: &mut Netlink,
     container: &LinkInfo,

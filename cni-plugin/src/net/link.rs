@@ -21,10 +21,6 @@ pub(crate) fn existing(netlink: &mut Netlink, name: &str) -> Result<LinkInfo, Cn
     link.ok_or_else(|| CniError::failed(format!("interface {name} has vanished during ADD")))
 }
 
-/// Sets a link up.
-///
-/// # Errors
-/// The kernel's refusal.
 pub(crate) fn bring_up(netlink: &mut Netlink, link: &LinkInfo) -> Result<(), CniError> {
     let up = LinkChange {
         up: Some(true),
@@ -80,9 +76,6 @@ pub(crate) fn check(
 }
 
 /// Checks that a link has the hardware address that the previous result gives it, if it does.
-///
-/// # Errors
-/// When it has another.
 pub(crate) fn check_mac(link: &LinkInfo, entry: &Interface) -> Result<(), CniError> {
     let is = link.mac.map(|mac| mac.to_string()).unwrap_or_default();
     if entry.mac.is_empty() || entry.mac.eq_ignore_ascii_case(&is) {

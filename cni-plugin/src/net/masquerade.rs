@@ -74,9 +74,6 @@ impl<'a> Masquerade<'a> {
     }
 
     /// Removes the masquerading, if there may be any, be it that Go's plugin has set it up.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
     pub(crate) fn remove(&self) -> Result<(), CniError> {
         let is_recorded = self.record.exists();
         if self.is_wanted || is_recorded {
@@ -95,9 +92,6 @@ impl<'a> Masquerade<'a> {
     }
 
     /// Checks that all of these addresses are masqueraded.
-    ///
-    /// # Errors
-    /// When one is not.
     pub(crate) fn check(&self, addrs: &[IpNet]) -> Result<(), CniError> {
         let there = masqueraded(&mut packet_filter::socket()?, &self.owner)?;
         match addrs.iter().find(|addr| !there.contains(*addr)) {
@@ -118,9 +112,6 @@ fn take_back(owner: &Owner, record: &Path) -> Result<(), CniError> {
 }
 
 /// Removes what attachments of a network have that are not valid any more.
-///
-/// # Errors
-/// When the kernel refuses.
 pub(crate) fn retain(conf: &NetConf, valid: &[Owner]) -> Result<(), CniError> {
     let records: Vec<(PathBuf, Record)> = records::all(&state_dir(conf), Record::parse);
     if !is_wanted(conf) && records.is_empty() {

@@ -21,9 +21,6 @@ pub(crate) fn everywhere(family: Family) -> IpNet {
 }
 
 /// Gives the link the routes of a result.
-///
-/// # Errors
-/// The kernel's refusal.
 pub(crate) fn add(
     netlink: &mut Netlink,
     link: &LinkInfo,
@@ -49,9 +46,6 @@ pub(crate) fn add(
 }
 
 /// Checks that the routes of the previous result are there.
-///
-/// # Errors
-/// The first that isn't.
 pub(crate) fn check(
     netlink: &mut Netlink,
     link: &LinkInfo,

@@ -101,9 +101,8 @@ pub(crate) fn remove(netlink: &mut Netlink, owner: &Owner) -> Result<bool, CniEr
     Ok(found)
 }
 
-/// Removes the interface of an attachment. One deletion removes both ends, and the kernel takes its time over each (20
-/// ms seen on Linux 6.18). The host's end of ours is known by name; of another plugin's pair only the container's end
-/// is.
+/// Removes the interface of an attachment: by the host's end of our pair, whose name is known, or by the container's end of
+/// another plugin's. One deletion removes both ends; the kernel needs 20 ms for it (seen on Linux 6.18).
 ///
 /// # Errors
 /// When it is there and can't be removed.

@@ -6,22 +6,19 @@ use crate::runtime::removal::Removal;
 use crate::runtime::undo::Undo;
 use crate::spec::{CniError, CniResult};
 
-/// A plugin that makes the interface, and others behind it: each gets the result of the one before it.
+/// A plugin that makes the interface, and others behind it: each gets the result of the one before it. ADD and CHECK end
+/// at the first error; DEL and GC call each plugin and report all errors.
 pub(crate) struct Chain {
     first: Delegate,
     others: Vec<Delegate>,
 }
 
 impl Chain {
-    /// The chain of these plugins.
     pub(crate) fn new(first: Delegate, others: Vec<Delegate>) -> Self {
         Self { first, others }
     }
 
     /// Calls ADD of each, and answers the result of the last.
-    ///
-    /// # Errors
-    /// The first one's that fails.
     pub(crate) fn add(
         &self,
         request: &Request<'_>,
@@ -35,9 +32,6 @@ impl Chain {
     }
 
     /// Calls DEL of each, in the reverse order.
-    ///
-    /// # Errors
-    /// All of them in one.
     pub(crate) fn del(&self, request: &Request<'_>) -> Result<(), CniError> {
         Removal::of(|removal| {
             for other in self.others.iter().rev() {
@@ -47,10 +41,6 @@ impl Chain {
         })
     }
 
-    /// Calls CHECK of each.
-    ///
-    /// # Errors
-    /// The first one's.
     pub(crate) fn check(&self, request: &Request<'_>) -> Result<(), CniError> {
         self.first.check(request)?;
         self.others
@@ -58,10 +48,6 @@ impl Chain {
             .try_for_each(|other| other.check(request))
     }
 
-    /// Calls GC of each.
-    ///
-    /// # Errors
-    /// All of them in one.
     pub(crate) fn gc(&self, request: &Request<'_>) -> Result<(), CniError> {
         Removal::of(|removal| {
             removal.step(self.first.gc(request));

@@ -153,10 +153,6 @@ impl Delegate {
         wire::read(&value, self.conf.version).context(|| format!("result of plugin {}", self.name))
     }
 
-    /// Calls DEL.
-    ///
-    /// # Errors
-    /// The plugin's own.
     pub(crate) fn del(&self, request: &Request<'_>) -> Result<(), CniError> {
         match self.how {
             How::InProcess(row) => {
@@ -167,10 +163,6 @@ impl Delegate {
         .map_err(|error| self.explain(error, "delete"))
     }
 
-    /// Calls CHECK.
-    ///
-    /// # Errors
-    /// The plugin's own.
     pub(crate) fn check(&self, request: &Request<'_>) -> Result<(), CniError> {
         match self.how {
             How::InProcess(row) => row.plugin.check(&self.request(request)),
@@ -179,10 +171,6 @@ impl Delegate {
         .map_err(|error| self.explain(error, "check"))
     }
 
-    /// Calls GC.
-    ///
-    /// # Errors
-    /// The plugin's own.
     pub(crate) fn gc(&self, request: &Request<'_>) -> Result<(), CniError> {
         match self.how {
             How::InProcess(row) => {
@@ -193,10 +181,6 @@ impl Delegate {
         .map_err(|error| self.explain(error, "garbage collection"))
     }
 
-    /// Calls STATUS.
-    ///
-    /// # Errors
-    /// The plugin's own.
     pub(crate) fn status(&self, request: &Request<'_>) -> Result<(), CniError> {
         match self.how {
             How::InProcess(row) => row.plugin.status(&self.request(request)),

@@ -1,4 +1,4 @@
-//! What a plugin is, what it is asked, and the table in which it stands.
+//! The trait of plugins, the request that they get, and the table in which they stand.
 
 use std::fmt::Debug;
 
@@ -68,11 +68,9 @@ pub(crate) trait Plugin: Sync {
 pub(crate) struct Row {
     /// The name that it is called by.
     pub(crate) name: &'static str,
-    /// What it is for.
     pub(crate) role: Role,
     /// The versions of the specification that it speaks, oldest first.
     pub(crate) versions: &'static [Version],
-    /// Its verbs.
     pub(crate) plugin: &'static dyn Plugin,
 }
 
@@ -80,7 +78,6 @@ pub(crate) struct Row {
 pub(crate) struct Registry(pub(crate) &'static [Row]);
 
 impl Registry {
-    /// The plugin of a name.
     pub(crate) fn find(self, name: &str) -> Option<&'static Row> {
         self.0.iter().find(|row| row.name == name)
     }
@@ -92,7 +89,6 @@ impl Registry {
         known.is_none_or(|known| known == role)
     }
 
-    /// Their names, for messages.
     pub(crate) fn names(self) -> String {
         let names: Vec<&str> = self.0.iter().map(|row| row.name).collect();
         names.join(", ")

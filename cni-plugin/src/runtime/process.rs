@@ -138,8 +138,8 @@ fn execute(row: &Row, request: &Request<'_>) -> Result<String, CniError> {
     Ok(String::new())
 }
 
-/// The plugin is chosen by the name in `argv[0]` alone: were the configuration's type asked, a link to this binary
-/// under the name of a foreign plugin would have us call ourselves without end.
+/// The name in `argv[0]` alone decides. If the configuration's type did, a link to this binary under the name of a foreign
+/// plugin would make it call itself without end.
 fn not_ours(name: &str, plugins: Registry) -> CniError {
     CniError::config(format!("{name:?} is not a plugin of this binary"))
         .details(unknown(name, plugins))

@@ -9,10 +9,6 @@ pub(crate) struct Removal {
 }
 
 impl Removal {
-    /// Runs the steps.
-    ///
-    /// # Errors
-    /// Those of all steps in one.
     pub(crate) fn of(
         steps: impl FnOnce(&mut Self) -> Result<(), CniError>,
     ) -> Result<(), CniError> {
@@ -22,8 +18,7 @@ impl Removal {
         CniError::join(removal.errors)
     }
 
-    /// Notes how a step went, and answers whether it went well: for what must not be removed while something else is
-    /// there.
+    /// Keeps the error of a step, and answers whether it succeeded: some things must not go while others are there.
     pub(crate) fn step(&mut self, result: Result<(), CniError>) -> bool {
         match result {
             Ok(()) => true,

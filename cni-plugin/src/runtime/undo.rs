@@ -16,8 +16,7 @@ impl Undo {
         self.steps.push(Box::new(step));
     }
 
-    /// Tries something that is done as a whole or taken back as a whole. What succeeds can still be taken back later,
-    /// with what comes after it.
+    /// Tries steps that are done or taken back as a whole. If they succeed, a later failure still takes them back.
     ///
     /// # Errors
     /// The reason, with what could not be taken back in its details.

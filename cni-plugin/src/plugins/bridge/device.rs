@@ -68,9 +68,6 @@ pub(super) fn is_pinned(bridge: &LinkInfo) -> bool {
 }
 
 /// Makes a bridge keep the address that it has now.
-///
-/// # Errors
-/// The kernel's refusal.
 pub(super) fn pin(netlink: &mut Netlink, bridge: &LinkInfo) -> Result<(), CniError> {
     let same = LinkChange {
         mac: bridge.mac,
@@ -121,9 +118,6 @@ fn without_vlans(error: NetlinkError) -> CniError {
 }
 
 /// The interfaces that are connected to the bridge.
-///
-/// # Errors
-/// The kernel's refusal.
 pub(super) fn ports(netlink: &mut Netlink, bridge: &LinkInfo) -> Result<Vec<LinkInfo>, CniError> {
     let mut links = netlink.links()?;
     links.retain(|link| link.master == Some(bridge.index));

@@ -14,9 +14,6 @@ use crate::spec::{CniError, Context};
 const PORT_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Names the owner on the host's end, and sets the flags and VLANs of the port.
-///
-/// # Errors
-/// The kernel's refusal.
 pub(super) fn configure(
     netlink: &mut Netlink,
     port: Dev<'_>,

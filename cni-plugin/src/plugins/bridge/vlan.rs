@@ -11,9 +11,6 @@ use crate::net::{identity, link};
 use crate::spec::{CniError, Context};
 
 /// Puts a new port into its VLANs.
-///
-/// # Errors
-/// The kernel's refusal.
 pub(super) fn set(
     netlink: &mut Netlink,
     port: Dev<'_>,

@@ -28,7 +28,6 @@ pub(super) struct StateDir {
 
 /// A file that belongs to an attachment.
 pub(super) struct Saved {
-    /// Where it is.
     pub(super) path: PathBuf,
     /// Its content; `None` when that is not JSON.
     pub(super) conf: Option<Value>,
