@@ -332,14 +332,14 @@ fn a_connectivity_test_that_can_not_be_made_says_what_it_lacks() {
 fn a_file_is_checked_for_the_store_that_cuts_the_network() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("net-conf.json");
-    let text = r#"{"Network":"10.244.0.0/29","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
+    let text = r#"{"Network":"10.244.0.0/16","SubnetLen":12,"Backend":{"Type":"vxlan"}}"#;
     std::fs::write(&file, text).expect("written");
     let check = |store: &str| tweedd(&["config", "check", &file.to_string_lossy(), store], &[]);
     for store in ["--store=kube", "--kube-subnet-mgr"] {
         let output = check(store);
         assert!(output.status.success(), "{}", stderr(&output));
         let said = stdout(&output);
-        assert!(said.contains("10.244.0.0/29, cut by Kubernetes"), "{said}");
+        assert!(said.contains("10.244.0.0/16, cut by Kubernetes"), "{said}");
     }
     let output = check("--store=etcd");
     assert_eq!(output.status.code(), Some(1));
