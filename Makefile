@@ -29,8 +29,8 @@ test: ## Everything that can fail: unit, property, kernel and end-to-end tests (
 .PHONY: fuzz
 fuzz: ## A million inputs for each packet parser and pure step, others each time: FUZZ_INPUTS, FUZZ_FROM
 	@.ci/setup lint
-	@cargo test --locked --quiet --profile fuzz -p tweed-overlay --test fuzz --no-run
-	@FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} FUZZ_FROM=$${FUZZ_FROM:-$$(date +%s)000000} cargo test --locked --profile fuzz -p tweed-overlay --test fuzz -- --nocapture
+	@cargo test --locked --quiet --profile fuzz -p tweed-backend --test fuzz --no-run
+	@FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} FUZZ_FROM=$${FUZZ_FROM:-$$(date +%s)000000} cargo test --locked --profile fuzz -p tweed-backend --test fuzz -- --nocapture
 
 .PHONY: lint
 lint: ## Format, clippy, docs, licences of dependencies

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tweed_overlay::model::Subnets;
+use tweed_model::Subnets;
 
 use crate::config::cli::{
     Command, ConfigCommand, ConnectivityCommand, DockerOptsArgs, Invocation, LeasesCommand,

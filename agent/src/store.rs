@@ -7,13 +7,11 @@ use anyhow::Context;
 use ipnet::IpNet;
 use tokio::sync::{Notify, watch};
 
-use tweed_overlay::model::{ClusterSnapshot, Lease, Pool, SubnetKey, Subnets};
-use tweed_overlay::store::etcd::{self, Etcd};
-use tweed_overlay::store::file::{self, FileStore};
-use tweed_overlay::store::kube::KubeStore;
-use tweed_overlay::store::{
-    Ended, Holding, LeaseStore, NodeReport, OwnRecord, Request, StoreError,
-};
+use tweed_model::{ClusterSnapshot, Lease, Pool, SubnetKey, Subnets};
+use tweed_store::etcd::{self, Etcd};
+use tweed_store::file::{self, FileStore};
+use tweed_store::kube::KubeStore;
+use tweed_store::{Ended, Holding, LeaseStore, NodeReport, OwnRecord, Request, StoreError};
 
 use crate::config::options::{EtcdOptions, StoreOptions};
 

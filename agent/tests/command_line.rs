@@ -232,7 +232,7 @@ const COMMANDS: [&str; 11] = [
 /// In a host of its own, with a folder as the store: no test may look at or change the machine it runs on.
 #[test]
 fn every_command_answers_in_json_when_asked() {
-    tweed_overlay::netns::isolated(|| {
+    tweed_netlink::netns::isolated(|| {
         let dir = tempfile::tempdir().expect("a folder");
         let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
         let text = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;

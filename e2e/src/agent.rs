@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use tweed_overlay::model::{Dual, Family};
+use tweed_model::{Dual, Family};
 
 use crate::http;
 use crate::launch::{Launch, NETWORK, NETWORK_V6};
@@ -70,7 +70,7 @@ impl<'lab> Agent<'lab> {
     pub(crate) fn arguments(launch: &Launch) -> Vec<String> {
         let own = [
             format!("--healthz-port={}", launch.port()),
-            "--log-level=info,tweedd=debug,tweed_overlay=debug".to_owned(),
+            "--log-level=info,tweed=debug".to_owned(),
         ];
         let mut words = vec!["run".to_owned()];
         words.extend_from_slice(launch.store_args());

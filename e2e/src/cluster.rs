@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::agent::Agent;
 use crate::cni::{Pod, Runtime};

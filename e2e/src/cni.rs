@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 use serde_json::{Value, json};
-use tweed_overlay::model::{Dual, Family};
+use tweed_model::{Dual, Family};
 
 use crate::namespace::Place;
 use crate::topology::Host;

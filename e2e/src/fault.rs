@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use serde_json::Value;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::observe;
 use crate::topology::Host;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::etcd::{Etcd, PREFIX};
 use crate::refusal::{Refusal, refuse};

@@ -17,7 +17,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
-use tweed_overlay::model::{Dual, Family};
+use tweed_model::{Dual, Family};
 
 use crate::binaries::Binaries;
 use crate::namespace::{Namespace, Place};

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::cni::Pod;
 use crate::namespace::Place;

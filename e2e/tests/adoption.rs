@@ -12,7 +12,7 @@ use tweed_e2e::observe;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic::Stream;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 #[test]
 fn a_flannel_node_is_taken_over_without_a_lost_packet_and_its_stale_peer_is_swept() -> Result<()> {

@@ -17,7 +17,7 @@ use tweed_e2e::relay::{Relay, SILENT};
 use tweed_e2e::topology::{Host, Topology};
 use tweed_e2e::traffic::Stream;
 use tweed_e2e::wait::{eventually, timed};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 /// The state folders of all instances, and that of the first one.
 const STATES: &str = "/var/lib/tweed";

@@ -7,7 +7,7 @@ use tweed_e2e::etcd::Etcd;
 use tweed_e2e::launch::{Launch, vxlan};
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 #[test]
 fn one_host_alone_is_ready_and_its_pods_talk() -> Result<()> {

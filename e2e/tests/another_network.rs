@@ -9,7 +9,7 @@ use tweed_e2e::launch::{config, vxlan};
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic::Stream;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::config_change::{agent_rules, all, drain, on_each_store, ready};
 

@@ -6,7 +6,7 @@ use tweed_e2e::cni::Runtime;
 use tweed_e2e::launch::vxlan_dual;
 use tweed_e2e::observe;
 use tweed_e2e::topology::Topology;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 #[test]
 fn cleanup_leaves_nothing_and_a_dry_run_changes_nothing() -> Result<()> {

@@ -13,7 +13,7 @@ use tweed_e2e::launch::{config, vxlan, vxlan_dual};
 use tweed_e2e::topology::{Host, Lab, Topology};
 use tweed_e2e::traffic::Stream;
 use tweed_e2e::wait::{eventually, stays};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 fn vxlan_with(key: &str, value: Value) -> Value {
     let mut backend = json!({ "Type": "vxlan" });

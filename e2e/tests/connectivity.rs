@@ -11,7 +11,7 @@ use tweed_e2e::launch::vxlan_dual;
 use tweed_e2e::namespace::Place;
 use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 /// Ways between three hosts and a pod on each: six times five, in two families.
 const WAYS: usize = 60;

@@ -13,7 +13,7 @@ use tweed_e2e::etcd::Etcd;
 use tweed_e2e::launch::{Launch, vxlan};
 use tweed_e2e::topology::Topology;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 #[test]
 fn containers_of_two_dockerd_hosts_reach_each_other_though_docker_drops_forwarded_packets()

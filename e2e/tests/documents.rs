@@ -17,7 +17,7 @@ use tweed_e2e::systemd::Systemd;
 use tweed_e2e::topology::{Host, Lab, Topology};
 use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 const README: &str = "README.md";
 const BARE_METAL: &str = "docs/BARE-METAL.md";

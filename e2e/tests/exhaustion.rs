@@ -11,7 +11,7 @@ use tweed_e2e::cluster::Cluster;
 use tweed_e2e::launch::{Launch, vxlan};
 use tweed_e2e::topology::{Host, Topology};
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 /// As many as a process may have open by default.
 const MANY: usize = 1024;

@@ -14,7 +14,7 @@ use tweed_e2e::launch::{Launch, config, vxlan};
 use tweed_e2e::observe;
 use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 /// A command without any flag about the agent.
 fn tweedd(lab: &Lab, line: &str) -> Result<Output> {

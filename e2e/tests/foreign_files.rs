@@ -18,7 +18,7 @@ use tweed_e2e::cluster::Cluster;
 use tweed_e2e::launch::{Launch, vxlan};
 use tweed_e2e::topology::{Host, Topology};
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 const SUBNET_ENV: &str = "/run/flannel/subnet.env";
 

@@ -5,10 +5,9 @@ use std::fs;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tweed_e2e::cni::{GO_PLUGINS, OUR_PLUGINS, Pod, Runtime};
-use tweed_e2e::observe;
 use tweed_e2e::topology::{Host, Lab, Topology};
-use tweed_e2e::traffic;
-use tweed_overlay::model::Family;
+use tweed_e2e::{observe, traffic};
+use tweed_model::Family;
 
 #[test]
 fn pods_made_by_our_plugins_are_checked_and_removed_by_the_go_plugins() -> Result<()> {

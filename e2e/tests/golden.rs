@@ -6,7 +6,7 @@ use tweed_e2e::etcd::PREFIX;
 use tweed_e2e::fault::Vtep;
 use tweed_e2e::launch::{vxlan, vxlan_dual};
 use tweed_e2e::topology::Topology;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 #[test]
 fn the_value_in_etcd_has_flannels_bytes_and_a_lease_of_a_day() -> Result<()> {

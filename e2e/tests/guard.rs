@@ -12,7 +12,7 @@ use tweed_e2e::launch::{Launch, config, vxlan};
 use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::traffic::{self, Stream};
 use tweed_e2e::wait::{eventually, stays};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 const PEERS: u8 = 8;
 

@@ -14,7 +14,7 @@ use tweed_e2e::launch::{config, vxlan_dual};
 use tweed_e2e::observe::{self, Watch};
 use tweed_e2e::topology::{Host, Topology};
 use tweed_e2e::wait::{stays, timed};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 /// A repair takes less.
 const LIMIT: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use tweed_e2e::etcd::PREFIX;
 use tweed_e2e::launch::vxlan;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 #[test]
 fn wrong_entries_are_refused_and_named_in_log_status_and_metrics() -> Result<()> {

@@ -21,7 +21,7 @@ use tweed_e2e::launch::vxlan_dual;
 use tweed_e2e::namespace::Place;
 use tweed_e2e::topology::{Host, Lab, Topology};
 use tweed_e2e::wait::{eventually, timed};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 /// Whatever is flushed is back in less.
 const LIMIT: Duration = Duration::from_secs(1);

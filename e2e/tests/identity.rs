@@ -11,7 +11,7 @@ use tweed_e2e::etcd::PREFIX;
 use tweed_e2e::launch::vxlan;
 use tweed_e2e::observe;
 use tweed_e2e::topology::Topology;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 #[test]
 fn a_new_host_that_announces_the_address_of_a_live_one_gets_another_subnet() -> Result<()> {

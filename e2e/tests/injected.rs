@@ -22,7 +22,7 @@ use tweed_e2e::namespace::Place;
 use tweed_e2e::observe;
 use tweed_e2e::topology::{Host, Lab, Topology};
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use packet::Datagram;
 

@@ -13,11 +13,10 @@ use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::cni::Runtime;
 use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::observe;
 use tweed_e2e::topology::{Host, Lab, Topology};
-use tweed_e2e::traffic;
 use tweed_e2e::wait::{PATIENCE, eventually};
-use tweed_overlay::model::Family;
+use tweed_e2e::{observe, traffic};
+use tweed_model::Family;
 
 /// Agents of another network, in a folder of its own.
 fn elsewhere(lab: &Lab) -> Launch {

@@ -9,7 +9,7 @@ use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::launch::vxlan_dual;
 use tweed_e2e::topology::Topology;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 /// The state folder of the first instance.
 const STATE: &str = "/var/lib/tweed/tweed";

@@ -12,7 +12,7 @@ use tweed_e2e::observe;
 use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::traffic::{self, Stream};
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 #[test]
 fn hosts_of_a_segment_and_behind_the_router_reach_each_other() -> Result<()> {

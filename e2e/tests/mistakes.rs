@@ -9,7 +9,7 @@ use tweed_e2e::etcd::PREFIX;
 use tweed_e2e::launch::{Launch, vxlan};
 use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 fn another_network() -> Value {
     json!({ "Network": "10.99.0.0/16", "Backend": { "Type": "vxlan" } })

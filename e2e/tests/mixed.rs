@@ -21,7 +21,7 @@ use tweed_e2e::launch::{Launch, config};
 use tweed_e2e::topology::{Host, Lab, Topology};
 use tweed_e2e::traffic::{self, Loss, Stream};
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 /// Else the plugin masquerades what pods send to other nodes, and the kernel forgets a masqueraded connection when it
 /// leaves by another device.

@@ -11,7 +11,7 @@ use tweed_e2e::cni::Runtime;
 use tweed_e2e::launch::{vxlan, vxlan_dual};
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 #[test]
 fn with_ip_masq_pods_leave_with_their_hosts_address_and_meet_each_other_with_their_own()

@@ -6,11 +6,10 @@ use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::cni::{Pod, Runtime};
 use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::observe;
 use tweed_e2e::topology::Topology;
-use tweed_e2e::traffic;
 use tweed_e2e::wait::PATIENCE;
-use tweed_overlay::model::Family;
+use tweed_e2e::{observe, traffic};
+use tweed_model::Family;
 
 const SECOND: &str = "/second/network";
 

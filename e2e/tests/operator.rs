@@ -9,11 +9,10 @@ use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::cni::{GO_PLUGINS, OUR_PLUGINS, Runtime};
 use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::observe;
 use tweed_e2e::topology::{Lab, Topology};
-use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_e2e::{observe, traffic};
+use tweed_model::Family;
 
 /// Exit code for drift.
 const DRIFT: i32 = 2;

@@ -12,7 +12,7 @@ use tweed_e2e::launch::{Launch, vxlan};
 use tweed_e2e::topology::{Host, Lab, Topology};
 use tweed_e2e::traffic::Stream;
 use tweed_e2e::wait::{eventually, stays};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 #[test]
 fn without_etcd_pods_keep_talking_drift_is_repaired_and_changes_are_caught_up_with() -> Result<()> {

@@ -7,7 +7,7 @@ use tweed_e2e::etcd::Etcd;
 use tweed_e2e::launch::Launch;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 fn up_to(last: &str) -> Value {
     json!({

@@ -7,11 +7,10 @@
 
 use anyhow::{Context, Result, ensure};
 use tweed_e2e::cluster::Cluster;
-use tweed_e2e::fault;
 use tweed_e2e::launch::{vxlan, vxlan_dual};
 use tweed_e2e::topology::Topology;
-use tweed_e2e::traffic;
-use tweed_overlay::model::Family;
+use tweed_e2e::{fault, traffic};
+use tweed_model::Family;
 
 /// What VXLAN adds to a pod's packet, in bytes.
 fn overhead_of(family: Family) -> u32 {

@@ -12,7 +12,7 @@ use tweed_e2e::observe;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic::Stream;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 #[test]
 fn sigterm_ends_the_agent_within_a_second_and_leaves_everything_in_place() -> Result<()> {

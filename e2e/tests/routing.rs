@@ -10,10 +10,9 @@ use ipnet::IpNet;
 use serde_json::json;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::launch::config;
-use tweed_e2e::observe;
 use tweed_e2e::topology::{Host, Topology};
-use tweed_e2e::traffic;
-use tweed_overlay::model::Family;
+use tweed_e2e::{observe, traffic};
+use tweed_model::Family;
 
 #[test]
 fn direct_routing_uses_plain_routes_to_neighbours_and_the_tunnel_behind_a_router() -> Result<()> {

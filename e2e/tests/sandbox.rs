@@ -8,7 +8,7 @@ use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::launch::{Launch, vxlan};
 use tweed_e2e::topology::Topology;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 /// A line of every thread's status file.
 fn of_all_threads(agent: &Agent<'_>, word: &str) -> Result<Vec<String>> {

@@ -11,7 +11,7 @@ use tweed_e2e::launch::{Launch, config, vxlan};
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic::Stream;
 use tweed_e2e::wait::{eventually, stays};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 fn lease(public: &str, backend: &str, number: u8) -> Value {
     let mut lease = json!({ "PublicIP": public, "PublicIPv6": null });

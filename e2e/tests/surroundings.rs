@@ -6,7 +6,7 @@ use tweed_e2e::cluster::Cluster;
 use tweed_e2e::launch::vxlan;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 fn warnings(agent: &Agent<'_>) -> Result<Vec<String>> {
     let status = agent.status()?;

@@ -12,7 +12,7 @@ use tweed_e2e::launch::{Launch, config};
 use tweed_e2e::observe;
 use tweed_e2e::topology::{Host, Topology};
 use tweed_e2e::wait::{eventually, stays, timed};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 /// A repair takes less.
 const LIMIT: Duration = Duration::from_secs(1);

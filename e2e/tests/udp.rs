@@ -36,7 +36,7 @@ use tweed_e2e::launch::config;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic::{self, Stream};
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use self::hostile::came_only_good;
 use self::raw::{Datagram, PORT, dropped, on_uplink, v4};

@@ -12,14 +12,12 @@ use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::cni::Runtime;
 use tweed_e2e::etcd::Etcd;
-use tweed_e2e::fault;
 use tweed_e2e::launch::{Launch, config, vxlan, vxlan_dual};
 use tweed_e2e::namespace::Place;
-use tweed_e2e::observe;
 use tweed_e2e::topology::{Host, Lab, Topology};
-use tweed_e2e::traffic;
 use tweed_e2e::wait::{eventually, timed};
-use tweed_overlay::model::Family;
+use tweed_e2e::{fault, observe, traffic};
+use tweed_model::Family;
 
 /// A new address is in the store, and at the peers, within this time.
 const MOVED: Duration = Duration::from_secs(2);

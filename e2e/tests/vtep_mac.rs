@@ -11,7 +11,7 @@ use tweed_e2e::launch::{Launch, vxlan};
 use tweed_e2e::observe;
 use tweed_e2e::topology::{Host, Topology};
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::store_writer::refused;
 

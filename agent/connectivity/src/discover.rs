@@ -8,7 +8,7 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, Client, Config};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::plan::{Cluster, Endpoint, Side};
 

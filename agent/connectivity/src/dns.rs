@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 /// The domain of services where `resolv.conf` names none: kubeadm's.
 const SERVICES: &str = "svc.cluster.local";

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde::Serialize;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::plan::{Cluster, Side};
 use super::protocol::{FAST, Heard, Names, Observations, Pair, TRANSFER};

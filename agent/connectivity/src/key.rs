@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
-use tweed_overlay::bounded_file::{self, KIB, Links};
+use tweed_host::bounded_file::{self, KIB, Links};
 
 /// Fewer bytes can be guessed.
 const SHORTEST: usize = 16;

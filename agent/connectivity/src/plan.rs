@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::Serialize;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::protocol::{Round, Target};
 

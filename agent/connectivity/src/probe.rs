@@ -11,10 +11,10 @@ use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tweed_overlay::bounded_file::{self, KIB, Links};
-use tweed_overlay::model::Family;
-use tweed_overlay::netlink::Netlink;
-use tweed_overlay::random;
+use tweed_host::bounded_file::{self, KIB, Links};
+use tweed_host::random;
+use tweed_model::Family;
+use tweed_netlink::Netlink;
 
 use super::dns::{self, ResolvConf};
 use super::key::Key;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::judge::{Fault, Survey, Verdict, Way, judge};
 use super::plan::{Endpoint, Side};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use tokio::task::JoinSet;
-use tweed_overlay::random;
+use tweed_host::random;
 
 use super::judge::{Row, Survey};
 use super::key::Key;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::key::Key;
 use super::protocol::{self, Big, Heard};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::bail;
-pub use tweed_overlay::model::plugins::{BINARY as PLUGIN, LINKS};
+pub use tweed_model::plugins::{BINARY as PLUGIN, LINKS};
 
 /// Folder for plugins.
 pub const BIN_DIR: &str = "/opt/cni/bin";

@@ -1,8 +1,8 @@
 //! What a network configuration means that its writer may not have meant. Nothing of it is wrong.
 
 use serde_json::Value;
-use tweed_overlay::model::NetworkConfig;
-use tweed_overlay::model::json::Object;
+use tweed_model::NetworkConfig;
+use tweed_model::json::Object;
 
 /// Notes about a configuration that was read from this text, for a host with this uplink.
 pub fn notes(text: &str, config: &NetworkConfig, uplink: Option<&(String, u32)>) -> Vec<String> {

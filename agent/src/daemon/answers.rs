@@ -1,7 +1,7 @@
 //! What the agent answers to commands beside its status.
 
 use serde::{Deserialize, Serialize};
-use tweed_overlay::plan::{Op, Plan};
+use tweed_state::{Op, Plan};
 
 /// The answer to a preview: what a pass would do, one operation a line.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

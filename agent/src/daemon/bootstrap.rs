@@ -10,12 +10,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tweed_overlay::backend::Backends;
-use tweed_overlay::bounded_file::{self, KIB, Links};
-use tweed_overlay::model::{
-    Dual, Family, Lease, LeaseAttrs, LocalNode, NetworkConfig, Subnets, host,
-};
-use tweed_overlay::store::{LeaseStore, OwnRecord, Request, StoreError};
+use tweed_backend::Backends;
+use tweed_host::bounded_file::{self, KIB, Links};
+use tweed_model::{Dual, Family, Lease, LeaseAttrs, LocalNode, NetworkConfig, Subnets, host};
+use tweed_store::{LeaseStore, OwnRecord, Request, StoreError};
 
 use super::saved;
 use super::shared::{Daemon, TICK};
@@ -307,7 +305,7 @@ fn previous(daemon: &Daemon, saved: Option<&SavedLease>) -> Vec<Dual<IpNet>> {
     let mut previous: Vec<_> = held.into_iter().collect();
     let file = &daemon.options.host.subnet_file;
     if let Ok(text) = bounded_file::read_text(file, Links::Refused, 64 * KIB) {
-        let env = tweed_overlay::model::subnet_env::PreviousSubnets::parse(&text);
+        let env = tweed_model::subnet_env::PreviousSubnets::parse(&text);
         if !env.subnets.is_empty() && !previous.contains(&env.subnets) {
             previous.push(env.subnets);
         }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use tweed_overlay::firewall::Masquerade;
-use tweed_overlay::plan::Choices;
+use tweed_nft::Masquerade;
+use tweed_plan::Choices;
 
 use crate::config::options::{Options, StoreOptions};
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use tweed_overlay::bounded_file::{self, Links};
+use tweed_host::bounded_file::{self, Links};
 
 use super::status::CniStatus;
 use crate::config::cni_names;

@@ -13,16 +13,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::net::if_::if_nametoindex;
-use tweed_overlay::forward::forwarding::Forwarding;
-use tweed_overlay::forward::offloads::Offloads;
-use tweed_overlay::forward::options::Options;
-use tweed_overlay::forward::socket::Socket;
-use tweed_overlay::forward::socket::loopback::{self, Wrong};
-use tweed_overlay::forward::table::Table;
-use tweed_overlay::forward::trace::{Filter, Traced};
-use tweed_overlay::forward::tun::Tun;
-use tweed_overlay::forward::worker::{Ends, Setup, SharedTrials, Worker};
-use tweed_overlay::model::Family;
+use tweed_dataplane::socket::Socket;
+use tweed_dataplane::socket::loopback::{self, Wrong};
+use tweed_dataplane::tun::Tun;
+use tweed_dataplane::worker::{Ends, Setup, SharedTrials, Worker};
+use tweed_forward::forwarding::Forwarding;
+use tweed_forward::offloads::Offloads;
+use tweed_forward::options::Options;
+use tweed_forward::table::Table;
+use tweed_forward::trace::{Filter, Traced};
+use tweed_model::Family;
 
 use self::kept::{Kept, port};
 use self::status::{Counted, DataPlaneStatus};

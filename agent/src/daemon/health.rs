@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tweed_overlay::store::{Health, NodeReport};
+use tweed_store::{Health, NodeReport};
 
 use super::service::Service;
 use super::status::SharedStatus;

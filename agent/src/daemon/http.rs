@@ -22,7 +22,7 @@ use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
-use tweed_overlay::reconcile::worker::Wake;
+use tweed_reconcile::worker::Wake;
 
 use super::answers::{Confirmed, Preview};
 use super::data_plane::DataPlane;

@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tweed_overlay::backend::Backends;
-use tweed_overlay::kernel::Linux;
-use tweed_overlay::model::{ClusterSnapshot, Dual, LocalNode, NetworkConfig, Subnets, Uplink};
-use tweed_overlay::plan::{Desired, desired};
-use tweed_overlay::reconcile::Reconciler;
-use tweed_overlay::store::LeaseStore;
+use tweed_backend::Backends;
+use tweed_kernel::Linux;
+use tweed_model::{ClusterSnapshot, Dual, LocalNode, NetworkConfig, Subnets, Uplink};
+use tweed_plan::desired;
+use tweed_reconcile::Reconciler;
+use tweed_state::Desired;
+use tweed_store::LeaseStore;
 
 use super::answers::Preview;
 use super::choices::choices;

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use tweed_overlay::bounded_file::{self, KIB, Links};
-use tweed_overlay::model::subnet_env::SubnetEnv;
-use tweed_overlay::model::{Dual, LocalNode, NetworkConfig, subnet};
-use tweed_overlay::plan::may_be_absent;
+use tweed_host::bounded_file::{self, KIB, Links};
+use tweed_model::subnet_env::SubnetEnv;
+use tweed_model::{Dual, LocalNode, NetworkConfig, subnet};
+use tweed_state::may_be_absent;
 
 use crate::files::atomic;
 

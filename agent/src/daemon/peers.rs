@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tweed_overlay::model::{ClusterSnapshot, Dual, Lease, SubnetKey};
-use tweed_overlay::plan::Desired;
+use tweed_model::{ClusterSnapshot, Dual, Lease, SubnetKey};
+use tweed_state::Desired;
 
 use super::data_plane::status::{Carried, DataPlaneStatus};
 
@@ -187,9 +187,9 @@ fn traffic(plane: Option<&DataPlaneStatus>) -> BTreeMap<IpNet, Exchanged> {
 
 #[cfg(test)]
 mod tests {
-    use tweed_overlay::model::LeaseAttrs;
-    use tweed_overlay::model::lease::Term;
-    use tweed_overlay::plan::Scope;
+    use tweed_model::LeaseAttrs;
+    use tweed_model::lease::Term;
+    use tweed_state::Scope;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use tweed_overlay::model::Identity;
+use tweed_model::Identity;
 
 /// What this process has drawn because somebody else had the old ones first.
 pub struct Redrawn {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use tweed_overlay::model::{ClusterSnapshot, Identity, LocalNode, Seniority, SubnetKey};
+use tweed_model::{ClusterSnapshot, Identity, LocalNode, Seniority, SubnetKey};
 
 use crate::config::options::Options;
 use crate::files::state_dir::{SavedLease, SavedPeer, SavedRun, StateDir};

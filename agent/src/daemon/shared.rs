@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tokio::sync::{Notify, mpsc};
-use tweed_overlay::kernel::firewall::Restorer;
-use tweed_overlay::model::{Seniority, SubnetKey};
-use tweed_overlay::plan::Choices;
-use tweed_overlay::random;
-use tweed_overlay::reconcile::worker::{Report, Wake};
+use tweed_attach::live::Restorer;
+use tweed_host::random;
+use tweed_model::{Seniority, SubnetKey};
+use tweed_plan::Choices;
+use tweed_reconcile::worker::{Report, Wake};
 
 use super::cni::CniFiles;
 use super::data_plane::DataPlane;

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tweed_overlay::model::Dual;
-use tweed_overlay::reconcile::Outcome;
+use tweed_model::Dual;
+use tweed_reconcile::Outcome;
 
 use super::answers::Preview;
 use super::data_plane::status::DataPlaneStatus;

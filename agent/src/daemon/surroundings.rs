@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
-use tweed_overlay::kernel::firewall::{Restorer, hindrances};
-use tweed_overlay::netlink::Netfilter;
-use tweed_overlay::sysctl;
+use tweed_attach::live::Restorer;
+use tweed_host::sysctl;
+use tweed_kernel::firewall::hindrances;
+use tweed_netlink::Netfilter;
 
 use super::status::HostWarning;
 

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use tweed_overlay::whole_file::{OnDisk, Replacement, sync_folder};
+use tweed_host::whole_file::{OnDisk, Replacement, sync_folder};
 
 /// Replaces `path` by `content` with this mode, whatever the umask. The content is on the disk before the name changes,
 /// so that after a power cut either the old or the new file is there, whole.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tweed_overlay::model::presence::{EXTENSION, Presence};
+use tweed_model::presence::{EXTENSION, Presence};
 
 use crate::config::options::HostOptions;
 use crate::files::atomic;

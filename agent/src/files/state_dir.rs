@@ -14,9 +14,9 @@ use anyhow::Context;
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tweed_overlay::bounded_file::{self, Links, MIB};
-use tweed_overlay::model::lease::Term;
-use tweed_overlay::model::{Dual, Identity, Lease, SubnetKey, wire};
+use tweed_host::bounded_file::{self, Links, MIB};
+use tweed_model::lease::Term;
+use tweed_model::{Dual, Identity, Lease, SubnetKey, wire};
 
 use crate::config::settings::Given;
 use crate::files::atomic;

@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use ipnet::IpNet;
-use tweed_overlay::model::{Family, Host, OnLink};
-use tweed_overlay::netlink::{
-    AddrInfo, LinkInfo, Netlink, RouteFilter, RouteInfo, RouteKind, TABLE_MAIN,
-};
-use tweed_overlay::plan::instance_of;
+use tweed_model::{Family, Host, OnLink};
+use tweed_netlink::{AddrInfo, LinkInfo, Netlink, RouteFilter, RouteInfo, RouteKind, TABLE_MAIN};
+use tweed_state::instance_of;
 
 use crate::host::uplink::{self, Overlay};
 
@@ -135,7 +133,7 @@ pub async fn addresses_of(hosts: Vec<String>) -> BTreeSet<IpAddr> {
 mod tests {
     use std::process::Command;
 
-    use tweed_overlay::netns::isolated;
+    use tweed_netlink::netns::isolated;
 
     use super::*;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Parser;
-use tweed_overlay::bounded_file::{self, Links, MIB};
+use tweed_host::bounded_file::{self, Links, MIB};
 
 use crate::config::cli::Cli;
 use crate::config::flags;

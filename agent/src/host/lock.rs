@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use tweed_overlay::bounded_file::{self, KIB, Links};
+use tweed_host::bounded_file::{self, KIB, Links};
 
 use crate::config::instance::Instance;
 use crate::files::atomic;

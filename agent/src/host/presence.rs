@@ -19,7 +19,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::geteuid;
-use tweed_overlay::kernel::{Ask, Running};
+use tweed_kernel::{Ask, Running};
 
 use crate::config::instance::Instance;
 use crate::host::lock;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use anyhow::Context;
-use tweed_overlay::model::Dual;
-use tweed_overlay::netlink::Netlink;
+use tweed_model::Dual;
+use tweed_netlink::Netlink;
 
 mod address;
 mod facts;

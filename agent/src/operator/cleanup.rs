@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use tweed_overlay::kernel::Linux;
-use tweed_overlay::plan::{Desired, Op, Scope};
-use tweed_overlay::reconcile::Reconciler;
+use tweed_kernel::Linux;
+use tweed_reconcile::Reconciler;
+use tweed_state::{Desired, Op, Scope};
 
 use crate::config::cli::CleanupArgs;
 use crate::config::options::Options;

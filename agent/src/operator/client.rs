@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tweed_overlay::bounded_file::{self, MIB};
+use tweed_host::bounded_file::{self, MIB};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// More than the status of any network.

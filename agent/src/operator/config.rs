@@ -7,10 +7,10 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value;
-use tweed_overlay::backend::Backends;
-use tweed_overlay::bounded_file::{self, MIB};
-use tweed_overlay::model::{Family, NetworkConfig, Pool, Subnets};
-use tweed_overlay::store::{LeaseStore, StoreError};
+use tweed_backend::Backends;
+use tweed_host::bounded_file::{self, MIB};
+use tweed_model::{Family, NetworkConfig, Pool, Subnets};
+use tweed_store::{LeaseStore, StoreError};
 
 use crate::config::cli::Output;
 use crate::config::network_notes::notes;

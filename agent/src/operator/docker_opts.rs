@@ -10,10 +10,10 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
-use tweed_overlay::bounded_file::{self, KIB, Links};
-use tweed_overlay::model::Family;
-use tweed_overlay::model::subnet_env::PreviousSubnets;
-use tweed_overlay::netlink::{Netlink, RouteFilter, TABLE_MAIN};
+use tweed_host::bounded_file::{self, KIB, Links};
+use tweed_model::Family;
+use tweed_model::subnet_env::PreviousSubnets;
+use tweed_netlink::{Netlink, RouteFilter, TABLE_MAIN};
 
 use crate::config::cli::DockerOptsArgs;
 use crate::files::atomic;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use tweed_overlay::bounded_file::{self, Links, MIB};
+use tweed_host::bounded_file::{self, Links, MIB};
 
 use crate::config::environment_file;
 use crate::config::flags::{self, Flag, Flags};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
-use tweed_overlay::bounded_file::{self, Links};
+use tweed_host::bounded_file::{self, Links};
 
 use crate::config::cli::InstallCniArgs;
 use crate::config::cni_names;

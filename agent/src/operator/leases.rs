@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use anyhow::bail;
 use ipnet::IpNet;
 use serde::Serialize;
-use tweed_overlay::model::lease::Term;
-use tweed_overlay::model::{ClusterSnapshot, Lease, SubnetKey};
-use tweed_overlay::store::LeaseStore;
+use tweed_model::lease::Term;
+use tweed_model::{ClusterSnapshot, Lease, SubnetKey};
+use tweed_store::LeaseStore;
 
 use crate::config::cli::Output;
 

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 use tracing_subscriber::fmt::MakeWriter;
-use tweed_overlay::model::shown::shortened;
+use tweed_model::shown::shortened;
 
 /// The longest line of text in bytes.
 const TEXT: usize = 4_000;

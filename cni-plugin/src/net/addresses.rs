@@ -5,8 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use tweed_overlay::model::Family;
-use tweed_overlay::netlink::{AddrSpec, LinkChange, LinkInfo, Netlink};
+use tweed_model::Family;
+use tweed_netlink::{AddrSpec, LinkChange, LinkInfo, Netlink};
 
 use crate::spec::{CniError, CniResult, Context};
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use tweed_overlay::model::Family;
-use tweed_overlay::netlink::{LinkInfo, Netlink};
-use tweed_overlay::netns::Netns;
-use tweed_overlay::sysctl;
+use tweed_host::sysctl;
+use tweed_model::Family;
+use tweed_netlink::netns::Netns;
+use tweed_netlink::{LinkInfo, Netlink};
 
 use super::sysctl::{of_interface, set_if_there};
 use super::{addresses, link, routes};

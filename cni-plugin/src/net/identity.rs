@@ -1,8 +1,8 @@
 //! The names of our objects, by which they are found again: made of network, container and interface, never of an
 //! address, which another container may hold by now.
 
-use tweed_overlay::firewall::Owner;
-use tweed_overlay::model::Mac;
+use tweed_attach::Owner;
+use tweed_model::Mac;
 
 use crate::spec::{Attachment, CniError, NetConf};
 

@@ -1,6 +1,6 @@
 //! Links: looked up, set up, deleted, and as results name them.
 
-use tweed_overlay::netlink::{LinkChange, LinkInfo, Netlink};
+use tweed_netlink::{LinkChange, LinkInfo, Netlink};
 
 use crate::spec::{CniError, Context, Interface};
 

@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde_json::Value;
-use tweed_overlay::firewall::Owner;
-use tweed_overlay::firewall::record::{Record, file_name};
-use tweed_overlay::kernel::firewall::{
-    masquerade, masqueraded, owners, remove_migrated, remove_owner,
-};
+use tweed_attach::Owner;
+use tweed_attach::live::{masquerade, masqueraded, owners, remove_migrated, remove_owner};
+use tweed_attach::record::{Record, file_name};
 
 use super::{identity, packet_filter};
 use crate::runtime::undo::Undo;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tweed_overlay::netns::{Netns, NetnsError};
+use tweed_netlink::netns::{Netns, NetnsError};
 
 use crate::spec::{Call, CniError, Kind};
 

@@ -1,7 +1,7 @@
 //! The packet filter, as far as all its users need it.
 
-use tweed_overlay::kernel::firewall::owners;
-use tweed_overlay::netlink::Netfilter;
+use tweed_attach::live::owners;
+use tweed_netlink::Netfilter;
 
 use crate::spec::{CniError, Context, Kind};
 

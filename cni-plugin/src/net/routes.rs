@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use tweed_overlay::model::Family;
-use tweed_overlay::netlink::{LinkInfo, Netlink, RouteFilter, RouteSpec, TABLE_MAIN};
+use tweed_model::Family;
+use tweed_netlink::{LinkInfo, Netlink, RouteFilter, RouteSpec, TABLE_MAIN};
 
 use crate::spec::{CniError, CniResult, Context, Route};
 

@@ -1,7 +1,7 @@
 //! Which kernel switches plugins set. `/proc/sys/net` is that of the calling thread's namespace.
 
-use tweed_overlay::model::Family;
-use tweed_overlay::sysctl;
+use tweed_host::sysctl;
+use tweed_model::Family;
 
 use crate::spec::{CniError, Context};
 

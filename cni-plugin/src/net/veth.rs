@@ -3,10 +3,10 @@
 
 use std::os::fd::AsFd;
 
-use tweed_overlay::firewall::Owner;
-use tweed_overlay::model::Mac;
-use tweed_overlay::netlink::{LinkInfo, Netlink, NetlinkError, VethEnd, VethSpec};
-use tweed_overlay::netns::Netns;
+use tweed_attach::Owner;
+use tweed_model::Mac;
+use tweed_netlink::netns::Netns;
+use tweed_netlink::{LinkInfo, Netlink, NetlinkError, VethEnd, VethSpec};
 
 use super::{identity, link, namespace};
 use crate::runtime::removal::Removal;

@@ -8,7 +8,7 @@ mod keys;
 mod loopback;
 mod portmap;
 
-use tweed_overlay::model::plugins::{BINARY, LINKS};
+use tweed_model::plugins::{BINARY, LINKS};
 
 use crate::runtime::plugin::{Registry, Row};
 use crate::runtime::role::Role;

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use tweed_overlay::bounded_file::{self, MIB};
+use tweed_host::bounded_file::{self, MIB};
 
 use crate::runtime::panics;
 use crate::runtime::plugin::{Registry, Request, Row};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tweed_overlay::bounded_file::{self, MIB};
+use tweed_host::bounded_file::{self, MIB};
 
 use crate::spec::call::DEPTH;
 use crate::spec::{Call, CniError, Kind, Verb};

@@ -5,9 +5,9 @@ use std::io;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tweed_overlay::kernel::KernelError;
-use tweed_overlay::netlink::NetlinkError;
-use tweed_overlay::netns::NetnsError;
+use tweed_host::KernelError;
+use tweed_netlink::NetlinkError;
+use tweed_netlink::netns::NetnsError;
 
 /// A failed verb: the code is for the runtime, `msg` and `details` are for its operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,7 +9,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Map, Value};
-use tweed_overlay::model::json::same_key;
+use tweed_model::json::same_key;
 
 /// Reads a document. Bytes that are not UTF-8 are replaced, not refused.
 ///

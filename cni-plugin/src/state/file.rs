@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use tweed_overlay::bounded_file::{self, Links};
-use tweed_overlay::whole_file::{OnDisk, Replacement};
+use tweed_host::bounded_file::{self, Links};
+use tweed_host::whole_file::{OnDisk, Replacement};
 
 use crate::net::identity::hash;
 use crate::spec::{CniError, Context};

@@ -6,8 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use tweed_overlay::bounded_file::{self, Links};
-use tweed_overlay::file_lock::{self, Sharing};
+use tweed_host::bounded_file::{self, Links};
+use tweed_host::file_lock::{self, Sharing};
 
 use crate::spec::{CniError, Context, Kind};
 

@@ -6,10 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tweed_overlay::bounded_file::{self, Links, MIB};
-use tweed_overlay::firewall::record::{ELSEWHERE, Elsewhere, RECORDS_DIR};
-use tweed_overlay::netns::Netns;
-use tweed_overlay::whole_file::OnDisk;
+use tweed_attach::record::{ELSEWHERE, Elsewhere, RECORDS_DIR};
+use tweed_host::bounded_file::{self, Links, MIB};
+use tweed_host::whole_file::OnDisk;
+use tweed_netlink::netns::Netns;
 
 use crate::net::identity::hash;
 use crate::runtime::log;

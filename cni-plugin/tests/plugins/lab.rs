@@ -51,7 +51,7 @@ pub(crate) struct Answer {
 
 /// Runs a test on a host of its own.
 pub(crate) fn on_host(test: impl FnOnce(&Host) + Send) {
-    tweed_overlay::netns::isolated(|| test(&Host::new()));
+    tweed_netlink::netns::isolated(|| test(&Host::new()));
 }
 
 impl Host {

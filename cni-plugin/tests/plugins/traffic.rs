@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tweed_overlay::netns::Netns;
+use tweed_netlink::netns::Netns;
 
 use super::lab::{Call, Host, Pod, sh};
 

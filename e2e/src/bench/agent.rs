@@ -5,8 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tweed_overlay::model::{Family, Mac};
-use tweed_overlay::netlink::{
+use tweed_model::{Family, Mac};
+use tweed_netlink::{
     AddrSpec, Dev, LinkChange, Netlink, RouteFilter, RouteSpec, TABLE_MAIN, VxlanSpec,
 };
 

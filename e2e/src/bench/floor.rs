@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
-use tweed_overlay::netlink::{AddrSpec, Dev, LinkChange, Netlink, RouteSpec, VethEnd, VethSpec};
-use tweed_overlay::netns::Netns;
+use tweed_netlink::netns::Netns;
+use tweed_netlink::{AddrSpec, Dev, LinkChange, Netlink, RouteSpec, VethEnd, VethSpec};
 
 /// The word that makes the benchmark do this instead of measuring.
 pub const COMMAND: &str = "floor";

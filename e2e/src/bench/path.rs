@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpCongestion;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::{Row, median};
 use crate::agent::Agent;

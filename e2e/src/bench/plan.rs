@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tweed_overlay::backend::Backends;
-use tweed_overlay::firewall::Masquerade;
-use tweed_overlay::model::lease::Term;
-use tweed_overlay::model::{
+use tweed_backend::Backends;
+use tweed_model::lease::Term;
+use tweed_model::{
     ClusterSnapshot, Dual, Host, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig,
     Seniority, SubnetKey, Uplink,
 };
-use tweed_overlay::plan::{Choices, desired, plan};
+use tweed_nft::Masquerade;
+use tweed_plan::{Choices, desired};
+use tweed_state::plan;
 
 use super::Row;
 use crate::report;

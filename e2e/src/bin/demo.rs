@@ -12,7 +12,7 @@ use tweed_e2e::report::{Table, bad, bold, duration, faint, good};
 use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::traffic::{self, Stream};
 use tweed_e2e::wait::{PATIENCE, timed};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 fn main() -> ExitCode {
     let start = Instant::now();

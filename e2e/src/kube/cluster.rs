@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::cni;
 use crate::kube::control::{ApiServer, Controllers};

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::kube::cgroup::Cgroup;
 use crate::kube::control::{ApiServer, end};

@@ -11,7 +11,7 @@ use tweed_e2e::launch::config;
 use tweed_e2e::namespace::Place;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::packet::Datagram;
 use super::{Tunnel, dropped, forge};

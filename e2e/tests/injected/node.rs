@@ -9,11 +9,10 @@ use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::cni::Pod;
 use tweed_e2e::launch::config;
-use tweed_e2e::observe;
 use tweed_e2e::topology::{Lab, Topology};
-use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_e2e::{observe, traffic};
+use tweed_model::Family;
 
 use super::packet::{Datagram, frame, vxlan};
 use super::{dropped, send};

@@ -9,7 +9,7 @@ use tweed_e2e::launch::config;
 use tweed_e2e::observe;
 use tweed_e2e::topology::{Host, Lab, Topology};
 use tweed_e2e::wait::{eventually, stays};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::packet::{advertisement, vxlan};
 use super::send;

@@ -8,7 +8,7 @@ use tweed_e2e::kube::{KubeCluster, Node, dns};
 use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::harness::Report;
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tweed_e2e::fault::Peer;
 use tweed_e2e::traffic::{Loss, Stream};
 use tweed_e2e::wait::{PATIENCE, timed};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::scene::{AGENTS, NAMESPACE, Scene, patiently};
 

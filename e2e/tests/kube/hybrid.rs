@@ -8,7 +8,7 @@ use tweed_e2e::flannel::Node;
 use tweed_e2e::topology::Host;
 use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::agents::PREFIX;
 use crate::scene::Scene;

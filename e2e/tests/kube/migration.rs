@@ -7,14 +7,13 @@ use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use tweed_e2e::cni::{GO_PLUGINS, Pod};
-use tweed_e2e::flannel;
 use tweed_e2e::kube::KubeCluster;
 use tweed_e2e::kube::image::BUSYBOX;
 use tweed_e2e::launch::vxlan;
-use tweed_e2e::observe;
 use tweed_e2e::topology::{Host, Lab, Topology};
 use tweed_e2e::traffic::{self, Loss, Stream};
-use tweed_overlay::model::Family;
+use tweed_e2e::{flannel, observe};
+use tweed_model::Family;
 
 use crate::agents::PREFIX;
 use crate::harness::Report;

@@ -8,11 +8,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tweed_e2e::kube::ApiServer;
 use tweed_e2e::kube::control::PORT;
-use tweed_e2e::observe;
 use tweed_e2e::topology::{Host, Lab};
-use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_e2e::{observe, traffic};
+use tweed_model::Family;
 
 use crate::agents::Scene;
 use crate::store::{entry, key};

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use tweed_e2e::traffic;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::scene::{Scene, patiently};
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use tweed_e2e::kube::dns;
 use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::scene::{Scene, who};
 

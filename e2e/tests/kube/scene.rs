@@ -10,14 +10,13 @@ use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
 use serde_json::Value;
 use tweed_e2e::cni::Pod;
-use tweed_e2e::http;
 use tweed_e2e::kube::binaries::KubeBinaries;
 use tweed_e2e::kube::{KubeCluster, dns};
 use tweed_e2e::launch::{NETWORK, NETWORK_V6};
 use tweed_e2e::namespace::Place;
 use tweed_e2e::topology::{Host, Lab};
-use tweed_e2e::traffic;
-use tweed_overlay::model::Family;
+use tweed_e2e::{http, traffic};
+use tweed_model::Family;
 
 /// Namespace of the agents.
 pub(crate) const NAMESPACE: &str = "kube-tweed";

@@ -10,7 +10,7 @@ use tweed_e2e::launch::vxlan;
 use tweed_e2e::topology::{Host, Topology};
 use tweed_e2e::traffic::{self, Stream};
 use tweed_e2e::wait::{PATIENCE, eventually};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::agents::{PREFIX, Scene, node};
 use crate::events;

@@ -7,7 +7,7 @@ use tweed_e2e::launch::{config, vxlan, vxlan_dual};
 use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::agents::{PREFIX, Scene};
 use crate::events;

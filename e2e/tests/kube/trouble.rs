@@ -8,7 +8,7 @@ use serde_json::json;
 use tweed_e2e::kube::Controllers;
 use tweed_e2e::topology::Host;
 use tweed_e2e::wait::{eventually, timed};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::disruption::agent_pid;
 use crate::scene::{Scene, patiently};

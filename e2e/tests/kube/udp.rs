@@ -8,7 +8,7 @@ use serde_json::json;
 use tweed_e2e::topology::Host;
 use tweed_e2e::traffic::{self, Loss};
 use tweed_e2e::wait::{eventually, stays};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::disruption::{agent_pid, renewed, under_traffic};
 use crate::reach;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tweed_e2e::kube::image::BUSYBOX;
 use tweed_e2e::wait::{eventually, timed};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::scene::{Scene, who};
 

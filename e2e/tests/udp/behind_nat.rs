@@ -17,7 +17,7 @@ use tweed_e2e::launch::{Launch, config};
 use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::raw::dropped;
 use super::udp;

@@ -15,7 +15,7 @@ use tweed_e2e::cni::Pod;
 use tweed_e2e::topology::{Host, Topology};
 use tweed_e2e::traffic;
 use tweed_e2e::wait::{eventually, timed};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::fallback::five_at_once;
 use super::trouble::words;

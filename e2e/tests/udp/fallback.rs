@@ -13,7 +13,7 @@ use tweed_e2e::cni::Pod;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::operator::carriers;
 use super::raw::dropped;

@@ -8,7 +8,7 @@ use tweed_e2e::launch::Launch;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic::{self, Stream};
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::trouble::words;
 use super::udp;

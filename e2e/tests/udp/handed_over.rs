@@ -13,7 +13,7 @@ use tweed_e2e::cni::Pod;
 use tweed_e2e::launch::config;
 use tweed_e2e::systemd::{FOLDER, Systemd};
 use tweed_e2e::topology::{Lab, Topology};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::udp;
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::raw::{Datagram, PORT, dropped, drops, on_uplink, v4};
 use super::udp;

@@ -9,7 +9,7 @@ use tweed_e2e::launch::{Launch, config};
 use tweed_e2e::refusal::Refusal;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::fallback::five_at_once;
 use super::raw::dropped;

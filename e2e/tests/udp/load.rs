@@ -13,7 +13,7 @@ use tweed_e2e::bench::dataplane::flood::{Flood, MIXED, Sink};
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic::{self, Stream};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::raw::Unchecked;
 use super::udp;

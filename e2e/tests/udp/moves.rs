@@ -10,7 +10,7 @@ use tweed_e2e::fault;
 use tweed_e2e::topology::{Host, Topology};
 use tweed_e2e::traffic::{self, Loss, Stream};
 use tweed_e2e::wait::{eventually, timed};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::{DEVICE, udp};
 use crate::uplink::{batch, replug, unplug};
@@ -23,7 +23,7 @@ const BACK: Duration = Duration::from_secs(1);
 const TRIES: usize = 3;
 
 /// A node with another address and without MACs, as with `udp`, has to ask whether its lease is its own
-/// (`overlay/src/store/claim.rs`). In etcd the lease's number shows it. One that saw the change by halves asks twice.
+/// (`overlay/store/src/claim.rs`). In etcd the lease's number shows it. One that saw the change by halves asks twice.
 const ASKED: Duration = Duration::from_secs(2 * 2);
 
 /// What is lost between the pods of hosts 1 and 2 by `change`, and what of the gap is not the time that it took itself.

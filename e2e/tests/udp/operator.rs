@@ -18,7 +18,7 @@ use tweed_e2e::launch::{Launch, config};
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic::{self, Stream};
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::{DEVICE, udp};
 

@@ -15,7 +15,7 @@ use tweed_e2e::launch::config;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::raw::{Datagram, PORT, on_uplink, v4};
 

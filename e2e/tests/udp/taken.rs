@@ -15,7 +15,7 @@ use tweed_e2e::observe::{self, Watch};
 use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::traffic;
 use tweed_e2e::wait::{eventually, stays};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::moves::readdress;
 use super::raw::{PORT, on_uplink};

@@ -6,7 +6,7 @@ use tweed_e2e::cluster::Cluster;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::raw::{PORT, on_uplink};
 use super::udp;

@@ -8,7 +8,7 @@ use tweed_e2e::cluster::Cluster;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::{raw, udp};
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::topology::{Host, Lab, Topology};
 use tweed_e2e::traffic;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::hostile::{Case, came_only_good, refused};
 use super::raw::{Datagram, PORT, checksum, dropped, udp_header};

@@ -9,7 +9,7 @@ use tweed_e2e::launch::{Launch, config};
 use tweed_e2e::topology::{Host, Lab, Topology};
 use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::{device, second_uplink};
 

@@ -9,7 +9,7 @@ use tweed_e2e::launch::{Launch, config, vxlan};
 use tweed_e2e::topology::{Host, Topology};
 use tweed_e2e::traffic;
 use tweed_e2e::wait::{eventually, stays};
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::{batch, device};
 

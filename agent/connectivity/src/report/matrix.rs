@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use super::parts::{Cell, Report};
 use crate::plan::Side;

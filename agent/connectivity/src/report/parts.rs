@@ -1,7 +1,7 @@
 //! What a report consists of.
 
 use serde::Serialize;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 use crate::judge::Fault;
 use crate::plan::Side;

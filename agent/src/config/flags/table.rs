@@ -267,7 +267,7 @@ pub static METRICS_PEERS: Flag = Flag::new(
 pub static LOG_LEVEL: Flag = Flag::new(
     "log-level",
     One("LEVEL"),
-    "error, warn, info, debug or trace (debug and trace without the libraries'); or directives such as info,tweed_overlay::store=debug,h2=debug",
+    "error, warn, info, debug or trace (debug and trace without the libraries'); or directives such as info,tweed_store=debug,h2=debug",
 )
 .default("info")
 .ours();

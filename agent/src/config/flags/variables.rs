@@ -1,6 +1,6 @@
 //! Variables that look like ours and set nothing: misspelt ones, with the one that may be meant.
 
-use tweed_overlay::model::{nearest, shown};
+use tweed_model::{nearest, shown};
 
 use super::flag::Flag;
 use super::lookup::all;

@@ -1,7 +1,7 @@
 //! The Kubernetes store: how to reach the API server, and which node this is.
 
-use tweed_overlay::model::annotations::Prefix;
-use tweed_overlay::store::kube::{NodeName, Options};
+use tweed_model::annotations::Prefix;
+use tweed_store::kube::{NodeName, Options};
 
 use crate::config::flags;
 use crate::config::settings::{Settings, UsageError};

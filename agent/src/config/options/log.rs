@@ -36,7 +36,7 @@ impl LogOptions {
     pub fn read(settings: &Settings<'_>) -> Result<Self, UsageError> {
         let level = settings.required(
             &flags::LOG_LEVEL,
-            "error, warn, info, debug, trace, or directives such as info,tweed_overlay::store=debug",
+            "error, warn, info, debug, trace, or directives such as info,tweed_store=debug",
             |text| directives(text).then(|| text.to_owned()),
         )?;
         let verbosity = settings.required(&flags::V, "an integer", go_values::integer)?;

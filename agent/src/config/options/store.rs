@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use tweed_overlay::bounded_file::{self, KIB, Links};
-use tweed_overlay::model::annotations::Prefix;
-use tweed_overlay::model::wire::EtcdKeys;
-use tweed_overlay::store::kube;
+use tweed_host::bounded_file::{self, KIB, Links};
+use tweed_model::annotations::Prefix;
+use tweed_model::wire::EtcdKeys;
+use tweed_store::kube;
 
 use crate::config::flags;
 use crate::config::instance::Instance;

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::store::TlsOptions;
-use tweed_overlay::store::kube::NodeName;
+use tweed_store::kube::NodeName;
 
 use super::*;
 use crate::config::cli::{self, Command};
@@ -257,8 +257,8 @@ fn klogs_verbosity_becomes_a_level_and_ours_wins() {
     assert_eq!(filter("-v 10"), "info,tweed=trace");
     assert_eq!(filter("-v=-1"), "info");
     assert_eq!(
-        filter("-v=10 --log-level=warn,tweed_overlay=debug"),
-        "warn,tweed_overlay=debug"
+        filter("-v=10 --log-level=warn,tweed=debug"),
+        "warn,tweed=debug"
     );
     assert_eq!(filter("--log-level=debug"), "info,tweed=debug");
     assert_eq!(filter("--log-level=warn"), "warn");

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use regex::Regex;
-use tweed_overlay::model::Dual;
+use tweed_model::Dual;
 
 use crate::config::flags;
 use crate::config::settings::{Settings, UsageError};

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tweed_overlay::model::{Dual, Family};
+use tweed_model::{Dual, Family};
 
 use crate::config::flags::{self, Flag};
 use crate::config::go_values;

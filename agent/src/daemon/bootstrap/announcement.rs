@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use tweed_overlay::model::{Dual, Family, Host, Pool, admit, host};
+use tweed_model::{Dual, Family, Host, Pool, admit, host};
 
 use crate::host::uplink::Choice;
 
@@ -44,7 +44,7 @@ pub(super) fn check_host(pools: &Dual<Pool>, choice: &Choice, host: &Host) -> Re
 
 #[cfg(test)]
 mod tests {
-    use tweed_overlay::model::{NetworkConfig, Uplink};
+    use tweed_model::{NetworkConfig, Uplink};
 
     use super::*;
 

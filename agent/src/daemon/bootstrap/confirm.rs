@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tweed_overlay::model::{NetworkConfig, Subnets};
-use tweed_overlay::store::LeaseStore;
+use tweed_model::{NetworkConfig, Subnets};
+use tweed_store::LeaseStore;
 
 use crate::files::state_dir::SavedLease;
 

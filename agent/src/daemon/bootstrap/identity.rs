@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tweed_overlay::backend::Backends;
-use tweed_overlay::model::{Dual, Family, Identity, LeaseAttrs, Mac, Pool};
-use tweed_overlay::netlink::Netlink;
-use tweed_overlay::random;
+use tweed_backend::Backends;
+use tweed_host::random;
+use tweed_model::{Dual, Family, Identity, LeaseAttrs, Mac, Pool};
+use tweed_netlink::Netlink;
 
 use crate::daemon::redrawn::Redrawn;
 use crate::daemon::saved;

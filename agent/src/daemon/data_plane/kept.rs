@@ -10,11 +10,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sd_notify::NotifyState;
-use tweed_overlay::forward::forwarding::Forwarding;
-use tweed_overlay::forward::socket::{Port, Socket, SocketFds};
-use tweed_overlay::forward::tun::Tun;
-use tweed_overlay::forward::worker::Ends;
-use tweed_overlay::model::{Dual, Family};
+use tweed_dataplane::socket::{Port, Socket, SocketFds};
+use tweed_dataplane::tun::Tun;
+use tweed_dataplane::worker::Ends;
+use tweed_forward::forwarding::Forwarding;
+use tweed_model::{Dual, Family};
 
 use crate::daemon::inherited::{DEVICE, Inherited, PREFIX};
 

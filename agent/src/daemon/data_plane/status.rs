@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tweed_overlay::forward::counters::{Counters, Traffic};
-use tweed_overlay::forward::forwarding::Forwarding;
-use tweed_overlay::forward::offloads::Offloads;
-use tweed_overlay::forward::peers::PeerTraffic;
-use tweed_overlay::forward::socket::loopback::Wrong;
-use tweed_overlay::forward::worker::Report;
-use tweed_overlay::model::Dual;
+use tweed_dataplane::socket::loopback::Wrong;
+use tweed_dataplane::worker::Report;
+use tweed_forward::counters::{Counters, Traffic};
+use tweed_forward::forwarding::Forwarding;
+use tweed_forward::offloads::Offloads;
+use tweed_forward::peers::PeerTraffic;
+use tweed_model::Dual;
 
 /// Packets one way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,7 +18,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{AbortHandle, yield_now};
 use tokio::time::{sleep, timeout};
-use tweed_overlay::bounded_file::KIB;
+use tweed_host::bounded_file::KIB;
 
 /// Open connections of one server.
 const CONNECTIONS: usize = 64;

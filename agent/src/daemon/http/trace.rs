@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tweed_overlay::forward::trace::{Filter, Traced, Verdict, Way};
+use tweed_forward::trace::{Filter, Traced, Verdict, Way};
 
 use crate::daemon::data_plane::{DataPlane, NoTrace};
 

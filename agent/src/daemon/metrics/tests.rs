@@ -1,4 +1,4 @@
-use tweed_overlay::reconcile::Outcome;
+use tweed_reconcile::Outcome;
 
 use super::*;
 use crate::daemon::data_plane::status::{Carried, DataPlaneStatus, PeerStatus};

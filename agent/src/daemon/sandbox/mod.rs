@@ -10,7 +10,7 @@ mod syscalls;
 use std::path::Path;
 
 use nix::sys::prctl;
-use tweed_overlay::bounded_file::{self, Links, MIB};
+use tweed_host::bounded_file::{self, Links, MIB};
 
 use crate::config::options::{Options, StoreOptions};
 pub use files::Files;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use tweed_overlay::model::{Refusal, SubnetKey};
+use tweed_model::{Refusal, SubnetKey};
 
 /// So many lines in a minute.
 const LINES: usize = 20;

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use tweed_overlay::model::Dual;
-use tweed_overlay::netlink::{AddrInfo, LinkInfo, Netlink, NetlinkError};
+use tweed_model::Dual;
+use tweed_netlink::{AddrInfo, LinkInfo, Netlink, NetlinkError};
 
 /// How often it is looked at; two dumps of the kernel.
 const EVERY: Duration = Duration::from_secs(10);
@@ -102,7 +102,7 @@ fn is_link_local(net: &IpNet) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tweed_overlay::netns::isolated;
+    use tweed_netlink::netns::isolated;
 
     use super::*;
 

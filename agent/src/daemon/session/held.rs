@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tweed_overlay::plan::Held;
+use tweed_plan::Held;
 
 /// The first pause between two lists.
 const PAUSE: Duration = Duration::from_secs(5);

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::sync::{Notify, watch};
-use tweed_overlay::random;
-use tweed_overlay::store::{Ended, Holding, LeaseStore, StoreError};
+use tweed_host::random;
+use tweed_store::{Ended, Holding, LeaseStore, StoreError};
 
 use super::bootstrap::Session;
 use super::outputs::join;

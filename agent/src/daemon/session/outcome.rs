@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tweed_overlay::plan::Held;
-use tweed_overlay::reconcile::{Failure, Outcome};
+use tweed_plan::Held;
+use tweed_reconcile::{Failure, Outcome};
 
 /// So many refused changes of a pass are logged by name.
 const NAMED: usize = 10;

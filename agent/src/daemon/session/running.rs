@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tokio::sync::Notify;
-use tweed_overlay::model::{ClusterSnapshot, LocalNode};
-use tweed_overlay::netlink::AddrInfo;
-use tweed_overlay::plan::{Choices, Desired, desired};
-use tweed_overlay::reconcile::Failure;
-use tweed_overlay::reconcile::worker::{Report, Wake};
-use tweed_overlay::store::Holding;
+use tweed_model::{ClusterSnapshot, LocalNode};
+use tweed_netlink::AddrInfo;
+use tweed_plan::{Choices, desired};
+use tweed_reconcile::Failure;
+use tweed_reconcile::worker::{Report, Wake};
+use tweed_state::Desired;
+use tweed_store::Holding;
 
 use crate::daemon::bootstrap::Session;
 use crate::daemon::outputs::{self, SubnetFile, join};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tweed_overlay::model::{Refusal, SubnetKey};
+use tweed_model::{Refusal, SubnetKey};
 
 use super::{NAMED, RefusedLease, Status};
 

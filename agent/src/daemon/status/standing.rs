@@ -1,7 +1,7 @@
 //! The own lease as it is shown.
 
 use serde::{Deserialize, Serialize};
-use tweed_overlay::store::Holding;
+use tweed_store::Holding;
 
 /// How the own lease stands, for display.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,5 @@
-use tweed_overlay::plan::Held;
-use tweed_overlay::reconcile::Failure;
+use tweed_plan::Held;
+use tweed_reconcile::Failure;
 
 use super::*;
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
-use tweed_overlay::bounded_file::{self, Links};
+use tweed_host::bounded_file::{self, Links};
 
 use super::limits::LIST_LIMIT;
 use crate::config::cni_names::{LINKS, PLUGIN};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Serialize;
-use tweed_overlay::bounded_file::{self, Links};
+use tweed_host::bounded_file::{self, Links};
 
 use super::limits::{LIST_LIMIT, PLUGIN_LIMIT};
 use super::record::Record;

@@ -1,6 +1,6 @@
 //! How large the files may be that are read.
 
-use tweed_overlay::bounded_file::MIB;
+use tweed_host::bounded_file::MIB;
 
 /// More than a plugin has, with all its symbols too.
 pub const PLUGIN_LIMIT: usize = 256 * MIB;

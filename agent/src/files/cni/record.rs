@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tweed_overlay::bounded_file::{self, Links, MIB};
+use tweed_host::bounded_file::{self, Links, MIB};
 
 use crate::files::atomic;
 

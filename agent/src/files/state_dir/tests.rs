@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use proptest::prelude::*;
 use serde_json::json;
-use tweed_overlay::model::{Dual, LeaseAttrs, Mac};
+use tweed_model::{Dual, LeaseAttrs, Mac};
 
 use super::*;
 

@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use tweed_overlay::netns::isolated;
+use tweed_netlink::netns::isolated;
 
 use super::*;
 use crate::config::flags::Flags;

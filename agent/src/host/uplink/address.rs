@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use tweed_overlay::model::{Dual, Family};
+use tweed_model::{Dual, Family};
 
 use super::host::{Interface, InterfaceAddr};
 use super::unfit::Overlay;

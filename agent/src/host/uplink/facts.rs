@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use anyhow::Context;
-use tweed_overlay::model::Family;
-use tweed_overlay::netlink::{LinkInfo, Netlink, RouteFilter, RouteInfo, RouteKind, TABLE_MAIN};
-use tweed_overlay::sysctl;
+use tweed_host::sysctl;
+use tweed_model::Family;
+use tweed_netlink::{LinkInfo, Netlink, RouteFilter, RouteInfo, RouteKind, TABLE_MAIN};
 
 use super::host::{DefaultRoute, Facts, Interface, InterfaceAddr, Reach};
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use tweed_overlay::model::Family;
+use tweed_model::Family;
 
 /// What the host looks like.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use regex::Regex;
-use tweed_overlay::model::{Dual, Family, Uplink};
+use tweed_model::{Dual, Family, Uplink};
 
 use super::address::ranked;
 use super::host::{DefaultRoute, Facts, Interface};

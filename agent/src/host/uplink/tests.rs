@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use tweed_overlay::model::Family;
-use tweed_overlay::netns::isolated;
+use tweed_model::Family;
+use tweed_netlink::netns::isolated;
 
 use super::*;
 use crate::config::options::UplinkOptions;

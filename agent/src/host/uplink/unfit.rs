@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use tweed_overlay::backend::Backends;
-use tweed_overlay::model::{Dual, Family, NetworkConfig};
-use tweed_overlay::plan::instance_of;
+use tweed_backend::Backends;
+use tweed_model::{Dual, Family, NetworkConfig};
+use tweed_state::instance_of;
 
 use super::host::{Facts, Interface};
 

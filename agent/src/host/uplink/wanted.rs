@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use tweed_overlay::model::Dual;
+use tweed_model::Dual;
 
 use super::address::Known;
 use super::unfit::Overlay;

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use tweed_overlay::bounded_file::{self, Links};
-use tweed_overlay::firewall::record::RECORDS_DIR;
-use tweed_overlay::firewall::{CNI_TABLE, Change};
-use tweed_overlay::kernel::firewall;
-use tweed_overlay::netlink::{Netfilter, Netlink};
+use tweed_attach::CNI_TABLE;
+use tweed_attach::record::RECORDS_DIR;
+use tweed_host::bounded_file::{self, Links};
+use tweed_netlink::{Netfilter, Netlink};
+use tweed_nft::{Change, live};
 
 use super::remove::remove;
 use super::report::Report;
@@ -100,13 +100,13 @@ fn files(paths: &[PathBuf], dry_run: bool, report: &mut Report) -> Result<()> {
 
 fn table(dry_run: bool, report: &mut Report) -> Result<()> {
     let mut socket = Netfilter::open().context("open a netlink socket")?;
-    if firewall::observe(&mut socket, CNI_TABLE)?.is_none() {
+    if live::observe(&mut socket, CNI_TABLE)?.is_none() {
         return Ok(());
     }
     let change = Change::Delete(CNI_TABLE.to_owned());
     report.changes.push(change.to_string());
     if !dry_run {
-        firewall::apply(&mut socket, &change)?;
+        live::apply(&mut socket, &change)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use tweed_overlay::reconcile::Outcome;
+use tweed_reconcile::Outcome;
 
 /// What was removed, or would be.
 #[derive(Debug, Default, Serialize)]

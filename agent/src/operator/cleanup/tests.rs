@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use tempfile::TempDir;
-use tweed_overlay::model::lease::Term;
-use tweed_overlay::model::{Dual, Identity, Lease, LeaseAttrs, Mac, wire};
-use tweed_overlay::netns::isolated;
+use tweed_model::lease::Term;
+use tweed_model::{Dual, Identity, Lease, LeaseAttrs, Mac, wire};
+use tweed_netlink::netns::isolated;
 
 use super::*;
 use crate::config::cli::{self, OutputArgs};

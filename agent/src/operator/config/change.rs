@@ -3,8 +3,8 @@
 use std::io::{IsTerminal, Write};
 
 use anyhow::bail;
-use tweed_overlay::model::{Dual, Family, Lease, NetworkConfig, Pool, shown};
-use tweed_overlay::store::LeaseStore;
+use tweed_model::{Dual, Family, Lease, NetworkConfig, Pool, shown};
+use tweed_store::LeaseStore;
 
 /// So many leases are named.
 const NAMED: usize = 20;
@@ -159,9 +159,9 @@ fn facts(config: &NetworkConfig) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use tweed_overlay::model::LeaseAttrs;
-    use tweed_overlay::model::lease::Term;
-    use tweed_overlay::store::file::{FileStore, Options};
+    use tweed_model::LeaseAttrs;
+    use tweed_model::lease::Term;
+    use tweed_store::file::{FileStore, Options};
 
     use super::*;
 

@@ -1,7 +1,7 @@
 use std::process::Command as Process;
 
 use clap::Parser;
-use tweed_overlay::netns::isolated;
+use tweed_netlink::netns::isolated;
 
 use crate::config::cli::{Cli, Command};
 

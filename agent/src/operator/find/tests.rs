@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::thread;
 
 use tempfile::TempDir;
-use tweed_overlay::model::Dual;
+use tweed_model::Dual;
 
 use super::*;
 use crate::config::settings::Given;

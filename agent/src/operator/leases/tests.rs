@@ -1,6 +1,6 @@
-use tweed_overlay::model::{Dual, LeaseAttrs};
-use tweed_overlay::store::memory::Memory;
-use tweed_overlay::store::{LeaseStore, Request};
+use tweed_model::{Dual, LeaseAttrs};
+use tweed_store::memory::Memory;
+use tweed_store::{LeaseStore, Request};
 
 use super::*;
 use crate::runtime::block_on;
@@ -11,7 +11,7 @@ const CONFIG: &str = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;
 async fn network() -> anyhow::Result<Memory> {
     let store = Memory::new();
     store.put_config(CONFIG).await?;
-    let (config, _) = tweed_overlay::model::NetworkConfig::parse(CONFIG)?;
+    let (config, _) = tweed_model::NetworkConfig::parse(CONFIG)?;
     for (public, subnet) in [("192.0.2.1", "10.5.7.0/24"), ("192.0.2.2", "10.5.9.0/24")] {
         let request = Request {
             pools: config.pools.clone(),

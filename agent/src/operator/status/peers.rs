@@ -78,7 +78,7 @@ fn age(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tweed_overlay::model::Dual;
+    use tweed_model::Dual;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 //! later plugins changed on purpose is no drift, and with the configuration where only that does.
 
 use ipnet::IpNet;
-use tweed_overlay::netlink::{LinkInfo, Netlink};
+use tweed_netlink::{LinkInfo, Netlink};
 
 use super::config::Config;
 use super::vlan;

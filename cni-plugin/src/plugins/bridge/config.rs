@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use tweed_overlay::model::Mac;
+use tweed_model::Mac;
 
 use crate::net::container::Behaviour;
 use crate::spec::args::Args;

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use tweed_overlay::bounded_file::{self, KIB, Links};
-use tweed_overlay::model::{Family, Mac};
-use tweed_overlay::netlink::{BridgeSpec, LinkChange, LinkInfo, Netlink, NetlinkError};
+use tweed_host::bounded_file::{self, KIB, Links};
+use tweed_model::{Family, Mac};
+use tweed_netlink::{BridgeSpec, LinkChange, LinkInfo, Netlink, NetlinkError};
 
 use super::config::Config;
 use crate::net::identity::hash;

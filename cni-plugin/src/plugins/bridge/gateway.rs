@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use tweed_overlay::model::Family;
-use tweed_overlay::model::subnet::first_addr;
-use tweed_overlay::netlink::{AddrInfo, AddrSpec, LinkInfo, Netlink};
+use tweed_model::Family;
+use tweed_model::subnet::first_addr;
+use tweed_netlink::{AddrInfo, AddrSpec, LinkInfo, Netlink};
 
 use super::config::Config;
 use super::device;

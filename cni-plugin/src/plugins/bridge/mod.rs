@@ -18,9 +18,9 @@ use std::fmt::Debug;
 use config::Config;
 use gateway::Site;
 use ipnet::IpNet;
-use tweed_overlay::firewall::Owner;
-use tweed_overlay::netlink::{Dev, LinkInfo, Netlink};
-use tweed_overlay::netns::Netns;
+use tweed_attach::Owner;
+use tweed_netlink::netns::Netns;
+use tweed_netlink::{Dev, LinkInfo, Netlink};
 
 use crate::net::masquerade::Masquerade;
 use crate::net::veth::{self, Pair};

@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tweed_overlay::firewall::Owner;
-use tweed_overlay::netlink::{Dev, LinkChange, LinkInfo, Netlink, OperState};
+use tweed_attach::Owner;
+use tweed_netlink::{Dev, LinkChange, LinkInfo, Netlink, OperState};
 
 use super::config::Config;
 use super::vlan;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use tweed_overlay::model::Family;
-use tweed_overlay::netlink::{Dev, LinkInfo, Netlink, VethEnd, VethSpec, VlanEntry};
+use tweed_model::Family;
+use tweed_netlink::{Dev, LinkInfo, Netlink, VethEnd, VethSpec, VlanEntry};
 
 use super::config::Vlans;
 use crate::net::sysctl::{of_interface, set_if_there};

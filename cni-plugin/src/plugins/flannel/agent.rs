@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-use tweed_overlay::bounded_file::{self, KIB, Links};
-use tweed_overlay::model::presence::{EXTENSION, Presence};
+use tweed_host::bounded_file::{self, KIB, Links};
+use tweed_model::presence::{EXTENSION, Presence};
 
 use crate::spec::{CniError, Kind};
 

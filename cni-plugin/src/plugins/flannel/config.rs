@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tweed_overlay::model::presence::FOLDER;
-use tweed_overlay::model::subnet_env::{DEFAULT_PATH, SubnetEnv};
+use tweed_model::presence::FOLDER;
+use tweed_model::subnet_env::{DEFAULT_PATH, SubnetEnv};
 
 use crate::runtime::plugin::Registry;
 use crate::runtime::role::Role;

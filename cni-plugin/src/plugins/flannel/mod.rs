@@ -14,9 +14,9 @@ use config::Config;
 use ipnet::{IpNet, Ipv4Net};
 use serde_json::Value;
 use state::StateDir;
-use tweed_overlay::bounded_file::{self, KIB, Links};
-use tweed_overlay::model::Dual;
-use tweed_overlay::model::subnet_env::SubnetEnv;
+use tweed_host::bounded_file::{self, KIB, Links};
+use tweed_model::Dual;
+use tweed_model::subnet_env::SubnetEnv;
 
 use crate::net::namespace;
 use crate::runtime::chain::Chain;

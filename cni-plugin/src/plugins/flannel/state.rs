@@ -11,8 +11,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tweed_overlay::bounded_file::{self, Links, MIB};
-use tweed_overlay::whole_file::OnDisk;
+use tweed_host::bounded_file::{self, Links, MIB};
+use tweed_host::whole_file::OnDisk;
 
 use crate::net::identity::hash;
 use crate::spec::{Attachment, CniError, Context, json};

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use tweed_overlay::bounded_file::{self, KIB, Links};
+use tweed_host::bounded_file::{self, KIB, Links};
 
 use crate::state::file;
 

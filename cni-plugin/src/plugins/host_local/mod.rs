@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
-use tweed_overlay::bounded_file::{self, Links, MIB};
+use tweed_host::bounded_file::{self, Links, MIB};
 
 use allocate::AllocError;
 use config::{Config, network_dir};

@@ -12,10 +12,10 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use tweed_overlay::bounded_file::{self, KIB, Links};
-use tweed_overlay::netlink::Netlink;
-use tweed_overlay::netns::Netns;
-use tweed_overlay::whole_file::OnDisk;
+use tweed_host::bounded_file::{self, KIB, Links};
+use tweed_host::whole_file::OnDisk;
+use tweed_netlink::Netlink;
+use tweed_netlink::netns::Netns;
 
 use super::holder::Holder;
 use crate::net::identity;

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use nix::sys::statvfs::FsFlags;
-use tweed_overlay::bounded_file::{self, KIB, Links};
-use tweed_overlay::whole_file::OnDisk;
+use tweed_host::bounded_file::{self, KIB, Links};
+use tweed_host::whole_file::OnDisk;
 
 use super::boot;
 use super::holder::Holder;

@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 
 use ipnet::IpNet;
-use tweed_overlay::model::Family;
-use tweed_overlay::netlink::{LinkChange, LinkInfo, Netlink};
+use tweed_model::Family;
+use tweed_netlink::{LinkChange, LinkInfo, Netlink};
 
 use crate::net::namespace;
 use crate::runtime::plugin::{Plugin, Request};

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use tweed_overlay::firewall::{Owner, PortRecord, Publication};
-use tweed_overlay::kernel::firewall::{PublishError, forget_flows_past, publish, unpublish};
-use tweed_overlay::netlink::{Netfilter, Netlink};
+use tweed_attach::live::{PublishError, forget_flows_past, publish, unpublish};
+use tweed_attach::{Owner, PortRecord, Publication};
+use tweed_netlink::{Netfilter, Netlink};
 
 use super::config::Config;
 use super::record_file::{RecordFile, is_gone};

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tweed_overlay::firewall::ruleset::L4Proto;
-use tweed_overlay::firewall::{PortMapping, PortMasquerade};
+use tweed_attach::{PortMapping, PortMasquerade};
+use tweed_nft::ruleset::L4Proto;
 
 use crate::spec::result::maybe_addr;
 use crate::spec::{CniError, Kind, NetConf, json};

@@ -1,6 +1,6 @@
 //! Flows that the kernel remembers from before a host port was given or taken.
 
-use tweed_overlay::kernel::KernelError;
+use tweed_host::KernelError;
 
 use crate::runtime::log;
 

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use tweed_overlay::firewall::Publication;
-use tweed_overlay::firewall::record::LOOPBACK_OPEN;
-use tweed_overlay::model::Family;
-use tweed_overlay::netlink::Netlink;
-use tweed_overlay::sysctl;
+use tweed_attach::Publication;
+use tweed_attach::record::LOOPBACK_OPEN;
+use tweed_host::sysctl;
+use tweed_model::Family;
+use tweed_netlink::Netlink;
 
 use crate::net::sysctl::of_interface;
 use crate::spec::{CniError, Context};

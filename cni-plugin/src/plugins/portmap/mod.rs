@@ -17,10 +17,10 @@ use std::fmt::Debug;
 
 use config::Config;
 use record_file::RecordFile;
-use tweed_overlay::firewall::{Owner, PortRecord};
-use tweed_overlay::kernel::firewall::{
+use tweed_attach::live::{
     forget_flows_to, published, publishers, remove_migrated_ports, unpublish,
 };
+use tweed_attach::{Owner, PortRecord};
 use wanted::wanted;
 
 use crate::net::{identity, link, packet_filter};

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use tweed_overlay::firewall::record::port_file_name;
-use tweed_overlay::firewall::{Owner, PortRecord};
-use tweed_overlay::netns::Netns;
+use tweed_attach::record::port_file_name;
+use tweed_attach::{Owner, PortRecord};
+use tweed_netlink::netns::Netns;
 
 use crate::net::identity;
 use crate::spec::Attachment;

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use tweed_overlay::firewall::Publication;
-use tweed_overlay::firewall::ruleset::L4Proto;
-use tweed_overlay::netlink::{LinkInfo, Netlink};
+use tweed_attach::Publication;
+use tweed_netlink::{LinkInfo, Netlink};
+use tweed_nft::ruleset::L4Proto;
 
 use crate::spec::{CniError, Context, Kind};
 

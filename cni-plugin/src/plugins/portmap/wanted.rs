@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use tweed_overlay::firewall::Publication;
-use tweed_overlay::model::Dual;
+use tweed_attach::Publication;
+use tweed_model::Dual;
 
 use super::config::Config;
 use crate::spec::{Call, CniError, CniResult};

@@ -59,7 +59,7 @@ pub fn run(seconds: u32) -> Result<Vec<Row>> {
         steps.push(client.steps(seconds)?);
     }
     // Something small must still pass.
-    crate::traffic::all_reach_each_other(&path.pods, tweed_overlay::model::Family::V4)?;
+    crate::traffic::all_reach_each_other(&path.pods, tweed_model::Family::V4)?;
     let mut rows = rows(&seen, &steps)?;
     rows.extend(counters(&path)?);
     Ok(rows)

@@ -169,8 +169,8 @@ fn first_cells(section: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_reference_lists_the_keys_and_backends_of_the_network_configuration() {
-    use tweed_overlay::backend::Backends;
-    use tweed_overlay::model::NetworkConfig;
+    use tweed_backend::Backends;
+    use tweed_model::NetworkConfig;
 
     let text = document("docs/CONFIGURATION.md");
     let (_, section) = text

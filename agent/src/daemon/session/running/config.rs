@@ -1,7 +1,7 @@
 //! Another network configuration in the store.
 
-use tweed_overlay::backend::Backends;
-use tweed_overlay::model::{ClusterSnapshot, NetworkConfig};
+use tweed_backend::Backends;
+use tweed_model::{ClusterSnapshot, NetworkConfig};
 
 use super::Running;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tweed_overlay::firewall::POD_BRIDGE;
-use tweed_overlay::model::{Host, OnLink, host};
+use tweed_model::{Host, OnLink, host};
+use tweed_nft::POD_BRIDGE;
 
 use super::Running;
 use crate::daemon::shared::Daemon;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use tweed_overlay::backend::TxChecksum;
-use tweed_overlay::netlink::{Ethtool, TX_CHECKSUM};
+use tweed_backend::TxChecksum;
+use tweed_netlink::{Ethtool, TX_CHECKSUM};
 
 use crate::daemon::choices::kernel_version;
 use crate::daemon::status::TxChecksumStatus;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use tweed_overlay::model::{ClusterSnapshot, Dual, Family, Lease};
+use tweed_model::{ClusterSnapshot, Dual, Family, Lease};
 
 use super::Running;
 use crate::daemon::bootstrap::Session;

@@ -1,6 +1,6 @@
 //! The uplink where nobody names one: the interface of the best default route that doesn't lead into the pod network.
 
-use tweed_overlay::model::{Dual, Family};
+use tweed_model::{Dual, Family};
 
 use super::{Hit, Search};
 use crate::host::uplink::host::{DefaultRoute, Interface};

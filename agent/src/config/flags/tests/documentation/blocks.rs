@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tweed_overlay::backend::Backends;
-use tweed_overlay::model::NetworkConfig;
+use tweed_backend::Backends;
+use tweed_model::NetworkConfig;
 
 use super::document;
 use crate::config::environment_file;

@@ -1,0 +1,50 @@
+//! Tests of the sources and the documents themselves, and what they share: see `tests`.
+#![allow(clippy::unwrap_used, reason = "only tests use it")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The folder of the whole project.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// All Rust files in a folder and below; none where it isn't there.
+///
+/// # Panics
+/// When a folder can't be read.
+pub fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    if !folder.exists() {
+        return files;
+    }
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The folders of all packages, by their `Cargo.toml`, relative to [`root`].
+///
+/// # Panics
+/// When a folder can't be read.
+pub fn packages() -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in ["", "overlay", "agent", "e2e"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.join("Cargo.toml").exists() {
+                let name = path.strip_prefix(root()).unwrap().display().to_string();
+                found.push(name);
+            }
+        }
+    }
+    found.sort();
+    found
+}

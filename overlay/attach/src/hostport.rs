@@ -1,0 +1,362 @@
+//! Host ports: ports of the host that lead to a container. A port is an element of a map, so that a packet costs the
+//! same look-up however many there are; the rules around the maps never change.
+//!
+//! Connections that the container would answer past the host get the host's address as source: those of its own
+//! network, itself included, and those of the host's loopback. They are found by what they look like before the
+//! translation, marked, and masqueraded by the mark. Without the mark the same port of a cluster's service, which leads
+//! to the same container, would look alike.
+
+mod base;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Serialize};
+use tweed_model::Family;
+use tweed_nft::render::Element;
+use tweed_nft::ruleset::{L4Proto, addr_bytes};
+
+use super::cni::Owner;
+
+pub(super) use base::{add_base, masquerade_marked};
+
+/// The bit that marks the first packet of a connection that is to be masqueraded: the one that Go's plugin uses.
+pub const MASQUERADE_MARK: u32 = 1 << 13;
+
+/// A port of the host, as the operator asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortMapping {
+    /// The transport protocol.
+    pub protocol: L4Proto,
+    /// The host's address: none for every address of both families, unspecified for every address of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_addr: Option<IpAddr>,
+    /// The port of the host.
+    pub host_port: u16,
+    /// The port of the container.
+    pub container_port: u16,
+}
+
+/// Which connections through host ports get the host's address as source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortMasquerade {
+    /// None: the container's own network and the host's loopback don't get through.
+    Off,
+    /// Those that would not come back otherwise.
+    #[default]
+    Needed,
+    /// All.
+    All,
+}
+
+/// The host ports of an attachment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Publication {
+    /// The container's addresses, one a family, each with the length of its own network.
+    pub addresses: Vec<IpNet>,
+    /// The ports.
+    pub ports: Vec<PortMapping>,
+    /// Which connections are masqueraded.
+    pub masquerade: PortMasquerade,
+}
+
+/// What a mapping takes from the host in one family, and nobody else may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Claim {
+    /// The family.
+    pub family: Family,
+    /// The host's address; none for all.
+    pub host_addr: Option<IpAddr>,
+    /// The transport protocol.
+    pub protocol: L4Proto,
+    /// The port.
+    pub host_port: u16,
+}
+
+impl Claim {
+    /// Whether a packet could be meant for either, as two sockets that can't both be bound.
+    pub fn clashes(&self, other: &Self) -> bool {
+        let same = |claim: &Self| (claim.family, claim.protocol, claim.host_port);
+        let apart =
+            matches!((self.host_addr, other.host_addr), (Some(one), Some(two)) if one != two);
+        same(self) == same(other) && !apart
+    }
+
+    /// The map that it stands in.
+    fn map(&self) -> &'static str {
+        match self.host_addr {
+            None => port_map(self.family),
+            Some(_) => addr_port_map(self.family),
+        }
+    }
+
+    fn key(&self) -> Vec<u8> {
+        let mut key = self.host_addr.map(addr_bytes).unwrap_or_default();
+        key.extend(service(self.protocol, self.host_port));
+        key
+    }
+
+    /// Reads an element's key back.
+    pub(crate) fn of_element(map: &str, key: &[u8]) -> Option<Self> {
+        let family = Family::BOTH
+            .into_iter()
+            .find(|family| map == port_map(*family) || map == addr_port_map(*family))?;
+        let (addr, service) = key.split_at_checked(key.len().checked_sub(8)?)?;
+        let protocol = L4Proto::of_number(service[0])?;
+        let host_port = u16::from_be_bytes([service[4], service[5]]);
+        let host_addr = match addr.len() {
+            0 => None,
+            4 => Some(IpAddr::from(<[u8; 4]>::try_from(addr).ok()?)),
+            _ => Some(IpAddr::from(<[u8; 16]>::try_from(addr).ok()?)),
+        };
+        Some(Self {
+            family,
+            host_addr,
+            protocol,
+            host_port,
+        })
+    }
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (protocol, port) = (self.protocol, self.host_port);
+        match (self.host_addr, self.family) {
+            (Some(IpAddr::V6(addr)), _) => write!(f, "{protocol} [{addr}]:{port}"),
+            (Some(addr), _) => write!(f, "{protocol} {addr}:{port}"),
+            (None, Family::V4) => write!(f, "{protocol} 0.0.0.0:{port}"),
+            (None, Family::V6) => write!(f, "{protocol} [::]:{port}"),
+        }
+    }
+}
+
+/// Two mappings of one container that take the same port to different ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("host port {claim} is mapped to both {} and {}", .targets[0], .targets[1])]
+pub struct Ambiguous {
+    /// What both take.
+    pub claim: Claim,
+    /// The container's ports.
+    pub targets: [u16; 2],
+}
+
+impl Publication {
+    /// What is taken, and the container's address and port that it leads to. What another mapping covers is left out.
+    ///
+    /// # Errors
+    /// When two mappings contradict each other.
+    pub fn claims(&self) -> Result<BTreeMap<Claim, (IpNet, u16)>, Ambiguous> {
+        // For each port the widest comes first, and covers the rest.
+        let mut wanted: Vec<(Claim, IpNet, u16)> = self
+            .addresses
+            .iter()
+            .flat_map(|address| self.ports.iter().filter_map(|port| claim(*address, port)))
+            .collect();
+        wanted.sort_unstable_by_key(|(claim, ..)| *claim);
+        let mut claims: BTreeMap<Claim, (IpNet, u16)> = BTreeMap::new();
+        for (claim, address, target) in wanted {
+            let mut all = claim;
+            all.host_addr = None;
+            let there = claims.get(&all).or_else(|| claims.get(&claim));
+            match there {
+                None => drop(claims.insert(claim, (address, target))),
+                Some((_, other)) if *other == target => {}
+                Some((_, other)) => {
+                    let targets = [*other, target];
+                    return Err(Ambiguous { claim, targets });
+                }
+            }
+        }
+        Ok(claims)
+    }
+
+    /// The elements that make it work: set name and element.
+    ///
+    /// # Errors
+    /// When two mappings contradict each other.
+    pub fn elements(&self, owner: &Owner) -> Result<Vec<(&'static str, Element)>, Ambiguous> {
+        let claims = self.claims()?;
+        let comment = Some(owner.to_string());
+        let mut elements: Vec<_> = claims
+            .iter()
+            .map(|(claim, (address, port))| {
+                let element = Element {
+                    key: claim.key(),
+                    key_end: None,
+                    value: Some([addr_bytes(address.addr()), padded(*port)].concat()),
+                    comment: comment.clone(),
+                };
+                (claim.map(), element)
+            })
+            .collect();
+        for (flow, first, last) in ranges(&claims) {
+            let address = claims[&first].0;
+            for source in self.masqueraded_sources(address) {
+                elements.push((
+                    flow_set(flow.family),
+                    flow_element(&flow, source, first.host_port, last, &comment),
+                ));
+            }
+        }
+        Ok(elements)
+    }
+
+    fn masqueraded_sources(&self, address: IpNet) -> Vec<IpNet> {
+        match (self.masquerade, address) {
+            (PortMasquerade::Off, _) => Vec::new(),
+            (PortMasquerade::All, _) => vec![everything(Family::of_net(&address))],
+            (PortMasquerade::Needed, IpNet::V4(_)) => vec![address.trunc(), loopback4()],
+            (PortMasquerade::Needed, IpNet::V6(_)) => vec![address.trunc()],
+        }
+    }
+
+    /// The IPv4 address that the host's loopback leads to, if one does.
+    pub fn loopback_target(&self) -> Option<IpAddr> {
+        let claims = self.claims().unwrap_or_default();
+        let loopback = |claim: &Claim| {
+            claim.family == Family::V4
+                && claim.host_addr.is_none_or(|addr| addr.is_loopback())
+                && self.masquerade != PortMasquerade::Off
+        };
+        let mut found = claims.iter().filter(|(claim, _)| loopback(claim));
+        found.next().map(|(_, (address, _))| address.addr())
+    }
+}
+
+fn claim(address: IpNet, mapping: &PortMapping) -> Option<(Claim, IpNet, u16)> {
+    let family = Family::of_net(&address);
+    let host_addr = match mapping.host_addr {
+        Some(addr) if Family::of(&addr) != family => return None,
+        Some(addr) if addr.is_unspecified() => None,
+        host_addr => host_addr,
+    };
+    let claim = Claim {
+        family,
+        host_addr,
+        protocol: mapping.protocol,
+        host_port: mapping.host_port,
+    };
+    Some((claim, address, mapping.container_port))
+}
+
+/// Claims whose ports follow each other, as one range: what it has in common, its first claim and its last port.
+fn ranges(claims: &BTreeMap<Claim, (IpNet, u16)>) -> Vec<(Claim, Claim, u16)> {
+    let mut ranges: Vec<(Claim, Claim, u16)> = Vec::new();
+    for claim in claims.keys() {
+        let common = Claim {
+            host_port: 0,
+            ..*claim
+        };
+        match ranges.last_mut() {
+            Some((same, _, last))
+                if *same == common && last.checked_add(1) == Some(claim.host_port) =>
+            {
+                *last = claim.host_port;
+            }
+            _ => ranges.push((common, *claim, claim.host_port)),
+        }
+    }
+    ranges
+}
+
+/// Connections from a network to a range of ports.
+fn flow_element(
+    flow: &Claim,
+    source: IpNet,
+    first: u16,
+    last: u16,
+    comment: &Option<String>,
+) -> Element {
+    let dest = match flow.host_addr {
+        Some(addr) => IpNet::from(addr),
+        None => everything(flow.family),
+    };
+    let key = |source: IpAddr, dest: IpAddr, port: u16| {
+        [
+            addr_bytes(source),
+            addr_bytes(dest),
+            service(flow.protocol, port),
+        ]
+        .concat()
+    };
+    Element {
+        key: key(source.network(), dest.network(), first),
+        key_end: Some(key(source.broadcast(), dest.broadcast(), last)),
+        value: None,
+        comment: comment.clone(),
+    }
+}
+
+/// Protocol and port as parts of a key.
+fn service(protocol: L4Proto, port: u16) -> Vec<u8> {
+    [vec![protocol.number(), 0, 0, 0], padded(port)].concat()
+}
+
+fn padded(port: u16) -> Vec<u8> {
+    let [high, low] = port.to_be_bytes();
+    vec![high, low, 0, 0]
+}
+
+fn everything(family: Family) -> IpNet {
+    match family {
+        Family::V4 => Ipv4Net::default().into(),
+        Family::V6 => ipnet::Ipv6Net::default().into(),
+    }
+}
+
+fn loopback4() -> IpNet {
+    Ipv4Net::new_assert([127, 0, 0, 0].into(), 8).into()
+}
+
+/// Map of ports on all addresses of the host.
+fn port_map(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "hostport4",
+        Family::V6 => "hostport6",
+    }
+}
+
+/// Map of ports on one address of the host.
+fn addr_port_map(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "hostaddr4",
+        Family::V6 => "hostaddr6",
+    }
+}
+
+/// Set of connections to host ports that are masqueraded.
+fn flow_set(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "hairpin4",
+        Family::V6 => "hairpin6",
+    }
+}
+
+/// Whether a set of the plugins' table holds host ports.
+pub(crate) fn is_port_set(name: &str) -> bool {
+    Family::BOTH.iter().any(|family| {
+        [port_map, addr_port_map, flow_set]
+            .map(|of| of(*family))
+            .contains(&name)
+    })
+}
+
+/// The claims of a table's elements, and whose they are.
+pub(crate) fn claims_of<'a>(
+    map: &str,
+    elements: impl IntoIterator<Item = &'a Element>,
+) -> BTreeSet<(Claim, Owner)> {
+    let read = |element: &Element| {
+        let owner = Owner::parse(element.comment.as_deref()?)?;
+        Some((Claim::of_element(map, &element.key)?, owner))
+    };
+    elements.into_iter().filter_map(read).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,11 @@
+//! What attachments of containers have on the host: elements of the table that the CNI plugins share ([`CNI_TABLE`]),
+//! masquerading and host ports, and the records by which they are put back.
+
+mod cni;
+pub mod hostport;
+pub mod live;
+pub mod record;
+
+pub use cni::{CNI_TABLE, Owner, cni_base, masquerade_elements, masquerade_set, own_network_set};
+pub use hostport::{Claim, PortMapping, PortMasquerade, Publication};
+pub use record::{PortRecord, Record};

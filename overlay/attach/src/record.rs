@@ -1,0 +1,160 @@
+//! What an attachment has in the plugins' table, written down by the plugin, so that the agent can put it back when
+//! another program flushes the ruleset. Lives in `/run`: table and record die with the boot, both.
+
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use tweed_nft::fingerprint::fnv1a;
+
+use super::{Owner, Publication};
+
+/// The folder of records, one file each, unless the plugin is configured otherwise.
+pub const RECORDS_DIR: &str = "/run/tweed/cni";
+
+/// The folder, within that of records, in which a plugin with a folder of its own leaves word of it.
+pub const ELSEWHERE: &str = "elsewhere";
+
+/// A file beside the records: a plugin has let packets of 127.0.0.1 leave by another interface, and with that packets to
+/// it come in. The table's rule against the latter is wanted from then on, whether or not anybody has a host port.
+pub const LOOPBACK_OPEN: &str = "loopback-open";
+
+/// Word of another folder with records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Elsewhere {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The host's network namespace as device and inode: hosts of a lab may share `/run`.
+    pub netns: (u64, u64),
+}
+
+impl Elsewhere {
+    /// Reads a file's text. `None` when it is no such word.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The file's text.
+    pub fn render(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// One attachment's share of the table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Name of the network.
+    pub network: String,
+    /// The container.
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    /// The interface in it.
+    pub ifname: String,
+    /// Addresses that are masqueraded, each with the length of its own network.
+    pub masquerade: Vec<IpNet>,
+}
+
+impl Record {
+    /// Whose elements these are.
+    pub fn owner(&self) -> Owner {
+        Owner::new(&self.network, &self.container_id, &self.ifname)
+    }
+
+    /// Reads a file's text. `None` when it is no record.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The file's text.
+    pub fn render(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// The host ports of an attachment: a file of its own, since another plugin writes it, sooner and later than the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortRecord {
+    /// Name of the network.
+    pub network: String,
+    /// The container.
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    /// The interface in it.
+    pub ifname: String,
+    /// Where the container's network namespace was. Once it is gone, its ports are free.
+    pub netns: String,
+    /// What leads to it.
+    #[serde(rename = "hostPorts")]
+    pub publication: Publication,
+}
+
+impl PortRecord {
+    /// Whose elements these are.
+    pub fn owner(&self) -> Owner {
+        Owner::new(&self.network, &self.container_id, &self.ifname)
+    }
+
+    /// Reads a file's text. `None` when it is no record of this kind.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The file's text.
+    pub fn render(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// The name of an owner's file of host ports.
+pub fn port_file_name(owner: &Owner) -> String {
+    format!("{:016x}.ports.json", fnv1a(owner.to_string().as_bytes()))
+}
+
+/// The name of an owner's file: always short enough, whatever the names of network and container.
+pub fn file_name(owner: &Owner) -> String {
+    format!("{:016x}.json", fnv1a(owner.to_string().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_survives_its_file() {
+        let record = Record {
+            network: "cbr0".into(),
+            container_id: "abc".into(),
+            ifname: "eth0".into(),
+            masquerade: vec!["10.1.2.3/24".parse().unwrap()],
+        };
+        let text = record.render();
+        assert_eq!(
+            text,
+            r#"{"network":"cbr0","containerID":"abc","ifname":"eth0","masquerade":["10.1.2.3/24"]}"#
+        );
+        assert_eq!(Record::parse(&text), Some(record.clone()));
+        assert_eq!(Record::parse(&text[1..]), None);
+        assert_eq!(record.owner(), Owner::new("cbr0", "abc", "eth0"));
+    }
+
+    #[test]
+    fn every_owner_has_a_file_of_its_own() {
+        let one = file_name(&Owner::new("cbr0", "abc", "eth0"));
+        let two = file_name(&Owner::new("cbr0", "abc", "net1"));
+        assert_ne!(one, two);
+        assert_eq!(one.len(), 21);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_readers_panic(text in "(?s).{0,80}", key in "[a-zA-Z]{0,12}", value in "null|-1|\"\"|\\[\\{\\}\\]|\\{\\}") {
+            for text in [text, format!(r#"{{"network":"n","containerID":"c","ifname":"e","netns":"","{key}":{value}}}"#)] {
+                let _ = Record::parse(&text);
+                let _ = PortRecord::parse(&text);
+            }
+        }
+    }
+}

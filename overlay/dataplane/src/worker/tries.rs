@@ -1,0 +1,250 @@
+//! The [trials](tweed_forward::trial) of all workers of a device. Any of them asks, and takes the answer: which one it
+//! comes to depends on the peer. They share what they know behind a lock, which none takes for a packet's sake: each has
+//! a copy, and looks once in a turn whether there is news.
+
+use std::io::IoSlice;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use tweed_forward::packet::Packet;
+use tweed_forward::table::{Peer, PeerId, Table};
+use tweed_forward::trial::echo::{self, Ends, Form, ROOM};
+use tweed_forward::trial::{Ask, News, Next, Standing, Trials};
+use tweed_host::random;
+use tweed_model::{Dual, Family};
+
+use super::path::Path;
+use crate::socket::{Sent, Socket};
+
+/// How long a worker leaves a peer alone that is being tried already, or can't be.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What workers of one device share.
+#[derive(Debug)]
+pub struct SharedTrials {
+    trials: Mutex<Trials>,
+    /// How many run.
+    running: AtomicUsize,
+    /// How often there was news.
+    news: AtomicU32,
+    started: Instant,
+}
+
+impl Default for SharedTrials {
+    fn default() -> Self {
+        Self {
+            trials: Mutex::default(),
+            running: AtomicUsize::new(0),
+            news: AtomicU32::new(0),
+            started: Instant::now(),
+        }
+    }
+}
+
+impl SharedTrials {
+    fn lock(&self) -> MutexGuard<'_, Trials> {
+        self.trials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is shared.
+    fn change<T>(&self, change: impl FnOnce(&mut Trials) -> T) -> T {
+        let mut trials = self.lock();
+        let result = change(&mut trials);
+        self.running.store(trials.running(), Ordering::Relaxed);
+        result
+    }
+}
+
+/// What one worker knows.
+#[derive(Debug)]
+pub(super) struct Tries {
+    shared: Arc<SharedTrials>,
+    /// By the peer's place in the table.
+    known: Vec<Standing>,
+    /// News that it has seen.
+    news: u32,
+}
+
+impl Tries {
+    pub(super) fn new(shared: Arc<SharedTrials>, table: &Table) -> Self {
+        let mut tries = Self {
+            shared,
+            known: Vec::new(),
+            news: 0,
+        };
+        tries.follow(table);
+        tries
+    }
+
+    /// Since all of this began.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    /// Peers are those of another table.
+    pub(super) fn follow(&mut self, table: &Table) {
+        let peers = table.peers().iter().map(|peer| peer.endpoint.ip());
+        self.shared.change(|trials| trials.follow(peers));
+        self.known.resize(table.peers().len(), Standing::default());
+        self.look(table);
+    }
+
+    /// Takes over what is known.
+    fn look(&mut self, table: &Table) {
+        self.news = self.shared.news.load(Ordering::Relaxed);
+        let trials = self.shared.lock();
+        for (known, peer) in self.known.iter_mut().zip(table.peers()) {
+            *known = trials.standing(peer.endpoint.ip());
+        }
+    }
+
+    /// How a peer gets its datagrams.
+    #[inline]
+    pub(super) fn of(&self, peer: PeerId) -> Standing {
+        self.known[peer.index()]
+    }
+
+    /// Which peers get single datagrams.
+    pub(super) fn singly(&self) -> impl Iterator<Item = bool> {
+        self.known.iter().map(|known| known.singly)
+    }
+
+    /// Whether answers may come.
+    pub(super) fn are_running(&self) -> bool {
+        self.shared.running.load(Ordering::Relaxed) > 0
+    }
+
+    /// When an answer is overdue.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let running = self.are_running();
+        running.then(|| self.shared.lock().deadline()).flatten()
+    }
+}
+
+impl Path {
+    /// Tries whether several datagrams at once reach a peer.
+    #[cold]
+    pub(super) fn try_together(&mut self, peer: PeerId) {
+        let now = self.now;
+        self.tries.known[peer.index()].due = now + PAUSE;
+        let peer = self.table.peer(peer);
+        let socket = self.sockets.get(Family::of(&peer.endpoint.ip()));
+        let sends_several = socket.is_some_and(Socket::sends_segments);
+        if !sends_several || ends(self.table.own(), peer).is_none() {
+            return;
+        }
+        let addr = peer.endpoint.ip();
+        let shared = &self.tries.shared;
+        let ask = shared.change(|trials| trials.begin(addr, random::bits(), now));
+        if let Some(ask) = ask {
+            self.ask(&ask);
+        }
+    }
+
+    /// Goes on where a packet answers a question of ours. Says whether it did.
+    #[cold]
+    pub(super) fn takes_answer(&mut self, packet: &Packet, bytes: &[u8]) -> bool {
+        let Some(mark) = echo::answered(packet, bytes) else {
+            return false;
+        };
+        let now = self.tries.elapsed();
+        let next = self.tries.shared.change(|trials| {
+            let is_ours = trials.knows(mark);
+            is_ours.then(|| trials.answered(mark, now))
+        });
+        let Some(next) = next else {
+            return false;
+        };
+        if let Some(next) = next {
+            self.go_on(next);
+        }
+        true
+    }
+
+    /// Asks again where answers have not come, and takes over what others have found.
+    pub(super) fn look_after_trials(&mut self) {
+        while self.tries.are_running()
+            && let Some(next) = (self.tries.shared).change(|trials| trials.overdue(self.now))
+        {
+            self.go_on(next);
+        }
+        if self.tries.news != self.tries.shared.news.load(Ordering::Relaxed) {
+            self.tries.look(&self.table);
+        }
+    }
+
+    fn go_on(&mut self, next: Next) {
+        match next {
+            Next::Ask(ask) => self.ask(&ask),
+            Next::Over(news) => {
+                self.tries.shared.news.fetch_add(1, Ordering::Relaxed);
+                tell(&news);
+            }
+        }
+    }
+
+    /// Asks. What can't be asked is given up.
+    fn ask(&mut self, ask: &Ask) {
+        let table = Arc::clone(&self.table);
+        let peers = table.peers().iter();
+        let mut peers = peers.filter(|peer| peer.endpoint.ip() == ask.peer);
+        let asked = peers.next().and_then(|peer| self.send_question(peer, ask));
+        if asked.is_none() {
+            let now = self.now;
+            let shared = &self.tries.shared;
+            shared.change(|trials| trials.give_up(ask.mark, now));
+        }
+    }
+
+    fn send_question(&mut self, peer: &Peer, ask: &Ask) -> Option<()> {
+        let mut room = [0; ROOM];
+        let ends = ends(self.table.own(), peer)?;
+        let packets = echo::write(ends, ask.mark, ask.form, peer.mtu.into(), &mut room)?;
+        let socket = self.sockets.get_mut(Family::of(&ask.peer))?;
+        let parts = [IoSlice::new(&room[..packets.len])];
+        let sent = socket.send(peer.endpoint, &parts, packets.size);
+        let Ok(sent) = sent else {
+            return Some(()); // It is asked again, like what is lost later.
+        };
+        let whole = sent == Sent::Whole;
+        let (count, bytes) = (packets.count() as u64, packets.len as u64);
+        let calls = if whole { 1 } else { count };
+        self.counters.sent.count(count, bytes, calls);
+        if let Some(peer) = self.peers.at(&self.table, ask.peer) {
+            peer.sent.count(count, bytes, calls);
+        }
+        (whole || ask.form == Form::Alone).then_some(())
+    }
+}
+
+/// Between which addresses a peer is asked.
+fn ends(own: &Dual<IpNet>, peer: &Peer) -> Option<Ends> {
+    let ends = |family: Family| {
+        let (from, to): (IpAddr, IpAddr) =
+            (own.get(family)?.addr(), peer.subnets.get(family)?.network());
+        Some(Ends { from, to })
+    };
+    Family::BOTH.into_iter().find_map(ends)
+}
+
+fn tell(news: &News) {
+    let News {
+        peer,
+        singly,
+        changed,
+    } = news;
+    match (changed, singly) {
+        (true, true) => tracing::warn!(
+            %peer,
+            "datagrams that are sent several at once don't reach this peer, and single ones do: it gets single ones; \
+             update the kernel, or turn off tx-udp-segmentation of the uplink"
+        ),
+        (true, false) => {
+            tracing::info!(%peer, "datagrams that are sent several at once reach this peer again")
+        }
+        (false, _) => {}
+    }
+}

@@ -1,0 +1,67 @@
+//! What the data plane is to do, as a value: the device, the sockets, and the peers.
+
+use std::net::IpAddr;
+#[cfg(any(test, feature = "test-util"))]
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+#[cfg(any(test, feature = "test-util"))]
+use ipnet::Ipv4Net;
+use tweed_model::Dual;
+
+use super::options::Options;
+use super::table::Peer;
+
+/// What the userspace data plane does: see the crate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forwarding {
+    /// Name of the TUN device.
+    pub device: String,
+    /// UDP port to receive on, host byte order.
+    pub port: u16,
+    /// Threads that carry packets, each with a queue of the device.
+    pub workers: u8,
+    /// Whether the device outlives the agent.
+    pub persist: bool,
+    /// What else the operator chose.
+    pub options: Options,
+    /// Addresses of the uplink, for each enabled family, to receive at. Link-local ones of IPv6 are none.
+    pub locals: Dual<IpAddr>,
+    /// This node's subnets.
+    pub own: Dual<IpNet>,
+    /// The other nodes, one for each family.
+    pub peers: Vec<Peer>,
+}
+
+impl Forwarding {
+    /// Whether device and sockets are the same, so that a new table is all that is needed.
+    pub fn same_path(&self, other: &Self) -> bool {
+        let path = |of: &Self| (of.port, of.locals, of.workers, of.persist, of.options);
+        self.device == other.device && path(self) == path(other)
+    }
+
+    /// That of host 1, with the hosts of these numbers.
+    #[cfg(any(test, feature = "test-util"))]
+    pub fn towards(numbers: std::ops::Range<u8>) -> Self {
+        let subnet = |number| {
+            let net = Ipv4Net::new_assert([10, 244, number, 0].into(), 24);
+            Dual::of_nets([net.into()])
+        };
+        let peers = numbers.map(|number| Peer {
+            endpoint: SocketAddr::from(([198, 18, 0, number], 8285)),
+            addresses: Dual::of_addrs([[198, 18, 0, number].into()]),
+            subnets: subnet(number),
+            mtu: 1472,
+        });
+        Self {
+            device: "flannel0".into(),
+            port: 8285,
+            workers: 1,
+            persist: true,
+            options: Options::default(),
+            locals: Dual::default(),
+            own: subnet(1),
+            peers: peers.collect(),
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! One operation, one request (a device takes two). Puts replace, deletes tolerate that there is nothing left to do.
+
+use std::io;
+
+use tweed_host::{KernelError, sysctl};
+use tweed_model::Mac;
+use tweed_netlink::{
+    AddrSpec, Dev, LinkChange, LinkInfo, Netlink, NetlinkError, RouteKind, RouteSpec, TX_CHECKSUM,
+    VxlanSpec,
+};
+use tweed_state::{Link, LinkKind, NextHop, Op, Route, RouteKey, Vxlan, may_be_absent};
+
+use super::connected::is_kernels;
+use super::linux::Linux;
+use super::{holder, tun};
+
+/// Number 1 in every namespace.
+const LOOPBACK: Dev<'static> = Dev {
+    index: 1,
+    name: "lo",
+};
+
+pub(super) fn apply(linux: &mut Linux, op: &Op) -> Result<(), KernelError> {
+    attempt(linux, op).map_err(|error| match op {
+        Op::AddLink(name, link) | Op::SetLink(name, link) => with_holder(linux, name, link, error),
+        _ => error,
+    })
+}
+
+/// Says who has the port, where that is why a VXLAN device can't be made or brought up.
+fn with_holder(linux: &mut Linux, name: &str, link: &Link, error: KernelError) -> KernelError {
+    let LinkKind::Vxlan(vxlan) = &link.kind else {
+        return error;
+    };
+    let taken = [io::ErrorKind::AlreadyExists, io::ErrorKind::AddrInUse];
+    if !taken.contains(&error.source.kind()) {
+        return error;
+    }
+    match holder::of_vxlan(&mut linux.netlink, name, vxlan.vni, vxlan.port) {
+        Some(who) => KernelError {
+            source: io::Error::new(error.source.kind(), format!("{}: {who}", error.source)),
+            ..error
+        },
+        None => error,
+    }
+}
+
+fn attempt(linux: &mut Linux, op: &Op) -> Result<(), KernelError> {
+    match op {
+        Op::AddLink(name, link) => add_link(linux, op, name, link),
+        Op::SetLink(name, link) => set_link(linux, op, name, link),
+        Op::DelLink(name) => {
+            let result = delete(linux, name, |netlink, dev| netlink.del_link(dev));
+            linux.devices.forget(name);
+            result
+        }
+        Op::AddAddr(name, net) => {
+            let spec = AddrSpec::plain(*net);
+            put(linux, op, name, |netlink, dev| netlink.put_addr(dev, &spec))
+        }
+        Op::DelAddr(name, net) => delete(linux, name, |netlink, dev| netlink.del_addr(dev, *net)),
+        Op::PutNeigh((name, addr), mac) => put(linux, op, name, |netlink, dev| {
+            netlink.put_neigh(dev, *addr, *mac)
+        }),
+        Op::DelNeigh((name, addr)) => {
+            delete(linux, name, |netlink, dev| netlink.del_neigh(dev, *addr))
+        }
+        Op::PutFdb((name, mac), dst) => put(linux, op, name, |netlink, dev| {
+            netlink.put_fdb(dev, *mac, *dst)
+        }),
+        Op::DelFdb((name, mac), _) => {
+            delete(linux, name, |netlink, dev| netlink.del_fdb(dev, *mac))
+        }
+        Op::SetTxChecksum(name, on) => linux
+            .ethtool()?
+            .set_feature(name, TX_CHECKSUM, *on)
+            .map_err(Into::into),
+        Op::PutRoute(key, route) => put_route(linux, op, key, route),
+        Op::DelRoute(key, route) => del_route(linux, key, route),
+        Op::SetSysctl(key, value) => set_sysctl(key, value),
+        Op::Firewall(change) => linux.firewall.apply(change),
+        Op::ForeignForward(family, wanted) => linux.firewall.put_foreign_forward(*family, wanted),
+        Op::Sweep(instance) => linux.firewall.sweep(instance),
+    }
+}
+
+fn set_sysctl(key: &str, value: &str) -> Result<(), KernelError> {
+    if may_be_absent(key) && matches!(sysctl::read(key), Ok(None)) {
+        return Ok(());
+    }
+    match sysctl::write(key, value) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(KernelError {
+            what: format!("set sysctl {key} = {value}"),
+            source,
+        }),
+    }
+}
+
+fn put(
+    linux: &mut Linux,
+    op: &Op,
+    name: &str,
+    request: impl FnMut(&mut Netlink, Dev<'_>) -> Result<(), NetlinkError>,
+) -> Result<(), KernelError> {
+    linux.on_dev(name, request)?.ok_or_else(|| absent(name, op))
+}
+
+fn delete(
+    linux: &mut Linux,
+    name: &str,
+    mut request: impl FnMut(&mut Netlink, Dev<'_>) -> Result<(), NetlinkError>,
+) -> Result<(), KernelError> {
+    // An interface that isn't there has nothing to delete.
+    linux
+        .on_dev(name, |netlink, dev| tolerate_absence(request(netlink, dev)))
+        .map(drop)
+}
+
+/// Of the object, that is: `ENODEV` makes [`Linux::on_dev`] look the interface up again.
+fn tolerate_absence(result: Result<(), NetlinkError>) -> Result<(), NetlinkError> {
+    match result {
+        Err(error) if error.is_not_found() && error.errno != libc::ENODEV => Ok(()),
+        result => result,
+    }
+}
+
+fn absent(name: &str, op: &Op) -> KernelError {
+    refused(
+        op,
+        io::ErrorKind::NotFound,
+        format!("there is no interface {name}"),
+    )
+}
+
+fn refused(op: &Op, kind: io::ErrorKind, why: String) -> KernelError {
+    KernelError {
+        what: op.to_string(),
+        source: io::Error::new(kind, why),
+    }
+}
+
+/// Creates the device, then sets what creation does not take: the alias, and the state. A device that is there already
+/// is brought into form if it is of the right kind.
+fn add_link(linux: &mut Linux, op: &Op, name: &str, link: &Link) -> Result<(), KernelError> {
+    linux.devices.forget(name);
+    match &link.kind {
+        LinkKind::Vxlan(vxlan) => add_vxlan(linux, op, name, link, vxlan)?,
+        LinkKind::Tun { queues } => tun::create(name, *queues).map_err(|source| KernelError {
+            what: op.to_string(),
+            source,
+        })?,
+        LinkKind::Other(_) => {
+            let why = "only VXLAN and TUN devices can be made".to_owned();
+            return Err(refused(op, io::ErrorKind::Unsupported, why));
+        }
+    }
+    set_link(linux, op, name, link)
+}
+
+fn add_vxlan(
+    linux: &mut Linux,
+    op: &Op,
+    name: &str,
+    link: &Link,
+    vxlan: &Vxlan,
+) -> Result<(), KernelError> {
+    let created = linux.on_dev(&vxlan.underlay, |netlink, underlay| {
+        let spec = VxlanSpec {
+            vni: vxlan.vni,
+            port: vxlan.port,
+            local: vxlan.local,
+            underlay: underlay.index,
+            learning: vxlan.learning,
+            gbp: vxlan.gbp,
+            mac: link.mac,
+            mtu: link.mtu,
+        };
+        match netlink.add_vxlan(name, &spec) {
+            // Either the name is taken, perhaps by just this; or the VNI and port are, under another name.
+            Err(error) if error.is_exists() => match netlink.link(name)? {
+                Some(there) if is_as(&there, &spec) => Ok(()),
+                _ => Err(error),
+            },
+            result => result,
+        }
+    })?;
+    created.ok_or_else(|| absent(&vxlan.underlay, op))
+}
+
+/// Whether a device has the attributes that can only be had by making it anew.
+fn is_as(there: &LinkInfo, spec: &VxlanSpec) -> bool {
+    there.vxlan.as_ref().is_some_and(|vxlan| {
+        let same = (vxlan.vni, vxlan.port, vxlan.link) == (spec.vni, spec.port, spec.underlay);
+        let switches = (vxlan.learning, vxlan.gbp) == (spec.learning, spec.gbp);
+        same && switches && vxlan.local == Some(spec.local) && !vxlan.foreign
+    })
+}
+
+/// Sends what differs, in one request; nothing if nothing does.
+fn set_link(linux: &mut Linux, op: &Op, name: &str, link: &Link) -> Result<(), KernelError> {
+    let there = linux.netlink.link(name)?.ok_or_else(|| absent(name, op))?;
+    linux.note(&there);
+    if let Some(change) = difference(&there, link) {
+        linux.netlink.set_link(there.dev(), &change)?;
+    }
+    Ok(())
+}
+
+fn difference<'a>(there: &LinkInfo, link: &'a Link) -> Option<LinkChange<'a>> {
+    let mac = (there.mac.unwrap_or(Mac([0; 6])) != link.mac).then_some(link.mac);
+    let mtu = (there.mtu != link.mtu).then_some(link.mtu);
+    let alias = (there.alias != link.alias).then_some(link.alias.as_str());
+    let up = (there.up != link.up).then_some(link.up);
+    let txqlen = match link.kind {
+        LinkKind::Tun { .. } => tun::queue_length(there.txqlen),
+        _ => None,
+    };
+    let numbers = mtu.is_some() || txqlen.is_some();
+    let any = mac.is_some() || numbers || alias.is_some() || up.is_some();
+    any.then_some(LinkChange {
+        mac,
+        mtu,
+        txqlen,
+        alias,
+        up,
+        ..LinkChange::default()
+    })
+}
+
+/// Puts a route in the first place of its key, whoever holds it: a flannel route of the same destination becomes ours.
+/// The kernel's own routes, as to the network on a link, are left alone.
+fn put_route(linux: &mut Linux, op: &Op, key: &RouteKey, route: &Route) -> Result<(), KernelError> {
+    let add = |netlink: &mut Netlink, spec: &RouteSpec<'_>| match netlink.add_route(spec) {
+        Err(error) if error.is_exists() || error.errno == libc::EINVAL && spec.onlink => Ok(false),
+        result => result.map(|()| true),
+    };
+    let why = "the kernel's own route to a network on its links stands there".to_owned();
+    let kernels = refused(op, io::ErrorKind::AlreadyExists, why);
+    if linux.connected.yield_to(key) && is_kernels(linux, key)? {
+        return Err(kernels);
+    }
+    match with_route(linux, key, route, add)? {
+        Some(true) => Ok(()),
+        Some(false) if is_kernels(linux, key)? => Err(kernels),
+        Some(false) => replace_route(linux, op, key, route),
+        None => Err(absent(device_of(route), op)),
+    }
+}
+
+fn replace_route(
+    linux: &mut Linux,
+    op: &Op,
+    key: &RouteKey,
+    route: &Route,
+) -> Result<(), KernelError> {
+    let put = |netlink: &mut Netlink, spec: &RouteSpec<'_>| match netlink.put_route(spec) {
+        // Exactly this route is there, but behind another program's of the same key (IPv4 keeps both). Taken out and
+        // put again, it replaces that one.
+        Err(error) if error.is_exists() => {
+            tolerate_absence(netlink.del_route(spec))?;
+            netlink.put_route(spec)
+        }
+        // IPv6 refuses a gateway as onlink while a route to it leads elsewhere: "device mismatch". Our gateways lie
+        // within the destination, so that the route to be replaced stands in its own way.
+        Err(error) if error.errno == libc::EINVAL && spec.onlink => {
+            let any = RouteSpec {
+                metric: spec.metric,
+                protocol: 0,
+                ..RouteSpec::to(spec.dst)
+            };
+            match netlink.del_route(&any) {
+                Ok(()) => netlink.put_route(spec),
+                Err(_) => Err(error),
+            }
+        }
+        result => result,
+    };
+    match with_route(linux, key, route, put)? {
+        Some(()) => Ok(()),
+        None => Err(absent(device_of(route), op)),
+    }
+}
+
+fn del_route(linux: &mut Linux, key: &RouteKey, route: &Route) -> Result<(), KernelError> {
+    let delete = |netlink: &mut Netlink, spec: &RouteSpec<'_>| {
+        let mut spec = spec.clone();
+        if spec.kind == RouteKind::Blackhole && spec.dst.addr().is_ipv6() {
+            // IPv6 does not compare the type of route, but its blackholes are on the loopback device.
+            spec.dev = Some(LOOPBACK);
+        }
+        tolerate_absence(netlink.del_route(&spec))
+    };
+    with_route(linux, key, route, delete).map(drop)
+}
+
+fn device_of(route: &Route) -> &str {
+    match &route.next_hop {
+        NextHop::Via { dev, .. } => dev,
+        NextHop::Blackhole => "",
+    }
+}
+
+fn with_route<T>(
+    linux: &mut Linux,
+    key: &RouteKey,
+    route: &Route,
+    request: impl Fn(&mut Netlink, &RouteSpec<'_>) -> Result<T, NetlinkError>,
+) -> Result<Option<T>, KernelError> {
+    let spec = RouteSpec {
+        metric: (key.metric != 0).then_some(key.metric),
+        protocol: route.protocol,
+        ..RouteSpec::to(key.dst)
+    };
+    match &route.next_hop {
+        NextHop::Blackhole => {
+            let kind = RouteKind::Blackhole;
+            let done = request(&mut linux.netlink, &RouteSpec { kind, ..spec })?;
+            Ok(Some(done))
+        }
+        NextHop::Via {
+            gateway,
+            dev,
+            onlink,
+        } => linux.on_dev(dev, |netlink, dev| {
+            let spec = RouteSpec {
+                gateway: *gateway,
+                dev: Some(dev),
+                onlink: *onlink,
+                ..spec.clone()
+            };
+            request(netlink, &spec)
+        }),
+    }
+}

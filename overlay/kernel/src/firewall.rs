@@ -1,0 +1,105 @@
+//! The packet filter: reads tables back, and makes changes to them, each in one transaction.
+
+mod foreign;
+mod hindrance;
+mod others;
+
+use std::collections::BTreeMap;
+use std::io;
+
+pub use foreign::{apply_foreign, observe_foreign};
+pub use hindrance::{Hindrance, hindrances};
+
+use tweed_host::KernelError;
+use tweed_model::Family;
+use tweed_netlink::Netfilter;
+use tweed_nft::live::{self, conntrack};
+use tweed_nft::{Change, ForeignForward, TableState};
+use tweed_state::{KernelState, Scope};
+
+use super::others::Others;
+
+/// The packet filter of one network namespace, as the reconciler sees it.
+#[derive(Debug)]
+pub(super) struct Firewall {
+    socket: Netfilter,
+    /// Name of our table: also in the comments of our rules in other programs' chains. Known from the first look.
+    table: String,
+}
+
+/// What there is.
+#[derive(Debug, Default)]
+pub(super) struct Observed {
+    /// Our table, if it is there.
+    pub(super) table: Option<TableState>,
+    /// Our accept rules in FORWARD chains that drop.
+    pub(super) foreign_forward: BTreeMap<Family, ForeignForward>,
+}
+
+impl Firewall {
+    /// Prepares for the namespace of the calling thread.
+    pub(super) fn open() -> io::Result<Self> {
+        Ok(Self {
+            socket: Netfilter::open()?,
+            table: String::new(),
+        })
+    }
+
+    /// The port number of the socket that changes the packet filter: its echoes are no news to the monitor.
+    pub(super) fn port(&self) -> Option<u32> {
+        Some(self.socket.port())
+    }
+
+    pub(super) fn observe(&mut self, scope: &Scope) -> Result<Observed, KernelError> {
+        self.table.clone_from(&scope.table);
+        Ok(Observed {
+            table: live::observe(&mut self.socket, &self.table)?,
+            foreign_forward: observe_foreign(&mut self.socket, &self.table)?,
+        })
+    }
+
+    /// Which instances beside ours have left something here, and which drop our tunnel's packets.
+    pub(super) fn look_at_others(
+        &mut self,
+        scope: &Scope,
+        others: &mut Others,
+        state: &mut KernelState,
+    ) -> Result<(), KernelError> {
+        let socket = &mut self.socket;
+        for (instance, has_table) in others::instances(socket, &scope.table)? {
+            let Some(agent) = others.running(&instance) else {
+                if !others.standing.contains(&instance) {
+                    state.others.left_behind.insert(instance);
+                }
+                continue;
+            };
+            if has_table && others::drops_tunnel(socket, &instance, &scope.tunnels)? {
+                state.others.dropping.insert(instance, agent);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn sweep(&mut self, instance: &str) -> Result<(), KernelError> {
+        others::sweep(&mut self.socket, instance)
+    }
+
+    pub(super) fn apply(&mut self, change: &Change) -> Result<(), KernelError> {
+        live::apply(&mut self.socket, change)?;
+        if let Change::Replace(ruleset) = change {
+            for port in &ruleset.fresh {
+                // Without its interface to connection tracking the kernel forgets by itself, when nothing more comes.
+                let _ = conntrack::forget_port(&mut self.socket, *port);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_foreign_forward(
+        &mut self,
+        family: Family,
+        wanted: &ForeignForward,
+    ) -> Result<(), KernelError> {
+        apply_foreign(&mut self.socket, &self.table, family, wanted)
+    }
+}

@@ -1,0 +1,38 @@
+//! The only place that changes the host.
+
+mod apply;
+mod connected;
+#[cfg(any(test, feature = "test-util"))]
+pub mod fake;
+pub mod firewall;
+mod holder;
+mod ledger;
+mod linux;
+mod monitor;
+mod notice;
+mod observe;
+mod others;
+pub mod ownership;
+mod tun;
+
+pub use linux::Linux;
+pub use monitor::{Event, Monitor};
+pub use others::{Ask, Running};
+
+use tweed_host::KernelError;
+use tweed_state::{KernelState, Op, Scope};
+
+/// What a kernel can do for the reconciler: one dump, one change at a time.
+pub trait Kernel {
+    /// Everything of ours that the kernel holds, within `scope`, from one set of dumps.
+    ///
+    /// # Errors
+    /// When a dump fails for another reason than the kernel marking it interrupted (those are repeated).
+    fn observe(&mut self, scope: &Scope) -> Result<KernelState, KernelError>;
+
+    /// Makes one change. Puts replace what is there; deletes of what is gone succeed.
+    ///
+    /// # Errors
+    /// The operation in words and the kernel's answer.
+    fn apply(&mut self, op: &Op) -> Result<(), KernelError>;
+}

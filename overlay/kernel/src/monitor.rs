@@ -1,0 +1,266 @@
+//! Listens to the kernel: a thread of its own that says "look again" when something of ours may have changed, and
+//! nothing more. What has changed is for the next dump to find out.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use netlink_packet_core::{NetlinkDeserializable, NetlinkHeader};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use netlink_sys::{Socket, SocketAddr};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{setsockopt, sockopt};
+use tweed_netlink::{Answer, Frames};
+
+use super::ledger::Ledger;
+use super::{Linux, notice};
+
+/// `RTNLGRP_LINK`, `RTNLGRP_NEIGH`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_IFADDR`,
+/// `RTNLGRP_IPV6_ROUTE`, `RTNLGRP_IPV4_NETCONF`, `RTNLGRP_IPV6_NETCONF`. Forwarding entries come with the neighbours.
+const ROUTE_GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
+/// `NFNLGRP_NFTABLES`.
+const NFTABLES_GROUP: u32 = 7;
+/// `RTM_NEWLINK` and `RTM_DELLINK`, `RTM_NEWNEIGH` and `RTM_DELNEIGH`.
+const LINK_MESSAGES: [u16; 2] = [16, 17];
+const NEIGH_MESSAGES: [u16; 2] = [28, 29];
+/// `RTM_NEWNETCONF`.
+const NEW_NETCONF: u16 = 80;
+
+/// Socket buffer in bytes: the echo of some thousand operations, each counted by the kernel as about 1 KiB.
+const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
+const DATAGRAM: usize = 64 * 1024;
+/// Notifications come in bursts: they are left to gather for so long, milliseconds, and read in one go.
+const GATHER: u16 = 5;
+
+/// What the monitor says. It carries no data: look for yourself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An object of ours may differ from what we last knew, or notifications were lost.
+    Dirty,
+    /// The uplink has changed: an address, MTU, Ethernet address, up or down, gone or back. [`Event::Dirty`] follows:
+    /// going down and losing its last IPv4 address, it loses its routes, and the kernel does not report those.
+    Uplink,
+}
+
+/// The running thread. Ends when dropped.
+#[derive(Debug)]
+pub struct Monitor {
+    leash: UnixStream,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Monitor {
+    /// Listens in the namespace of the calling thread, which is to be that of `linux`, from now on. Judges by the scope
+    /// of the last observation: before the first, nothing concerns us. Changes that `linux` makes are not reported.
+    ///
+    /// # Errors
+    /// When sockets or thread can't be had.
+    pub fn start(linux: &Linux, tell: impl FnMut(Event) + Send + 'static) -> io::Result<Self> {
+        let (leash, end) = UnixStream::pair()?;
+        let mut listener = Listener {
+            end,
+            route: listen(NETLINK_ROUTE, &ROUTE_GROUPS)?,
+            // A kernel without nftables has nothing to tell.
+            netfilter: listen(NETLINK_NETFILTER, &[NFTABLES_GROUP]).ok(),
+            ledger: Arc::clone(&linux.ledger),
+            route_port: linux.netlink.port(),
+            netfilter_port: linux.firewall.port(),
+            buffer: vec![0; DATAGRAM],
+            tell,
+        };
+        let thread = thread::Builder::new()
+            .name("monitor".to_owned())
+            .spawn(move || listener.run())?;
+        Ok(Self {
+            leash,
+            thread: Some(thread),
+        })
+    }
+
+    /// Ends the thread at once and waits for it.
+    pub fn stop(self) {}
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        // The other end is open as long as the thread runs; if it doesn't, there is nothing to wake.
+        let _ = self.leash.shutdown(Shutdown::Both);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn listen(protocol: isize, groups: &[u32]) -> io::Result<Socket> {
+    let mut socket = Socket::new(protocol)?;
+    socket.bind(&SocketAddr::new(0, 0))?;
+    // The forced form needs privilege; the other is cut at a system-wide limit.
+    if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        socket.set_rx_buf_sz(i32::try_from(RECEIVE_BUFFER).unwrap_or(i32::MAX))?;
+    }
+    for group in groups {
+        socket.add_membership(*group)?;
+    }
+    Ok(socket)
+}
+
+struct Listener<T> {
+    end: UnixStream,
+    route: Socket,
+    netfilter: Option<Socket>,
+    ledger: Arc<Ledger>,
+    /// Port numbers of the sockets that make our own changes: notifications that bear one are echoes.
+    route_port: u32,
+    netfilter_port: Option<u32>,
+    buffer: Vec<u8>,
+    tell: T,
+}
+
+/// What a batch of notifications amounts to.
+#[derive(Clone, Copy, Default)]
+struct News {
+    dirty: bool,
+    uplink: bool,
+}
+
+impl<T: FnMut(Event)> Listener<T> {
+    fn run(&mut self) {
+        while self.wait() {
+            let mut news = News::default();
+            let (ledger, port) = (&self.ledger, self.route_port);
+            drain(&self.route, &mut self.buffer, &mut news, |frame, news| {
+                route_notice(ledger, port, frame, news);
+            });
+            if let Some(netfilter) = &self.netfilter {
+                let port = self.netfilter_port;
+                drain(netfilter, &mut self.buffer, &mut news, |frame, news| {
+                    firewall_notice(ledger, port, frame, news);
+                });
+            }
+            if news.uplink {
+                (self.tell)(Event::Uplink);
+            }
+            if news.dirty || news.uplink {
+                (self.tell)(Event::Dirty);
+            }
+        }
+    }
+
+    /// Sleeps until there is something to read; `false` when it is time to end.
+    fn wait(&self) -> bool {
+        let sockets = [Some(&self.route), self.netfilter.as_ref()];
+        let sockets = sockets.into_iter().flatten().map(AsFd::as_fd);
+        let mut fds: Vec<PollFd<'_>> = std::iter::once(self.end.as_fd())
+            .chain(sockets)
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        let gathered = [
+            poll(&mut fds, PollTimeout::NONE),
+            poll(&mut fds[..1], PollTimeout::from(GATHER)),
+        ];
+        for result in gathered {
+            match result {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the kernel monitor ends");
+                    return false;
+                }
+            }
+        }
+        // Nothing is ever written to the leash: it becomes readable when it is cut.
+        fds[0].any() == Some(false)
+    }
+}
+
+/// Reads what is there. Notifications that were lost because they came faster than they were read count as news of
+/// every kind.
+fn drain(
+    socket: &Socket,
+    buffer: &mut [u8],
+    news: &mut News,
+    mut judge: impl FnMut((&NetlinkHeader, &[u8]), &mut News),
+) {
+    loop {
+        match socket.recv(&mut &mut *buffer, libc::MSG_DONTWAIT | libc::MSG_TRUNC) {
+            Ok(length) => {
+                let Some(datagram) = buffer.get(..length) else {
+                    news.dirty = true;
+                    continue;
+                };
+                for frame in Frames::new(datagram) {
+                    match frame {
+                        Ok((header, Answer::Message(payload))) => judge((&header, payload), news),
+                        Ok(_) => {}
+                        Err(_) => news.dirty = true,
+                    }
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                *news = News {
+                    dirty: true,
+                    uplink: true,
+                };
+                if error.raw_os_error() != Some(libc::ENOBUFS) {
+                    tracing::warn!(%error, "listening to the kernel");
+                    // Whatever it is, it must not make us spin.
+                    thread::sleep(Duration::from_millis(100));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn route_notice(
+    ledger: &Ledger,
+    own_port: u32,
+    (header, payload): (&NetlinkHeader, &[u8]),
+    news: &mut News,
+) {
+    let kind = header.message_type;
+    let echo = header.port_number == own_port;
+    // Most of what a busy host reports is dismissed without decoding: our own echoes, and neighbours elsewhere. Links
+    // are read even so, since what follows is sorted by their indexes.
+    if echo && !LINK_MESSAGES.contains(&kind) {
+        return;
+    }
+    let mut books = ledger.lock();
+    if NEIGH_MESSAGES.contains(&kind) {
+        let index = payload.get(4..8).and_then(|bytes| bytes.try_into().ok());
+        if !index.is_some_and(|index| books.links.contains_key(&u32::from_ne_bytes(index))) {
+            return;
+        }
+    }
+    if kind == NEW_NETCONF {
+        news.dirty |= notice::stops_forwarding(&books, payload);
+        return;
+    }
+    let Ok(message) = RouteNetlinkMessage::deserialize(header, payload) else {
+        return;
+    };
+    match notice::judge(&mut books, echo, message) {
+        Some(Event::Dirty) => news.dirty = true,
+        Some(Event::Uplink) => news.uplink = true,
+        None => {}
+    }
+}
+
+fn firewall_notice(
+    ledger: &Ledger,
+    own_port: Option<u32>,
+    (header, payload): (&NetlinkHeader, &[u8]),
+    news: &mut News,
+) {
+    if own_port != Some(header.port_number) {
+        let kind = header.message_type;
+        news.dirty |= notice::concerns_firewall(&ledger.lock(), kind, payload);
+    }
+}

@@ -1,0 +1,267 @@
+//! What a notification of the kernel means to us: nothing, that something of ours may have changed, that the uplink
+//! has. Pure, given the books.
+
+use netlink_packet_core::{NLA_HEADER_SIZE, NlasIterator};
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkEvent, LinkMessage};
+use netlink_packet_route::neighbour::NeighbourMessage;
+use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
+use tweed_model::LinkName;
+use tweed_netlink::{
+    RouteInfo, TABLE_MAIN, addr_info, fdb_info, link_info, neigh_info, route_info,
+};
+
+use super::ledger::{Books, Key, uplink_mark};
+use super::monitor::Event;
+use super::{observe, ownership};
+
+/// Judges an rtnetlink notification, and keeps the books' list of our interfaces up to date.
+/// `echo` says that the change was asked for over our own socket.
+pub(super) fn judge(books: &mut Books, echo: bool, message: Message) -> Option<Event> {
+    let dirty = match message {
+        Message::NewLink(message) => return new_link(books, echo, message),
+        Message::DelLink(message) => return del_link(books, &message),
+        Message::NewAddress(message) => return address(books, &message, true),
+        Message::DelAddress(message) => return address(books, &message, false),
+        Message::NewNeighbour(message) => neighbour(books, &message, true),
+        Message::DelNeighbour(message) => neighbour(books, &message, false),
+        Message::NewRoute(message) => return route(books, &message, true),
+        Message::DelRoute(message) => return route(books, &message, false),
+        _ => false,
+    };
+    dirty.then_some(Event::Dirty)
+}
+
+fn new_link(books: &mut Books, echo: bool, message: LinkMessage) -> Option<Event> {
+    // Bridges tell about their ports in messages of their own family, which say nothing of the device.
+    if message.header.interface_family != AddressFamily::Unspec
+        || books.dying.contains(&message.header.index)
+    {
+        return None;
+    }
+    let event = LinkAttribute::Event(LinkEvent::Features);
+    let features = message.attributes.contains(&event);
+    let info = link_info(message);
+    let mark = uplink_mark(info.mtu, info.mac, info.up);
+    let was_uplink = books.uplink.is_some_and(|(index, _)| index == info.index);
+    if info.name == books.scope.uplink {
+        let now = Some((info.index, mark));
+        let news = books.uplink != now;
+        books.uplink = now;
+        return news.then_some(Event::Uplink);
+    }
+    if was_uplink {
+        // It has another name now.
+        books.uplink = None;
+        books.uplink_addrs.clear();
+        return Some(Event::Uplink);
+    }
+    let underlay = info.vxlan.as_ref().map_or(0, |vxlan| vxlan.link);
+    let link = observe::as_link(&info, books.name_of(underlay));
+    let renamed = books
+        .links
+        .get(&info.index)
+        .is_some_and(|name| *name != info.name);
+    if ownership::owns_link(&books.scope, &info.name, &link) {
+        books.links.insert(info.index, info.name.clone());
+        let features = features && books.features_are_news(&info.name);
+        let news = renamed || features || !books.agrees_on_link(&info.name, &link);
+        return (news && !echo).then_some(Event::Dirty);
+    }
+    if renamed {
+        books.links.remove(&info.index);
+    }
+    renamed.then_some(Event::Dirty)
+}
+
+fn del_link(books: &mut Books, message: &LinkMessage) -> Option<Event> {
+    let index = message.header.index;
+    if message.header.interface_family != AddressFamily::Unspec {
+        return None;
+    }
+    if books.uplink.is_some_and(|(uplink, _)| uplink == index) {
+        books.uplink = None;
+        books.uplink_addrs.clear();
+        return Some(Event::Uplink);
+    }
+    if books.dying.remove(&index) {
+        return None;
+    }
+    let name = books.links.remove(&index)?;
+    books.holds(Key::Link(&name)).then_some(Event::Dirty)
+}
+
+fn address(books: &mut Books, message: &AddressMessage, new: bool) -> Option<Event> {
+    let addr = addr_info(message)?;
+    if books.scope.announced.contains(&addr.net.addr()) && !is_uplink(books, addr.index) {
+        return Some(Event::Uplink);
+    }
+    if addr.scope != 0 {
+        return None;
+    }
+    if is_uplink(books, addr.index) {
+        // A router's advertisement renews the lifetime of an address every few seconds: only the first is news.
+        let news = if new {
+            books.uplink_addrs.insert(addr.net)
+        } else {
+            books.uplink_addrs.remove(&addr.net);
+            true
+        };
+        return news.then_some(Event::Uplink);
+    }
+    let name = books.links.get(&addr.index)?;
+    (books.holds(Key::Addr(name, addr.net)) != new).then_some(Event::Dirty)
+}
+
+fn is_uplink(books: &Books, index: u32) -> bool {
+    books.uplink.is_some_and(|(uplink, _)| uplink == index)
+}
+
+fn neighbour(books: &Books, message: &NeighbourMessage, new: bool) -> bool {
+    let Some(name) = books.links.get(&message.header.ifindex) else {
+        return false;
+    };
+    if message.header.family == AddressFamily::Bridge {
+        let Some(entry) = fdb_info(message) else {
+            return false;
+        };
+        let key = Key::Fdb(name, entry.mac);
+        match observe::as_fdb(&entry).filter(|_| new) {
+            Some(dst) => !books.agrees(key, &dst),
+            // Gone, or no longer permanent.
+            None => books.holds(key),
+        }
+    } else {
+        let Some(entry) = neigh_info(message) else {
+            return false;
+        };
+        let key = Key::Neigh(name, entry.addr);
+        match entry.mac.filter(|_| new && entry.permanent) {
+            Some(mac) => !books.agrees(key, &mac),
+            None => books.holds(key),
+        }
+    }
+}
+
+fn route(books: &Books, message: &RouteMessage, new: bool) -> Option<Event> {
+    let info = route_info(message).filter(|route| route.table == TABLE_MAIN)?;
+    if info.dst.prefix_len() == 0 {
+        // The default route decides which interface is the uplink, and after a new address it is the last to come.
+        return Some(Event::Uplink);
+    }
+    concerns_us(books, &info, new).then_some(Event::Dirty)
+}
+
+fn concerns_us(books: &Books, info: &RouteInfo, new: bool) -> bool {
+    let dev = info
+        .oif
+        .map(|index| LinkName::from(books.name_of(index).as_str()));
+    let Some((key, route)) = observe::as_route(info, dev) else {
+        // Several next hops, or another type: it may have taken the place of ours.
+        return new && info.tos == 0 && books.holds(Key::Route(observe::route_key(info)));
+    };
+    let same = books.agrees(Key::Route(key), &route);
+    if !new {
+        return same;
+    }
+    let own = |dev: &str| books.links.values().any(|name| name == dev);
+    !same
+        && (books.holds(Key::Route(key)) || ownership::owns_route(&books.scope, own, &key, &route))
+}
+
+impl Books {
+    /// The name of one of our interfaces or of the uplink; empty for others, which no route or device of ours uses.
+    fn name_of(&self, index: u32) -> String {
+        match self.links.get(&index) {
+            Some(name) => name.clone(),
+            None if self.uplink.is_some_and(|(uplink, _)| uplink == index) => {
+                self.scope.uplink.clone()
+            }
+            None => String::new(),
+        }
+    }
+}
+
+/// `AF_INET` and `NFPROTO_IPV4`, `AF_INET6` and `NFPROTO_IPV6`.
+const IPV4: u8 = 2;
+const IPV6: u8 = 10;
+/// `NETCONFA_IFINDEX` and its value for "all interfaces", `NETCONFA_FORWARDING`.
+const INTERFACE: u16 = 1;
+const ALL_INTERFACES: i32 = -1;
+const FORWARDING: u16 = 2;
+
+/// Whether a change of interface settings (`RTM_NEWNETCONF`) switches off forwarding that we look after. Other switches
+/// are changed without a word, and found by the periodic pass.
+pub(super) fn stops_forwarding(books: &Books, payload: &[u8]) -> bool {
+    let (Some(family), Some(attributes)) = (payload.first(), payload.get(4..)) else {
+        return false;
+    };
+    let key = match *family {
+        IPV4 => "net/ipv4/ip_forward",
+        IPV6 => "net/ipv6/conf/all/forwarding",
+        _ => return false,
+    };
+    let number = |kind| {
+        let value = attribute(attributes, kind)?.try_into().ok()?;
+        Some(i32::from_ne_bytes(value))
+    };
+    books.scope.sysctls.contains(key)
+        && number(INTERFACE) == Some(ALL_INTERFACES)
+        && number(FORWARDING) == Some(0)
+}
+
+/// `NFNLGRP_NFTABLES` carries messages of subsystem 10 in the upper byte of the type.
+const SUBSYSTEM_NFTABLES: u16 = 10;
+/// `NFPROTO_INET`.
+const INET: u8 = 1;
+/// `NFT_MSG_NEWTABLE`, `NFT_MSG_DELTABLE`, `NFT_MSG_NEWCHAIN`, `NFT_MSG_DELCHAIN`, `NFT_MSG_NEWRULE`,
+/// `NFT_MSG_DELRULE`.
+const TABLES: [u16; 2] = [0, 2];
+const CHAINS: [u16; 2] = [3, 5];
+const RULES: [u16; 2] = [6, 8];
+/// Attribute 1 names the table in messages about any object (`NFTA_TABLE_NAME`, `NFTA_RULE_TABLE`, …).
+const TABLE: u16 = 1;
+/// `NFTA_RULE_CHAIN`, `NFTA_CHAIN_NAME`.
+const RULE_CHAIN: u16 = 2;
+const CHAIN_NAME: u16 = 3;
+
+/// Whether an nftables notification concerns our table, or a FORWARD chain in which accept rules of ours may stand.
+pub(super) fn concerns_firewall(books: &Books, kind: u16, payload: &[u8]) -> bool {
+    let (Some(family), Some(attributes)) = (payload.first(), payload.get(4..)) else {
+        return false;
+    };
+    if kind >> 8 != SUBSYSTEM_NFTABLES {
+        return false;
+    }
+    let Some(table) = text(attributes, TABLE) else {
+        return false;
+    };
+    let kind = kind & 0xff;
+    match *family {
+        INET => table == books.scope.table.as_bytes(),
+        IPV4 | IPV6 if table == b"filter" => {
+            let chain = match kind {
+                _ if TABLES.contains(&kind) => return true,
+                _ if CHAINS.contains(&kind) => text(attributes, CHAIN_NAME),
+                _ if RULES.contains(&kind) => text(attributes, RULE_CHAIN),
+                _ => None,
+            };
+            chain == Some(b"FORWARD")
+        }
+        _ => false,
+    }
+}
+
+fn text(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    let value = attribute(attributes, kind)?;
+    Some(value.strip_suffix(&[0]).unwrap_or(value))
+}
+
+fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    let attribute = NlasIterator::new(attributes)
+        .filter_map(Result::ok)
+        .find(|attribute| attribute.kind() == kind)?;
+    let length = usize::from(attribute.length());
+    attribute.into_inner().get(NLA_HEADER_SIZE..length)
+}

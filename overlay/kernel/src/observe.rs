@@ -1,0 +1,276 @@
+//! Dumps, sorted into the state that concerns us. Interfaces go by name from here on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use tweed_host::{KernelError, sysctl};
+use tweed_model::{Family, LinkName, Mac};
+use tweed_netlink::route_messages::link::InfoKind;
+use tweed_netlink::{
+    FdbInfo, LinkInfo, Netlink, NetlinkError, RouteFilter, RouteInfo, RouteKind, TABLE_MAIN,
+    TX_CHECKSUM,
+};
+use tweed_state::{KernelState, Link, LinkKind, NextHop, Route, RouteKey, Scope, Vxlan};
+
+use super::ledger::uplink_mark;
+use super::linux::{Devices, Linux};
+use super::ownership;
+
+/// Everything of ours, and the books brought up to date with it.
+pub(super) fn observe(linux: &mut Linux, scope: &Scope) -> Result<KernelState, KernelError> {
+    linux.devices.clear();
+    linux.others.links.clear();
+    linux.others.standing.clear();
+    // From here on the monitor goes by the new scope: what changes during the dumps is news.
+    let same_uplink = linux.ledger.lock().enter(scope);
+    let mut state = KernelState::default();
+    let own = links(linux, scope, same_uplink, &mut state)?;
+    for link in &own {
+        entries(&mut linux.netlink, link, &mut state)?;
+        tx_checksum(linux, scope, link, &mut state);
+    }
+    routes(linux, scope, &mut state)?;
+    for key in &scope.sysctls {
+        // One that can't be read counts as absent: writing it will say what is wrong, and nothing else has to wait.
+        if let Ok(Some(value)) = sysctl::read(key) {
+            state.sysctls.insert(key.clone(), value);
+        }
+    }
+    let firewall = linux.firewall.observe(scope)?;
+    if scope.sweep && linux.others.can_tell() {
+        let others = &mut linux.others;
+        linux.firewall.look_at_others(scope, others, &mut state)?;
+    }
+    state.firewall = firewall.table;
+    state.foreign_forward = firewall.foreign_forward;
+    linux.ledger.lock().observed(&state);
+    Ok(state)
+}
+
+/// Our links: two dumps find the VXLAN and TUN devices, by name and by alias; what else stands under our names is asked for by
+/// name. A host with hundreds of pods has hundreds of other interfaces, and none of them is looked at.
+fn links(
+    linux: &mut Linux,
+    scope: &Scope,
+    same_uplink: bool,
+    state: &mut KernelState,
+) -> Result<Vec<LinkInfo>, KernelError> {
+    let mut found = linux.netlink.links_of_kind(InfoKind::Vxlan)?;
+    found.extend(linux.netlink.links_of_kind(InfoKind::Tun)?);
+    for name in &scope.link_names {
+        if !found.iter().any(|link| link.name == *name) {
+            found.extend(linux.netlink.link(name)?);
+        }
+    }
+    let uplink = match scope.uplink.as_str() {
+        "" => None,
+        name => linux.netlink.link(name)?,
+    };
+    for link in found.iter().chain(&uplink) {
+        linux.devices.note(link);
+    }
+    let mut own = Vec::new();
+    for info in found {
+        let underlay = info.vxlan.as_ref().map_or(0, |vxlan| vxlan.link);
+        let underlay = name_of(&linux.devices, &mut linux.netlink, underlay)?;
+        let link = as_link(&info, underlay.unwrap_or_default());
+        if let Some(holder) = linux.others.holder(scope, &info.name, &link) {
+            if scope.link_names.contains(&info.name) {
+                state.others.taken.insert(info.name, holder);
+            }
+            continue;
+        }
+        if ownership::owns_link(scope, &info.name, &link) {
+            state.links.insert(info.name.clone(), link);
+            own.push(info);
+        }
+    }
+    let uplink_addrs = match &uplink {
+        Some(link) if !same_uplink => or_none(linux.netlink.addrs(Some(link.index)))?,
+        _ => Vec::new(),
+    };
+    let mut books = linux.ledger.lock();
+    books.links = own
+        .iter()
+        .map(|link| (link.index, link.name.clone()))
+        .collect();
+    if !same_uplink {
+        books.uplink = uplink.map(|link| (link.index, uplink_mark(link.mtu, link.mac, link.up)));
+        books.uplink_addrs = uplink_addrs.iter().map(|addr| addr.net).collect();
+    }
+    Ok(own)
+}
+
+/// The name of an interface by its index: from the look-ups so far, or from the kernel.
+fn name_of(
+    devices: &Devices,
+    netlink: &mut Netlink,
+    index: u32,
+) -> Result<Option<String>, NetlinkError> {
+    match devices.name_of(index) {
+        _ if index == 0 => Ok(None),
+        Some(name) => Ok(Some(name.to_owned())),
+        None => Ok(netlink.link_by_index(index)?.map(|link| link.name)),
+    }
+}
+
+/// An interface as the plan sees it. A VXLAN device that does more than unicast with static entries counts as another
+/// kind, so that it gets replaced where one of ours should be.
+pub(super) fn as_link(info: &LinkInfo, underlay: String) -> Link {
+    let kind = match &info.vxlan {
+        Some(vxlan) if !vxlan.foreign => LinkKind::Vxlan(Vxlan {
+            vni: vxlan.vni,
+            port: vxlan.port,
+            local: vxlan.local.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+            underlay,
+            learning: vxlan.learning,
+            gbp: vxlan.gbp,
+        }),
+        // A TAP device is of the same kind, and has an Ethernet address.
+        _ if info.kind == "tun" && info.mac.is_none() => LinkKind::Tun {
+            queues: info.queues,
+        },
+        _ => LinkKind::Other(info.kind.clone()),
+    };
+    Link {
+        kind,
+        mtu: info.mtu,
+        mac: info.mac.unwrap_or(Mac([0; 6])),
+        up: info.up,
+        alias: info.alias.clone(),
+    }
+}
+
+/// Addresses, neighbours and forwarding entries of one of our links. If it goes away meanwhile, it has none.
+fn entries(
+    netlink: &mut Netlink,
+    link: &LinkInfo,
+    state: &mut KernelState,
+) -> Result<(), KernelError> {
+    let (dev, name) = (link.dev(), &link.name);
+    let addrs = or_none(netlink.addrs(Some(link.index)))?;
+    let global = addrs.into_iter().filter(|addr| addr.scope == 0);
+    state
+        .addrs
+        .extend(global.map(|addr| (name.clone(), addr.net)));
+    let name = LinkName::from(link.name.as_str());
+    for family in Family::BOTH {
+        for neigh in or_none(netlink.neighs(dev, family))? {
+            if let (true, Some(mac)) = (neigh.permanent, neigh.mac) {
+                state.neighs.insert((name.clone(), neigh.addr), mac);
+            }
+        }
+    }
+    if link.kind == "vxlan" {
+        for entry in or_none(netlink.fdb(dev))? {
+            if let Some(dst) = as_fdb(&entry) {
+                state.fdb.insert((name.clone(), entry.mac), dst);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where a permanent forwarding entry leads. One that overrides the device's port, VNI or interface leads somewhere
+/// that no peer is: nowhere, so that it is replaced, or deleted.
+pub(super) fn as_fdb(entry: &FdbInfo) -> Option<IpAddr> {
+    if !entry.permanent || !ownership::owns_fdb(&entry.mac) {
+        return None;
+    }
+    match entry.dst {
+        Some(dst) if !entry.foreign => Some(dst),
+        _ => Some(Ipv4Addr::UNSPECIFIED.into()),
+    }
+}
+
+/// One that can't be read counts as absent, like a sysctl.
+fn tx_checksum(linux: &mut Linux, scope: &Scope, link: &LinkInfo, state: &mut KernelState) {
+    if !scope.tx_checksum.contains(&link.name) {
+        return;
+    }
+    let read = linux.ethtool();
+    match read.and_then(|ethtool| ethtool.feature(&link.name, TX_CHECKSUM)) {
+        Ok(on) => drop(state.tx_checksum.insert(link.name.clone(), on)),
+        Err(error) => tracing::debug!(%error, "can't read a feature"),
+    }
+}
+
+fn or_none<T>(list: Result<Vec<T>, NetlinkError>) -> Result<Vec<T>, NetlinkError> {
+    match list {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        list => list,
+    }
+}
+
+/// Our routes. Where several share destination and metric, the kernel uses the first: if that one isn't ours, ours has
+/// no effect and counts as missing, so that it is put again.
+fn routes(linux: &mut Linux, scope: &Scope, state: &mut KernelState) -> Result<(), KernelError> {
+    let own: BTreeSet<String> = state.links.keys().cloned().collect();
+    let mut names: BTreeMap<u32, Option<LinkName>> = BTreeMap::new();
+    linux.connected.start();
+    for family in Family::BOTH {
+        let table = Some(TABLE_MAIN);
+        let mut seen = BTreeSet::new();
+        for info in linux.netlink.routes(&RouteFilter { family, table })? {
+            linux.connected.note(&info);
+            if info.tos != 0 || !seen.insert(route_key(&info)) {
+                continue;
+            }
+            let dev = match info.oif {
+                None => None,
+                Some(index) => match names.get(&index) {
+                    Some(name) => name.clone(),
+                    None => {
+                        let name = name_of(&linux.devices, &mut linux.netlink, index)?;
+                        let name = name.map(|name| LinkName::from(name.as_str()));
+                        names.entry(index).or_insert(name).clone()
+                    }
+                },
+            };
+            let Some((key, route)) = as_route(&info, dev) else {
+                continue;
+            };
+            if leads_over(&route.next_hop, &linux.others.links) {
+                continue;
+            }
+            if ownership::owns_route(scope, |dev| own.contains(dev), &key, &route) {
+                state.routes.insert(key, route);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a route leads over one of these interfaces.
+fn leads_over(next_hop: &NextHop, links: &BTreeSet<LinkName>) -> bool {
+    matches!(next_hop, NextHop::Via { dev, .. } if links.contains(dev))
+}
+
+pub(super) fn route_key(info: &RouteInfo) -> RouteKey {
+    RouteKey {
+        dst: info.dst,
+        metric: info.metric,
+    }
+}
+
+/// A route as the plan sees it; `None` for what no plan of ours contains (several next hops, types of service,
+/// prohibitions), and for a device that is gone.
+pub(super) fn as_route(info: &RouteInfo, dev: Option<LinkName>) -> Option<(RouteKey, Route)> {
+    if info.multipath || info.tos != 0 {
+        return None;
+    }
+    let next_hop = match info.kind {
+        RouteKind::Blackhole => NextHop::Blackhole,
+        RouteKind::Unicast => NextHop::Via {
+            gateway: info.gateway,
+            dev: dev?,
+            onlink: info.onlink,
+        },
+        RouteKind::Other(_) => return None,
+    };
+    let route = Route {
+        next_hop,
+        protocol: info.protocol,
+    };
+    Some((route_key(info), route))
+}

@@ -1,0 +1,9 @@
+//! Tables as they are in the kernel: read back, and changed, each in one transaction.
+
+pub mod conntrack;
+mod legacy;
+pub mod read;
+pub mod table;
+
+pub use legacy::{legacy_filter, legacy_tables};
+pub use table::{Count, apply, dropped, observe};

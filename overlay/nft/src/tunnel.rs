@@ -1,0 +1,194 @@
+//! Whose packets a tunnel takes. A chain for each port, which nothing but its packets enters: the packet of a peer, the
+//! common case, is done with after a comparison of names and a look into a set.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use tweed_model::{Dual, Family};
+
+use super::policy::{PolicyInput, PolicyNetwork, add_chain, from, hook, rule};
+use super::ruleset::{
+    Chain, ChainKind, HookPoint, L4Proto, Match, Rule, Ruleset, Set, Side, Verdict,
+};
+use super::sources;
+
+/// nft's `filter` priority.
+const FILTER: i32 = 0;
+
+/// Bytes from the start of the UDP header to the VXLAN network identifier: 8 of UDP, 4 of flags and reserved bits.
+const VNI_OFFSET: u8 = 12;
+
+/// Where packets for this host enter.
+pub const INPUT_CHAIN: &str = "input";
+/// What doesn't come by the uplink.
+const ELSEWHERE: &str = "elsewhere";
+
+/// The bridge of pods, as plugins call it unless told otherwise.
+pub const POD_BRIDGE: &str = "cni0";
+
+/// Kinds of interfaces behind which containers are. Other nodes may be behind one too: virtual machines, say.
+pub(super) const KINDS: [&str; 2] = ["bridge", "veth"];
+
+/// The tunnels of the network, and who may send into them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tunnels {
+    /// UDP ports; for VXLAN with the network identifier: other overlays on the same port are left alone.
+    pub ports: BTreeMap<u16, Option<u32>>,
+    /// The interface by which peers' packets come, though they may come by others.
+    pub uplink: String,
+    /// Interfaces by which none do: the bridge of pods, and the tunnels' own.
+    pub inner: BTreeSet<String>,
+    /// Whether the kernel can say of a packet to this host that what goes back would leave by another interface.
+    pub way_back: bool,
+    /// Source addresses of the peers' packets, both families mixed: VXLAN takes none from others. None where that is
+    /// switched off.
+    pub peers: Option<BTreeSet<IpAddr>>,
+    /// What each peer may be the source of, by the address that its packets come from. None where VXLAN takes any source
+    /// from a peer.
+    pub sources: Option<BTreeSet<(IpAddr, IpNet)>>,
+}
+
+impl Tunnels {
+    pub(super) fn not_by_uplink(&self) -> Match {
+        Match::InInterface {
+            not: true,
+            name: self.uplink.clone(),
+        }
+    }
+}
+
+/// The set of the peers' addresses.
+pub fn peer_set(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "peers4",
+        Family::V6 => "peers6",
+    }
+}
+
+/// The chain that packets to a tunnel's port go through.
+pub fn tunnel_chain(port: u16) -> String {
+    format!("port-{port}")
+}
+
+/// Packets to a port.
+pub(super) fn to_port(port: u16) -> Match {
+    Match::DestPort {
+        proto: L4Proto::Udp,
+        port,
+    }
+}
+
+/// Packets from a port.
+pub(super) fn from_port(port: u16) -> Match {
+    Match::SourcePort {
+        proto: L4Proto::Udp,
+        port,
+    }
+}
+
+/// Adds the chains, and the sets that they look into.
+pub(super) fn add_input(ruleset: &mut Ruleset, input: &PolicyInput, tunnels: &Tunnels) {
+    let mut entries = Vec::new();
+    for (&port, &vni) in &tunnels.ports {
+        let name = tunnel_chain(port);
+        let goto = Verdict::Goto(name.clone());
+        entries.push(rule(vec![to_port(port)], goto, "tunnel packets"));
+        let mut rules = vec![rule(
+            vec![tunnels.not_by_uplink()],
+            Verdict::Jump(ELSEWHERE.to_owned()),
+            "not by the uplink",
+        )];
+        match (vni, &tunnels.peers) {
+            (Some(vni), Some(peers)) => {
+                ruleset.sets.extend(peer_sets(&input.networks, peers));
+                if let Some(all) = &tunnels.sources {
+                    rules.extend(sources::rules(ruleset, &input.networks, all));
+                }
+                rules.extend(strangers(&input.networks, vni));
+                rules.extend(tunnels.sources.as_ref().map(|_| sources::others(vni)));
+            }
+            _ => rules.extend(pods(&input.networks)),
+        }
+        add(ruleset, &name, rules);
+    }
+    let input = hook(ChainKind::Filter, HookPoint::Input, FILTER);
+    add_chain(ruleset, INPUT_CHAIN, input, entries);
+    add(ruleset, ELSEWHERE, elsewhere(tunnels));
+}
+
+/// Adds a chain that others lead to.
+fn add(ruleset: &mut Ruleset, name: &str, rules: Vec<Rule>) {
+    let chain = Chain { hook: None, rules };
+    ruleset.chains.insert(name.to_owned(), chain);
+}
+
+/// A pod can write a peer's address as its own. What this host sends to itself comes in by `lo` and may pass.
+fn elsewhere(tunnels: &Tunnels) -> Vec<Rule> {
+    let by = |name: &str| Match::InInterface {
+        not: false,
+        name: name.to_owned(),
+    };
+    let mut rules = vec![rule(vec![by("lo")], Verdict::Accept, "this host to itself")];
+    let inner = tunnels.inner.iter().filter(|name| **name != tunnels.uplink);
+    rules.extend(inner.map(|name| dropped(vec![by(name)], "from pods")));
+    if tunnels.way_back {
+        rules.extend(KINDS.map(|kind| {
+            let matches = vec![Match::InKind(kind.to_owned()), Match::NoWayBack];
+            dropped(matches, "a forged source")
+        }));
+    }
+    rules
+}
+
+fn peer_sets(networks: &Dual<PolicyNetwork>, peers: &BTreeSet<IpAddr>) -> BTreeMap<String, Set> {
+    networks
+        .iter()
+        .map(|(family, _)| {
+            let set = Set::of_addrs(family, peers.iter().copied());
+            (peer_set(family).to_owned(), set)
+        })
+        .collect()
+}
+
+/// The VXLAN network of a packet.
+pub(super) fn of_network(vni: u32) -> Match {
+    let [_, bytes @ ..] = vni.to_be_bytes();
+    Match::Transport {
+        offset: VNI_OFFSET,
+        bytes: bytes.to_vec(),
+    }
+}
+
+/// The tunnel of a family runs over the same family.
+fn strangers(networks: &Dual<PolicyNetwork>, vni: u32) -> Vec<Rule> {
+    let drop_strangers = |(family, _)| {
+        let matches = vec![
+            Match::InSet {
+                side: Side::Source,
+                family,
+                not: true,
+                set: peer_set(family).to_owned(),
+            },
+            of_network(vni),
+        ];
+        dropped(matches, &format!("VXLAN {vni} from others than peers"))
+    };
+    networks.iter().map(drop_strangers).collect()
+}
+
+/// Where no list of peers tells pods from nodes.
+fn pods(networks: &Dual<PolicyNetwork>) -> Vec<Rule> {
+    let networks = networks.values();
+    let drop_pods = |policy: &PolicyNetwork| dropped(vec![from(policy.network)], "from pods");
+    networks.map(drop_pods).collect()
+}
+
+pub(super) fn dropped(matches: Vec<Match>, comment: &str) -> Rule {
+    Rule {
+        matches,
+        counter: true,
+        verdict: Verdict::Drop,
+        comment: comment.to_owned(),
+    }
+}

@@ -1,0 +1,247 @@
+//! The thread that owns the kernel: it sleeps until the desired state changes, the kernel reports a change of ours, a
+//! retry is due, or the period is over.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tweed_kernel::Kernel;
+use tweed_state::{Desired, Plan};
+
+use super::{Failure, Outcome, Reconciler};
+
+/// A full pass follows a fast one after this time; more changes push it back no further than [`LATEST`].
+const SETTLE: Duration = Duration::from_millis(250);
+/// Kernel events are gathered for this long.
+const GATHER: Duration = Duration::from_millis(20);
+/// The longest that a due full pass is put off.
+const LATEST: Duration = Duration::from_millis(500);
+/// A full pass is followed by a rest of this many times its length: while another program keeps changing what is ours,
+/// a large cluster costs a quarter of a processor and not all of it.
+const REST: u32 = 3;
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// Takes what a pass would do, or why that can't be known; `None` before there is a desired state.
+pub type AnswerPreview = Box<dyn FnOnce(Option<Result<Plan, String>>) + Send>;
+
+fn is_empty(preview: &Result<Plan, String>) -> bool {
+    preview.as_ref().is_ok_and(Plan::is_empty)
+}
+
+/// What wakes the thread.
+pub enum Wake {
+    /// The desired state is now this.
+    Desired(Arc<Desired>),
+    /// Something of ours may have changed in the kernel.
+    Dirty,
+    /// The operator has confirmed that a store without peers is right.
+    Confirm,
+    /// Somebody wants to know what a pass would do.
+    Preview(AnswerPreview),
+    /// Return.
+    Stop,
+}
+
+/// What the thread reports after each pass.
+#[derive(Debug)]
+pub struct Report {
+    /// The state that was aimed at.
+    pub desired: Arc<Desired>,
+    /// What the pass did.
+    pub outcome: Outcome,
+}
+
+/// The running thread.
+pub struct Worker {
+    wake: Sender<Wake>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts the thread. `wakes` is a channel made beforehand, so that others can hold its sending end already.
+    /// `period` is the time between full passes without any cause; it is jittered by a tenth either way with `jitter`,
+    /// a number from 0 to 1.
+    ///
+    /// # Errors
+    /// When the thread can't be started.
+    pub fn start<K: Kernel + Send + 'static>(
+        kernel: K,
+        wakes: (Sender<Wake>, Receiver<Wake>),
+        period: Duration,
+        jitter: impl FnMut() -> f64 + Send + 'static,
+        report: impl FnMut(Report) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (wake, inbox) = wakes;
+        let mut state = State::new(Reconciler::new(kernel), period, jitter, report);
+        let thread = thread::Builder::new()
+            .name("kernel".to_owned())
+            .spawn(move || state.run(&inbox))?;
+        Ok(Self {
+            wake,
+            thread: Some(thread),
+        })
+    }
+
+    /// A handle to wake the thread with; sending to a thread that has ended is an error that may be ignored.
+    pub fn waker(&self) -> Sender<Wake> {
+        self.wake.clone()
+    }
+
+    /// Ends the thread after the operation at hand; leaves the kernel as it is.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // The thread may have ended already: then there is nothing to stop.
+            let _ = self.wake.send(Wake::Stop);
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+struct State<K, J, R> {
+    reconciler: Reconciler<K>,
+    desired: Option<Arc<Desired>>,
+    /// When the next full pass is due, and the moment since which one has been wanted.
+    due: Instant,
+    wanted_since: Option<Instant>,
+    /// No kernel event makes a full pass begin before this.
+    rested: Instant,
+    retries: u32,
+    period: Duration,
+    jitter: J,
+    report: R,
+}
+
+impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
+    fn new(reconciler: Reconciler<K>, period: Duration, jitter: J, report: R) -> Self {
+        let now = Instant::now();
+        Self {
+            reconciler,
+            desired: None,
+            due: now + period,
+            wanted_since: None,
+            rested: now,
+            retries: 0,
+            period,
+            jitter,
+            report,
+        }
+    }
+
+    fn run(&mut self, inbox: &Receiver<Wake>) {
+        loop {
+            let now = Instant::now();
+            if self.desired.is_some() && now >= self.due {
+                self.full(now);
+                continue;
+            }
+            let sleep = match self.desired {
+                Some(_) => self.due.saturating_duration_since(now),
+                None => self.period,
+            };
+            match inbox.recv_timeout(sleep) {
+                Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(wake) => self.handle(wake),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn handle(&mut self, wake: Wake) {
+        let now = Instant::now();
+        match wake {
+            Wake::Desired(desired) => {
+                self.desired = Some(Arc::clone(&desired));
+                match self.reconciler.fast(&desired, now) {
+                    Some(outcome) => self.finish(desired, outcome, now, SETTLE),
+                    None => self.due = now,
+                }
+            }
+            Wake::Dirty => self.want_full(now, GATHER),
+            Wake::Confirm => {
+                self.reconciler.confirm();
+                self.due = now;
+            }
+            Wake::Preview(answer) => {
+                let preview = self.desired.as_ref().map(|desired| {
+                    self.reconciler
+                        .preview(desired)
+                        .map_err(|error| error.to_string())
+                });
+                // What a look has found is no news to the monitor any more: its notification may just have been dismissed.
+                if preview.as_ref().is_some_and(|plan| !is_empty(plan)) {
+                    self.want_full(now, GATHER);
+                }
+                answer(preview);
+            }
+            Wake::Stop => {}
+        }
+    }
+
+    fn want_full(&mut self, now: Instant, delay: Duration) {
+        let since = *self.wanted_since.get_or_insert(now);
+        let ready = (now + delay).max(self.rested);
+        self.due = self.due.min(ready.min(since + LATEST));
+    }
+
+    fn full(&mut self, now: Instant) {
+        let Some(desired) = self.desired.clone() else {
+            return;
+        };
+        self.wanted_since = None;
+        self.due = now + self.jittered(self.period);
+        let outcome = self
+            .reconciler
+            .full(&desired, now)
+            .unwrap_or_else(|error| Outcome {
+                full: true,
+                blocked: true,
+                failed: vec![Failure {
+                    op: "observe".to_owned(),
+                    error: error.to_string(),
+                }],
+                forwarding: self.reconciler.carry_unseen(&desired),
+                peers: desired.peers,
+                took: now.elapsed(),
+                ..Outcome::default()
+            });
+        self.rested = Instant::now() + (now.elapsed() * REST).min(LATEST);
+        self.finish(desired, outcome, now, self.period);
+    }
+
+    /// Reports a pass and sets the time of the next full one: `next` if all is well, else by back-off.
+    fn finish(&mut self, desired: Arc<Desired>, outcome: Outcome, now: Instant, next: Duration) {
+        if outcome.failed.is_empty() {
+            self.retries = 0;
+            if !outcome.full {
+                self.want_full(now, next);
+            }
+        } else {
+            let delay = RETRY_MIN
+                .saturating_mul(1 << self.retries.min(5))
+                .min(RETRY_MAX);
+            self.retries += 1;
+            self.due = now + self.jittered(delay);
+        }
+        (self.report)(Report { desired, outcome });
+    }
+
+    fn jittered(&mut self, delay: Duration) -> Duration {
+        delay.mul_f64(0.9 + 0.2 * (self.jitter)().clamp(0.0, 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! The difference between what is wanted and what is there, as an ordered list of changes.
+//!
+//! What is new is put first, from the ground up (links, offloads, sysctls, addresses, firewall, neighbours, FDB, routes), then
+//! what is not wanted goes, from the top down. A peer that moves is thus reachable all the while.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use tweed_nft::{self as nft, Ruleset};
+
+use super::op::Op;
+use super::state::{KernelState, Link, LinkKind, NextHop, may_be_absent};
+use super::wanted::Desired;
+
+/// Changes in the order in which they are to be made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// What to create, replace or correct.
+    pub puts: Vec<Op>,
+    /// What to delete because it is ours and not wanted.
+    pub deletes: Vec<Op>,
+}
+
+impl Plan {
+    /// All changes in order.
+    pub fn ops(&self) -> impl Iterator<Item = &Op> {
+        self.puts.iter().chain(&self.deletes)
+    }
+
+    /// Number of changes.
+    pub fn len(&self) -> usize {
+        self.puts.len() + self.deletes.len()
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.puts.is_empty() && self.deletes.is_empty()
+    }
+}
+
+/// What must change for `have` to become what is wanted.
+pub fn plan(want: &Desired, have: &KernelState) -> Plan {
+    let mut plan = Plan::default();
+    let mut have = Cow::Borrowed(have);
+    let links = link_changes(want, &have);
+    for (name, change) in &links {
+        match change {
+            LinkChange::Replace(link) => {
+                plan.puts.push(Op::DelLink(name.clone()));
+                plan.puts.push(Op::AddLink(name.clone(), link.clone()));
+                forget_dependants(have.to_mut(), name);
+            }
+            LinkChange::Add(link) => plan.puts.push(Op::AddLink(name.clone(), link.clone())),
+            LinkChange::Set(link) => {
+                // A new Ethernet address makes the kernel drop the neighbours of the link, permanent ones included.
+                if have
+                    .links
+                    .get(name)
+                    .is_some_and(|there| there.mac != link.mac)
+                {
+                    have.to_mut().neighs.retain(|(dev, _), _| *dev != **name);
+                }
+                plan.puts.push(Op::SetLink(name.clone(), link.clone()));
+            }
+            LinkChange::Remove => {}
+        }
+    }
+    put(want, &have, &links, &mut plan.puts);
+    if want.prune {
+        delete(want, &have, &links, &mut plan.deletes);
+    }
+    plan
+}
+
+enum LinkChange {
+    Add(Link),
+    Replace(Link),
+    Set(Link),
+    Remove,
+}
+
+impl LinkChange {
+    fn makes(&self) -> bool {
+        matches!(self, Self::Add(_) | Self::Replace(_))
+    }
+}
+
+fn link_changes(want: &Desired, have: &KernelState) -> BTreeMap<String, LinkChange> {
+    let mut changes = BTreeMap::new();
+    for (name, link) in &want.state.links {
+        let change = match have.links.get(name) {
+            None => LinkChange::Add(link.clone()),
+            Some(there) if there.kind != link.kind => LinkChange::Replace(link.clone()),
+            Some(there) if there != link => LinkChange::Set(link.clone()),
+            Some(_) => continue,
+        };
+        changes.insert(name.clone(), change);
+    }
+    for (name, link) in &have.links {
+        // A device of another kind under a name that is not wanted now is left alone: it may be anybody's.
+        let ours = matches!(link.kind, LinkKind::Vxlan(_) | LinkKind::Tun { .. });
+        if ours && !want.state.links.contains_key(name) {
+            changes.insert(name.clone(), LinkChange::Remove);
+        }
+    }
+    changes
+}
+
+/// A link that is replaced takes its addresses, entries and routes with it: they count as not there.
+fn forget_dependants(have: &mut KernelState, link: &str) {
+    have.addrs.retain(|(name, _)| name != link);
+    have.tx_checksum.remove(link);
+    have.neighs.retain(|(name, _), _| name != link);
+    have.fdb.retain(|(name, _), _| name != link);
+    have.routes
+        .retain(|_, route| !leads_over(&route.next_hop, link));
+    have.sysctls
+        .retain(|key, _| !key.contains(&format!("/{link}/")));
+}
+
+fn leads_over(next_hop: &NextHop, link: &str) -> bool {
+    matches!(next_hop, NextHop::Via { dev, .. } if dev == link)
+}
+
+fn put(
+    want: &Desired,
+    have: &KernelState,
+    links: &BTreeMap<String, LinkChange>,
+    ops: &mut Vec<Op>,
+) {
+    let state = &want.state;
+    for (name, on) in missing(&state.tx_checksum, &have.tx_checksum) {
+        ops.push(Op::SetTxChecksum(name.clone(), *on));
+    }
+    let absent = |key: &String| may_be_absent(key) && !have.sysctls.contains_key(key);
+    // Forwarding last: it costs the routes of an interface that does not yet accept advertisements in spite of it.
+    for forwarding in [false, true] {
+        for (key, value) in missing(&state.sysctls, &have.sysctls) {
+            if is_forwarding(key) == forwarding && (!absent(key) || is_of_new_link(key, links)) {
+                ops.push(Op::SetSysctl(key.clone(), value.clone()));
+            }
+        }
+    }
+    for (name, net) in state.addrs.difference(&have.addrs) {
+        ops.push(Op::AddAddr(name.clone(), *net));
+    }
+    // Before ours are opened: what is left behind may drop what ours accepts.
+    let swept = have.others.left_behind.iter().cloned();
+    ops.extend(swept.map(Op::Sweep));
+    firewall_changes(want, have, ops);
+    for (key, mac) in missing(&state.neighs, &have.neighs) {
+        ops.push(Op::PutNeigh(key.clone(), *mac));
+    }
+    for (key, dst) in missing(&state.fdb, &have.fdb) {
+        ops.push(Op::PutFdb(key.clone(), *dst));
+    }
+    // A gateway may need a route of its own to be one.
+    for by_gateway in [false, true] {
+        for (key, route) in missing(&state.routes, &have.routes) {
+            if has_gateway(&route.next_hop) == by_gateway {
+                ops.push(Op::PutRoute(*key, route.clone()));
+            }
+        }
+    }
+}
+
+/// What is wanted and isn't there, or is there with another value.
+fn missing<'a, K: Ord, V: PartialEq>(
+    want: &'a BTreeMap<K, V>,
+    have: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    side_by_side(want, have)
+        .filter(|(_, value, there)| *there != Some(*value))
+        .map(|(key, value, _)| (key, value))
+}
+
+/// What is there under a key that isn't wanted.
+fn surplus<'a, K: Ord, V>(
+    want: &'a BTreeMap<K, V>,
+    have: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    side_by_side(have, want)
+        .filter(|(_, _, wanted)| wanted.is_none())
+        .map(|(key, value, _)| (key, value))
+}
+
+/// Each entry of `these` with the value under the same key in `those`. Walking both in order is several times as fast as
+/// a look-up for each, and a large cluster has thousands.
+fn side_by_side<'a, K: Ord, V>(
+    these: &'a BTreeMap<K, V>,
+    those: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V, Option<&'a V>)> {
+    let mut those = those.iter().peekable();
+    these.iter().map(move |(key, value)| {
+        while those.next_if(|(other, _)| *other < key).is_some() {}
+        let other = those.next_if(|(other, _)| *other == key);
+        (key, value, other.map(|(_, value)| value))
+    })
+}
+
+fn has_gateway(next_hop: &NextHop) -> bool {
+    matches!(next_hop, NextHop::Via { gateway, .. } if gateway.is_some())
+}
+
+/// Whether a switch is one of a link that is yet to be made: it comes with the link, if at all.
+fn is_of_new_link(sysctl: &str, links: &BTreeMap<String, LinkChange>) -> bool {
+    let mut made = links.iter().filter(|(_, change)| change.makes());
+    made.any(|(name, _)| sysctl.contains(&format!("/{name}/")))
+}
+
+fn is_forwarding(sysctl: &str) -> bool {
+    sysctl.ends_with("/forwarding") || sysctl.ends_with("/ip_forward")
+}
+
+fn firewall_changes(want: &Desired, have: &KernelState, ops: &mut Vec<Op>) {
+    if want.ruleset.is_empty() {
+        if have.firewall.is_some() {
+            ops.push(Op::Firewall(nft::Change::Delete(want.scope.table.clone())));
+        }
+    } else if let Some(change) = nft::diff(&ruleset(want, have), have.firewall.as_ref()) {
+        ops.push(Op::Firewall(change));
+    }
+    // Only chains that are there and drop are observed; none is ever created.
+    for (family, there) in &have.foreign_forward {
+        let wanted = want
+            .state
+            .foreign_forward
+            .get(family)
+            .cloned()
+            .unwrap_or_default();
+        if *there != wanted {
+            ops.push(Op::ForeignForward(*family, wanted));
+        }
+    }
+}
+
+/// The wanted table; before the store is in sync, with the peers that are in it already.
+fn ruleset<'a>(want: &'a Desired, have: &KernelState) -> Cow<'a, Ruleset> {
+    match &have.firewall {
+        Some(there) if !want.prune => Cow::Owned(want.ruleset.keeping(there)),
+        _ => Cow::Borrowed(&want.ruleset),
+    }
+}
+
+fn delete(
+    want: &Desired,
+    have: &KernelState,
+    links: &BTreeMap<String, LinkChange>,
+    ops: &mut Vec<Op>,
+) {
+    let goes = |name: &str| matches!(links.get(name), Some(LinkChange::Remove));
+    let state = &want.state;
+    for (key, route) in surplus(&state.routes, &have.routes) {
+        let dev_goes = matches!(&route.next_hop, NextHop::Via { dev, .. } if goes(dev));
+        if !dev_goes {
+            ops.push(Op::DelRoute(*key, route.clone()));
+        }
+    }
+    for (key, dst) in surplus(&state.fdb, &have.fdb) {
+        if !goes(&key.0) {
+            ops.push(Op::DelFdb(key.clone(), *dst));
+        }
+    }
+    for (key, _) in surplus(&state.neighs, &have.neighs) {
+        if !goes(&key.0) {
+            ops.push(Op::DelNeigh(key.clone()));
+        }
+    }
+    for (name, net) in have.addrs.difference(&state.addrs) {
+        if !goes(name) {
+            ops.push(Op::DelAddr(name.clone(), *net));
+        }
+    }
+    for (name, change) in links {
+        if matches!(change, LinkChange::Remove) {
+            ops.push(Op::DelLink(name.clone()));
+        }
+    }
+}

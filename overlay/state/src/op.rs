@@ -1,0 +1,179 @@
+//! One change of the kernel. Ops print in the words of `ip` and `nft`: the log of a pass and `tweedd plan` are lists of
+//! them.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use tweed_model::{Family, Mac};
+use tweed_nft::{Change, ForeignForward};
+
+use super::state::{FdbKey, Link, LinkKind, NeighKey, NextHop, Route, RouteKey};
+
+/// One change. Puts are "create or replace", deletes tolerate that the object is gone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// Delete an interface.
+    DelLink(String),
+    /// Create an interface with all its attributes, up if wanted.
+    AddLink(String, Link),
+    /// Correct MTU, MAC, alias or state of an interface that may stay.
+    SetLink(String, Link),
+    /// Add an address.
+    AddAddr(String, IpNet),
+    /// Switch `tx-checksum-ip-generic` of an interface on or off.
+    SetTxChecksum(String, bool),
+    /// Set a sysctl, by its path below `/proc/sys`.
+    SetSysctl(String, String),
+    /// Create, replace or adjust our nftables table: one transaction.
+    Firewall(Change),
+    /// Make another program's FORWARD chain hold exactly these accept rules of ours.
+    ForeignForward(Family, ForeignForward),
+    /// Remove the nftables table and the accept rules of an instance whose agent is gone.
+    Sweep(String),
+    /// Put a permanent neighbour entry.
+    PutNeigh(NeighKey, Mac),
+    /// Put a permanent FDB entry.
+    PutFdb(FdbKey, IpAddr),
+    /// Put a route.
+    PutRoute(RouteKey, Route),
+    /// Delete a route. The value says which, where several share a key.
+    DelRoute(RouteKey, Route),
+    /// Delete an FDB entry.
+    DelFdb(FdbKey, IpAddr),
+    /// Delete a neighbour entry.
+    DelNeigh(NeighKey),
+    /// Delete an address.
+    DelAddr(String, IpNet),
+}
+
+impl Op {
+    /// The interface without which this cannot succeed.
+    pub fn link(&self) -> Option<&str> {
+        match self {
+            Self::DelLink(name)
+            | Self::AddLink(name, _)
+            | Self::SetLink(name, _)
+            | Self::SetTxChecksum(name, _)
+            | Self::AddAddr(name, _)
+            | Self::DelAddr(name, _) => Some(name),
+            Self::PutNeigh((name, _), _)
+            | Self::DelNeigh((name, _))
+            | Self::PutFdb((name, _), _)
+            | Self::DelFdb((name, _), _) => Some(name),
+            Self::PutRoute(_, route) | Self::DelRoute(_, route) => match &route.next_hop {
+                NextHop::Via { dev, .. } => Some(dev),
+                NextHop::Blackhole => None,
+            },
+            // `net/ipv4/conf/<link>/…`, where the link may be `all`.
+            Self::SetSysctl(key, _) => key
+                .split('/')
+                .nth(3)
+                .filter(|link| key.contains("/conf/") && *link != "all"),
+            Self::Firewall(_) | Self::ForeignForward(..) | Self::Sweep(_) => None,
+        }
+    }
+
+    /// The object alone, without the wanted value: what a fight with another program is counted by.
+    pub fn object(&self) -> String {
+        match self {
+            Self::DelLink(name) | Self::AddLink(name, _) | Self::SetLink(name, _) => {
+                format!("link {name}")
+            }
+            Self::AddAddr(name, net) | Self::DelAddr(name, net) => format!("addr {net} dev {name}"),
+            Self::SetTxChecksum(name, _) => format!("tx-checksum-ip-generic of {name}"),
+            Self::SetSysctl(key, _) => format!("sysctl {key}"),
+            Self::Firewall(_) => "nftables table".to_owned(),
+            Self::ForeignForward(family, _) => format!("{family} FORWARD accept rules"),
+            Self::Sweep(instance) => format!("rules of instance {instance}"),
+            Self::PutNeigh((name, addr), _) | Self::DelNeigh((name, addr)) => {
+                format!("neigh {addr} dev {name}")
+            }
+            Self::PutFdb((name, mac), _) | Self::DelFdb((name, mac), _) => {
+                format!("fdb {mac} dev {name}")
+            }
+            Self::PutRoute(key, _) | Self::DelRoute(key, _) => format!("route {}", key.dst),
+        }
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DelLink(name) => write!(f, "delete link {name}"),
+            Self::AddLink(name, link) => write!(f, "add link {name} {link}"),
+            Self::SetLink(name, link) => write!(f, "set link {name} {link}"),
+            Self::AddAddr(name, net) => write!(f, "add addr {net} dev {name}"),
+            Self::DelAddr(name, net) => write!(f, "delete addr {net} dev {name}"),
+            Self::SetTxChecksum(name, on) => {
+                let value = if *on { "on" } else { "off" };
+                write!(f, "ethtool -K {name} tx-checksum-ip-generic {value}")
+            }
+            Self::SetSysctl(key, value) => write!(f, "set sysctl {key} = {value}"),
+            Self::Firewall(change) => write!(f, "{change}"),
+            Self::ForeignForward(family, wanted) => {
+                write!(f, "put {family} FORWARD accept rules: {wanted}")
+            }
+            Self::Sweep(instance) => write!(
+                f,
+                "delete nftables table inet {instance} and its FORWARD accept rules, left behind by the agent of another network"
+            ),
+            Self::PutNeigh((name, addr), mac) => {
+                write!(f, "put neigh {addr} lladdr {mac} dev {name} permanent")
+            }
+            Self::DelNeigh((name, addr)) => write!(f, "delete neigh {addr} dev {name}"),
+            Self::PutFdb((name, mac), dst) => {
+                write!(f, "put fdb {mac} dst {dst} dev {name} self permanent")
+            }
+            Self::DelFdb((name, mac), dst) => write!(f, "delete fdb {mac} dst {dst} dev {name}"),
+            Self::PutRoute(key, route) => write!(f, "put route {} {route}", key.dst),
+            Self::DelRoute(key, route) => write!(f, "delete route {} {route}", key.dst),
+        }
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            LinkKind::Vxlan(vxlan) => write!(
+                f,
+                "vxlan id {} local {} dev {} dstport {}{}{}",
+                vxlan.vni,
+                vxlan.local,
+                vxlan.underlay,
+                vxlan.port,
+                if vxlan.learning { "" } else { " nolearning" },
+                if vxlan.gbp { " gbp" } else { "" }
+            )?,
+            LinkKind::Tun { queues: false } => f.write_str("tun")?,
+            LinkKind::Tun { queues: true } => f.write_str("tun of several queues")?,
+            LinkKind::Other(kind) if kind.is_empty() => f.write_str("device")?,
+            LinkKind::Other(kind) => f.write_str(kind)?,
+        }
+        write!(
+            f,
+            " mtu {} address {}{}",
+            self.mtu,
+            self.mac,
+            if self.up { " up" } else { " down" }
+        )
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.next_hop {
+            NextHop::Blackhole => f.write_str("blackhole"),
+            NextHop::Via {
+                gateway,
+                dev,
+                onlink,
+            } => {
+                if let Some(gateway) = gateway {
+                    write!(f, "via {gateway} ")?;
+                }
+                write!(f, "dev {dev}{}", if *onlink { " onlink" } else { "" })
+            }
+        }
+    }
+}

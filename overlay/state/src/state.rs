@@ -1,0 +1,205 @@
+//! What the kernel holds, or should hold, of ours. Maps are keyed the way the kernel keys its objects, interfaces by
+//! name. The same type describes the desired and the observed state, so that a plan is their difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use tweed_model::{Family, LinkName, Mac};
+use tweed_nft::{ForeignForward, TableState};
+
+/// The routing protocol number of every route that Tweed installs: how a restarted agent knows its own.
+/// Unused in iproute2's `rt_protos`; the letter T.
+pub const ROUTE_PROTOCOL: u8 = 84;
+
+/// Sysctls below this are there only while the kernel's module `br_netfilter` is loaded.
+pub const BRIDGE_FILTER: &str = "net/bridge/";
+
+/// Whether a sysctl is set only if it is there: those of `br_netfilter`, and whether an interface takes router
+/// advertisements, which one without IPv6 doesn't (it is off, or the MTU is below 1,280 bytes).
+pub fn may_be_absent(sysctl: &str) -> bool {
+    sysctl.starts_with(BRIDGE_FILTER) || sysctl.ends_with("/accept_ra")
+}
+
+/// A VXLAN tunnel end point.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Vxlan {
+    /// VXLAN network identifier, 24 bits.
+    pub vni: u32,
+    /// UDP port, host byte order.
+    pub port: u16,
+    /// Source address of the outer packets.
+    pub local: IpAddr,
+    /// Name of the interface that carries the outer packets.
+    pub underlay: String,
+    /// Whether the device learns addresses from packets.
+    pub learning: bool,
+    /// Group based policy extension.
+    pub gbp: bool,
+}
+
+/// What a link is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum LinkKind {
+    /// A VTEP.
+    Vxlan(Vxlan),
+    /// A TUN device, whose packets the agent forwards itself. It persists while no agent runs.
+    Tun {
+        /// Made to have several queues. Such a device is attached to in another way.
+        queues: bool,
+    },
+    /// Something else that stands under a name of ours; the kernel's name for its kind, empty for a physical device.
+    Other(String),
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Link {
+    /// Kind and its attributes. A difference here means: replace the device.
+    pub kind: LinkKind,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Ethernet address; zero on a TUN device, which has none.
+    pub mac: Mac,
+    /// Administratively up.
+    pub up: bool,
+    /// `IFLA_IFALIAS`: how a restarted agent knows a device of an earlier configuration as its own.
+    pub alias: String,
+}
+
+/// A neighbour (ARP, NDP) entry's key.
+pub type NeighKey = (LinkName, IpAddr);
+/// A forwarding database entry's key.
+pub type FdbKey = (LinkName, Mac);
+
+/// The kernel's key of a route in the main table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteKey {
+    /// Destination prefix, host bits zero.
+    pub dst: IpNet,
+    /// Metric; 0 is IPv4's default, 1024 IPv6's.
+    pub metric: u32,
+}
+
+impl RouteKey {
+    /// The key of a route with its family's default metric.
+    pub fn of(dst: IpNet) -> Self {
+        let metric = match Family::of_net(&dst) {
+            Family::V4 => 0,
+            Family::V6 => 1024,
+        };
+        Self {
+            dst: dst.trunc(),
+            metric,
+        }
+    }
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum NextHop {
+    /// Through an interface, by way of a gateway or straight.
+    Via {
+        /// Gateway; none means on the link itself.
+        gateway: Option<IpAddr>,
+        /// Interface name.
+        dev: LinkName,
+        /// The gateway counts as reachable though no address on the interface says so.
+        onlink: bool,
+    },
+    /// Packets are dropped silently.
+    Blackhole,
+}
+
+/// A route's value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// Where it leads.
+    pub next_hop: NextHop,
+    /// Routing protocol number; ours is [`ROUTE_PROTOCOL`].
+    pub protocol: u8,
+}
+
+/// The kernel objects that concern one overlay network on one host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelState {
+    /// Interfaces by name.
+    pub links: BTreeMap<String, Link>,
+    /// Global addresses on our interfaces.
+    pub addrs: BTreeSet<(String, IpNet)>,
+    /// Permanent neighbour entries on our interfaces.
+    pub neighs: BTreeMap<NeighKey, Mac>,
+    /// Permanent forwarding database entries on our interfaces, to the peer that has the MAC.
+    pub fdb: BTreeMap<FdbKey, IpAddr>,
+    /// By interface, whether the checksum of what it carries is left to the device below it (`tx-checksum-ip-generic`).
+    /// Only those interfaces for which a choice is made.
+    pub tx_checksum: BTreeMap<String, bool>,
+    /// Routes in the main table.
+    pub routes: BTreeMap<RouteKey, Route>,
+    /// Our nftables table; `None` when it isn't there.
+    pub firewall: Option<TableState>,
+    /// Base chains of other programs that drop forwarded packets, and our accept rules in them.
+    pub foreign_forward: BTreeMap<Family, ForeignForward>,
+    /// Sysctls by path below `/proc/sys`, such as `net/ipv4/ip_forward`.
+    pub sysctls: BTreeMap<String, String>,
+    /// What of other networks' agents is in the way. None is ever wanted.
+    pub others: Others,
+}
+
+/// What the agents of other networks have on this host, as far as it concerns us.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Interfaces under our names that belong to an agent that runs, and how to call that one.
+    pub taken: BTreeMap<String, String>,
+    /// Tables of agents that run and drop our tunnel's packets, and how to call these agents.
+    pub dropping: BTreeMap<String, String>,
+    /// Instances whose agents run no more and that have no device left: their tables and accept rules are to go.
+    pub left_behind: BTreeSet<String>,
+}
+
+/// Which kernel objects an observation returns: the ownership rules as a value. See `docs/OWNERSHIP.md`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Names that are ours whatever stands under them.
+    pub link_names: BTreeSet<String>,
+    /// VXLAN devices with exactly this alias are ours too: leftovers of an earlier configuration.
+    pub alias: String,
+    /// Interface on which host-gw and direct routes lie.
+    pub uplink: String,
+    /// What this node announces: whether the host has these addresses, on whichever interface, decides what its packets
+    /// leave with.
+    pub announced: BTreeSet<IpAddr>,
+    /// Pod networks: routes on the uplink are looked at only inside them.
+    pub networks: Vec<IpNet>,
+    /// Networks of earlier configurations: inside them, routes with our protocol number are leftovers.
+    pub former: BTreeSet<IpNet>,
+    /// Lengths of node subnets, per family: a route of another protocol on the uplink is adopted only with this length.
+    pub subnet_lens: BTreeMap<Family, u8>,
+    /// Addresses of the nodes: and only with one of these as its gateway.
+    pub node_addrs: BTreeSet<IpAddr>,
+    /// Own subnets: a blackhole route to exactly these is ours.
+    pub own_subnets: Vec<IpNet>,
+    /// Name of our nftables table (family inet).
+    pub table: String,
+    /// Sysctls to read.
+    pub sysctls: BTreeSet<String>,
+    /// Interfaces whose `tx-checksum-ip-generic` is to be read.
+    pub tx_checksum: BTreeSet<String>,
+    /// UDP ports of our tunnels, with the network identifier of VXLAN.
+    pub tunnels: BTreeMap<u16, Option<u32>>,
+    /// Whether to look for what agents of other networks have left behind.
+    pub sweep: bool,
+}
+
+/// What our devices' alias begins with; the instance's name follows.
+const ALIAS: &str = "tweed network ";
+
+/// What the devices of an instance carry as `IFLA_IFALIAS`.
+pub fn alias_of(instance: &str) -> String {
+    format!("{ALIAS}{instance}")
+}
+
+/// The instance that a device belongs to, by its alias.
+pub fn instance_of(alias: &str) -> Option<&str> {
+    alias.strip_prefix(ALIAS).filter(|name| !name.is_empty())
+}

@@ -1,0 +1,181 @@
+//! Following the store: one list, then every change after it. Whenever a change may have been missed, a fresh list is
+//! compared whole. What is known stays in force while etcd can't be reached.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use etcd_client::{Error, WatchOptions, WatchResponse, WatchStream};
+use futures::FutureExt;
+use tokio::sync::Notify;
+use tokio::sync::watch::Sender;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tweed_host::random;
+use tweed_model::ClusterSnapshot;
+
+use super::Etcd;
+use super::client::{self, Member};
+use super::listing::{self, Listing};
+use crate::StoreError;
+use crate::backoff::Backoff;
+
+const WHAT: &str = "watch leases";
+/// How many waiting responses become one snapshot, when many nodes change at once.
+const COALESCED: usize = 256;
+
+pub(super) async fn follow(store: &Etcd, out: &Sender<Arc<ClusterSnapshot>>, relist: &Notify) {
+    let mut trouble = Backoff::default();
+    let mut said = String::new();
+    loop {
+        let started = Instant::now();
+        match follow_once(store, out, relist).await {
+            Ok(never) => match never {},
+            Err(error) => {
+                trouble.reset_after(started.elapsed());
+                say_once(&mut said, error.to_string());
+                sleep(trouble.next()).await;
+            }
+        }
+    }
+}
+
+/// An outage of hours is one line, not one for each attempt.
+fn say_once(said: &mut String, error: String) {
+    if *said != error {
+        tracing::warn!(
+            error,
+            "leases are no longer watched; keeping what is known, and trying again"
+        );
+        *said = error;
+    }
+}
+
+async fn follow_once(
+    store: &Etcd,
+    out: &Sender<Arc<ClusterSnapshot>>,
+    relist: &Notify,
+) -> Result<Infallible, StoreError> {
+    let listing = listing::read(&store.cluster, &store.keys).await?;
+    let mut view = View {
+        store,
+        out,
+        snapshot: ClusterSnapshot::default(),
+        revision: 0,
+        seen: 0,
+        listed: Instant::now(),
+        news: false,
+    };
+    view.replace(listing)?;
+    let member = store.cluster.member().await?;
+    let mut stream = open(store, &member, view.revision).await?;
+    loop {
+        let afresh = store.relist.mul_f64(0.8 + 0.2 * random::fraction());
+        tokio::select! {
+            () = relist.notified() => view.replace(listing::read(&store.cluster, &store.keys).await?)?,
+            () = sleep_until(view.listed + afresh) => {
+                view.replace(listing::read(&store.cluster, &store.keys).await?)?;
+            }
+            message = stream.message() => {
+                let mut next = Some(message);
+                let mut handled = 0;
+                while let Some(message) = next.take() {
+                    view.apply(&checked(store, &member, message)?);
+                    handled += 1;
+                    if handled < COALESCED {
+                        next = stream.message().now_or_never();
+                    }
+                }
+                view.publish();
+            }
+        }
+    }
+}
+
+/// One stream with two watches: the leases and the configuration.
+async fn open(store: &Etcd, member: &Member, revision: i64) -> Result<WatchStream, StoreError> {
+    let from = WatchOptions::new().with_start_revision(revision + 1);
+    let open = async {
+        let mut watcher = client::watcher(&member.client);
+        let leases = from.clone().with_prefix();
+        let mut stream = watcher.watch(store.keys.subnets(), Some(leases)).await?;
+        stream.watch(store.keys.config(), Some(from)).await?;
+        Ok::<_, Error>(stream)
+    };
+    match timeout(store.cluster.timeout(), open).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(store.cluster.stream_failed(member, WHAT, &error)),
+        Err(_) => Err(store.cluster.stream_ended(member, WHAT, "didn't answer")),
+    }
+}
+
+fn checked(
+    store: &Etcd,
+    member: &Member,
+    message: Result<Option<WatchResponse>, Error>,
+) -> Result<WatchResponse, StoreError> {
+    let ended = |why: &str| Err(store.cluster.stream_ended(member, WHAT, why));
+    match message {
+        Ok(Some(response)) if response.compact_revision() != 0 => {
+            ended("has compacted changes that we had not seen yet")
+        }
+        Ok(Some(response)) if response.canceled() => {
+            ended(&format!("ended the watch ({})", response.cancel_reason()))
+        }
+        Ok(Some(response)) => Ok(response),
+        Ok(None) => ended("closed the connection"),
+        Err(error) => Err(store.cluster.stream_failed(member, WHAT, &error)),
+    }
+}
+
+/// The snapshot as it grows, and what others have been shown of it.
+struct View<'a> {
+    store: &'a Etcd,
+    out: &'a Sender<Arc<ClusterSnapshot>>,
+    snapshot: ClusterSnapshot,
+    /// Changes up to here are in the snapshot. A list overtakes the events that are still on their way.
+    revision: i64,
+    /// The highest revision that etcd has named.
+    seen: i64,
+    /// When it was listed last.
+    listed: Instant,
+    /// The snapshot says something that others have not been shown.
+    news: bool,
+}
+
+impl View<'_> {
+    /// Revisions only grow, unless etcd was restored from a backup: then the watch, which goes on from a revision that is
+    /// not reached yet, must be begun anew.
+    fn replace(&mut self, listing: Listing) -> Result<(), StoreError> {
+        if listing.revision < self.seen {
+            return Err(StoreError::Unavailable(format!(
+                "etcd was at revision {}, and is at {} now: it was restored from a backup",
+                self.seen, listing.revision
+            )));
+        }
+        self.seen = listing.revision;
+        self.revision = listing.revision;
+        self.listed = Instant::now();
+        self.snapshot = listing.into_snapshot(self.store.next_listing());
+        self.news = true;
+        self.publish();
+        Ok(())
+    }
+
+    fn apply(&mut self, response: &WatchResponse) {
+        let revision = response.header().map_or(0, |header| header.revision());
+        self.seen = self.seen.max(revision);
+        for event in response.events() {
+            if event
+                .kv()
+                .is_some_and(|pair| pair.mod_revision() > self.revision)
+            {
+                self.news |= listing::apply(&mut self.snapshot, &self.store.keys, event);
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        if std::mem::take(&mut self.news) {
+            self.out.send_replace(Arc::new(self.snapshot.clone()));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The way to the folder: on threads of its own, and with an end to the wait. A network file system whose server is gone
+//! keeps whoever asks for as long as it likes; those who ask must not become more and more, and the agent goes on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::StoreError;
+
+/// How long the folder may take for an answer: longer than a lock may be held.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How many threads may be in the folder at once.
+const AT_ONCE: usize = 2;
+
+/// Lets work into the folder. Clones are the same one.
+#[derive(Clone, Debug)]
+pub(super) struct Gate {
+    folder: PathBuf,
+    turns: Arc<Semaphore>,
+    patience: Duration,
+}
+
+impl Gate {
+    pub(super) fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            patience: PATIENCE,
+        }
+    }
+
+    /// Does some work on a thread that may block. Work that takes too long goes on without anybody who waits for it, and
+    /// keeps its turn until it ends.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let turns = Arc::clone(&self.turns);
+        let turn = async {
+            // The semaphore is never closed.
+            let turn = turns.acquire_owned().await.ok();
+            let done = spawn_blocking(move || {
+                let _turn = turn;
+                work()
+            });
+            done.await.unwrap_or_else(|error| {
+                let what = format!("the folder's thread ended: {error}");
+                Err(StoreError::Unavailable(what))
+            })
+        };
+        let late = |_| {
+            Err(StoreError::Unavailable(format!(
+                "{} has not answered for {} s; is it on a network file system whose server is gone?",
+                self.folder.display(),
+                self.patience.as_secs()
+            )))
+        };
+        timeout(self.patience, turn).await.unwrap_or_else(late)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_that_never_answers_is_unavailable_and_keeps_two_threads_at_most() {
+        let gate = Gate {
+            patience: Duration::from_millis(50),
+            ..Gate::new(Path::new("/net/store"))
+        };
+        let inside = Arc::new(AtomicUsize::new(0));
+        let answers = Arc::new(AtomicBool::new(false));
+        for _ in 0..6 {
+            let (inside, answers) = (Arc::clone(&inside), Arc::clone(&answers));
+            let work = move || {
+                inside.fetch_add(1, Ordering::SeqCst);
+                while !answers.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Ok(())
+            };
+            let error = gate.run(work).await.unwrap_err();
+            assert!(error.to_string().contains("/net/store"), "{error}");
+        }
+        assert_eq!(inside.load(Ordering::SeqCst), AT_ONCE);
+        // It answers again.
+        answers.store(true, Ordering::SeqCst);
+        let gate = Gate {
+            patience: PATIENCE,
+            ..gate
+        };
+        assert_eq!(gate.run(|| Ok(7)).await.unwrap(), 7);
+    }
+}

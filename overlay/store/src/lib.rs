@@ -1,0 +1,249 @@
+//! Where leases come from: one trait, and the stores behind it.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde_json::Value;
+use tokio::sync::watch;
+use tweed_model::{ClusterSnapshot, Dual, Lease, LeaseAttrs, Pool, SubnetKey, Subnets};
+
+mod backoff;
+mod claim;
+#[cfg(feature = "etcd")]
+pub mod etcd;
+pub mod file;
+#[cfg(feature = "kube")]
+pub mod kube;
+pub mod memory;
+mod standing;
+#[cfg(feature = "tls")]
+mod tls;
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The network configuration isn't there yet.
+    #[error("there is no network configuration at {at}: {fix}")]
+    NoConfig {
+        /// Key or path that was looked at.
+        at: String,
+        /// What to do about it.
+        fix: String,
+    },
+    /// No subnet of the pool is free.
+    #[error("out of subnets: {0}")]
+    Exhausted(String),
+    /// Other nodes kept taking what was chosen.
+    #[error("no lease after {attempts} attempts: other nodes took each subnet first")]
+    Contended {
+        /// Transactions tried.
+        attempts: u32,
+    },
+    /// The store assigns subnets itself, and has none for this node yet that can be used.
+    #[error("{0}")]
+    Unassigned(String),
+    /// The entry isn't there.
+    #[error("no lease {0} in the store")]
+    NotFound(String),
+    /// Credentials or certificates were refused, or can't be read. Trying again won't help until somebody acts.
+    #[error("{0}")]
+    Refused(String),
+    /// The store can't be reached or failed; trying again may help.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// What a node asks for when it wants a lease.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Where subnets come from.
+    pub pools: Dual<Pool>,
+    /// What to announce.
+    pub attrs: LeaseAttrs,
+    /// Subnets held before, best first (state folder, then `subnet.env`). The store adds what it finds under the own
+    /// public address. A subnet that is no longer within the pools, or is held by somebody else, is passed over.
+    pub previous: Vec<Dual<IpNet>>,
+    /// What of the host's own lies inside the pools. No subnet is drawn from it; one that was held before is another matter.
+    pub avoid: Vec<IpNet>,
+    /// The lease that this node held last, with its order of creation.
+    pub held: Option<(SubnetKey, u64)>,
+    /// What this node would announce as data for the other backends that it runs: a lease with that is its own as well.
+    pub also: Vec<Dual<Value>>,
+    /// How long the lease lasts without renewal, where the store has such a thing.
+    pub ttl: Duration,
+}
+
+/// How the own lease stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// Held, as far as the store last said.
+    Held,
+    /// The store can't be reached; the lease may still be ours.
+    Unsure {
+        /// Why.
+        reason: String,
+    },
+    /// The key was gone; it is being taken back. Keep programming.
+    Lost {
+        /// How it got lost.
+        reason: String,
+    },
+    /// Somebody else holds (part of) it. It must be given up and another acquired.
+    Taken {
+        /// The other holder's public addresses.
+        by: Dual<IpAddr>,
+    },
+}
+
+/// Why a lease can't be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Somebody else holds (part of) it. Names the other holder's public addresses.
+    Taken(Dual<IpAddr>),
+    /// What it rests on has changed, such as the subnet that the store assigns. Says what.
+    Changed(String),
+}
+
+/// What a store knows of this node by its name, before a lease is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnRecord {
+    /// Addresses that an operator wants announced, and the uplink selected by.
+    pub wishes: Dual<IpAddr>,
+    /// Addresses that the store announces instead of the node's own.
+    pub overwrites: Dual<IpAddr>,
+    /// What this node announced last.
+    pub announced: Option<LeaseAttrs>,
+}
+
+/// Whether pods on this node can reach others, for a store that tells the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// Not known yet.
+    #[default]
+    Unknown,
+    /// The kernel is programmed.
+    Up,
+    /// It hasn't been for a while.
+    Down {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a store that tells the cluster is told about this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeReport {
+    /// Whether pods can reach others.
+    pub health: Health,
+    /// What keeps the container runtime from using our network, and what to do about it.
+    pub cni_warnings: Vec<String>,
+    /// What on the host is in the way of pods' packets, and what to do about it.
+    pub host_warnings: Vec<String>,
+}
+
+/// A place where nodes lease subnets and see each other's leases.
+///
+/// Implementations own their connections and background tasks, end them when dropped, and never block the runtime.
+pub trait LeaseStore {
+    /// The raw text of the network configuration.
+    ///
+    /// # Errors
+    /// [`StoreError::NoConfig`] while there is none.
+    fn config(&self) -> impl Future<Output = Result<String, StoreError>>;
+
+    /// Writes the raw text of the network configuration (`tweedd config set`). The caller has validated it.
+    fn put_config(&self, text: &str) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// Takes a lease: one held before where that's possible, else a free one. Atomic against any number of others.
+    fn acquire(&self, request: &Request) -> impl Future<Output = Result<Lease, StoreError>>;
+
+    /// Keeps a lease that [`LeaseStore::acquire`] returned, until the future is dropped or the lease is
+    /// [`Holding::Taken`]: renews it, restores its key and attributes if somebody removes or edits them, and reports
+    /// each change of its standing. Returns only when another lease must be acquired.
+    fn keep(&self, lease: &Lease, standing: watch::Sender<Holding>) -> impl Future<Output = Ended>;
+
+    /// Gives a lease up, whoever holds it (`tweedd leases release`).
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if there is none.
+    fn release(&self, key: &SubnetKey) -> impl Future<Output = Result<(), StoreError>>;
+
+    /// The way to the store has changed (another uplink, another address): connections from before are dead and would
+    /// only be found so by waiting. The next request makes new ones.
+    fn redial(&self) {}
+
+    /// One full, linearizable list.
+    fn list(&self) -> impl Future<Output = Result<ClusterSnapshot, StoreError>>;
+
+    /// Follows the store: each change replaces the snapshot in `out` (only when it differs), for ever. Reconnects by
+    /// itself, lists afresh whenever events may have been missed, and at each `relist` notification. The snapshot that
+    /// `out` starts with may hold saved peers with `in_sync == false`; they stay until the first list has arrived.
+    fn follow(
+        &self,
+        out: watch::Sender<Arc<ClusterSnapshot>>,
+        relist: Arc<tokio::sync::Notify>,
+    ) -> impl Future<Output = ()>;
+
+    /// What the store knows of this node before it holds a lease; nothing, where nodes have no names.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    fn own(&self) -> impl Future<Output = Result<OwnRecord, StoreError>> {
+        std::future::ready(Ok(OwnRecord::default()))
+    }
+
+    /// Whether a subnet is one that this store could lease from a pool.
+    fn fits(&self, pool: &Pool, subnet: &IpNet) -> bool {
+        pool.fits(subnet)
+    }
+
+    /// What cuts the network into subnets: this node, or the store.
+    fn subnets(&self) -> Subnets {
+        Subnets::Leased
+    }
+
+    /// The hosts of the servers that the store is reached at, names or addresses.
+    fn servers(&self) -> impl Future<Output = Vec<String>> {
+        std::future::ready(Vec::new())
+    }
+
+    /// Tells the cluster how the node's network is, where the store has a place for that. Never returns.
+    fn attend(&self, _report: watch::Receiver<NodeReport>) -> impl Future<Output = ()> {
+        std::future::pending()
+    }
+}
+
+/// The host in a URL, or in `host:port`.
+#[cfg(any(feature = "etcd", feature = "kube"))]
+fn host_of(url: &str) -> Option<String> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next()?;
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next()?,
+        None => authority
+            .rsplit_once(':')
+            .map_or(authority, |(host, _)| host),
+    };
+    (!host.is_empty()).then(|| host.to_owned())
+}
+
+#[cfg(all(test, any(feature = "etcd", feature = "kube")))]
+mod tests {
+    use super::host_of;
+
+    #[test]
+    fn the_host_of_a_server_is_read_from_its_url() {
+        for (url, host) in [
+            ("http://10.0.0.1:2379", "10.0.0.1"),
+            ("https://[fd00::1]:2379/x", "fd00::1"),
+            ("https://kube.example/", "kube.example"),
+            ("etcd.example:2379", "etcd.example"),
+        ] {
+            assert_eq!(host_of(url).as_deref(), Some(host), "{url}");
+        }
+        assert_eq!(host_of("http://"), None);
+    }
+}

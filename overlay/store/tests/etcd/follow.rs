@@ -1,0 +1,339 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tweed_model::lease::Term;
+use tweed_model::{ClusterSnapshot, Lease, wire};
+use tweed_store::LeaseStore;
+use tweed_store::etcd::{Etcd, Options};
+
+use super::relay::Relay;
+use super::scene::*;
+use super::server::{PREFIX, Server};
+
+#[tokio::test]
+async fn leases_come_change_and_go() {
+    let server = Server::start().await;
+    let store = server.store();
+    let first = store.acquire(&request(v4(), 1)).await.unwrap();
+    let mut followed = Followed::new(server.store());
+    let snapshot = followed.until(|snapshot| snapshot.in_sync).await;
+    assert_eq!(*snapshot.leases[&first.key], first);
+    assert_eq!(snapshot.listings, 1);
+
+    let second = server.store().acquire(&request(v4(), 2)).await.unwrap();
+    followed
+        .until(|snapshot| {
+            snapshot
+                .leases
+                .get(&second.key)
+                .is_some_and(|lease| **lease == second)
+        })
+        .await;
+
+    let mut client = server.client().await;
+    let moved = attrs(&v4(), 3);
+    put(
+        &mut client,
+        &second.key.to_string(),
+        &wire::format_attrs(&moved),
+        0,
+    )
+    .await;
+    let snapshot = followed
+        .until(|snapshot| snapshot.leases[&second.key].attrs == moved)
+        .await;
+    assert_eq!(snapshot.leases[&second.key].term, Term::Reserved);
+    assert_eq!(snapshot.leases[&second.key].created, second.created);
+
+    store.release(&first.key).await.unwrap();
+    let snapshot = followed
+        .until(|snapshot| !snapshot.leases.contains_key(&first.key))
+        .await;
+    assert_eq!((snapshot.leases.len(), snapshot.listings), (1, 1));
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_read_are_named_and_harm_nobody() {
+    let server = Server::start().await;
+    let lease = server.store().acquire(&request(v4(), 1)).await.unwrap();
+    let mut client = server.client().await;
+    put(&mut client, "x", "y", 0).await;
+    let mut followed = Followed::new(server.store());
+    followed
+        .until(|snapshot| snapshot.broken.len() == 1 && snapshot.leases.contains_key(&lease.key))
+        .await;
+
+    put(&mut client, "10.5.99.0-24", "y", 0).await;
+    put(&mut client, "10.5.99.7-24", "{}", 0).await;
+    client
+        .put(format!("{PREFIX}/subnets-foo"), "y", None)
+        .await
+        .unwrap();
+    client
+        .put(
+            format!("{PREFIX}/subnets/10.5.98.0-24/x"),
+            [0xff, 0xfe],
+            None,
+        )
+        .await
+        .unwrap();
+    let snapshot = followed.until(|snapshot| snapshot.broken.len() == 4).await;
+    assert_eq!(snapshot.leases.keys().collect::<Vec<_>>(), [&lease.key]);
+    let reason = &snapshot.broken[&format!("{PREFIX}/subnets/10.5.99.7-24")];
+    assert!(reason.contains("10.5.99.0-24"), "{reason}");
+
+    put(
+        &mut client,
+        "10.5.99.0-24",
+        r#"{"PublicIP":"192.168.0.9"}"#,
+        0,
+    )
+    .await;
+    client
+        .delete(format!("{PREFIX}/subnets/x"), None)
+        .await
+        .unwrap();
+    let snapshot = followed.until(|snapshot| snapshot.broken.len() == 2).await;
+    assert_eq!(snapshot.leases.len(), 2);
+}
+
+#[tokio::test]
+async fn a_relist_counts_and_changes_nothing_else() {
+    let server = Server::start().await;
+    server.store().acquire(&request(v4(), 1)).await.unwrap();
+    let mut followed = Followed::new(server.store());
+    let before = followed.until(|snapshot| snapshot.listings == 1).await;
+    followed.relist.notify_one();
+    let after = followed.until(|snapshot| snapshot.listings == 2).await;
+    assert_eq!(
+        *after,
+        ClusterSnapshot {
+            listings: 2,
+            ..(*before).clone()
+        }
+    );
+    assert_eq!(server.store().list().await.unwrap().leases, after.leases);
+}
+
+#[tokio::test]
+async fn the_configuration_is_followed_too() {
+    let server = Server::start().await;
+    let store = server.store();
+    let mut followed = Followed::new(server.store());
+    followed
+        .until(|snapshot| snapshot.in_sync && snapshot.config.is_none())
+        .await;
+    store.put_config("{}").await.unwrap();
+    followed
+        .until(|snapshot| snapshot.config.as_deref() == Some("{}"))
+        .await;
+    server
+        .client()
+        .await
+        .delete(format!("{PREFIX}/config"), None)
+        .await
+        .unwrap();
+    followed.until(|snapshot| snapshot.config.is_none()).await;
+}
+
+#[tokio::test]
+async fn saved_peers_stay_until_the_first_list() {
+    let mut server = Server::start().await;
+    let lease = server.store().acquire(&request(v4(), 1)).await.unwrap();
+    let saved = Lease {
+        key: key("10.5.250.0-24"),
+        ..lease.clone()
+    };
+    let saved = ClusterSnapshot {
+        leases: [(saved.key, saved.into())].into(),
+        ..ClusterSnapshot::default()
+    };
+    server.stop();
+    let mut followed = Followed::starting_with(server.store(), saved.clone());
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(**followed.snapshots.borrow(), saved);
+    server.restart().await;
+    let snapshot = followed.until(|snapshot| snapshot.in_sync).await;
+    assert_eq!(snapshot.leases.keys().collect::<Vec<_>>(), [&lease.key]);
+}
+
+#[tokio::test]
+async fn what_changed_while_etcd_was_away_and_compacted_is_seen_attributes_included() {
+    let mut server = Server::start().await;
+    let stays = server.store().acquire(&request(v4(), 1)).await.unwrap();
+    let goes = server.store().acquire(&request(v4(), 2)).await.unwrap();
+    let mut followed = Followed::new(server.store());
+    let before = followed.until(|snapshot| snapshot.leases.len() == 2).await;
+    server.stop();
+    sleep(Duration::from_millis(300)).await;
+    assert!(
+        Arc::ptr_eq(&before, &followed.snapshots.borrow()),
+        "an outage empties nothing"
+    );
+
+    // The follower waits for this port; etcd comes up on another one first, changes and forgets, then returns.
+    let moved = attrs(&v4(), 7);
+    server
+        .elsewhere(async |client| {
+            put(
+                client,
+                &stays.key.to_string(),
+                &wire::format_attrs(&moved),
+                0,
+            )
+            .await;
+            client.delete(etcd_key(&goes.key), None).await.unwrap();
+            put(client, "10.5.250.0-24", r#"{"PublicIP":"192.168.0.50"}"#, 0).await;
+            let revision = client
+                .get("x", None)
+                .await
+                .unwrap()
+                .header()
+                .unwrap()
+                .revision();
+            client.compact(revision, None).await.unwrap();
+        })
+        .await;
+    server.restart().await;
+    let after = followed
+        .until(|snapshot| snapshot.listings > before.listings)
+        .await;
+    assert_eq!(after.leases[&stays.key].attrs, moved);
+    assert!(!after.leases.contains_key(&goes.key));
+    assert!(after.leases.contains_key(&key("10.5.250.0-24")));
+}
+
+#[tokio::test]
+async fn a_compaction_under_a_live_watch_is_not_even_noticed() {
+    let server = Server::start().await;
+    let mut followed = Followed::new(server.store());
+    followed.until(|snapshot| snapshot.in_sync).await;
+    let mut client = server.client().await;
+    for n in 0..50 {
+        put(
+            &mut client,
+            "10.5.9.0-24",
+            &wire::format_attrs(&attrs(&v4(), n)),
+            0,
+        )
+        .await;
+    }
+    let revision = client
+        .get("x", None)
+        .await
+        .unwrap()
+        .header()
+        .unwrap()
+        .revision();
+    client.compact(revision, None).await.unwrap();
+    put(
+        &mut client,
+        "10.5.10.0-24",
+        r#"{"PublicIP":"192.168.0.50"}"#,
+        0,
+    )
+    .await;
+    let snapshot = followed.until(|snapshot| snapshot.leases.len() == 2).await;
+    assert_eq!(snapshot.listings, 1);
+    assert_eq!(snapshot.leases[&key("10.5.9.0-24")].attrs, attrs(&v4(), 49));
+}
+
+#[tokio::test]
+async fn a_thousand_leases_in_one_go_arrive_whole() {
+    let server = Server::start().await;
+    let mut followed = Followed::new(server.store());
+    followed.until(|snapshot| snapshot.in_sync).await;
+    let mut client = server.client().await;
+    for block in 0..10u8 {
+        let puts: Vec<_> = (0..100u8)
+            .map(|n| {
+                let key = format!("{PREFIX}/subnets/10.{}.{n}.0-24", block + 10);
+                etcd_client::TxnOp::put(key, wire::format_attrs(&attrs(&v4(), u16::from(n))), None)
+            })
+            .collect();
+        client
+            .txn(etcd_client::Txn::new().and_then(puts))
+            .await
+            .unwrap();
+    }
+    let snapshot = followed
+        .until(|snapshot| snapshot.leases.len() == 1000)
+        .await;
+    assert_eq!(snapshot.leases, server.store().list().await.unwrap().leases);
+}
+
+#[tokio::test]
+async fn a_watch_that_starts_below_a_compaction_leads_to_a_fresh_list() {
+    let server = Server::start().await;
+    let stays = server.store().acquire(&request(v4(), 1)).await.unwrap();
+    let goes = server.store().acquire(&request(v4(), 2)).await.unwrap();
+    // The list is long enough to be told from everything else; behind it the way to etcd is shut, so that the watch
+    // arrives late.
+    server
+        .store()
+        .put_config(&"x".repeat(30_000))
+        .await
+        .unwrap();
+    let relay = Relay::shutting_after(&server.url(), 30_000).await;
+    let options = Options {
+        endpoints: vec![relay.url.clone()],
+        ..server.options()
+    };
+    let mut followed = Followed::new(Etcd::new(options).unwrap());
+    relay.shut().await;
+    followed.until(|snapshot| snapshot.leases.len() == 2).await;
+
+    let mut client = server.client().await;
+    let moved = attrs(&v4(), 7);
+    put(
+        &mut client,
+        &stays.key.to_string(),
+        &wire::format_attrs(&moved),
+        0,
+    )
+    .await;
+    client.delete(etcd_key(&goes.key), None).await.unwrap();
+    let revision = client
+        .get("x", None)
+        .await
+        .unwrap()
+        .header()
+        .unwrap()
+        .revision();
+    client.compact(revision, None).await.unwrap();
+    relay.open();
+    let after = followed.until(|snapshot| snapshot.listings == 2).await;
+    assert_eq!(after.leases.keys().collect::<Vec<_>>(), [&stays.key]);
+    assert_eq!(after.leases[&stays.key].attrs, moved);
+}
+
+#[tokio::test]
+async fn a_lease_that_is_written_again_unchanged_is_no_news() {
+    let server = Server::start().await;
+    let lease = server.store().acquire(&request(v4(), 1)).await.unwrap();
+    let mut followed = Followed::new(server.store());
+    let before = followed.until(|snapshot| snapshot.leases.len() == 1).await;
+    let mut client = server.client().await;
+    let id = client.lease_grant(60, None).await.unwrap().id();
+    put(
+        &mut client,
+        &lease.key.to_string(),
+        &wire::format_attrs(&lease.attrs),
+        id,
+    )
+    .await;
+    sleep(Duration::from_millis(300)).await;
+    assert!(Arc::ptr_eq(&before, &followed.snapshots.borrow()));
+}
+
+#[tokio::test]
+async fn all_leases_are_listed_afresh_now_and_then_whatever_the_watch_says() {
+    let server = Server::start().await;
+    let store = Etcd::new(Options {
+        relist: Duration::from_millis(300),
+        ..server.options()
+    });
+    let mut followed = Followed::new(store.unwrap());
+    followed.until(|snapshot| snapshot.listings >= 3).await;
+}

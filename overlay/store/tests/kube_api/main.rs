@@ -1,0 +1,125 @@
+//! The Kubernetes store against a small API server of our own, for what a real one can't be made to do in a test.
+#![cfg(feature = "kube")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fake;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+use tweed_model::ClusterSnapshot;
+use tweed_model::annotations::Prefix;
+use tweed_store::LeaseStore;
+use tweed_store::kube::{KubeStore, NodeName, Options};
+
+use fake::Fake;
+
+const SOON: Duration = Duration::from_secs(15);
+
+fn store(fake: &Fake) -> Arc<KubeStore> {
+    Arc::new(KubeStore::new(Options {
+        servers: vec![fake.url.clone()],
+        kubeconfig: None,
+        prefix: Prefix::default(),
+        config_file: "/nowhere".into(),
+        node: NodeName::Known("n1".into()),
+        set_condition: false,
+        remove_taints: Vec::new(),
+    }))
+}
+
+async fn until(
+    seen: &mut watch::Receiver<Arc<ClusterSnapshot>>,
+    what: impl FnMut(&Arc<ClusterSnapshot>) -> bool,
+) -> Arc<ClusterSnapshot> {
+    let found = timeout(SOON, seen.wait_for(what)).await;
+    found.expect("in time").unwrap().clone()
+}
+
+fn follow(store: &Arc<KubeStore>) -> watch::Receiver<Arc<ClusterSnapshot>> {
+    let (out, seen) = watch::channel(Arc::default());
+    let store = Arc::clone(store);
+    tokio::spawn(async move { store.follow(out, Arc::new(Notify::new())).await });
+    seen
+}
+
+#[tokio::test]
+async fn after_a_restore_from_a_backup_new_nodes_are_peers_though_the_watch_is_silent() {
+    let fake = Fake::start(100).await;
+    fake.put("n1", 1, 20);
+    fake.put("gone", 9, 90);
+    let store = store(&fake);
+    let mut seen = follow(&store);
+    store.own().await.unwrap();
+    until(&mut seen, |snapshot| snapshot.leases.len() == 2).await;
+
+    // Back to version 50, where one node was not there yet; then another one joins.
+    fake.restore(50, &["gone"]);
+    fake.put("n2", 2, 60);
+    let now = until(&mut seen, |snapshot| {
+        let nodes: Vec<_> = snapshot
+            .leases
+            .values()
+            .filter_map(|l| l.node.clone())
+            .collect();
+        nodes == ["n1", "n2"]
+    })
+    .await;
+    assert!(now.in_sync);
+
+    // From then on the watch is heard again.
+    let listings = now.listings;
+    fake.put("n3", 3, 70);
+    let now = until(&mut seen, |snapshot| snapshot.leases.len() == 3).await;
+    assert_eq!(now.listings, listings);
+}
+
+#[tokio::test]
+async fn a_server_that_merely_restarts_is_not_listed_afresh() {
+    let fake = Fake::start(100).await;
+    fake.put("n1", 1, 20);
+    let store = store(&fake);
+    let mut seen = follow(&store);
+    store.own().await.unwrap();
+    let before = until(&mut seen, |snapshot| snapshot.leases.len() == 1).await;
+    fake.restore(100, &[]);
+    // The own Node is read again, and with it the server's version.
+    let asked = fake.requests();
+    timeout(SOON, async {
+        while fake.requests() < asked + 3 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+    fake.put("n2", 2, 101);
+    let now = until(&mut seen, |snapshot| snapshot.leases.len() == 2).await;
+    assert_eq!(now.listings, before.listings);
+}
+
+#[tokio::test]
+async fn a_kubeconfigs_token_file_may_end_in_a_line_break() {
+    let fake = Fake::start(100).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "abc.def\n").unwrap();
+    let file = folder.path().join("kubeconfig");
+    let text = format!(
+        "current-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\nclusters: [{{name: c, cluster: \
+         {{server: '{}'}}}}]\nusers: [{{name: u, user: {{tokenFile: token}}}}]\n",
+        fake.url
+    );
+    std::fs::write(&file, text).unwrap();
+    let store = KubeStore::new(Options {
+        servers: Vec::new(),
+        kubeconfig: Some(file),
+        prefix: Prefix::default(),
+        config_file: "/nowhere".into(),
+        node: NodeName::Unknown,
+        set_condition: false,
+        remove_taints: Vec::new(),
+    });
+    store.list().await.unwrap();
+    assert_eq!(fake.authorization().as_deref(), Some("Bearer abc.def"));
+}
