@@ -8,7 +8,6 @@ mod plugins {
     mod bridge_container;
     mod bridge_faults;
     mod bridge_masquerade;
-    mod circles;
     mod delegate;
     mod flannel;
     mod foreign_files;
@@ -20,7 +19,8 @@ mod plugins {
     mod portmap_faults;
     mod portmap_results;
     mod portmap_tunnel;
-    mod skel;
+    mod process;
+    mod recursion;
     mod traffic;
     mod vlan;
 }

@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_go_on_after_one_that_failed_and_all_failures_are_told() {
+    fn steps_go_on_after_one_that_failed_and_all_failures_are_reported() {
         let failed = Removal::of(|removal| {
             assert!(!removal.step(Err(CniError::config("a"))));
             assert!(removal.step(Ok(())));

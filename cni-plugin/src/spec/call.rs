@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn each_verb_requires_what_the_table_of_the_specification_says() {
+    fn each_verb_requires_the_variables_of_the_specification() {
         let empty: Vec<(&str, &str)> = FULL.iter().map(|(key, _)| (*key, "")).collect();
         let all = "required env variables [CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH] missing";
         for (verb, expected) in [

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_with_interfaces_say_the_family_of_each_address_and_always_dns() {
+    fn versions_with_interfaces_print_the_family_of_each_address_and_always_dns() {
         let mut result = sample();
         result.dns = Dns::default();
         result.routes.clear();
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_without_addresses_cannot_be_said_in_the_oldest_versions() {
+    fn a_result_without_addresses_has_no_form_in_the_oldest_versions() {
         for version in [Version::V0_1_0, Version::V0_2_0] {
             let error = render(&CniResult::default(), version).unwrap_err();
             assert_eq!(error.msg, "cannot convert: no valid IP addresses");
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn every_version_reads_back_what_it_can_say() {
+    fn every_version_reads_back_what_it_can_express() {
         for version in Version::ALL {
             let read = read(&render(&sample(), version).unwrap(), Version::V0_1_0).unwrap();
             let mut expected = sample();

@@ -343,7 +343,7 @@ fn status_and_garbage_collection_are_passed_on_and_done() {
 }
 
 #[test]
-fn status_tells_of_a_packet_filter_that_takes_no_orders_where_it_is_needed() {
+fn status_reports_a_packet_filter_that_refuses_us_where_it_is_needed() {
     on_host(|host| {
         let pod = Pod::new();
         let status = |masquerade: bool| {

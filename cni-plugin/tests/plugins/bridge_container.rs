@@ -90,7 +90,7 @@ fn ipv6_is_switched_on_where_a_runtime_switched_it_off() {
 }
 
 #[test]
-fn router_advertisements_are_taken_only_where_the_configuration_says_so() {
+fn router_advertisements_are_taken_only_if_configured() {
     on_host(|host| {
         let pod = Pod::new();
         let call = host.call("bridge", host.bridge_conf("1.0.0", &[V4]), &pod);

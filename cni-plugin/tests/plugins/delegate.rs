@@ -33,7 +33,7 @@ fn ours_runs_in_process_whatever_lies_in_the_path() {
 }
 
 #[test]
-fn the_program_runs_when_the_configuration_says_so() {
+fn the_program_runs_if_the_configuration_asks_for_it() {
     on_host(|host| {
         let dir = host.program("host-local", RECORDER);
         let pod = Pod::new();
@@ -114,7 +114,7 @@ fn a_foreign_delegate_is_undone_when_a_plugin_behind_it_fails() {
 }
 
 #[test]
-fn a_foreign_ipam_plugin_that_fails_is_told_to_clean_up_and_its_error_passed_on() {
+fn a_foreign_ipam_plugin_that_fails_gets_a_del_and_its_error_is_passed_on() {
     on_host(|host| {
         let pod = Pod::new();
         for (script, code, text) in [

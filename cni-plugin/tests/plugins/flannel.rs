@@ -201,7 +201,7 @@ fn a_pod_without_the_agents_file_is_refused_in_the_words_that_operators_search_f
 }
 
 #[test]
-fn status_tells_an_agent_that_is_gone_from_a_node_that_never_had_one() {
+fn status_distinguishes_an_agent_that_is_gone_from_a_node_that_never_had_one() {
     on_host(|host| {
         write_env(host, V4);
         let pod = Pod::new();

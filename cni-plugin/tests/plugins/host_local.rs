@@ -112,7 +112,7 @@ fn files_of_old_plugins_and_files_with_white_space_are_understood() {
 }
 
 #[test]
-fn requested_addresses_are_given_or_the_reason_is_told() {
+fn requested_addresses_are_given_or_refused_with_the_reason() {
     on_host(|host| {
         let call = call(host, &["10.1.2.0/24", "2001:db8::/64"]);
         let result = call
@@ -149,7 +149,7 @@ fn requested_addresses_are_given_or_the_reason_is_told() {
 }
 
 #[test]
-fn exhaustion_is_told_and_what_a_crash_left_is_reclaimed_first() {
+fn exhaustion_is_reported_and_what_a_crash_left_is_reclaimed_first() {
     on_host(|host| {
         let call = call(host, &["10.1.2.0/29"]);
         let held: Vec<Call> = (0..5)

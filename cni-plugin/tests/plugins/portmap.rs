@@ -188,13 +188,13 @@ fn the_hosts_loopback_is_no_way_in_for_others() {
             }
             neighbour.sh(&format!("ip route add 127.0.0.1 via {gateway}"));
             let from = At::Pod(neighbour);
-            assert_eq!(server.hears(from, "127.0.0.1:8080"), None, "{gateway}");
-            assert_eq!(of_host.hears(from, "127.0.0.1:9000"), None, "{gateway}");
+            assert_eq!(server.receives(from, "127.0.0.1:8080"), None, "{gateway}");
+            assert_eq!(of_host.receives(from, "127.0.0.1:9000"), None, "{gateway}");
         }
         // It is the rule that keeps the pod out, not the way that this test goes about it.
         sh("nft flush chain inet tweed-cni loopback");
         let from = At::Pod(&pods[1].pod);
-        assert!(of_host.hears(from, "127.0.0.1:9000").is_some());
+        assert!(of_host.receives(from, "127.0.0.1:9000").is_some());
     });
 }
 

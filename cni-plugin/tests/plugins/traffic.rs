@@ -10,7 +10,7 @@ use tweed_netlink::netns::Netns;
 use super::lab::{Call, Host, Pod, sh};
 
 /// How long a packet that comes may take, and one that doesn't is waited for.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 const SHORT: Duration = Duration::from_millis(400);
 
 /// Where a socket is opened: in the test's own namespace, which is the host's, or in a pod's.
@@ -60,7 +60,7 @@ impl Server {
         let to: SocketAddr = to.parse().unwrap();
         let stream = from.open(|| TcpStream::connect_timeout(&to, SHORT));
         let _stream = stream.ok()?;
-        self.until(PATIENCE, || {
+        self.until(TIMEOUT, || {
             let mut accepted = self.tcp.iter().map(TcpListener::accept);
             accepted.find_map(|got| Some(got.ok()?.1.ip()))
         })
@@ -77,7 +77,7 @@ impl Server {
     pub(crate) fn udp_through(&self, socket: &UdpSocket) -> Option<IpAddr> {
         socket.send(b"ping").ok()?;
         let seen = self.until(SHORT, || self.answer())?;
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut bytes = [0; 16];
         let length = socket.recv(&mut bytes).ok()?;
         assert_eq!(&bytes[..length], b"pong");
@@ -85,7 +85,7 @@ impl Server {
     }
 
     /// Whose datagram comes in, be it that the answer gets lost.
-    pub(crate) fn hears(&self, from: At<'_>, to: &str) -> Option<IpAddr> {
+    pub(crate) fn receives(&self, from: At<'_>, to: &str) -> Option<IpAddr> {
         let to: SocketAddr = to.parse().unwrap();
         let socket = from.open(|| client(to));
         socket.send(b"ping").ok()?;

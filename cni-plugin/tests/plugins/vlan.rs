@@ -81,7 +81,7 @@ fn vlans_of_a_port_are_as_configured_or_the_pod_is_refused() {
 }
 
 #[test]
-fn pods_of_two_vlans_do_not_hear_each_other_and_each_has_its_gateway() {
+fn pods_of_two_vlans_do_not_reach_each_other_and_each_has_its_gateway() {
     on_host(|host| {
         for keep in [None, Some(true), Some(false)] {
             let pods = [Pod::new(), Pod::new()];

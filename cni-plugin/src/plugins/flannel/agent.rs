@@ -102,7 +102,7 @@ mod tests {
             self.dir.path().join(name)
         }
 
-        fn says(&self, subnet_file: &Path, stopped: bool, seconds_ago: u64) {
+        fn registers(&self, subnet_file: &Path, stopped: bool, seconds_ago: u64) {
             let presence = Presence {
                 subnet_file: subnet_file.to_string_lossy().into_owned(),
                 socket: self.at("tweed.sock").to_string_lossy().into_owned(),
@@ -124,25 +124,25 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_is_gone_is_told_from_one_that_restarts_and_from_none() {
+    fn an_agent_that_is_gone_differs_from_one_that_restarts_and_from_none() {
         let node = Node {
             dir: tempfile::tempdir().unwrap(),
         };
         let (env, other) = (node.at("subnet.env"), node.at("other.env"));
         fs::write(&env, "").unwrap();
         node.age("subnet.env", 500);
-        assert_eq!(node.runs(), Ok(()), "flannel's agent says nothing");
-        node.says(&env, false, 600);
+        assert_eq!(node.runs(), Ok(()), "flannel's agent registers nothing");
+        node.registers(&env, false, 600);
         assert_eq!(node.runs(), Err(51), "it was killed");
-        node.says(&other, false, 600);
+        node.registers(&other, false, 600);
         assert_eq!(node.runs(), Ok(()), "another network's");
-        node.says(&env, true, 5);
+        node.registers(&env, true, 5);
         assert_eq!(node.runs(), Ok(()), "it restarts");
-        node.says(&env, true, 40);
+        node.registers(&env, true, 40);
         assert_eq!(node.runs(), Err(51), "it was stopped and has not come back");
         node.age("subnet.env", 20);
         assert_eq!(node.runs(), Ok(()), "flannel's has taken over");
-        node.says(&env, false, 600);
+        node.registers(&env, false, 600);
         let listener = UnixListener::bind(node.at("tweed.sock")).unwrap();
         assert_eq!(node.runs(), Ok(()));
         drop(listener);

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_configuration_says_goes_before_defaults() {
+    fn what_is_configured_goes_before_defaults() {
         let conf = json!({
             "name": "n", "type": "flannel",
             "delegate": {"type": "macvlan", "MTU": 9000, "ipMasq": true},

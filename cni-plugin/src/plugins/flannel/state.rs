@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_found_but_says_nothing() {
+    fn a_broken_file_is_found_without_content() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("abc"), "{\"a\":").unwrap();
         let saved = StateDir::new(dir.path())

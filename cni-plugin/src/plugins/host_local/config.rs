@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_the_words_of_the_reference() {
+    fn errors_have_the_words_of_the_reference() {
         let subnet = |text: &str| json!({"subnet": text});
         let pair = |a, b| json!({"ranges": [[subnet(a)], [subnet(b)]]});
         for (version, ipam, expected) in [

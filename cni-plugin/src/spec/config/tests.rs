@@ -12,7 +12,7 @@ fn conf(text: &str) -> NetConf {
 }
 
 #[test]
-fn what_is_wrong_is_said_in_the_order_of_the_rules() {
+fn errors_come_in_the_order_of_the_rules() {
     assert_eq!(failure("{").0, 6);
     assert_eq!(failure("[]").0, 6);
     assert_eq!(

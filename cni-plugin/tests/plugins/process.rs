@@ -12,7 +12,7 @@ fn conf(version: &str) -> Value {
 }
 
 #[test]
-fn a_plugin_called_by_hand_says_what_it_is() {
+fn a_plugin_called_by_hand_prints_what_it_is() {
     on_host(|host| {
         let mut command = Command::new(host.path("bin/bridge"));
         command.env_clear();
@@ -35,7 +35,7 @@ fn a_plugin_called_by_hand_says_what_it_is() {
 /// Nomad runs each plugin without arguments and takes the first word of what it prints that is a version. It places jobs
 /// from 0.4.0 on, and uses CHECK from 1.3.0 on.
 #[test]
-fn the_first_version_that_a_plugin_says_is_that_of_the_reference() {
+fn the_first_version_that_a_plugin_prints_is_that_of_the_reference() {
     let version = |word: &str| -> Option<Vec<u64>> {
         let word = word.strip_prefix('v').unwrap_or(word);
         word.split('.').map(|part| part.parse().ok()).collect()
@@ -214,7 +214,7 @@ fn the_hosts_own_namespace_is_refused_before_anything_is_done() {
 }
 
 #[test]
-fn the_name_of_the_program_says_which_plugin_it_is_and_nothing_else_does() {
+fn the_name_of_the_program_alone_decides_which_plugin_it_is() {
     on_host(|host| {
         let pod = Pod::new();
         let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": "bridge"});
