@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates' folders in the workspace.
-const CRATES: [&str; 1] = ["cni-plugin"];
+const CRATES: [&str; 3] = ["agent", "agent/connectivity", "cni-plugin"];
 
 #[path = "circles/graph.rs"]
 mod graph;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::cni::{OUR_PLUGINS, Pod, Runtime};
-use tweed_e2e::launch::vxlan_dual;
+use tweed_e2e::launch::{Launch, vxlan_dual};
 use tweed_e2e::namespace::Place;
 use tweed_e2e::topology::{Host, Lab, Topology};
 use tweed_e2e::wait::{eventually, timed};
@@ -172,6 +172,36 @@ fn a_flushed_packet_filter_leads_to_the_pod_again_within_a_second() -> Result<()
             println!("back after {taken:?}: {damage}");
         }
         runtime.check(&pod, "eth0")
+    })
+}
+
+#[test]
+fn a_flushed_packet_filter_is_restored_while_the_agent_waits_for_its_store() -> Result<()> {
+    play(|lab, cluster| {
+        let host = &lab.hosts[0];
+        let pod = alone(&mappings([8080])).pod(host)?;
+        let _server = Server::start(&pod)?;
+        cluster.agents[0].kill()?;
+        // Nothing that it could start from, and nobody who answers.
+        host.sh("find /var/lib/tweed -mindepth 1 -delete")?;
+        let launch = Launch::etcd().endpoint("http://198.18.0.254:2399");
+        cluster.agents[0] = Agent::start(lab, host, &launch)?;
+        eventually("it waits", || {
+            let (status, reason) = cluster.agents[0].get("/readyz")?;
+            ensure!(
+                status == 503 && reason.contains("waiting"),
+                "{status} {reason}"
+            );
+            Ok(())
+        })?;
+        host.sh("nft flush ruleset")?;
+        let (_, taken) = timed("the plugins' table is back", LIMIT, || {
+            let found = host.sh("nft list table inet tweed-cni")?;
+            ensure!(found.contains("8080"), "{found}");
+            Ok(())
+        })?;
+        println!("back after {taken:?}");
+        Ok(())
     })
 }
 

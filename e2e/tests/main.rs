@@ -37,6 +37,7 @@ mod reach;
 mod restart;
 mod routing;
 mod sandbox;
+mod saved_start;
 mod store_writer;
 mod surroundings;
 mod tx_checksum;

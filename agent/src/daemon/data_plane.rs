@@ -126,7 +126,7 @@ impl DataPlane {
     }
 
     /// Starts the workers if they should run and don't: the device has come, or has come back.
-    pub(super) fn look(&self) {
+    pub(super) fn start_if_due(&self) {
         self.lock().look();
     }
 

@@ -4,14 +4,10 @@
 mod serve;
 pub mod trace;
 
-use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -21,26 +17,25 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tweed_reconcile::worker::Wake;
 
 use super::answers::{Confirmed, Preview};
 use super::data_plane::DataPlane;
+use super::facts::SharedFacts;
 use super::metrics;
-use super::status::{SharedStatus, Status};
+use super::status::Status;
 use super::told::Told;
 use crate::config::options::Options;
-use crate::files::atomic;
 
 /// How long one connection may ask for health and metrics.
 const LIFETIME: Duration = Duration::from_secs(300);
-/// How often the socket's file is looked at, and between two attempts to make it.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// What the handlers share.
 #[derive(Clone)]
 pub struct Server {
-    status: SharedStatus,
+    facts: SharedFacts,
     data_plane: DataPlane,
     registry: Arc<Registry>,
     kernel: Sender<Wake>,
@@ -48,18 +43,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves this status and what this data plane says, and passes requests to this kernel thread.
+    /// Serves these facts and what this data plane says, and passes requests to this kernel thread.
     pub fn new(
-        status: SharedStatus,
+        facts: SharedFacts,
         data_plane: DataPlane,
         kernel: Sender<Wake>,
         options: &Options,
     ) -> Self {
         let peers = options.metrics_peers;
-        let registry = metrics::registry(status.clone(), data_plane.clone(), peers);
+        let registry = metrics::registry(facts.clone(), data_plane.clone(), peers);
         let registry = Arc::new(registry);
         Self {
-            status,
+            facts,
             data_plane,
             registry,
             kernel,
@@ -80,42 +75,21 @@ impl Server {
         Ok(serve::serve(listener, router, Some(LIFETIME)))
     }
 
-    /// Serves everything over a unix socket that only its owner may use, until dropped.
-    ///
-    /// # Errors
-    /// When the socket can't be made.
-    pub fn listen_unix(self, path: &Path) -> Result<impl Future<Output = ()> + use<>> {
-        let path = path.to_owned();
-        let listener = match bind_unix(&path) {
-            Err(error) if atomic::no_room(&error) => {
-                tracing::error!(
-                    socket = %path.display(), %error,
-                    "there is no room for the socket: commands can't ask this agent; it is made once there is"
-                );
-                None
-            }
-            bound => Some(bound.with_context(|| {
-                format!(
-                    "make socket {} (--socket, at most 107 bytes)",
-                    path.display()
-                )
-            })?),
-        };
+    /// Serves everything over the unix socket, by the newest listener that comes.
+    pub async fn listen_unix(self, mut listeners: UnboundedReceiver<UnixListener>) {
         let router = self.clone().public().merge(self.private());
-        // Root may follow a trace for as long as it likes.
-        Ok(async move {
-            let mut listener = match listener {
-                Some(listener) => listener,
-                None => bind_later(&path, "there is room for the socket, and it is made").await,
+        let mut next = listeners.recv().await;
+        while let Some(listener) = next {
+            // Root may follow a trace for as long as it likes.
+            next = tokio::select! {
+                () = serve::serve(listener, router.clone(), None) => return,
+                newer = listeners.recv() => newer,
             };
-            loop {
-                tokio::select! {
-                    () = serve::serve(listener, router.clone(), None) => return,
-                    () = removed(&path) => {}
-                }
-                listener = bind_later(&path, "the socket was removed; it is back").await;
-            }
-        })
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status::of(&self.facts.lock(), Instant::now())
     }
 
     fn public(self) -> Router {
@@ -141,70 +115,17 @@ impl Server {
     }
 }
 
-/// Waits until the socket that is there now is gone, or another one: somebody has emptied the folder.
-async fn removed(path: &Path) {
-    let file = || {
-        std::fs::symlink_metadata(path)
-            .map(|file| (file.dev(), file.ino()))
-            .ok()
-    };
-    let bound = file();
-    while file() == bound {
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-/// Makes the socket as soon as that is possible, and says so by these words.
-async fn bind_later(path: &Path, made: &str) -> UnixListener {
-    loop {
-        tokio::time::sleep(LOOK).await;
-        if let Ok(listener) = bind_unix(path) {
-            tracing::warn!(socket = %path.display(), "{made}");
-            return listener;
-        }
-    }
-}
-
-fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    remove_left_over(path)?;
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
-}
-
-/// Removes a socket that a process left that is no more. Anything else that stands there is not ours to remove.
-fn remove_left_over(path: &Path) -> std::io::Result<()> {
-    let found = match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        found => found?,
-    };
-    if !found.file_type().is_socket() {
-        let what = "there is a file of that name that is no socket; remove it, or give another name by --socket";
-        return Err(std::io::Error::new(ErrorKind::AlreadyExists, what));
-    }
-    // We hold the lock of this network; but an agent of another network may have been given the same socket.
-    match UnixStream::connect(path) {
-        Ok(_) => Err(std::io::Error::new(
-            ErrorKind::AddrInUse,
-            "another program listens on it; give each agent its own by --socket",
-        )),
-        Err(_) => std::fs::remove_file(path),
-    }
-}
-
 async fn status(State(server): State<Server>) -> Json<Status> {
-    let mut status = server.status.read().served();
+    let mut status = server.status().served();
     status.data_plane = server.data_plane.status();
     Json(status)
 }
 
 async fn status_with_peers(State(server): State<Server>) -> Json<Status> {
-    let Json(mut status) = status(State(server)).await;
+    let Json(mut status) = status(State(server.clone())).await;
+    let known = server.facts.lock().cluster.known.clone();
     let held = status.kernel.held.as_deref();
-    let (list, left_out) = status.known.list(held, status.data_plane.as_ref());
+    let (list, left_out) = known.list(held, status.data_plane.as_ref());
     status.peer_list = Some(list);
     status.peers_left_out = left_out;
     Json(status)
@@ -215,7 +136,7 @@ async fn settings(State(server): State<Server>) -> Json<Told> {
 }
 
 async fn ready(State(server): State<Server>) -> (StatusCode, String) {
-    let status = server.status.read().served();
+    let status = server.status().served();
     if status.ready {
         (StatusCode::OK, "tweedd is ready".to_owned())
     } else {
@@ -242,7 +163,7 @@ async fn preview(State(server): State<Server>) -> Response {
         Ok(Some(Ok(plan))) => Json(Preview::of(&plan)).into_response(),
         Ok(Some(Err(error))) => (StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
         Ok(None) | Err(_) => {
-            let reasons = server.status.read().not_ready.join("; ");
+            let reasons = server.status().not_ready.join("; ");
             (
                 StatusCode::CONFLICT,
                 format!("nothing to compare with yet: {reasons}"),
@@ -253,7 +174,7 @@ async fn preview(State(server): State<Server>) -> Response {
 }
 
 async fn confirm(State(server): State<Server>) -> Response {
-    let Some(confirmed) = server.status.read().kernel.held else {
+    let Some(confirmed) = server.status().kernel.held else {
         return (StatusCode::CONFLICT, "no deletions are held back").into_response();
     };
     match server.kernel.send(Wake::Confirm) {
@@ -262,37 +183,5 @@ async fn confirm(State(server): State<Server>) -> Response {
             Json(Confirmed { confirmed }).into_response()
         }
         Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn the_socket_is_its_owners_alone() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("run/tweed.sock");
-        let _listener = bind_unix(&path).expect("nothing is there");
-        let found = std::fs::metadata(&path).expect("it is there");
-        assert_eq!(found.permissions().mode() & 0o777, 0o600);
-    }
-
-    #[tokio::test]
-    async fn only_a_socket_that_nobody_listens_on_is_replaced() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("run/tweed.sock");
-        let listener = bind_unix(&path).expect("nothing is there");
-        let taken = bind_unix(&path).expect_err("somebody listens");
-        assert!(taken.to_string().contains("--socket"), "{taken}");
-        drop(listener);
-        bind_unix(&path).expect("its owner is gone");
-
-        let file = dir.path().join("notes.txt");
-        std::fs::write(&file, "precious").expect("written");
-        let refused = bind_unix(&file).expect_err("a file");
-        assert!(refused.to_string().contains("no socket"), "{refused}");
-        let text = std::fs::read_to_string(&file).expect("it is still there");
-        assert_eq!(text, "precious");
     }
 }

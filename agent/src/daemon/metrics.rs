@@ -5,6 +5,7 @@ mod data_plane;
 mod single;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -13,14 +14,15 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::data_plane::DataPlane;
-use super::status::{NAMED, SharedStatus, Standing, Status};
+use super::facts::SharedFacts;
+use super::status::{NAMED, Standing, Status};
 use single::single;
 
 /// A registry that renders the status. More peers than `most_peers` have no metrics of their own.
-pub fn registry(status: SharedStatus, data_plane: DataPlane, most_peers: usize) -> Registry {
+pub fn registry(facts: SharedFacts, data_plane: DataPlane, most_peers: usize) -> Registry {
     let mut registry = Registry::with_prefix("tweed");
     registry.register_collector(Box::new(FromStatus {
-        status,
+        facts,
         data_plane,
         most_peers,
     }));
@@ -28,7 +30,7 @@ pub fn registry(status: SharedStatus, data_plane: DataPlane, most_peers: usize) 
 }
 
 struct FromStatus {
-    status: SharedStatus,
+    facts: SharedFacts,
     data_plane: DataPlane,
     most_peers: usize,
 }
@@ -41,7 +43,7 @@ impl std::fmt::Debug for FromStatus {
 
 impl Collector for FromStatus {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let status = self.status.read();
+        let status = Status::of(&self.facts.lock(), Instant::now());
         gauges(&mut encoder, &status)?;
         counters(&mut encoder, &status)?;
         refused(&mut encoder, &status)?;

@@ -5,6 +5,7 @@ use std::time::Instant;
 use tweed_model::Identity;
 
 /// What this process has drawn because somebody else had the old ones first.
+#[derive(Clone, Debug)]
 pub struct Redrawn {
     pub(super) identity: Identity,
     pub(super) former: Identity,

@@ -35,10 +35,7 @@ pub fn run(options: &Options, inherited: Inherited) -> Result<ExitCode> {
     for_plugins::announce(&options.host);
     block_on(async {
         let store = Store::open(&options.store)?;
-        tokio::select! {
-            ended = super::run(options.clone(), store, inherited, sandbox) => ended,
-            () = lock.keep() => Ok(()),
-        }
+        super::run(options.clone(), store, lock, inherited, sandbox).await
     })?;
     for_plugins::leave(&options.host);
     Ok(ExitCode::SUCCESS)

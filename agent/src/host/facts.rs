@@ -112,6 +112,12 @@ fn without_route(addr: &AddrInfo, link: &LinkInfo, routes: &[RouteInfo]) -> Opti
     ))
 }
 
+/// The servers that are named by their addresses.
+pub fn literal(hosts: &[String]) -> BTreeSet<IpAddr> {
+    let addrs = hosts.iter().map(|host| host.parse());
+    addrs.filter_map(Result::ok).collect()
+}
+
 /// The addresses of servers. A name that can't be looked up now has none.
 pub async fn addresses_of(hosts: Vec<String>) -> BTreeSet<IpAddr> {
     let mut addrs = BTreeSet::new();

@@ -23,10 +23,9 @@ pub struct Lock {
     /// The file stays when the lock goes: removing it would let two processes lock two files of one name. None as long as
     /// there is no room for one: a host whose `/run` is full still needs its network.
     file: Option<Flock<File>>,
+    /// Why it couldn't be taken again, as it was told last.
+    told: String,
 }
-
-/// How often the file is looked at.
-const LOOK: Duration = Duration::from_secs(1);
 
 impl Lock {
     /// Takes `<run_dir>/<instance>.lock` and writes the own process id into it. Without room for it the agent goes on.
@@ -38,6 +37,7 @@ impl Lock {
             run_dir: run_dir.to_owned(),
             instance: instance.clone(),
             file: None,
+            told: String::new(),
         };
         lock.try_again()?;
         if lock.file.is_none() {
@@ -49,30 +49,26 @@ impl Lock {
         Ok(lock)
     }
 
-    /// Keeps the lock where others look for it: there may have been no room for it, or somebody empties the folder under a
-    /// running agent. Never returns.
-    pub async fn keep(mut self) {
-        let path = self.path();
-        let mut told = String::new();
-        loop {
-            tokio::time::sleep(LOOK).await;
-            if self.is_there() {
-                continue;
+    /// Takes the lock again if it isn't where others look for it: there may have been no room for it, or somebody has emptied
+    /// the folder under a running agent.
+    pub fn keep(&mut self) {
+        if self.is_there() {
+            return;
+        }
+        let was_held = self.file.is_some();
+        match self.try_again() {
+            Ok(false) => {}
+            Ok(true) if was_held => {
+                let file = self.path();
+                tracing::warn!(file = %file.display(), "the lock file was removed; it is back");
             }
-            let was_held = self.file.is_some();
-            match self.try_again() {
-                Ok(false) => {}
-                Ok(true) if was_held => {
-                    tracing::warn!(file = %path.display(), "the lock file was removed; it is back");
-                }
-                Ok(true) => tracing::info!("there is room for the lock, and it is taken"),
-                // It was started while neither could lock anything; both go on, and are told of each other.
-                Err(error) => {
-                    let error = format!("{error:#}");
-                    if error != told {
-                        tracing::error!(error, "the lock can't be taken");
-                        told = error;
-                    }
+            Ok(true) => tracing::info!("there is room for the lock, and it is taken"),
+            // It was started while neither could lock anything; both go on, and are told of each other.
+            Err(error) => {
+                let error = format!("{error:#}");
+                if error != self.told {
+                    tracing::error!(error, "the lock can't be taken");
+                    self.told = error;
                 }
             }
         }

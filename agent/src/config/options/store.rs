@@ -12,7 +12,6 @@ use crate::config::instance::Instance;
 use crate::config::secret::Secret;
 use crate::config::settings::{Settings, UsageError};
 
-use super::kube as kube_options;
 use super::note::Note;
 
 /// Where leases come from.
@@ -98,7 +97,7 @@ pub(super) fn read(
     })?;
     match flannels(settings, kind)? {
         Kind::Etcd => Ok(StoreOptions::Etcd(etcd(settings, notes)?)),
-        Kind::Kube => Ok(StoreOptions::Kube(kube_options::read(settings, notes)?)),
+        Kind::Kube => Ok(StoreOptions::Kube(super::kube::read(settings, notes)?)),
         Kind::File => {
             let dir = settings
                 .text(&flags::STORE_DIR)

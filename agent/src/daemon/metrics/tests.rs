@@ -4,11 +4,11 @@ use super::*;
 use crate::daemon::data_plane::status::{Carried, DataPlaneStatus, PeerStatus};
 use crate::daemon::status::{HostWarning, RefusedLease};
 
-fn render(status: SharedStatus) -> String {
+fn render(facts: SharedFacts) -> String {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(
         &mut text,
-        &registry(status, DataPlane::default(), 100),
+        &registry(facts, DataPlane::default(), 100),
     )
     .expect("encoded");
     text
@@ -16,7 +16,7 @@ fn render(status: SharedStatus) -> String {
 
 #[test]
 fn every_metric_has_a_help_line_and_the_prefix() {
-    let text = render(SharedStatus::default());
+    let text = render(SharedFacts::default());
     for line in text.lines().filter(|line| *line != "# EOF") {
         assert!(
             line.starts_with("# HELP tweed_")
@@ -39,10 +39,11 @@ fn every_metric_has_a_help_line_and_the_prefix() {
 
 #[test]
 fn the_metrics_say_what_the_status_says() {
-    let status = SharedStatus::default();
-    status.update(|status| {
-        status.peers = 7;
-        status.add_outcome(&Outcome {
+    let facts = SharedFacts::default();
+    {
+        let mut facts = facts.lock();
+        facts.cluster.peers = 7;
+        facts.kernel.add(&Outcome {
             full: true,
             done: vec!["put route".to_owned()],
             ..Outcome::default()
@@ -52,16 +53,16 @@ fn the_metrics_say_what_the_status_says() {
             reason: "why".to_owned(),
             kind: "overlaps_own".to_owned(),
         };
-        status.refused = vec![refused("10.0.1.0-24"), refused("10.0.2.0-24")];
+        facts.cluster.refused = vec![refused("10.0.1.0-24"), refused("10.0.2.0-24")];
         let key = r#"/coreos.com/network/subnets/"x""#.to_owned();
-        status.broken.insert(key, "why".to_owned());
-        status.warnings.push(HostWarning::new("forward", "why"));
-        status.host = vec![
+        facts.cluster.broken.insert(key, "why".to_owned());
+        facts.warnings.push(HostWarning::new("forward", "why"));
+        facts.host = vec![
             "a route is missing".to_owned(),
             "and another one".to_owned(),
         ];
-    });
-    let text = render(status);
+    }
+    let text = render(facts);
     for line in [
         "tweed_ready 0",
         "tweed_peers 7",
@@ -83,13 +84,15 @@ fn the_metrics_say_what_the_status_says() {
 
 #[test]
 fn a_flood_of_bad_entries_is_counted_whole_and_named_in_part() {
-    let status = SharedStatus::default();
-    status.update(|status| {
-        for n in 0..1000 {
-            status.broken.insert(format!("key{n}"), "why".to_owned());
-        }
-    });
-    let text = render(status);
+    let facts = SharedFacts::default();
+    for n in 0..1000 {
+        let mut facts = facts.lock();
+        facts
+            .cluster
+            .broken
+            .insert(format!("key{n}"), "why".to_owned());
+    }
+    let text = render(facts);
     assert!(text.contains("tweed_broken_entries 1000\n"), "{text}");
     assert_eq!(text.matches("tweed_bad_entry{").count(), NAMED);
 }

@@ -1,22 +1,8 @@
 //! Bad entries in the status, and what is shown of it: of what somebody else could invent any number, the first.
 
-use std::collections::BTreeMap;
-
-use tweed_model::{Refusal, SubnetKey};
-
-use super::{NAMED, RefusedLease, Status};
+use super::{NAMED, Status};
 
 impl Status {
-    /// Files the refused leases.
-    pub fn set_refused(&mut self, refused: &BTreeMap<SubnetKey, Refusal>) {
-        let refused = refused.iter().map(|(key, reason)| RefusedLease {
-            lease: key.to_string(),
-            reason: reason.to_string(),
-            kind: reason.label().to_owned(),
-        });
-        self.refused = refused.collect();
-    }
-
     /// What is shown of it: whoever can write to the store could invent any number of bad entries.
     pub fn served(mut self) -> Self {
         let before = self.refused.len() + self.broken.len();

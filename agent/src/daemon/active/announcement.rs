@@ -1,0 +1,87 @@
+//! What is announced for this node, while a session lasts: what of it ends the session.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use tweed_model::{ClusterSnapshot, Dual, Family, Lease};
+
+use crate::daemon::common::Common;
+use crate::daemon::facts::Facts;
+use crate::daemon::keepers::News;
+use crate::daemon::keepers::uplink::UplinkKeeper;
+use crate::daemon::session::Session;
+
+/// Whether the nodes that announce an address of this one have been looked for: only a list that is new to a session says
+/// what came before it.
+#[derive(Debug, Default)]
+pub(super) struct Announcement {
+    listed: bool,
+}
+
+impl Announcement {
+    /// Why what the store says of this node and others ends the session: another address is announced for it, or a node
+    /// without a past announces what is another's.
+    pub(super) fn look(
+        &mut self,
+        (session, snapshot): (&Session, &ClusterSnapshot),
+        uplink: &mut UplinkKeeper,
+        common: &mut Common,
+        facts: &mut Facts,
+    ) -> Option<String> {
+        if !snapshot.in_sync {
+            return None;
+        }
+        let overwrites = overwrites(session, snapshot).unwrap_or(uplink.wanted.overwrites);
+        let contested = match self.listed {
+            true => Dual::default(),
+            false => contested(session, snapshot),
+        };
+        self.listed = true;
+        let wanted = &mut uplink.wanted;
+        if overwrites == wanted.overwrites && contested.is_empty() {
+            return None;
+        }
+        wanted.overwrites = overwrites;
+        if !contested.is_empty() {
+            let known = &mut wanted.known;
+            known.before = session.uplink.known.before;
+            known.others.extend(contested.values());
+            common.known = known.clone();
+        }
+        match uplink.look_now(facts, Instant::now())? {
+            News::SessionEnds(reason) => Some(reason),
+            News::Host | News::Kernel => None,
+        }
+    }
+}
+
+/// What the store announces instead of this node's own addresses, where it says so.
+fn overwrites(session: &Session, snapshot: &ClusterSnapshot) -> Option<Dual<IpAddr>> {
+    let own = snapshot.leases.get(&session.lease.key);
+    // Only where the store knows nodes by name does anybody else write to a node's entry.
+    let own = own.filter(|own| own.node.is_some())?;
+    let asked = &session.request.attrs.public;
+    let differs = |family, addr: &_| (asked.get(family) != Some(addr)).then_some(*addr);
+    Some(own.attrs.public.filter_map(differs))
+}
+
+/// The addresses of this node that another one announces, as far as nobody named them, and it was not known by them
+/// before.
+fn contested(session: &Session, snapshot: &ClusterSnapshot) -> Dual<IpAddr> {
+    let others = snapshot.leases.values();
+    let others: Vec<_> = others
+        .filter(|lease| lease.key != session.lease.key)
+        .collect();
+    session.settled.filter_map(|family, addr| {
+        let known = session.uplink.known.before.get(family) == Some(addr);
+        let announces = |lease: &Lease| lease.attrs.public.get(family) == Some(addr);
+        let taken = |lease: &Lease| announces(lease) && !is_former(session, lease, family);
+        (!known && others.iter().any(|lease| taken(lease))).then_some(*addr)
+    })
+}
+
+/// Whether a lease is an earlier one of this node: it announces our VTEP.
+fn is_former(session: &Session, lease: &Lease, family: Family) -> bool {
+    let announced = session.backends.announced_mac(&lease.attrs, family);
+    announced == Some(session.node.identity.mac(family))
+}

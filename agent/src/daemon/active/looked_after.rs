@@ -1,0 +1,68 @@
+//! What is looked after for one session.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use ipnet::IpNet;
+
+use crate::daemon::common::Common;
+use crate::daemon::keepers::Keeper;
+use crate::daemon::keepers::bridge::Bridge;
+use crate::daemon::keepers::host::HostKeeper;
+use crate::daemon::keepers::sysctls::Sysctls;
+use crate::daemon::keepers::tx_checksum::TxChecksumLook;
+use crate::daemon::keepers::uplink::UplinkKeeper;
+use crate::daemon::session::Session;
+use crate::host::uplink::Wanted;
+
+/// What is looked after for this session.
+pub(super) struct SessionKeepers {
+    pub(super) uplink: UplinkKeeper,
+    pub(super) host: HostKeeper,
+    pub(super) bridge: Bridge,
+    pub(super) sysctls: Sysctls,
+    pub(super) tx_checksum: TxChecksumLook,
+}
+
+impl SessionKeepers {
+    pub(super) fn new(
+        session: &Session,
+        former: &BTreeSet<IpNet>,
+        common: &Common,
+        now: Instant,
+    ) -> Self {
+        let node = &session.node;
+        let (uplink, host) = (node.uplink.clone(), node.host.clone());
+        let overlay = session.uplink.overlay.clone();
+        let former = former.iter().copied().collect();
+        let usual = common.options.host.instance.is_usual();
+        Self {
+            uplink: UplinkKeeper::new(wanted(session), uplink, node.public, now),
+            host: HostKeeper::new(overlay, session.servers.clone(), (host, node.subnets), now),
+            bridge: Bridge::new(node.subnets, session.networks(), former, usual),
+            sysctls: Sysctls::default(),
+            tx_checksum: TxChecksumLook::of(
+                session.backends.tx_checksum(),
+                session.backends.vtep_names(),
+                now,
+            ),
+        }
+    }
+
+    pub(super) fn all(&mut self) -> [&mut dyn Keeper; 5] {
+        [
+            &mut self.uplink,
+            &mut self.host,
+            &mut self.bridge,
+            &mut self.sysctls,
+            &mut self.tx_checksum,
+        ]
+    }
+}
+
+/// How the uplink is chosen in a session: its addresses stay while the host has them.
+pub(super) fn wanted(session: &Session) -> Wanted {
+    let mut wanted = session.uplink.clone();
+    wanted.known.before = session.settled;
+    wanted
+}

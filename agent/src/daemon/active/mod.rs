@@ -1,0 +1,358 @@
+//! A session at work: what each piece of news means for the kernel, the files and the facts.
+
+mod announcement;
+mod bad_entries;
+mod config;
+mod held;
+mod looked_after;
+mod passes;
+mod unsaved;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ipnet::IpNet;
+use tokio::sync::Notify;
+use tweed_model::{ClusterSnapshot, LocalNode};
+use tweed_plan::{Choices, desired};
+use tweed_reconcile::worker::{Report, Wake};
+use tweed_state::Desired;
+use tweed_store::Holding;
+
+use super::asking::draw_again;
+use super::common::Common;
+use super::facts::{Facts, FileFacts, SessionFacts};
+use super::keepers::subnet_file::{Content, SubnetFile};
+use super::keepers::{Keeper, News};
+use super::outcome::log_outcome;
+use super::peers::Known;
+use super::saved;
+use super::session::{Session, join};
+use super::status::parts::KernelStatus;
+use super::status::standing::Standing;
+use announcement::Announcement;
+use bad_entries::BadEntries;
+use config::ChangedConfig;
+use looked_after::{SessionKeepers, wanted};
+use passes::{Passes, Stage};
+use unsaved::Unsaved;
+
+/// The moving parts of a session.
+pub(super) struct Active {
+    pub(super) session: Session,
+    /// This node, with its host as it is now.
+    node: LocalNode,
+    /// What the kernel thread was told last, and the leases that it follows from.
+    desired: Option<Arc<Desired>>,
+    snapshot: Arc<ClusterSnapshot>,
+    passes: Passes,
+    /// Networks of earlier configurations, until their routes are swept.
+    former: BTreeSet<IpNet>,
+    config: ChangedConfig,
+    announcement: Announcement,
+    unsaved: Unsaved,
+    bad_entries: BadEntries,
+    keepers: SessionKeepers,
+    /// How the lease stands, as it was told last.
+    holding: Option<Holding>,
+}
+
+impl Active {
+    /// Begins. `relist` asks the store for a fresh list.
+    pub(super) fn begin(
+        session: Session,
+        common: &Common,
+        facts: &mut Facts,
+        subnet_file: &mut SubnetFile,
+        relist: Arc<Notify>,
+    ) -> Self {
+        let now = Instant::now();
+        session.remark();
+        file(&session, common, facts);
+        saved::save_lease(&common.state, &session.saved());
+        subnet_file.prepare(Content::new(
+            &common.options.host.subnet_file,
+            &session.config,
+            &session.node,
+            session.mtu,
+            common.options.firewall.ip_masq,
+        ));
+        let networks = session.networks();
+        let mut former = common.former.clone();
+        former.retain(|network| !networks.contains(network));
+        Self {
+            node: session.node.clone(),
+            keepers: SessionKeepers::new(&session, &former, common, now),
+            desired: None,
+            snapshot: Arc::default(),
+            passes: Passes::new(relist),
+            former,
+            config: ChangedConfig::default(),
+            announcement: Announcement::default(),
+            unsaved: Unsaved::default(),
+            bad_entries: BadEntries::default(),
+            holding: None,
+            session,
+        }
+    }
+
+    /// The store has given the lease that this session stands on.
+    pub(super) fn confirm(&mut self, session: Session, common: &mut Common, facts: &mut Facts) {
+        saved::save_lease(&common.state, &session.saved());
+        self.keepers.uplink.wanted = wanted(&session);
+        let host = session.node.host.clone();
+        let news = self.node.host != host;
+        let servers = session.servers.clone();
+        self.keepers.host.update(servers, host);
+        self.session = session;
+        if news {
+            self.take_host(common, facts);
+        }
+    }
+
+    /// Whether the kernel thread has been told what is wanted.
+    pub(super) fn is_planned(&self) -> bool {
+        self.desired.is_some()
+    }
+
+    /// Why what stands in a snapshot ends the session.
+    pub(super) fn ends(
+        &mut self,
+        snapshot: &ClusterSnapshot,
+        common: &mut Common,
+        facts: &mut Facts,
+    ) -> Option<String> {
+        let session = &self.session;
+        let uplink = &mut self.keepers.uplink;
+        let config = self.config.look(session, snapshot);
+        config.or_else(|| {
+            let announcement = &mut self.announcement;
+            announcement.look((session, snapshot), uplink, common, facts)
+        })
+    }
+
+    /// Hands the state wanted for a snapshot to the kernel thread.
+    pub(super) fn take_snapshot(
+        &mut self,
+        snapshot: &Arc<ClusterSnapshot>,
+        common: &mut Common,
+        facts: &mut Facts,
+    ) {
+        common.seniority.follow(snapshot);
+        let before = self.desired.clone();
+        let desired = self.plan(snapshot, common);
+        // The kernel thread is at work from here on; what follows may take its time.
+        let cluster = &mut facts.cluster;
+        cluster.in_sync = snapshot.in_sync;
+        cluster.peers = desired.peers;
+        cluster.set_refused(&desired.refused);
+        cluster.broken.clone_from(&snapshot.broken);
+        cluster.broken.extend(self.config.broken());
+        let own = self.session.lease.key;
+        cluster.known.take(own, snapshot, &desired);
+        // What is announced may differ from the own address by the operator's wish.
+        if let Some(own) = snapshot.leases.get(&own) {
+            facts.session.public = own.attrs.public;
+        }
+        let known = before.as_deref().map(|before| &before.refused);
+        self.bad_entries.log(
+            (&desired.refused, known),
+            (&snapshot.broken, &self.snapshot.broken),
+            Instant::now(),
+        );
+        self.unsaved
+            .add(snapshot.in_sync && *snapshot != self.snapshot);
+        self.snapshot = Arc::clone(snapshot);
+    }
+
+    /// Why what others announce ends the session: they refuse our lease for a MAC that another one had first, as it may
+    /// while ours was gone.
+    pub(super) fn lost_mac(&self, common: &mut Common) -> Option<String> {
+        if !self.snapshot.in_sync {
+            return None;
+        }
+        let (family, first) = common.seniority.ahead_of(&self.session.lease.key)?;
+        let identity = &self.session.node.identity;
+        draw_again(common, identity).then(|| {
+            let mac = identity.mac(family);
+            format!(
+                "the lease {first} had our VtepMAC {mac} first, as it may while ours was gone; drawing another one"
+            )
+        })
+    }
+
+    fn plan(&mut self, snapshot: &Arc<ClusterSnapshot>, common: &Common) -> Arc<Desired> {
+        let session = &self.session;
+        let choices = Choices {
+            former: self.former.clone(),
+            ..common.choices.clone()
+        };
+        let desired = desired(
+            &session.config,
+            &session.backends,
+            &self.node,
+            &choices,
+            snapshot,
+            &common.seniority,
+        );
+        if let Some(before) = self.desired.as_ref().filter(|before| ***before == desired) {
+            return Arc::clone(before);
+        }
+        let desired = Arc::new(desired);
+        self.desired = Some(Arc::clone(&desired));
+        self.keepers.sysctls.want(&desired);
+        self.passes.expect();
+        common.wake(Wake::Desired(Arc::clone(&desired)));
+        desired
+    }
+
+    /// Plans again with the host as it is now.
+    fn take_host(&mut self, common: &mut Common, facts: &mut Facts) {
+        self.node.host = self.keepers.host.host().clone();
+        if self.is_planned() {
+            self.take_snapshot(&Arc::clone(&self.snapshot), common, facts);
+        }
+    }
+
+    /// Files how the lease stands; `confirmed` is whether the store has given it.
+    pub(super) fn take_standing(&mut self, holding: &Holding, confirmed: bool, facts: &mut Facts) {
+        if self.holding.as_ref() != Some(holding) {
+            self.holding = Some(holding.clone());
+            match holding {
+                Holding::Held => tracing::info!(lease = %self.session.lease.key, "lease held"),
+                Holding::Unsure { reason } => tracing::warn!(reason, "the store is out of reach"),
+                Holding::Lost { reason } => tracing::warn!(reason, "lease lost, taking it back"),
+                Holding::Taken { by } => {
+                    tracing::error!(by = join(by), "lease taken by another node");
+                }
+            }
+        }
+        let standing = match holding {
+            Holding::Unsure { .. } if !confirmed && !self.snapshot.in_sync => Standing::Saved,
+            other => Standing::from(other),
+        };
+        facts.lease.set(standing, Instant::now());
+    }
+
+    /// Files what a pass did.
+    pub(super) fn take_report(
+        &mut self,
+        report: &Report,
+        common: &mut Common,
+        facts: &mut Facts,
+        subnet_file: &mut SubnetFile,
+    ) {
+        let outcome = &report.outcome;
+        let desired = self.desired.as_ref();
+        let ours = desired.is_some_and(|desired| Arc::ptr_eq(desired, &report.desired));
+        common.data_plane.want(outcome.forwarding.as_ref());
+        log_outcome(outcome, &self.passes.failures, self.passes.held.held());
+        facts.kernel.add(outcome);
+        self.passes.take(outcome, ours);
+        if self.passes.believed {
+            facts.cluster.known.believe();
+        }
+        self.keepers.tx_checksum.after_pass(Instant::now());
+        self.save_peers(common);
+        self.open_to_pods(common, facts, subnet_file);
+        let swept = ours && outcome.full && outcome.is_clean() && report.desired.prune;
+        if swept && !self.former.is_empty() {
+            // From now on another agent may have them.
+            self.former.clear();
+            common.former.clear();
+            self.keepers.bridge.forget_former();
+            self.take_snapshot(&Arc::clone(&self.snapshot), common, facts);
+        }
+    }
+
+    /// Looks after what gives no event. Why the session ends, if it does.
+    pub(super) fn tick(
+        &mut self,
+        common: &mut Common,
+        facts: &mut Facts,
+        subnet_file: &mut SubnetFile,
+    ) -> Option<String> {
+        let now = Instant::now();
+        for news in self.keepers.all().map(|keeper| keeper.look(facts, now)) {
+            if let Some(reason) = news.and_then(|news| self.act(news, common, facts)) {
+                return Some(reason);
+            }
+        }
+        self.open_to_pods(common, facts, subnet_file);
+        self.bad_entries.sum_up(now);
+        self.passes.held.look(now);
+        self.save_peers(common);
+        None
+    }
+
+    /// The kernel says that uplink or default route have changed. Why the session ends, if it does.
+    pub(super) fn look_at_uplink(
+        &mut self,
+        common: &mut Common,
+        facts: &mut Facts,
+    ) -> Option<String> {
+        let news = self.keepers.uplink.look_now(facts, Instant::now());
+        let news = news.or_else(|| self.keepers.host.look_now(facts));
+        self.act(news?, common, facts)
+    }
+
+    fn act(&mut self, news: News, common: &mut Common, facts: &mut Facts) -> Option<String> {
+        match news {
+            News::SessionEnds(reason) => return Some(reason),
+            News::Host => self.take_host(common, facts),
+            News::Kernel => common.wake(Wake::Dirty),
+        }
+        None
+    }
+
+    /// Says that pods can start, once packets of theirs would be carried.
+    fn open_to_pods(&mut self, common: &Common, facts: &mut Facts, subnet_file: &mut SubnetFile) {
+        let ours = self.session.backends.rely_on_data_plane();
+        let plane = &common.data_plane;
+        let carried = !ours || plane.carries() || plane.error().is_none();
+        if self.passes.stage != Stage::Stands || !carried {
+            return;
+        }
+        self.passes.stage = Stage::Open;
+        subnet_file.open();
+        subnet_file.look(facts, Instant::now());
+        // Without systemd there is nobody to notify.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        saved::save_run(&common.state, &common.options, &self.session.node);
+    }
+
+    /// Saves the peers if they changed. What the guard does not believe does not replace them: a restarted agent knows of
+    /// its data plane's peers by nothing else.
+    fn save_peers(&mut self, common: &Common) {
+        if self.passes.believed && self.unsaved.is_due(Instant::now()) {
+            let own = self.session.lease.key;
+            saved::save_peers(&common.state, &self.snapshot, own, &common.seniority);
+        }
+    }
+}
+
+/// Files what stays the same in a session that begins.
+fn file(session: &Session, common: &Common, facts: &mut Facts) {
+    let (backends, node) = (&session.backends, &session.node);
+    let vxlan = backends.tunnel_ports().values().any(Option::is_some);
+    let trust = common.options.firewall.trust();
+    facts.waiting = None;
+    facts.session = SessionFacts {
+        subnets: node.subnets,
+        public: node.public,
+        networks: session.networks(),
+        uplink: Some(node.uplink.name.clone()),
+        backend: Some(session.config.backend_type.clone()),
+        accepts: backends.accepted().map(str::to_owned).collect(),
+        trust: vxlan.then(|| trust.to_owned()),
+        mtu: Some(session.mtu),
+    };
+    facts.subnet_file = FileFacts::default();
+    facts.no_uplink = None;
+    facts.kernel = KernelStatus {
+        programmed: false,
+        ..std::mem::take(&mut facts.kernel)
+    };
+    facts.cluster.known = Known::default();
+}

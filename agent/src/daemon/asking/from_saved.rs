@@ -1,0 +1,72 @@
+//! A session from the saved state, without a word of the store.
+
+use tweed_model::{Family, Lease};
+use tweed_store::{LeaseStore, OwnRecord, Request};
+
+use super::confirm::networks_in;
+use super::network::Network;
+use super::prepare::{Asked, Asker};
+use super::said::Said;
+use crate::daemon::session::Session;
+use crate::files::state_dir::SavedLease;
+
+/// Whether what was saved may stand in for what the store has not said: nobody else is known to have its lease, and the
+/// store has named no other network.
+pub fn may_stand_in(asker: &Asker, said: &Said) -> bool {
+    asker.saved.as_ref().is_some_and(|saved| {
+        let other = |told| networks_in(told) != networks_in(&saved.config);
+        asker.given_up != Some(saved.key) && !said.config.as_deref().is_some_and(other)
+    })
+}
+
+/// The saved session, as far as this host can have it now; nothing where it may not stand in.
+///
+/// # Errors
+/// Why this node can't be a part of the saved network now.
+pub fn from_saved<S: LeaseStore>(
+    store: &S,
+    asker: &Asker,
+    said: &Said,
+) -> Option<Result<Session, String>> {
+    let saved = asker.saved.as_ref().filter(|_| may_stand_in(asker, said))?;
+    Some(session(store, asker, saved, said))
+}
+
+fn session<S: LeaseStore>(
+    store: &S,
+    asker: &Asker,
+    saved: &SavedLease,
+    said: &Said,
+) -> Result<Session, String> {
+    let config = said.config.as_ref().unwrap_or(&saved.config);
+    let asked = Asked {
+        network: Network::read(config.clone(), store.subnets())?,
+        record: OwnRecord {
+            wishes: saved.wishes,
+            overwrites: saved.overwrites,
+            announced: None,
+        },
+        servers: said.servers.clone(),
+    };
+    let prepared = asker.prepare(&asked)?;
+    let lease = lease(store, saved, &prepared.request).ok_or(
+        "the store is out of reach, and the saved lease doesn't fit the saved configuration",
+    )?;
+    Ok(prepared.session(asked, lease, store.subnets()))
+}
+
+/// The saved lease with what is to be announced now, if it fits the configuration.
+fn lease<S: LeaseStore>(store: &S, saved: &SavedLease, request: &Request) -> Option<Lease> {
+    let fits = |family: Family| match (request.pools.get(family), saved.key.0.get(family)) {
+        (Some(pool), Some(subnet)) => store.fits(pool, subnet),
+        (None, None) => true,
+        _ => false,
+    };
+    Family::BOTH.into_iter().all(fits).then(|| Lease {
+        key: saved.key,
+        attrs: request.attrs.clone(),
+        node: None,
+        created: saved.created,
+        term: saved.term,
+    })
+}

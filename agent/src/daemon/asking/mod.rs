@@ -1,0 +1,66 @@
+//! From nothing to a session: network configuration, uplink, identity, lease. The store is asked for them; a node that has
+//! been here before has them saved, and starts from that while the store doesn't answer.
+
+mod announcement;
+mod confirm;
+mod from_saved;
+mod identity;
+mod network;
+mod prepare;
+mod said;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tweed_host::random;
+use tweed_store::{LeaseStore, StoreError};
+
+use super::session::Session;
+use crate::host::facts;
+pub(super) use confirm::networks_in;
+pub(super) use from_saved::{from_saved, may_stand_in};
+pub(super) use identity::draw_again;
+use network::Network;
+use prepare::Asked;
+pub(super) use prepare::Asker;
+pub(super) use said::{Said, Trouble};
+
+/// Between two attempts.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
+
+/// Asks the store once, after a pause.
+pub(super) async fn ask<S: LeaseStore>(
+    store: &S,
+    asker: Asker,
+    said: Rc<RefCell<Said>>,
+    pause: Duration,
+) -> Result<Session, Trouble> {
+    if !pause.is_zero() {
+        tokio::time::sleep(pause.mul_f64(0.8 + 0.4 * random::fraction())).await;
+    }
+    let hosts = store.servers().await;
+    said.borrow_mut().servers.extend(facts::literal(&hosts));
+    let text = store.config().await.map_err(Trouble::from)?;
+    said.borrow_mut().config = Some(text.clone());
+    let network = Network::read(text, store.subnets()).map_err(Trouble::Missing)?;
+    let record = store.own().await.map_err(|error| match error {
+        StoreError::Unavailable(_) => Trouble::Away(error.to_string()),
+        _ => Trouble::Missing(error.to_string()),
+    })?;
+    let servers = facts::addresses_of(hosts).await;
+    said.borrow_mut().servers.extend(&servers);
+    let asked = Asked {
+        network,
+        record,
+        servers,
+    };
+    let prepared = asker.prepare(&asked).map_err(Trouble::Missing)?;
+    let known = said.borrow().confirmed.clone();
+    let saved = asker.saved.as_ref();
+    let confirmed = confirm::changed_network(store, saved, &asked.network.text, known).await;
+    said.borrow_mut().confirmed = confirmed.map_err(Trouble::Missing)?;
+    let lease = store.acquire(&prepared.request).await;
+    let lease = lease.map_err(Trouble::from)?;
+    Ok(prepared.session(asked, lease, store.subnets()))
+}

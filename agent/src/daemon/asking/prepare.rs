@@ -1,0 +1,192 @@
+//! What a node would announce and be: its uplink, addresses, identity, and what it asks the store for.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tweed_host::bounded_file::{self, KIB, Links};
+use tweed_model::subnet_env::PreviousSubnets;
+use tweed_model::{Dual, Host, Identity, Lease, LeaseAttrs, LocalNode, SubnetKey, Subnets, host};
+use tweed_store::{OwnRecord, Request};
+
+use super::network::Network;
+use super::{announcement, identity};
+use crate::config::options::UplinkOptions;
+use crate::daemon::facts::SharedFacts;
+use crate::daemon::keepers::host::tell;
+use crate::daemon::redrawn::Redrawn;
+use crate::daemon::saved;
+use crate::daemon::session::Session;
+use crate::files::state_dir::{SavedLease, StateDir};
+use crate::host::facts;
+use crate::host::uplink::{self, Choice, Known, Overlay, Wanted};
+
+/// What a question to the store is made from, on this node's side.
+#[derive(Clone)]
+pub struct Asker {
+    pub options: UplinkOptions,
+    pub lease_ttl: Duration,
+    pub subnet_file: PathBuf,
+    pub state: StateDir,
+    pub saved: Option<SavedLease>,
+    /// What is known of addresses: what this node was known by, and the others.
+    pub known: Known,
+    /// The lease that the last session lost for good: what stands under its key is somebody else's.
+    pub given_up: Option<SubnetKey>,
+    /// MACs that were drawn because somebody else had the saved ones first.
+    pub redrawn: Option<Redrawn>,
+    pub facts: SharedFacts,
+    /// The choice of the uplink that was logged last.
+    pub announced: Rc<RefCell<Option<Choice>>>,
+}
+
+/// What the store has answered, or was saved of its answers.
+pub(super) struct Asked {
+    pub(super) network: Network,
+    pub(super) record: OwnRecord,
+    pub(super) servers: BTreeSet<IpAddr>,
+}
+
+/// All but the lease.
+pub(super) struct Prepared {
+    pub(super) request: Request,
+    wanted: Wanted,
+    choice: Choice,
+    identity: Identity,
+    host: Host,
+    mtu: u32,
+}
+
+impl Asker {
+    /// Chooses uplink and identity.
+    ///
+    /// # Errors
+    /// Why this node can't be a part of the network now.
+    pub(super) fn prepare(&self, asked: &Asked) -> Result<Prepared, String> {
+        let Asked {
+            network,
+            record,
+            servers,
+        } = asked;
+        let pools = &network.config.pools;
+        let wanted = self.wanted(network, record);
+        let choice = uplink::choose(&wanted).map_err(|error| format!("uplink: {error:#}"))?;
+        announcement::check(pools, &choice)?;
+        let found = facts::read(&wanted.overlay, servers)
+            .map_err(|error| format!("the host's addresses: {error:#}"))?;
+        tell(&found, &mut self.facts.lock());
+        announcement::check_host(pools, &choice, &found.host)?;
+        self.announce(&choice);
+        let mtu = network.backends.mtu(choice.uplink.mtu, pools);
+        let mtu = mtu.map_err(|error| error.to_string())?;
+        let announced = record.announced.as_ref();
+        let redrawn = self.redrawn.as_ref();
+        let identity = identity::of((&self.state, redrawn), &network.backends, announced);
+        saved::save_identity(&self.state, &identity);
+        Ok(Prepared {
+            request: self.request(network, &choice, &identity, &found.host),
+            wanted,
+            choice,
+            identity,
+            host: found.host,
+            mtu,
+        })
+    }
+
+    fn wanted(&self, network: &Network, record: &OwnRecord) -> Wanted {
+        let mut wanted = Wanted {
+            options: self.options.clone(),
+            overlay: Overlay::of(&network.config, &network.backends),
+            known: self.known.clone(),
+            overwrites: record.overwrites,
+        };
+        for (family, wish) in record.wishes.iter() {
+            wanted.options.public.set(family, Some(*wish));
+        }
+        wanted
+    }
+
+    fn request(
+        &self,
+        network: &Network,
+        choice: &Choice,
+        identity: &Identity,
+        host: &Host,
+    ) -> Request {
+        let (backends, pools) = (&network.backends, &network.config.pools);
+        let held = self.saved.as_ref();
+        let held = held.map(|saved| (saved.key, saved.created));
+        Request {
+            pools: pools.clone(),
+            attrs: LeaseAttrs {
+                public: choice.public,
+                backend_type: backends.wire_type().to_owned(),
+                data: backends.announce(identity, pools),
+            },
+            previous: self.previous(),
+            avoid: host::inside(pools, host),
+            held: held.filter(|(key, _)| self.given_up != Some(*key)),
+            also: identity::announced_else(self.redrawn.as_ref(), backends, pools, identity),
+            ttl: self.lease_ttl,
+        }
+    }
+
+    /// Subnets to ask for: the saved lease, then what `subnet.env` says.
+    fn previous(&self) -> Vec<Dual<IpNet>> {
+        let saved = self.saved.as_ref();
+        let mut previous: Vec<_> = saved.map(|saved| saved.key.0).into_iter().collect();
+        if let Ok(text) = bounded_file::read_text(&self.subnet_file, Links::Refused, 64 * KIB) {
+            let env = PreviousSubnets::parse(&text);
+            if !env.subnets.is_empty() && !previous.contains(&env.subnets) {
+                previous.push(env.subnets);
+            }
+        }
+        // A network that comes back gives back what was held in it.
+        previous.extend(saved.into_iter().flat_map(|saved| &saved.earlier));
+        previous
+    }
+
+    /// Logs a choice of the uplink, once as long as it stays the same.
+    fn announce(&self, choice: &Choice) {
+        if self.announced.borrow().as_ref() != Some(choice) {
+            uplink::announce(choice);
+            self.announced.replace(Some(choice.clone()));
+        }
+    }
+}
+
+impl Prepared {
+    /// The session on a lease.
+    pub(super) fn session(self, asked: Asked, lease: Lease, cut_by: Subnets) -> Session {
+        let Asked {
+            network,
+            record,
+            servers,
+        } = asked;
+        Session {
+            config_text: network.text,
+            unknown: network.unknown,
+            config: network.config,
+            backends: network.backends,
+            node: LocalNode {
+                uplink: self.choice.uplink,
+                public: self.choice.public,
+                identity: self.identity,
+                subnets: lease.key.0,
+                host: self.host,
+            },
+            lease,
+            request: self.request,
+            mtu: self.mtu,
+            wishes: record.wishes,
+            uplink: self.wanted,
+            settled: self.choice.settled,
+            cut_by,
+            servers,
+        }
+    }
+}

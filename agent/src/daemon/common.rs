@@ -1,0 +1,74 @@
+//! What all parts of the daemon's loop know, over all sessions.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc::Sender;
+
+use ipnet::IpNet;
+use tweed_model::{Seniority, SubnetKey};
+use tweed_plan::Choices;
+use tweed_reconcile::worker::Wake;
+
+use super::data_plane::DataPlane;
+use super::redrawn::Redrawn;
+use super::saved;
+use crate::config::options::Options;
+use crate::files::state_dir::{SavedLease, StateDir};
+use crate::host::uplink::Known;
+
+/// That.
+pub(super) struct Common {
+    pub(super) options: Options,
+    pub(super) choices: Choices,
+    pub(super) state: StateDir,
+    pub(super) kernel: Sender<Wake>,
+    /// Carries packets, where the backend has no kernel device that does.
+    pub(super) data_plane: DataPlane,
+    /// Networks of earlier configurations whose routes may still be there.
+    pub(super) former: BTreeSet<IpNet>,
+    /// What is known of addresses: what this node was known by, and the others.
+    pub(super) known: Known,
+    /// The lease that the last session lost for good: what stands under its key is somebody else's.
+    pub(super) given_up: Option<SubnetKey>,
+    /// Which lease announced what first.
+    pub(super) seniority: Seniority,
+    /// The MACs that this process has drawn because somebody else had the old ones first.
+    pub(super) redrawn: Option<Redrawn>,
+}
+
+impl Common {
+    /// With what an earlier process has saved of which lease announced what first.
+    pub(super) fn new(
+        options: Options,
+        choices: Choices,
+        (state, data_plane): (StateDir, DataPlane),
+        kernel: Sender<Wake>,
+    ) -> Self {
+        Self {
+            options,
+            choices,
+            seniority: saved::seniority(&state),
+            state,
+            kernel,
+            data_plane,
+            former: BTreeSet::new(),
+            known: Known::default(),
+            given_up: None,
+            redrawn: None,
+        }
+    }
+
+    /// Takes over what an earlier process of this node was known by, and the nodes that it knew.
+    pub(super) fn remember(&mut self, saved: Option<&SavedLease>) {
+        if self.known.before.is_empty() {
+            self.known.before = saved.map(SavedLease::known_by).unwrap_or_default();
+        }
+        let peers = saved::peers(&self.state).leases;
+        let addrs = peers.values().flat_map(|peer| peer.attrs.public.values());
+        self.known.others.extend(addrs);
+    }
+
+    pub(super) fn wake(&self, wake: Wake) {
+        // The thread ends only with the daemon.
+        let _ = self.kernel.send(wake);
+    }
+}

@@ -1,0 +1,185 @@
+//! What the parts of the daemon have found: each part files its own. The status is made of it when it is asked for.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use ipnet::IpNet;
+use tweed_model::{Dual, Refusal, SubnetKey};
+
+use super::peers::Known;
+use super::status::parts::{CniStatus, HostWarning, KernelStatus, RefusedLease};
+use super::status::standing::Standing;
+use super::status::tx_checksum::TxChecksumStatus;
+use crate::config::options::Options;
+
+/// All of it.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// The process.
+    pub agent: AgentFacts,
+    /// What the daemon is waiting for, while it has no session.
+    pub waiting: Option<String>,
+    /// The session, or the last one.
+    pub session: SessionFacts,
+    /// The own lease.
+    pub lease: LeaseFacts,
+    /// The other nodes.
+    pub cluster: ClusterFacts,
+    /// The kernel, as the passes left it.
+    pub kernel: KernelStatus,
+    /// The file for the CNI plugin.
+    pub subnet_file: FileFacts,
+    /// Why there is no uplink now.
+    pub no_uplink: Option<String>,
+    /// What is wrong with the host's own network.
+    pub host: Vec<String>,
+    /// What was placed for the container runtime, where that was asked for.
+    pub cni: Option<CniStatus>,
+    /// What on this host is in the way of pods' packets.
+    pub warnings: Vec<HostWarning>,
+    /// Our own data plane.
+    pub data_plane: DataPlaneFacts,
+    /// Checksums of what VXLAN devices carry.
+    pub tx_checksum: Option<TxChecksumStatus>,
+    /// Why pods of an earlier subnet keep others from starting.
+    pub earlier_subnet: Option<String>,
+}
+
+/// The process and what it was told to work on.
+#[derive(Debug, Default)]
+pub struct AgentFacts {
+    /// Its id.
+    pub pid: Option<u32>,
+    /// What it has given up.
+    pub sandbox: Vec<String>,
+    /// Name of this overlay network on this host.
+    pub network_name: String,
+    /// Where leases come from.
+    pub store: String,
+}
+
+/// What stays the same in a session.
+#[derive(Debug, Default)]
+pub struct SessionFacts {
+    /// The own subnets.
+    pub subnets: Dual<IpNet>,
+    /// The addresses announced to the other nodes.
+    pub public: Dual<IpAddr>,
+    /// The networks that pods are in.
+    pub networks: Vec<IpNet>,
+    /// The uplink.
+    pub uplink: Option<String>,
+    /// The backend.
+    pub backend: Option<String>,
+    /// The backends whose nodes are peers too.
+    pub accepts: Vec<String>,
+    /// From which senders VXLAN packets are taken.
+    pub trust: Option<String>,
+    /// MTU of the pods' interfaces in bytes.
+    pub mtu: Option<u32>,
+}
+
+/// How the own lease stands.
+#[derive(Debug, Default)]
+pub struct LeaseFacts {
+    /// That.
+    pub standing: Standing,
+    /// Since when the store is out of reach.
+    pub unsure_since: Option<Instant>,
+}
+
+/// The leases of the other nodes.
+#[derive(Debug, Default)]
+pub struct ClusterFacts {
+    /// Whether a full list has been read.
+    pub in_sync: bool,
+    /// Number of peers.
+    pub peers: usize,
+    /// Leases that are no peers.
+    pub refused: Vec<RefusedLease>,
+    /// Entries that can't be read, and why.
+    pub broken: BTreeMap<String, String>,
+    /// What the list of the other nodes is made from.
+    pub known: Known,
+}
+
+/// A file that is kept.
+#[derive(Debug, Default)]
+pub struct FileFacts {
+    /// Where it is, once it is written.
+    pub path: Option<String>,
+    /// Why it can't be written.
+    pub error: Option<String>,
+}
+
+/// Our own data plane.
+#[derive(Debug, Default)]
+pub struct DataPlaneFacts {
+    /// Whether it carries anything.
+    pub carries: bool,
+    /// Why it carries nothing, or not everything.
+    pub error: Option<String>,
+}
+
+impl Facts {
+    /// Those of an agent that has just started.
+    pub fn of(options: &Options, sandbox: Vec<String>) -> Self {
+        Self {
+            agent: AgentFacts {
+                pid: Some(std::process::id()),
+                sandbox,
+                network_name: options.host.instance.to_string(),
+                store: options.store.to_string(),
+            },
+            waiting: Some("starting".to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// Whether a pod that starts now gets a network that works.
+    pub fn pods_can_start(&self) -> bool {
+        self.waiting.is_none() && self.subnet_file.path.is_some()
+    }
+}
+
+impl ClusterFacts {
+    /// Files the refused leases.
+    pub fn set_refused(&mut self, refused: &BTreeMap<SubnetKey, Refusal>) {
+        let refused = refused.iter().map(|(key, reason)| RefusedLease {
+            lease: key.to_string(),
+            reason: reason.to_string(),
+            kind: reason.label().to_owned(),
+        });
+        self.refused = refused.collect();
+    }
+}
+
+impl LeaseFacts {
+    /// Files the standing of the own lease.
+    pub fn set(&mut self, standing: Standing, now: Instant) {
+        self.unsure_since = match standing {
+            Standing::Unsure(_) => self.unsure_since.or(Some(now)),
+            _ => None,
+        };
+        self.standing = standing;
+    }
+}
+
+/// The facts, shared between the daemon's loop, which files them, and the servers. Nobody holds them over an await.
+#[derive(Clone, Default)]
+pub struct SharedFacts(Arc<Mutex<Facts>>);
+
+impl SharedFacts {
+    /// Shares these.
+    pub fn new(facts: Facts) -> Self {
+        Self(Arc::new(Mutex::new(facts)))
+    }
+
+    /// The facts as they are now.
+    pub fn lock(&self) -> MutexGuard<'_, Facts> {
+        // Nothing panics while it holds the lock; and if it did, the value would still be facts.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

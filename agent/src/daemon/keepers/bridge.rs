@@ -1,0 +1,184 @@
+//! Pods that sit on an earlier subnet of this node: their bridge has an address that is none of the subnet's, so that
+//! nobody finds them, and the plugin refuses to attach another pod to it.
+
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use tweed_model::Dual;
+use tweed_netlink::{AddrInfo, LinkInfo, Netlink, NetlinkError};
+
+use super::{Keeper, News};
+use crate::daemon::facts::Facts;
+
+/// How often it is looked at; two dumps of the kernel.
+const EVERY: Duration = Duration::from_secs(10);
+/// How often while something is wrong.
+const SOON: Duration = Duration::from_secs(2);
+/// The plugin's bridge, where the network configuration list names no other.
+const USUAL: &str = "cni0";
+
+/// Looks for them.
+#[derive(Debug, Default)]
+pub struct Bridge {
+    /// The own subnets.
+    own: Dual<IpNet>,
+    /// The networks that pods are in.
+    networks: Vec<IpNet>,
+    /// Networks of earlier configurations.
+    former: Vec<IpNet>,
+    /// The plugin's usual bridge is ours, whatever address it has.
+    usual: bool,
+    due: Option<Instant>,
+}
+
+impl Bridge {
+    /// Looks at these.
+    pub fn new(own: Dual<IpNet>, networks: Vec<IpNet>, former: Vec<IpNet>, usual: bool) -> Self {
+        Self {
+            own,
+            networks,
+            former,
+            usual,
+            due: None,
+        }
+    }
+
+    /// The networks of earlier configurations are nobody's from now on, or another agent's.
+    pub fn forget_former(&mut self) {
+        self.former.clear();
+    }
+
+    /// What is wrong, if it is time to look.
+    fn found(&mut self, now: Instant) -> Option<Option<String>> {
+        if self.due.is_some_and(|due| now < due) {
+            return None;
+        }
+        self.due = Some(now + EVERY);
+        match read() {
+            Ok((links, addrs)) => {
+                let networks = [&self.networks[..], &self.former].concat();
+                let found = earlier(&links, &addrs, &self.own, (&networks, self.usual));
+                if found.is_some() {
+                    self.due = Some(now + SOON);
+                }
+                Some(found)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "bridges can't be looked at now");
+                None
+            }
+        }
+    }
+}
+
+impl Keeper for Bridge {
+    fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
+        let found = self.found(now)?;
+        if let Some(reason) = found.as_ref().filter(|_| facts.earlier_subnet != found) {
+            tracing::warn!(reason, "new pods can't start");
+        }
+        facts.earlier_subnet = found;
+        None
+    }
+}
+
+fn read() -> Result<(Vec<LinkInfo>, Vec<AddrInfo>), String> {
+    let told = |error: NetlinkError| error.to_string();
+    let mut netlink = Netlink::open().map_err(|error| error.to_string())?;
+    Ok((
+        netlink.links().map_err(told)?,
+        netlink.addrs(None).map_err(told)?,
+    ))
+}
+
+fn earlier(
+    links: &[LinkInfo],
+    addrs: &[AddrInfo],
+    own: &Dual<IpNet>,
+    (networks, usual): (&[IpNet], bool),
+) -> Option<String> {
+    links.iter().filter(|link| link.kind == "bridge").find_map(|bridge| {
+        let ports = links.iter().filter(|link| link.master == Some(bridge.index));
+        let pods = ports.count();
+        if pods == 0 {
+            // The plugin gives it another address with the next pod.
+            return None;
+        }
+        let mine: Vec<IpNet> = addrs
+            .iter()
+            .filter(|addr| addr.index == bridge.index && !is_link_local(&addr.net))
+            .map(|addr| addr.net)
+            .collect();
+        let within = |nets: &[IpNet], addr: &IpNet| nets.iter().any(|net| net.contains(&addr.addr()));
+        let subnets: Vec<IpNet> = own.values().copied().collect();
+        if mine.iter().any(|addr| within(&subnets, addr)) {
+            return None;
+        }
+        let old = mine
+            .iter()
+            .find(|addr| usual && bridge.name == USUAL || within(networks, addr))?;
+        let subnets: Vec<String> = subnets.iter().map(ToString::to_string).collect();
+        Some(format!(
+            "pods sit on an earlier subnet: bridge {} has {old} and {pods} pods, and this node's subnet is {}. Nobody finds \
+             those pods, and no other can start (code 104): drain the node, and the bridge gets its new address with the \
+             next pod; if another network configuration was written by mistake, write the earlier one again",
+            bridge.name,
+            subnets.join(" and ")
+        ))
+    })
+}
+
+fn is_link_local(net: &IpNet) -> bool {
+    match net {
+        IpNet::V4(net) => net.addr().is_link_local(),
+        IpNet::V6(net) => net.addr().is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tweed_netlink::netns::isolated;
+
+    use super::*;
+
+    fn ip(args: &str) {
+        let done = std::process::Command::new("ip")
+            .args(args.split(' '))
+            .status();
+        assert!(done.expect("ip").success(), "ip {args}");
+    }
+
+    fn found(own: &str, usual: bool) -> Option<String> {
+        let own = Dual {
+            v4: Some(own.parse().expect("a subnet")),
+            v6: None,
+        };
+        let networks = vec!["10.244.0.0/16".parse().expect("a network")];
+        let mut bridge = Bridge::new(own, networks, Vec::new(), usual);
+        let now = Instant::now();
+        let found = bridge.found(now).expect("looked");
+        assert_eq!(bridge.found(now), None, "not twice");
+        found
+    }
+
+    #[test]
+    fn pods_on_an_earlier_subnet_are_found_by_their_bridge() {
+        isolated(|| {
+            ip("link add cni0 type bridge");
+            ip("addr add 10.244.5.1/24 dev cni0");
+            // Nobody is attached: the plugin gives it the right address with the next pod.
+            assert_eq!(found("10.244.9.0/24", false), None);
+            ip("link add veth1 master cni0 type veth peer name pod");
+            assert_eq!(found("10.244.5.0/24", true), None);
+            let said = found("10.244.9.0/24", false).expect("said");
+            for part in ["cni0 has 10.244.5.1/24", "10.244.9.0/24", "1 pods", "drain"] {
+                assert!(said.contains(part), "{said}");
+            }
+            // Another network's: only where the bridge is surely ours.
+            ip("addr del 10.244.5.1/24 dev cni0");
+            ip("addr add 10.99.5.1/24 dev cni0");
+            assert_eq!(found("10.244.9.0/24", false), None);
+            assert!(found("10.244.9.0/24", true).is_some());
+        });
+    }
+}

@@ -1,0 +1,110 @@
+//! The host's addresses and networks beside the overlay's, which change while a session lasts.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use tweed_model::{Dual, Host, OnLink, host};
+use tweed_netlink::AddrInfo;
+use tweed_nft::POD_BRIDGE;
+
+use super::{Keeper, News};
+use crate::daemon::facts::Facts;
+use crate::host::facts::{self, HostFacts};
+use crate::host::uplink::Overlay;
+
+/// How often the host's addresses are read.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Reads the addresses now and then, and where they have changed all that goes with them.
+pub struct HostKeeper {
+    overlay: Overlay,
+    /// Addresses of the store's servers.
+    servers: BTreeSet<IpAddr>,
+    addresses: Vec<AddrInfo>,
+    due: Instant,
+    host: Host,
+    /// This node's own subnets.
+    own: Dual<IpNet>,
+}
+
+impl HostKeeper {
+    /// Begins with what is known of the host.
+    pub fn new(
+        overlay: Overlay,
+        servers: BTreeSet<IpAddr>,
+        (host, own): (Host, Dual<IpNet>),
+        now: Instant,
+    ) -> Self {
+        Self {
+            overlay,
+            servers,
+            addresses: Vec::new(),
+            due: now + LOOK,
+            host,
+            own,
+        }
+    }
+
+    /// The host as it is now.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Takes what is known of the store's servers and of the host by now.
+    pub fn update(&mut self, servers: BTreeSet<IpAddr>, host: Host) {
+        self.servers = servers;
+        self.host = host;
+    }
+
+    /// Reads all of it, whatever is due.
+    pub fn look_now(&mut self, facts: &mut Facts) -> Option<News> {
+        let mut found = facts::read(&self.overlay, &self.servers).ok()?;
+        found.missing.extend(self.shared(&found.host));
+        tell(&found, facts);
+        if self.host == found.host {
+            return None;
+        }
+        self.host = found.host;
+        Some(News::Host)
+    }
+
+    /// What a link of the host has of this node's own subnets.
+    fn shared(&self, host: &Host) -> Vec<String> {
+        let told = self.own.iter().filter_map(|(family, own)| {
+            let network = self.overlay.networks.get(family)?;
+            let OnLink { net, dev } = host::shared(network, host, own, POD_BRIDGE)?;
+            Some(format!(
+                "this node's subnet {own} and the network {net} of {dev} overlap: pods or {dev} can't be reached; give \
+                 {dev} another network"
+            ))
+        });
+        told.collect()
+    }
+}
+
+impl Keeper for HostKeeper {
+    fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
+        if now < self.due {
+            return None;
+        }
+        self.due = now + LOOK;
+        // What can't be read now is read next time.
+        let addresses = facts::addresses().ok()?;
+        if addresses == self.addresses {
+            return None;
+        }
+        self.addresses = addresses;
+        self.look_now(facts)
+    }
+}
+
+/// Tells what is wrong with the host's own network, once.
+pub fn tell(found: &HostFacts, facts: &mut Facts) {
+    let news = facts.host != found.missing;
+    for reason in found.missing.iter().filter(|_| news) {
+        tracing::warn!(reason, "the host's own network");
+    }
+    facts.host.clone_from(&found.missing);
+}

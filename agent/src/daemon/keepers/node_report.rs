@@ -1,0 +1,122 @@
+//! What the cluster is told about the node: that its network works as soon as it does, that it doesn't only after a
+//! while without; and what keeps the container runtime from using it. And what the service manager is told.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tweed_store::{Health, NodeReport};
+
+use super::service::Service;
+use super::{Keeper, News};
+use crate::daemon::facts::Facts;
+use crate::daemon::readiness;
+use crate::daemon::status::Status;
+
+/// How long the network may be down before the cluster is told: longer than a restart or a new session takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a network that works is looked at.
+const LOOK_WHEN_UP: Duration = Duration::from_secs(5);
+
+/// Keeps the report up to date.
+pub struct NodeReports {
+    clock: Clock,
+    service: Service,
+    tell: watch::Sender<NodeReport>,
+    due: Instant,
+}
+
+impl NodeReports {
+    /// Reports to who holds the other end.
+    pub fn new(tell: watch::Sender<NodeReport>, now: Instant) -> Self {
+        Self {
+            clock: Clock::default(),
+            service: Service::new(now),
+            tell,
+            due: now,
+        }
+    }
+}
+
+impl Keeper for NodeReports {
+    fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
+        if now < self.due {
+            return None;
+        }
+        let down = readiness::network_down(facts);
+        self.service.look(&Status::of(facts, now), now);
+        let health = self.clock.look(down, now);
+        let cni = facts.cni.as_ref();
+        let cni_warnings = cni.map(|cni| cni.error.iter().chain(&cni.warnings).cloned().collect());
+        let cni_warnings: Vec<String> = cni_warnings.unwrap_or_default();
+        let warnings = facts.warnings.iter().map(|warning| &warning.text);
+        let host_warnings: Vec<String> = warnings.chain(&facts.host).cloned().collect();
+        self.tell.send_if_modified(|told| {
+            let news = worth_telling(&told.health, &health)
+                || told.cni_warnings != cni_warnings
+                || told.host_warnings != host_warnings;
+            if news {
+                *told = NodeReport {
+                    health,
+                    cni_warnings,
+                    host_warnings,
+                };
+            }
+            news
+        });
+        if matches!(self.tell.borrow().health, Health::Up) {
+            self.due = now + LOOK_WHEN_UP;
+        }
+        None
+    }
+}
+
+/// Another reason for the same is no news.
+fn worth_telling(told: &Health, health: &Health) -> bool {
+    std::mem::discriminant(told) != std::mem::discriminant(health)
+}
+
+/// Remembers since when the network is down.
+#[derive(Default)]
+struct Clock {
+    health: Health,
+    down_since: Option<Instant>,
+}
+
+impl Clock {
+    fn look(&mut self, down: Option<String>, now: Instant) -> Health {
+        let Some(reason) = down else {
+            self.down_since = None;
+            self.health = Health::Up;
+            return Health::Up;
+        };
+        let since = *self.down_since.get_or_insert(now);
+        if now.duration_since(since) >= PATIENCE {
+            self.health = Health::Down { reason };
+        }
+        self.health.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn down_is_told_after_a_while_and_up_at_once() {
+        let mut clock = Clock::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let why = || Some("why".to_owned());
+        assert_eq!(clock.look(why(), at(0)), Health::Unknown);
+        assert_eq!(clock.look(None, at(5)), Health::Up);
+        assert_eq!(clock.look(why(), at(10)), Health::Up);
+        assert_eq!(clock.look(None, at(65)), Health::Up);
+        // The time begins anew.
+        assert_eq!(clock.look(why(), at(75)), Health::Up);
+        let down = Health::Down {
+            reason: "why".to_owned(),
+        };
+        assert_eq!(clock.look(why(), at(135)), down);
+        assert_eq!(clock.look(None, at(136)), Health::Up);
+    }
+}

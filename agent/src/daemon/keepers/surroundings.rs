@@ -1,0 +1,111 @@
+//! What on this host is in the way of pods' packets and not ours to change: firewalls of others, a kernel without
+//! `br_netfilter`, records that can't be read. Looked at now and then, told in status, log, metrics and events.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use ipnet::IpNet;
+use tweed_attach::live::Restorer;
+use tweed_host::sysctl;
+use tweed_kernel::firewall::hindrances;
+use tweed_netlink::Netfilter;
+
+use crate::daemon::status::parts::HostWarning;
+
+/// Between two looks: none of this changes often, and each costs a dump of the packet filter's chains.
+const LOOK: Duration = Duration::from_secs(10);
+/// The switch by which packets between pods of one node pass the packet filter.
+pub(super) const BRIDGE_FILTER: &str = "net/bridge/bridge-nf-call-iptables";
+
+/// Looks, and remembers what it has told.
+pub(super) struct Surroundings {
+    socket: Netfilter,
+    /// Name of our own table.
+    table: String,
+    /// Whether Services are expected to work between pods of one node.
+    services: bool,
+    due: Instant,
+    told: Vec<HostWarning>,
+}
+
+impl Surroundings {
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub(super) fn new(table: &str, services: bool) -> Result<Self> {
+        Ok(Self {
+            socket: Netfilter::open().context("open a netlink socket")?,
+            table: table.to_owned(),
+            services,
+            due: Instant::now(),
+            told: Vec::new(),
+        })
+    }
+
+    /// What is in the way of these pod networks, if a look is due and found something else than the last one.
+    pub(super) fn look(
+        &mut self,
+        networks: &[IpNet],
+        restorer: &Restorer,
+        now: Instant,
+    ) -> Option<Vec<HostWarning>> {
+        if now < self.due {
+            return None;
+        }
+        self.due = now + LOOK;
+        let mut found = self.forward(networks);
+        found.extend(self.bridge_filter());
+        found.extend(records(restorer));
+        if found == self.told {
+            return None;
+        }
+        for warning in found.iter().filter(|warning| !self.told.contains(warning)) {
+            tracing::warn!(kind = warning.kind, "{}", warning.text);
+        }
+        for warning in self.told.iter().filter(|warning| !found.contains(warning)) {
+            tracing::info!(
+                kind = warning.kind,
+                "no longer in the way: {}",
+                warning.text
+            );
+        }
+        self.told.clone_from(&found);
+        Some(found)
+    }
+
+    fn forward(&mut self, networks: &[IpNet]) -> Vec<HostWarning> {
+        match hindrances(&mut self.socket, &self.table, networks) {
+            Ok(found) => {
+                let texts = found.iter().map(ToString::to_string);
+                texts
+                    .map(|text| HostWarning::new("forward", text))
+                    .collect()
+            }
+            Err(error) => {
+                tracing::debug!(%error, "can't look for what drops forwarded packets");
+                Vec::new()
+            }
+        }
+    }
+
+    fn bridge_filter(&self) -> Option<HostWarning> {
+        let lacks = self.services && matches!(sysctl::read(BRIDGE_FILTER), Ok(None));
+        lacks.then(|| {
+            let text = "the kernel's module br_netfilter is not loaded: Services don't answer pods of the node on which their own pods run; load it on the host: modprobe br_netfilter; echo br_netfilter > /etc/modules-load.d/tweed.conf";
+            HostWarning::new("br_netfilter", text)
+        })
+    }
+}
+
+fn records(restorer: &Restorer) -> Vec<HostWarning> {
+    let out_of_reach = restorer.out_of_reach().iter();
+    let warning = |(folder, error): (&std::path::PathBuf, &String)| {
+        let folder: &Path = folder;
+        let text = format!(
+            "the plugin's records in {} (its key stateDir) can't be read here ({error}): what another program flushes of them is not restored; mount the folder into the agent's container, or leave stateDir out",
+            folder.display()
+        );
+        HostWarning::new("records", text)
+    };
+    out_of_reach.map(warning).collect()
+}

@@ -1,0 +1,78 @@
+//! What was decided on the checksums of what VXLAN devices carry, and what the devices do: said in log and status.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use tweed_backend::TxChecksum;
+use tweed_netlink::{Ethtool, TX_CHECKSUM};
+
+use super::{Keeper, News};
+use crate::daemon::choices::kernel_version;
+use crate::daemon::facts::Facts;
+use crate::daemon::status::tx_checksum::TxChecksumStatus;
+
+/// Between two looks that no pass causes: with `auto` somebody else may switch it, and no pass cares.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Reads the devices' feature.
+pub struct TxChecksumLook {
+    choice: Option<TxChecksum>,
+    reason: String,
+    devices: BTreeSet<String>,
+    socket: Option<Ethtool>,
+    due: Instant,
+}
+
+impl TxChecksumLook {
+    /// Says what was decided for these devices, once a session.
+    pub fn of(choice: Option<TxChecksum>, devices: BTreeSet<String>, now: Instant) -> Self {
+        let reason = choice.map_or_else(String::new, |choice| choice.reason(kernel_version()));
+        if let Some(choice) = choice {
+            tracing::info!(%choice, reason, "{TX_CHECKSUM} of VXLAN devices");
+        }
+        Self {
+            choice,
+            reason,
+            devices,
+            socket: None,
+            due: now,
+        }
+    }
+
+    /// A pass has been made: the next look is due.
+    pub fn after_pass(&mut self, now: Instant) {
+        self.due = now;
+    }
+
+    /// That of the devices: those that are there and can be asked.
+    fn read(&mut self) -> Option<TxChecksumStatus> {
+        let choice = self.choice?;
+        if self.socket.is_none() {
+            self.socket = Ethtool::open()
+                .inspect_err(|error| tracing::debug!(%error, "features of devices can't be read"))
+                .ok();
+        }
+        let mut devices = BTreeMap::new();
+        if let Some(socket) = &mut self.socket {
+            devices.extend(self.devices.iter().filter_map(|name| {
+                let on = socket.feature(name, TX_CHECKSUM).ok()?;
+                Some((name.clone(), on))
+            }));
+        }
+        Some(TxChecksumStatus {
+            choice: choice.to_string(),
+            devices,
+            reason: self.reason.clone(),
+        })
+    }
+}
+
+impl Keeper for TxChecksumLook {
+    fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
+        if now >= self.due {
+            self.due = now + LOOK;
+            facts.tx_checksum = self.read();
+        }
+        None
+    }
+}

@@ -1,0 +1,72 @@
+//! The uplink while a session lasts: what of it ends the session.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use tweed_model::{Dual, Uplink};
+
+use super::{Keeper, News};
+use crate::daemon::facts::Facts;
+use crate::host::uplink::{self, Wanted};
+
+/// How often the way to the address of `--iface-can-reach` is looked up.
+const REACH: Duration = Duration::from_secs(3);
+/// How often the uplink is looked at without an event: one may be lost, or be an echo of our own change.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// Chooses the uplink again, and compares.
+pub struct UplinkKeeper {
+    /// How the uplink is chosen.
+    pub wanted: Wanted,
+    uplink: Uplink,
+    public: Dual<IpAddr>,
+    period: Duration,
+    due: Instant,
+}
+
+impl UplinkKeeper {
+    /// For a session with this uplink that announces these addresses. Any route can decide over what reaches an address,
+    /// and the kernel does not report each.
+    pub fn new(wanted: Wanted, uplink: Uplink, public: Dual<IpAddr>, now: Instant) -> Self {
+        let by_route = wanted.options.can_reach.is_some();
+        let period = if by_route { REACH } else { LOOK };
+        Self {
+            wanted,
+            uplink,
+            public,
+            period,
+            due: now + period,
+        }
+    }
+
+    /// Looks whatever is due. An uplink that is gone doesn't end the session: there is nothing better to go on with.
+    pub fn look_now(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
+        self.due = now + self.period;
+        let choice = uplink::choose(&self.wanted);
+        let missing = choice.as_ref().err().map(|error| format!("{error:#}"));
+        let was_missing = facts.no_uplink.is_some();
+        if let Some(reason) = missing.as_ref().filter(|_| missing != facts.no_uplink) {
+            tracing::warn!(reason, "the uplink can't be used now");
+        }
+        facts.no_uplink = missing;
+        let mut choice = choice.ok()?;
+        if was_missing {
+            let reason = "the uplink can be used again".to_owned();
+            return Some(News::SessionEnds(reason));
+        }
+        // That it has lost its learned route changes nothing of what it is allowed to learn.
+        choice.uplink.learned_default |= self.uplink.learned_default;
+        let same = choice.uplink == self.uplink && choice.public == self.public;
+        (!same).then(|| News::SessionEnds(format!("the uplink changed: {}", choice.reason)))
+    }
+}
+
+impl Keeper for UplinkKeeper {
+    /// While there is no uplink every look looks for one: what makes the next one fit may be no event of the last.
+    fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
+        match facts.no_uplink.is_some() || now >= self.due {
+            true => self.look_now(facts, now),
+            false => None,
+        }
+    }
+}

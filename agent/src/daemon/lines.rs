@@ -1,0 +1,83 @@
+//! The lines to the store: what it is being asked, and what it tells by itself.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{Notify, watch};
+use tweed_model::{ClusterSnapshot, Lease};
+use tweed_store::{Ended, Holding, LeaseStore};
+
+use super::asking::Trouble;
+use super::session::{Session, join};
+
+/// Something that the store does as long as it isn't dropped.
+pub(super) type Task<'s, T> = Pin<Box<dyn Future<Output = T> + 's>>;
+
+/// Those that are open. A closed channel tells nothing.
+pub(super) struct Lines<'s> {
+    /// It is asked for a session.
+    pub(super) asking: Option<Task<'s, Result<Session, Trouble>>>,
+    /// It is followed.
+    pub(super) following: Option<Task<'s, ()>>,
+    /// It keeps the lease, until there is a reason why it can't.
+    pub(super) keeping: Option<Task<'s, String>>,
+    pub(super) snapshots: watch::Receiver<Arc<ClusterSnapshot>>,
+    pub(super) standings: watch::Receiver<Holding>,
+}
+
+impl Default for Lines<'_> {
+    /// None is open.
+    fn default() -> Self {
+        Self {
+            asking: None,
+            following: None,
+            keeping: None,
+            snapshots: watch::channel(Arc::default()).1,
+            standings: watch::channel(Holding::Held).1,
+        }
+    }
+}
+
+impl<'s> Lines<'s> {
+    /// Follows the store from now on; until its first list these are the peers.
+    pub(super) fn follow<S: LeaseStore>(
+        &mut self,
+        store: &'s S,
+        peers: &Arc<ClusterSnapshot>,
+        relist: Arc<Notify>,
+    ) {
+        let (out, snapshots) = watch::channel(Arc::clone(peers));
+        self.following = Some(Box::pin(store.follow(out, relist)));
+        self.snapshots = snapshots;
+    }
+
+    /// Keeps this lease from now on.
+    pub(super) fn keep<S: LeaseStore>(&mut self, store: &'s S, lease: &Lease) {
+        let (standing, standings) = watch::channel(Holding::Held);
+        let lease = lease.clone();
+        self.keeping = Some(Box::pin(async move {
+            match store.keep(&lease, standing).await {
+                Ended::Taken(by) => format!("lease {} was taken by {}", lease.key, join(&by)),
+                Ended::Changed(reason) => reason,
+            }
+        }));
+        self.standings = standings;
+    }
+}
+
+/// Waits for a task; for ever, where there is none.
+pub(super) async fn when<T>(task: &mut Option<Task<'_, T>>) -> T {
+    match task {
+        Some(task) => task.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until then; for ever, where nothing is due.
+pub(super) async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep(due.saturating_duration_since(Instant::now())).await,
+        None => std::future::pending().await,
+    }
+}

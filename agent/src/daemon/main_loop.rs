@@ -1,0 +1,271 @@
+//! The daemon's loop: one `select!` over what the store answers, what the kernel thread reports, what the kernel says of the
+//! uplink, and one timer for all keepers. What the phases mean is here; what a session makes of its news, in `active`.
+
+mod answers;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::Signal;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::MissedTickBehavior;
+use tweed_reconcile::worker::{Report, Wake};
+use tweed_store::LeaseStore;
+
+use super::asking::{Asker, Said, ask, networks_in};
+use super::common::Common;
+use super::facts::SharedFacts;
+use super::keepers::Keeper;
+use super::keepers::all::Keepers;
+use super::lines::{Lines, until, when};
+use super::outcome::log_outcome;
+use super::phase::Phase;
+use super::saved;
+use crate::files::state_dir::SavedLease;
+use crate::host::uplink::Choice;
+
+/// How often files, sysctls and workers, which give no netlink event, are looked at.
+const TICK: Duration = Duration::from_millis(500);
+/// How long the store may take after the start, or after a change of the uplink, before the saved state stands in.
+const GRACE: Duration = Duration::from_millis(150);
+/// As long may a list take that was asked for near the end of that time.
+const MOMENT: Duration = Duration::from_millis(50);
+/// How long a session waits for its first list where the kernel holds the last one's peers, or there are none.
+const FIRST_LIST: Duration = Duration::from_secs(2);
+
+/// What comes from outside of the loop.
+pub(super) struct Outside<Stop, Attend> {
+    pub(super) reports: mpsc::UnboundedReceiver<Report>,
+    pub(super) uplink_changed: Arc<Notify>,
+    pub(super) hang_up: Signal,
+    pub(super) stop: Stop,
+    /// Tells the cluster about this node. Never ends.
+    pub(super) attend: Attend,
+}
+
+/// The state of the loop.
+pub(super) struct Loop<'s, S> {
+    store: &'s S,
+    common: Common,
+    facts: SharedFacts,
+    keepers: Keepers,
+    phase: Phase,
+    lines: Lines<'s>,
+    /// What was saved when the daemon began to wait, and what the store has said since.
+    saved: Option<SavedLease>,
+    said: Rc<RefCell<Said>>,
+    announced: Rc<RefCell<Option<Choice>>>,
+    /// When what was saved stands in for what the store has not said.
+    deadline: Option<Instant>,
+    /// The uplink has changed since the store was asked.
+    uplink_moved: bool,
+    /// This process has had no session yet.
+    first: bool,
+    started: Instant,
+}
+
+impl<'s, S: LeaseStore> Loop<'s, S> {
+    pub(super) fn new(store: &'s S, common: Common, facts: SharedFacts, keepers: Keepers) -> Self {
+        Self {
+            store,
+            common,
+            facts,
+            keepers,
+            phase: Phase::Waiting,
+            lines: Lines::default(),
+            saved: None,
+            said: Rc::default(),
+            announced: Rc::default(),
+            deadline: None,
+            uplink_moved: false,
+            first: true,
+            started: Instant::now(),
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub(super) async fn run<Stop, Attend>(&mut self, outside: Outside<Stop, Attend>)
+    where
+        Stop: Future<Output = ()>,
+        Attend: Future<Output = ()>,
+    {
+        let Outside {
+            mut reports,
+            uplink_changed,
+            mut hang_up,
+            stop,
+            attend,
+        } = outside;
+        tokio::pin!(stop, attend);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.wait(Some(GRACE));
+        self.tick();
+        loop {
+            let lines = &mut self.lines;
+            tokio::select! {
+                answer = when(&mut lines.asking) => self.take_answer(answer),
+                () = until(self.deadline) => self.stand_in(),
+                () = when(&mut lines.following) => self.end("the store ended its watch", None),
+                reason = when(&mut lines.keeping) => self.lose(&reason),
+                Ok(()) = lines.snapshots.changed() => self.take_snapshot(),
+                Ok(()) = lines.standings.changed() => self.take_standing(),
+                Some(report) = reports.recv() => self.take_report(&report),
+                () = uplink_changed.notified() => self.look_at_uplink(),
+                _ = tick.tick() => self.tick(),
+                Some(()) = hang_up.recv() => {
+                    // There is nothing to reload: options are the command line's, everything else is watched.
+                    tracing::info!("SIGHUP: comparing everything with the kernel");
+                    self.common.wake(Wake::Dirty);
+                }
+                () = &mut attend => {}
+                () = &mut stop => return,
+            }
+        }
+    }
+
+    /// The end: what is to be gone while no agent runs goes, and what the next one needs is left to it.
+    pub(super) fn leave(&self) {
+        if let Some(cni) = &self.keepers.cni {
+            cni.stop();
+        }
+    }
+
+    /// Begins to wait for a session, and asks the store; after this time the saved state stands in.
+    fn wait(&mut self, grace: Option<Duration>) {
+        self.phase = Phase::Waiting;
+        self.lines = Lines::default();
+        self.saved = saved::lease(&self.common.state);
+        let networks = self
+            .saved
+            .iter()
+            .flat_map(|saved| networks_in(&saved.config));
+        self.common.former.extend(networks);
+        self.common.remember(self.saved.as_ref());
+        self.said = Rc::default();
+        self.deadline = grace.map(|grace| Instant::now() + grace);
+        self.ask(Duration::ZERO);
+    }
+
+    fn ask(&mut self, pause: Duration) {
+        let said = Rc::clone(&self.said);
+        self.lines.asking = Some(Box::pin(ask(self.store, self.asker(), said, pause)));
+    }
+
+    fn asker(&self) -> Asker {
+        let options = &self.common.options;
+        Asker {
+            options: options.uplink.clone(),
+            lease_ttl: options.lease_ttl,
+            subnet_file: options.host.subnet_file.clone(),
+            state: self.common.state.clone(),
+            saved: self.saved.clone(),
+            known: self.common.known.clone(),
+            given_up: self.common.given_up,
+            redrawn: self.common.redrawn.clone(),
+            facts: self.facts.clone(),
+            announced: Rc::clone(&self.announced),
+        }
+    }
+
+    fn end(&mut self, reason: &str, grace: Option<Duration>) {
+        tracing::warn!(reason, "session ends, another one begins");
+        self.facts.lock().waiting = Some(reason.to_owned());
+        self.wait(grace);
+    }
+
+    /// The lease is somebody else's.
+    fn lose(&mut self, reason: &str) {
+        self.common.given_up = self.phase.active().map(|active| active.session.lease.key);
+        self.keepers.subnet_file.give_up();
+        self.end(reason, None);
+    }
+
+    fn take_snapshot(&mut self) {
+        let snapshot = self.lines.snapshots.borrow_and_update().clone();
+        let ends = self.phase.active().and_then(|active| {
+            let (common, facts) = (&mut self.common, &mut self.facts.lock());
+            let ends = active.ends(&snapshot, common, facts);
+            ends.or_else(|| {
+                active.take_snapshot(&snapshot, common, facts);
+                active.lost_mac(common)
+            })
+        });
+        if let Some(reason) = ends {
+            self.end(&reason, None);
+        }
+    }
+
+    fn take_standing(&mut self) {
+        let holding = self.lines.standings.borrow_and_update().clone();
+        if let Some(active) = self.phase.active() {
+            active.take_standing(&holding, true, &mut self.facts.lock());
+        }
+    }
+
+    fn take_report(&mut self, report: &Report) {
+        let now = Instant::now();
+        let facts = &mut self.facts.lock();
+        let file = &mut self.keepers.subnet_file;
+        match self.phase.active() {
+            Some(active) => active.take_report(report, &mut self.common, facts, file),
+            // The kernel thread repairs what it was last told to.
+            None => {
+                let outcome = &report.outcome;
+                self.common.data_plane.want(outcome.forwarding.as_ref());
+                log_outcome(outcome, &outcome.failed, None);
+                facts.kernel.add(outcome);
+            }
+        }
+        self.common.data_plane.look(facts, now);
+        if let Some(cni) = &mut self.keepers.cni {
+            cni.look(facts, now);
+        }
+    }
+
+    fn look_at_uplink(&mut self) {
+        let Some(active) = self.phase.active() else {
+            self.uplink_moved = true;
+            // What was saved may fit this host now.
+            self.deadline = self.deadline.map(|_| Instant::now());
+            return;
+        };
+        let ends = active.look_at_uplink(&mut self.common, &mut self.facts.lock());
+        self.leave_uplink(ends);
+    }
+
+    /// Ends the session for a reason of the uplink, if there is one.
+    fn leave_uplink(&mut self, ends: Option<String>) {
+        if let Some(reason) = ends {
+            self.store.redial();
+            self.end(&reason, Some(GRACE));
+        }
+    }
+
+    fn tick(&mut self) {
+        let file = &mut self.keepers.subnet_file;
+        let ends = self.phase.active().and_then(|active| {
+            let facts = &mut self.facts.lock();
+            let moved = std::mem::take(&mut self.uplink_moved);
+            let ends = moved.then(|| active.look_at_uplink(&mut self.common, facts));
+            let ends = ends.flatten();
+            ends.or_else(|| active.tick(&mut self.common, facts, file))
+        });
+        self.leave_uplink(ends);
+        self.keepers.look(&mut self.facts.lock(), Instant::now());
+    }
+
+    /// Says what the daemon waits for, once as long as it stays the same.
+    fn say_waiting(&self, reason: String) {
+        let facts = &mut self.facts.lock();
+        if facts.waiting.as_ref() != Some(&reason) {
+            tracing::warn!(reason, "waiting");
+            facts.waiting = Some(reason);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

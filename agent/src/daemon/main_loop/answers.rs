@@ -1,0 +1,145 @@
+//! What the store's answers come to, and what stands in for one that doesn't come.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use tweed_store::{Holding, LeaseStore};
+
+use super::{FIRST_LIST, GRACE, Loop, MOMENT};
+use crate::daemon::active::Active;
+use crate::daemon::asking::{RETRY, Trouble, from_saved, may_stand_in};
+use crate::daemon::phase::Phase;
+use crate::daemon::saved;
+use crate::daemon::session::{Session, join};
+
+impl<S: LeaseStore> Loop<'_, S> {
+    pub(super) fn take_answer(&mut self, answer: Result<Session, Trouble>) {
+        self.lines.asking = None;
+        match answer {
+            Ok(session) => self.take_lease(session),
+            Err(trouble) => {
+                self.take_trouble(trouble);
+                self.ask(RETRY);
+            }
+        }
+    }
+
+    /// The store has given a lease: what runs on the saved one goes on without a break if that is the same.
+    fn take_lease(&mut self, session: Session) {
+        match std::mem::replace(&mut self.phase, Phase::Waiting) {
+            Phase::Waiting => self.begin(session, true),
+            Phase::Offline(mut active) => match active.session.difference(&session) {
+                None => {
+                    let facts = &mut self.facts.lock();
+                    active.confirm(session, &mut self.common, facts);
+                    active.take_standing(&Holding::Held, true, facts);
+                    self.lines.keep(self.store, &active.session.lease);
+                    self.phase = Phase::Running(active);
+                }
+                Some(reason) => {
+                    tracing::warn!(reason, "session ends, another one begins");
+                    self.begin(session, true);
+                }
+            },
+            running @ Phase::Running(_) => self.phase = running,
+        }
+    }
+
+    fn take_trouble(&mut self, trouble: Trouble) {
+        let away = matches!(trouble, Trouble::Away(_));
+        let gone = matches!(trouble, Trouble::Exhausted(_));
+        let reason = trouble.reason();
+        if let Some(active) = self.phase.active() {
+            match gone {
+                true => self.lose(&reason),
+                false => {
+                    let holding = Holding::Unsure { reason };
+                    active.take_standing(&holding, false, &mut self.facts.lock());
+                }
+            }
+        } else if away && may_stand_in(&self.asker(), &self.said.borrow()) {
+            self.deadline = Some(Instant::now());
+        } else {
+            self.deadline = None;
+            self.say_waiting(reason);
+        }
+    }
+
+    /// Goes on from what was saved, as the store has not said what it was asked for.
+    pub(super) fn stand_in(&mut self) {
+        self.deadline = None;
+        if let Some(active) = self.phase.active() {
+            if !active.is_planned() {
+                tracing::warn!("no list of leases yet, going on with the saved peers");
+                let peers = self.lines.snapshots.borrow().clone();
+                active.take_snapshot(&peers, &mut self.common, &mut self.facts.lock());
+            }
+            return;
+        }
+        let asker = self.asker();
+        let session = from_saved(self.store, &asker, &self.said.borrow());
+        match session {
+            Some(Ok(session)) => {
+                tracing::warn!("the store is out of reach or slow, going on from the saved state");
+                self.begin(session, false);
+            }
+            Some(Err(reason)) => {
+                self.say_waiting(reason);
+                self.deadline = Some(Instant::now() + RETRY);
+            }
+            None => {}
+        }
+    }
+
+    /// Begins a session; `confirmed` if the store has given its lease.
+    fn begin(&mut self, session: Session, confirmed: bool) {
+        self.common.known.before = session.settled;
+        let peers = Arc::new(saved::peers(&self.common.state));
+        let relist = Arc::new(Notify::new());
+        self.lines.follow(self.store, &peers, Arc::clone(&relist));
+        if confirmed {
+            self.lines.asking = None;
+            self.lines.keep(self.store, &session.lease);
+        }
+        tracing::info!(
+            lease = %session.lease.key, backend = %session.backends, mtu = session.mtu,
+            uplink = session.node.uplink.name, public = join(&session.node.public), confirmed,
+            "session starts"
+        );
+        let facts = &mut self.facts.lock();
+        let file = &mut self.keepers.subnet_file;
+        let mut active = Active::begin(session, &self.common, facts, file, relist);
+        // Without the store, the saved peers are all there is. With it, the first list is a moment away; but which peers our
+        // own data plane carried before a restart no kernel object tells, and the guard has to know.
+        let planes = active.session.backends.have_data_plane();
+        let forgotten = planes && !self.common.data_plane.is_wanted();
+        let known = !peers.leases.is_empty();
+        if !confirmed || forgotten && known {
+            active.take_snapshot(&peers, &mut self.common, facts);
+        }
+        let now = Instant::now();
+        self.deadline = Some(match self.first && known {
+            true => (self.started + GRACE).max(now + MOMENT),
+            false => now + FIRST_LIST,
+        });
+        self.first = false;
+        let holding = if confirmed {
+            Holding::Held
+        } else {
+            unconfirmed()
+        };
+        active.take_standing(&holding, confirmed, facts);
+        let active = Box::new(active);
+        self.phase = match confirmed {
+            true => Phase::Running(active),
+            false => Phase::Offline(active),
+        };
+    }
+}
+
+fn unconfirmed() -> Holding {
+    Holding::Unsure {
+        reason: "not confirmed yet".to_owned(),
+    }
+}

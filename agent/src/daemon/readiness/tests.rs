@@ -1,0 +1,219 @@
+use tweed_plan::Held;
+use tweed_reconcile::{Failure, Outcome};
+
+use super::*;
+use crate::daemon::status::{HostWarning, NAMED, Status};
+
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// A node with which all is well.
+fn ready() -> Facts {
+    let mut facts = Facts::default();
+    facts.cluster.in_sync = true;
+    facts.subnet_file.path = Some("/run/flannel/subnet.env".to_owned());
+    facts.lease.set(Standing::Held, now());
+    facts.kernel.add(&Outcome {
+        full: true,
+        ..Outcome::default()
+    });
+    facts
+}
+
+fn reasons(facts: &Facts) -> String {
+    not_ready(facts, now()).join("; ")
+}
+
+#[test]
+fn leased_programmed_in_sync_and_written_is_ready() {
+    assert!(Status::of(&ready(), now()).ready);
+}
+
+#[test]
+fn a_daemon_that_waits_says_for_what_and_nothing_else() {
+    let facts = Facts {
+        waiting: Some("no configuration".to_owned()),
+        ..Facts::default()
+    };
+    assert_eq!(reasons(&facts), "waiting: no configuration");
+}
+
+#[test]
+fn whatever_is_missing_is_named() {
+    let mut facts = ready();
+    facts.cluster.in_sync = false;
+    assert_eq!(reasons(&facts), "no full list of leases yet");
+    let mut facts = ready();
+    facts.subnet_file.path = None;
+    assert_eq!(reasons(&facts), "the subnet file is not written yet");
+    facts.subnet_file.error = Some("create folder /run/flannel: read-only file system".to_owned());
+    assert_eq!(
+        reasons(&facts),
+        "subnet file: create folder /run/flannel: read-only file system"
+    );
+}
+
+#[test]
+fn a_node_whose_uplink_went_is_not_ready() {
+    let mut facts = ready();
+    facts.no_uplink = Some("no uplink: there is no interface eth0".to_owned());
+    assert_eq!(reasons(&facts), "no uplink: there is no interface eth0");
+}
+
+#[test]
+fn what_the_kernel_refuses_turns_it_red_until_a_clean_pass() {
+    let mut facts = ready();
+    let failure = Failure {
+        op: "add link flannel.1".to_owned(),
+        error: "not supported".to_owned(),
+    };
+    facts.kernel.add(&Outcome {
+        failed: vec![failure],
+        ..Outcome::default()
+    });
+    assert_eq!(reasons(&facts), "kernel: add link flannel.1: not supported");
+    facts.kernel.add(&Outcome {
+        full: true,
+        ..Outcome::default()
+    });
+    assert_eq!(reasons(&facts), "");
+}
+
+#[test]
+fn deletions_held_back_turn_it_red() {
+    let mut facts = ready();
+    let held = Some(Held::ForOperator { losing: 9 });
+    facts.kernel.add(&Outcome {
+        held,
+        ..Outcome::default()
+    });
+    assert!(
+        reasons(&facts).contains("tweedd confirm"),
+        "{}",
+        reasons(&facts)
+    );
+}
+
+#[test]
+fn a_short_outage_of_the_store_is_bridged_and_a_long_one_is_not() {
+    let mut facts = ready();
+    let began = now();
+    facts
+        .lease
+        .set(Standing::Unsure("refused".to_owned()), began);
+    assert!(Status::of(&facts, began + Duration::from_secs(9)).ready);
+    facts.lease.set(
+        Standing::Unsure("timed out".to_owned()),
+        began + Duration::from_secs(9),
+    );
+    let later = Status::of(&facts, began + Duration::from_secs(11));
+    assert_eq!(
+        later.not_ready,
+        ["store out of reach: timed out"],
+        "counted from the beginning"
+    );
+    facts
+        .lease
+        .set(Standing::Held, began + Duration::from_secs(12));
+    assert!(Status::of(&facts, began + Duration::from_secs(60)).ready);
+}
+
+#[test]
+fn a_lost_a_taken_and_a_saved_lease_turn_it_red_at_once() {
+    for standing in [
+        Standing::None,
+        Standing::Saved,
+        Standing::Lost("deleted".to_owned()),
+        Standing::Taken("held by 10.0.0.9".to_owned()),
+    ] {
+        let mut facts = ready();
+        facts.lease.set(standing.clone(), now());
+        assert!(!Status::of(&facts, now()).ready, "{standing:?}");
+    }
+}
+
+#[test]
+fn a_status_survives_the_way_through_json() {
+    let mut facts = ready();
+    facts.lease.set(Standing::Lost("deleted".to_owned()), now());
+    let text = serde_json::to_string(&Status::of(&facts, now())).expect("serialized");
+    let back: Status = serde_json::from_str(&text).expect("read back");
+    assert_eq!(serde_json::to_string(&back).expect("serialized"), text);
+}
+
+#[test]
+fn without_a_lease_nobody_knows_the_way_to_this_node() {
+    let mut facts = ready();
+    assert_eq!(network_down(&facts), None);
+    facts
+        .lease
+        .set(Standing::Unsure("refused".to_owned()), now());
+    assert_eq!(network_down(&facts), None, "peers keep what they know");
+    facts
+        .lease
+        .set(Standing::Lost("no podCIDR".to_owned()), now());
+    assert_eq!(
+        network_down(&facts).as_deref(),
+        Some("lease lost: no podCIDR")
+    );
+}
+
+#[test]
+fn a_data_plane_that_is_only_accepted_and_fails_makes_a_node_not_ready_but_cuts_nobody_off() {
+    let mut facts = ready();
+    facts.data_plane.error = Some("the port is taken".to_owned());
+    let why = network_down(&facts);
+    assert_eq!(why.as_deref(), Some("data plane: the port is taken"));
+    facts.data_plane.carries = true;
+    assert_eq!(network_down(&facts), None, "one family is carried");
+    facts.data_plane.carries = false;
+    facts.session.accepts = vec!["udp".to_owned()];
+    assert_eq!(network_down(&facts), None, "peers come by the own backend");
+    assert!(reasons(&facts).contains("the port is taken"));
+}
+
+#[test]
+fn a_kernel_without_the_bridge_filter_makes_the_node_not_ready_and_another_firewall_does_not() {
+    let mut facts = ready();
+    facts.warnings = vec![HostWarning::new("forward", "a firewall")];
+    assert!(Status::of(&facts, now()).ready);
+    facts
+        .warnings
+        .push(HostWarning::new("br_netfilter", "a module"));
+    assert_eq!(reasons(&facts), "a module");
+    assert_eq!(
+        network_down(&facts),
+        None,
+        "pods of other nodes are reached"
+    );
+}
+
+#[test]
+fn a_flood_of_bad_entries_is_served_in_part_and_counted_whole() {
+    let mut facts = ready();
+    for n in 0..10_000 {
+        facts
+            .cluster
+            .broken
+            .insert(format!("key{n}"), "why".to_owned());
+        let failure = format!("put route {n}: why");
+        facts.kernel.failed.push(failure);
+    }
+    let served = Status::of(&facts, now()).served();
+    assert_eq!(served.broken.len(), NAMED);
+    assert_eq!(served.more_bad_entries, 10_000 - NAMED);
+    assert_eq!(served.kernel.failed.len(), NAMED + 1);
+    assert!(served.not_ready.len() <= NAMED + 1);
+    let small = Status::of(&ready(), now()).served();
+    assert_eq!(small.more_bad_entries, 0);
+}
+
+#[test]
+fn a_node_whose_pods_sit_on_an_earlier_subnet_is_not_ready_and_says_so() {
+    let mut facts = ready();
+    facts.earlier_subnet = Some("pods sit on an earlier subnet".to_owned());
+    assert_eq!(reasons(&facts), "pods sit on an earlier subnet");
+    // The pods of its own subnet reach others all the same.
+    assert_eq!(network_down(&facts), None);
+}

@@ -1,0 +1,100 @@
+//! Parts of the status document.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tweed_reconcile::Outcome;
+
+/// A lease that is no peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedLease {
+    /// The lease's key.
+    pub lease: String,
+    /// Why.
+    pub reason: String,
+    /// A fixed word for the kind of reason.
+    pub kind: String,
+}
+
+/// The state of the kernel as the last passes left it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct KernelStatus {
+    /// Whether the last pass left everything as wanted.
+    pub programmed: bool,
+    /// Full passes since start.
+    pub full_passes: u64,
+    /// Fast passes since start.
+    pub fast_passes: u64,
+    /// Whether the last pass left the node without its devices: pods can't be reached.
+    #[serde(default)]
+    pub blocked: bool,
+    /// Changes made since start.
+    pub changes: u64,
+    /// Changes that failed since start.
+    pub failures: u64,
+    /// What the last pass could not do: operation and error.
+    pub failed: Vec<String>,
+    /// Deletions held back, and why.
+    pub held: Option<String>,
+    /// Peers that stay programmed only because their deletion is held back.
+    #[serde(default)]
+    pub held_peers: usize,
+    /// Objects that another program keeps changing, with how often that was noticed.
+    pub fights: BTreeMap<String, u64>,
+    /// Duration of the last full pass in seconds.
+    pub last_full_seconds: f64,
+}
+
+/// What was placed for the container runtime.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CniStatus {
+    /// The network configuration list, once it is there.
+    pub list: Option<String>,
+    /// Why plugin or list is not in place.
+    pub error: Option<String>,
+    /// What keeps pods from our network though plugin and list are in place, and what to do about it.
+    pub warnings: Vec<String>,
+}
+
+/// Something on this host that is in the way of pods' packets, and what to do about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostWarning {
+    /// A fixed word for its kind.
+    pub kind: String,
+    /// What it is, and what mends it.
+    pub text: String,
+}
+
+impl HostWarning {
+    /// One of a kind.
+    pub fn new(kind: &str, text: impl Into<String>) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            text: text.into(),
+        }
+    }
+}
+
+impl KernelStatus {
+    /// Files what a pass did.
+    pub fn add(&mut self, outcome: &Outcome) {
+        self.programmed = outcome.is_clean();
+        self.blocked = outcome.blocked;
+        self.changes += outcome.done.len() as u64;
+        self.failures += outcome.failed.len() as u64;
+        let failed = outcome.failed.iter();
+        let failed = failed.map(|failure| format!("{}: {}", failure.op, failure.error));
+        self.failed = failed.collect();
+        self.held = outcome.held.map(|held| held.to_string());
+        self.held_peers = outcome.held.map_or(0, |held| held.losing());
+        for object in &outcome.fights {
+            *self.fights.entry(object.clone()).or_default() += 1;
+        }
+        if outcome.full {
+            self.full_passes += 1;
+            self.last_full_seconds = outcome.took.as_secs_f64();
+        } else {
+            self.fast_passes += 1;
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The thread that owns the kernel, and the one that listens to it.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+
+use anyhow::{Context, Result};
+use tokio::sync::{Notify, mpsc};
+use tweed_host::random;
+use tweed_kernel::{Event, Linux, Monitor};
+use tweed_reconcile::worker::{Report, Wake, Worker};
+
+use crate::config::options::Options;
+use crate::host::presence;
+
+/// Both, and what they tell.
+pub(super) struct Threads {
+    pub(super) worker: Worker,
+    pub(super) monitor: Monitor,
+    pub(super) reports: mpsc::UnboundedReceiver<Report>,
+    pub(super) uplink_changed: Arc<Notify>,
+}
+
+impl Threads {
+    pub(super) fn start(options: &Options) -> Result<Self> {
+        let kernel = Linux::open().context("open netlink sockets")?;
+        let kernel = kernel.beside(presence::others(&options.host.run_dir));
+        let wakes = channel();
+        let uplink_changed = Arc::new(Notify::new());
+        let monitor = start_monitor(&kernel, wakes.0.clone(), Arc::clone(&uplink_changed))?;
+        let (report, reports) = mpsc::unbounded_channel();
+        // The receiver lives as long as the daemon.
+        let report = move |done| drop(report.send(done));
+        let worker = Worker::start(kernel, wakes, options.resync, random::fraction, report);
+        let worker = worker.context("start the kernel thread")?;
+        Ok(Self {
+            worker,
+            monitor,
+            reports,
+            uplink_changed,
+        })
+    }
+}
+
+fn start_monitor(
+    kernel: &Linux,
+    wake: Sender<Wake>,
+    uplink_changed: Arc<Notify>,
+) -> Result<Monitor> {
+    let tell = move |event| match event {
+        // A kernel thread that has ended needs no waking.
+        Event::Dirty => drop(wake.send(Wake::Dirty)),
+        Event::Uplink => uplink_changed.notify_one(),
+    };
+    Monitor::start(kernel, tell).context("listen to the kernel")
+}
