@@ -8,7 +8,7 @@ use serde::Serialize;
 use tweed_model::Family;
 
 use super::plan::{Cluster, Side};
-use super::protocol::{FAST, Heard, Names, Observations, Pair, TRANSFER};
+use super::protocol::{Heard, Names, Observations, Pair};
 
 /// What came of asking one responder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,11 +74,6 @@ pub enum Fault {
         /// What the kernel said.
         reason: String,
     },
-    /// Connections between pods are far slower than those between their nodes.
-    Slow {
-        /// Megabits a second at most, roughly: ways that suffer alike are said in one line.
-        mbits: u64,
-    },
     /// The other end sees another address than ours.
     Source {
         /// Which.
@@ -97,7 +92,6 @@ impl Fault {
             Self::Big { .. } => 4,
             Self::Transfer { .. } => 5,
             Self::Source { .. } => 6,
-            Self::Slow { .. } => 7,
         }
     }
 }
@@ -254,42 +248,8 @@ fn fault(survey: &Survey, from: usize, to: usize, pair: &Pair) -> Option<Fault> 
         });
     }
     let between_pods = (ends.0.side, ends.1.side) == (Side::Pod, Side::Pod);
-    if between_pods && connected.seen != connected.own {
-        let seen = connected.seen;
-        return Some(Fault::Source { seen });
-    }
-    slow(survey, (from, to), pair)
-}
-
-/// Pods get less than this part of what their nodes get from each other: no overlay of ours costs so much by itself.
-const PART: u64 = 8;
-
-/// Nothing is known to be slow but beside something that is fast, on the same way at the same time.
-fn slow(survey: &Survey, (from, to): (usize, usize), pair: &Pair) -> Option<Fault> {
-    let endpoints = &survey.cluster.endpoints;
-    let node_of = |index: usize| {
-        let pod = &endpoints[index];
-        let mut all = endpoints.iter();
-        let found = all.position(|end| end.side == Side::Node && end.node == pod.node)?;
-        (pod.side == Side::Pod).then_some(found)
-    };
-    let took = pair.took.filter(|took| *took >= FAST)?;
-    let (from, to) = (node_of(from)?, node_of(to)?);
-    let Row::Asked(seen) = &survey.rows[from] else {
-        return None;
-    };
-    let family = Family::of(&pair.addr);
-    let mut pairs = seen.pairs.iter();
-    let nodes =
-        pairs.find(|pair| usize::from(pair.to) == to && Family::of(&pair.addr) == family)?;
-    let far = took >= nodes.took?.saturating_mul(PART);
-    far.then(|| {
-        let mbits = u64::from(TRANSFER) * 8 / took;
-        let steps = [5, 10, 20, 50, 100, 200, 500];
-        let mbits = steps.into_iter().find(|step| mbits < *step);
-        Fault::Slow {
-            mbits: mbits.unwrap_or(500),
-        }
+    (between_pods && connected.seen != connected.own).then_some(Fault::Source {
+        seen: connected.seen,
     })
 }
 

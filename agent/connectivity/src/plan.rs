@@ -98,10 +98,9 @@ impl Cluster {
     }
 }
 
-/// The addresses of one responder that another can probe. Pods send much to pods, which is what this is for, and nodes to
-/// nodes, by which it can be told what is slow.
+/// The addresses of one responder that another can probe. Only pods send much: what is between pods is what this is for.
 fn targets_of(own: &Endpoint, to: usize, other: &Endpoint) -> Vec<Target> {
-    let transfer = own.side == other.side;
+    let transfer = own.side == Side::Pod && other.side == Side::Pod;
     Family::BOTH
         .into_iter()
         .filter(|family| own.addr(*family).is_some())

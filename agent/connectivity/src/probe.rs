@@ -18,9 +18,7 @@ use tweed_netlink::Netlink;
 
 use super::dns::{self, ResolvConf};
 use super::key::Key;
-use super::protocol::{
-    Answer, Ask, Connected, FAST, Names, Observations, Pair, Round, Service, TRANSFER, Target,
-};
+use super::protocol::{Answer, Ask, Connected, Names, Observations, Pair, Round, Service, Target};
 use super::udp::Line;
 use super::wire;
 
@@ -31,11 +29,8 @@ pub const ROUND: Duration = Duration::from_secs(150);
 const AT_ONCE: usize = 8;
 /// For a question that takes no time.
 const ANSWER: Duration = Duration::from_secs(4);
-/// How long full packets in a row may take: 2 Mbit/s.
-const TRANSFER_LIMIT: Duration = Duration::from_secs(5);
-/// How often they are sent where they are slow: a processor that is busy for a moment is no slow way. What takes longer than
-/// the second value is slow without doubt.
-const TRANSFERS: (u32, u64) = (3, 500_000);
+/// What is sent to see whether full packets pass, and how long it may take: 2 Mbit/s.
+const TRANSFER: (u32, Duration) = (1 << 20, Duration::from_secs(5));
 /// Bytes of the largest packet there is.
 const LARGEST: u32 = u16::MAX as u32;
 /// How often a service is asked: each time another responder may be the one to answer.
@@ -114,7 +109,6 @@ impl Prober {
             udp: Ok(()),
             big: None,
             transfer: None,
-            took: None,
         };
         match Line::open(to, &self.key, round.run, round.from).await {
             Err(error) => pair.udp = Err(error.to_string()),
@@ -129,29 +123,11 @@ impl Prober {
             }
         }
         if target.transfer && pair.tcp.is_ok() {
-            let sent = self.transfer(to).await;
-            pair.took = sent.as_ref().ok().copied();
-            pair.transfer = Some(sent.map(drop).map_err(|error| error.to_string()));
+            let (bytes, limit) = TRANSFER;
+            let sent = wire::transfer(to, &self.key, bytes, limit).await;
+            pair.transfer = Some(sent.map_err(|error| error.to_string()));
         }
         pair
-    }
-
-    /// Sends full packets in a row. Gives the least time that they took, in microseconds.
-    async fn transfer(&self, to: SocketAddr) -> io::Result<u64> {
-        let mut least = self.transfer_once(to).await?;
-        let (tries, hopeless) = TRANSFERS;
-        for _ in 1..tries {
-            if !(FAST..hopeless).contains(&least) {
-                break;
-            }
-            least = least.min(self.transfer_once(to).await?);
-        }
-        Ok(least)
-    }
-
-    async fn transfer_once(&self, to: SocketAddr) -> io::Result<u64> {
-        let took = wire::transfer(to, &self.key, TRANSFER, TRANSFER_LIMIT).await?;
-        Ok(u64::try_from(took.as_micros()).unwrap_or(u64::MAX))
     }
 
     /// Connects, and asks who is there; and tells the MTU at the far end.

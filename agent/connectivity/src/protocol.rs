@@ -101,15 +101,7 @@ pub struct Pair {
     pub big: Option<Big>,
     /// Bytes in full packets; not tried where connections fail, or where nobody asked.
     pub transfer: Option<Result<(), String>>,
-    /// The least time that they took, in microseconds.
-    #[serde(default)]
-    pub took: Option<u64>,
 }
-
-/// Bytes that are sent to see whether full packets pass.
-pub const TRANSFER: u32 = 1 << 20;
-/// What takes less, in microseconds, is fast enough: 335 Mbit/s.
-pub const FAST: u64 = 25_000;
 
 /// A connection that was answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

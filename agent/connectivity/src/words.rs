@@ -39,7 +39,6 @@ pub fn short(fault: &Fault) -> &'static str {
         Fault::Big { .. } => "large lost",
         Fault::Transfer { .. } => "stalls",
         Fault::Source { .. } => "rewritten",
-        Fault::Slow { .. } => "slow",
     }
 }
 
@@ -88,9 +87,6 @@ pub fn what(fault: &Fault) -> String {
                 "single packets of every size pass, but 1 MiB over a connection doesn't ({reason})"
             )
         }
-        Fault::Slow { mbits } => format!(
-            "connections get less than {mbits} Mbit/s, and at most an eighth of what the nodes get from each other"
-        ),
         Fault::Source { seen } => {
             format!("packets arrive with the address {seen} instead of the pod's own")
         }
@@ -117,9 +113,6 @@ pub fn hint(fault: &Fault, scope: Scope, from: &str, to: &str) -> String {
         Fault::Big { passed, .. } => big(scope, *passed),
         Fault::Transfer { .. } => format!(
             "loss on the uplinks of {from} and {to} (ip -s link), and checksum or segmentation offloading that a network card gets wrong (ethtool -k; for VXLAN set \"TxChecksum\" to \"off\" in Backend and try again)"
-        ),
-        Fault::Slow { .. } => format!(
-            "the kernels of {from} and {to}: with VXLAN on Linux 6.12 or newer set \"TxChecksum\" to \"off\" in Backend, then test again; and what limits the overlay there (tc qdisc, processors)"
         ),
         Fault::Source { .. } => format!(
             "does the agent of {from} run with --ip-masq (without it the bridge plugin masquerades between pods)? Other rules of that kind: `nft list ruleset`, `iptables-save -t nat`"

@@ -208,28 +208,6 @@ fn a_protocol_or_a_transfer_that_fails_alone_is_found() {
 }
 
 #[test]
-fn pods_that_are_far_slower_than_their_nodes_are_named_with_what_to_try_and_a_slow_line_is_not() {
-    let took = |micros| move |pair: &mut Pair| pair.took = Some(micros);
-    let mut survey = well(2);
-    survey.change("p1", "p2", None, took(90_000));
-    let [(place, what, hint)] = &survey.findings()[..] else {
-        panic!("{:?}", survey.findings());
-    };
-    assert_eq!(place, "pods of node1 → pods of node2");
-    let slow = "connections get less than 100 Mbit/s, and at most an eighth of what the nodes get";
-    assert!(what.starts_with(slow), "{what}");
-    assert!(hint.contains(r#"set "TxChecksum" to "off""#), "{hint}");
-    // The nodes are as slow, or not tested; or the pods are fast enough, whatever the nodes are.
-    survey.change("n1", "n2", None, took(12_000));
-    assert_eq!(survey.findings(), []);
-    survey.change("n1", "n2", None, |pair| pair.took = None);
-    assert_eq!(survey.findings(), []);
-    let mut survey = well(2);
-    survey.change("p1", "p2", None, took(24_000));
-    assert_eq!(survey.findings(), []);
-}
-
-#[test]
 fn services_and_resolvers_are_told_by_node_or_for_all_of_them() {
     let mut survey = well(3);
     survey.asked(index("p2")).services[0].answer = Err("no answer in 4s".to_owned());

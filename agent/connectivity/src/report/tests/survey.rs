@@ -66,7 +66,6 @@ fn fine(cluster: &Cluster, round: &Round) -> Observations {
                 told: None,
             }),
             transfer: target.transfer.then_some(Ok(())),
-            took: target.transfer.then_some(2_000),
         }
     };
     let addr = cluster.services[0];
@@ -138,7 +137,7 @@ pub(super) fn index(name: &str) -> usize {
 pub(super) fn silent(pair: &mut Pair) {
     pair.tcp = Err("no answer in 4s".to_owned());
     pair.udp = Err(String::new());
-    (pair.big, pair.transfer, pair.took) = (None, None, None);
+    (pair.big, pair.transfer) = (None, None);
 }
 
 pub(super) fn not_large(pair: &mut Pair) {
