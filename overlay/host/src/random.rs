@@ -1,14 +1,14 @@
 //! Random numbers that no other node draws: MAC addresses, the numbers of etcd leases, subnets, delays.
 //!
-//! They come from the kernel by way of the standard library's hash keys. A generator that is seeded by clock and thread
-//! will not do: of two agents that started in the same tick, both drew the same MAC, and neither took the other for a
-//! peer (seen in the lab).
-
-use std::hash::{BuildHasher, RandomState};
+//! They come from the kernel. A generator that is seeded by clock and thread will not do: of two agents that started in
+//! the same tick, both drew the same MAC, and neither took the other for a peer (seen in the lab).
 
 /// 64 random bits.
+///
+/// # Panics
+/// If neither the system call nor `/dev/urandom` gives any, as the standard library does for its hash keys.
 pub fn bits() -> u64 {
-    RandomState::new().hash_one(())
+    getrandom::u64().expect("Linux has had getrandom since 3.17")
 }
 
 /// A random part of one: at least 0, below 1.
