@@ -33,12 +33,12 @@ fuzz: ## A million inputs for each packet parser and pure step, others each time
 	@FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} FUZZ_FROM=$${FUZZ_FROM:-$$(date +%s)000000} cargo test --locked --profile fuzz -p tweed-backend --test fuzz -- --nocapture
 
 .PHONY: lint
-lint: ## Format, clippy, docs, licences of dependencies
+lint: ## Format, clippy, docs, licences and versions of dependencies
 	@.ci/setup lint
 	cargo fmt --all --check
 	CLIPPY_CONF_DIR=$(CURDIR)/.ci cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --all-features --locked
-	cargo run --quiet -p tweed-e2e --bin licences
+	cargo run --quiet -p tweed-e2e --bin dependencies
 
 .PHONY: build
 build: ## Static release binaries: tweedd and the tweed CNI plugin
