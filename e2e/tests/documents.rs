@@ -20,7 +20,7 @@ use tweed_e2e::wait::eventually;
 use tweed_model::Family;
 
 const README: &str = "README.md";
-const BARE_METAL: &str = "docs/BARE-METAL.md";
+pub(crate) const BARE_METAL: &str = "docs/BARE-METAL.md";
 
 #[test]
 fn the_readme_sets_up_a_host_with_systemd_and_etcd() -> Result<()> {
@@ -131,7 +131,7 @@ fn a_unit_of_flannels_is_moved_to_tweedd_and_back_as_the_document_says() -> Resu
         )?;
         systemd.ctl(&["daemon-reload"])?;
         systemd.ctl(&["start", "tweedd"])?;
-        with(&all, "nft delete")?.run(host.place(), Path::new("/"))?;
+        with(&all, "cleanup --hand-back")?.run(host.place(), Path::new("/"))?;
         let tables = host.sh("nft list tables")?;
         ensure!(!tables.contains("inet tweed\n"), "{tables}");
         host.sh("ip link show flannel.1")?;
@@ -221,7 +221,7 @@ fn pods_start_with_every_list_of_the_documents() -> Result<()> {
 }
 
 /// Gives the hosts 192.0.2.10 and up, and etcd 192.0.2.1, which is also their gateway.
-fn move_to_documented_addresses(lab: &Lab) -> Result<()> {
+pub(crate) fn move_to_documented_addresses(lab: &Lab) -> Result<()> {
     lab.switch.place().sh("ip addr add 192.0.2.1/24 dev seg0")?;
     for host in &lab.hosts {
         readdress(host)?;

@@ -127,6 +127,10 @@ pub struct CleanupArgs {
     /// Remove the state folder too: the node forgets its lease and its MAC addresses
     #[arg(long)]
     pub purge: bool,
+    /// Leave what flannel takes over (VXLAN device, routes, entries, subnet.env), and remove only what it would trip over:
+    /// the way back to flanneld, which is to be started next
+    #[arg(long)]
+    pub hand_back: bool,
     /// Then wait to be told to stop: for a pod of a DaemonSet, which would be started again and again
     #[arg(long)]
     pub stay: bool,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::Sender;
+use std::time::Instant;
 
 use ipnet::IpNet;
 use tweed_model::{Seniority, SubnetKey};
@@ -29,6 +30,8 @@ pub(super) struct Common {
     pub(super) known: Known,
     /// The lease that the last session lost for good: what stands under its key is somebody else's.
     pub(super) given_up: Option<SubnetKey>,
+    /// When a session last ended for the subnet on which pods sit.
+    pub(super) returned: Option<Instant>,
     /// Which lease announced what first.
     pub(super) seniority: Seniority,
     /// The MACs that this process has drawn because somebody else had the old ones first.
@@ -53,6 +56,7 @@ impl Common {
             former: BTreeSet::new(),
             known: Known::default(),
             given_up: None,
+            returned: None,
             redrawn: None,
         }
     }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use tweed_model::{Dual, Refusal, SubnetKey};
 
 use super::peers::Known;
+use super::status::NAMED;
 use super::status::parts::{CniStatus, HostWarning, KernelStatus, RefusedLease};
 use super::status::standing::Standing;
 use super::status::tx_checksum::TxChecksumStatus;
@@ -99,6 +100,8 @@ pub struct ClusterFacts {
     pub peers: usize,
     /// Leases that are no peers.
     pub refused: Vec<RefusedLease>,
+    /// Subnets that are reserved for this node, which holds another, and how it gets them.
+    pub reserved: BTreeMap<String, String>,
     /// Entries that can't be read, and why.
     pub broken: BTreeMap<String, String>,
     /// What the list of the other nodes is made from.
@@ -145,6 +148,23 @@ impl Facts {
 }
 
 impl ClusterFacts {
+    /// Files what is reserved for this node beside its own lease.
+    pub fn set_reserved(&mut self, reserved: &BTreeMap<SubnetKey, bool>, own: SubnetKey) {
+        let subnets = |key: &SubnetKey| {
+            let subnets: Vec<String> = key.0.values().map(ToString::to_string).collect();
+            subnets.join(" and ")
+        };
+        let text = |key: &SubnetKey| {
+            let (held, subnet) = (subnets(&own), subnets(key));
+            let text = format!(
+                "reserved for this node, which holds {held} and keeps it; to move it to {subnet}: drain it, stop tweedd, tweedd leases release {held}, start tweedd"
+            );
+            (key.to_string(), text)
+        };
+        let mine = reserved.iter().filter(|(_, for_us)| **for_us);
+        self.reserved = mine.take(NAMED).map(|(key, _)| text(key)).collect();
+    }
+
     /// Files the refused leases.
     pub fn set_refused(&mut self, refused: &BTreeMap<SubnetKey, Refusal>) {
         let refused = refused.iter().map(|(key, reason)| RefusedLease {

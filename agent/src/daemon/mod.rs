@@ -8,6 +8,7 @@ mod common;
 pub mod data_plane;
 mod facts;
 pub mod http;
+mod inhabited;
 pub mod inherited;
 mod keepers;
 mod lines;

@@ -21,6 +21,8 @@ pub const MOST: usize = 5_000;
 pub enum Standing {
     /// A peer.
     Peer,
+    /// Nobody: a subnet that is set aside for a node that has not taken it.
+    Reserved,
     /// Its lease is refused.
     Refused,
     /// Its lease is gone, and what the kernel has for it is held back from deletion.
@@ -120,8 +122,11 @@ impl Known {
             let refused = self.desired.as_ref();
             let refused = refused.and_then(|desired| desired.refused.get(&lease.key));
             let why = refused.map(|why| (why.to_string(), why.label().to_owned()));
+            let reserved = self.desired.as_ref();
+            let reserved = reserved.is_some_and(|want| want.reserved.contains_key(&lease.key));
             let state = match why {
                 Some(_) => Standing::Refused,
+                None if reserved => Standing::Reserved,
                 None => Standing::Peer,
             };
             found.push(self.peer(&lease, state, why, &traffic));
@@ -137,7 +142,12 @@ impl Known {
         }
         let left_out = found.len().saturating_sub(MOST);
         // Those with whom something is wrong are not left out.
-        found.sort_by_key(|peer| peer.state == Standing::Peer);
+        let well = |state| match state {
+            Standing::Refused | Standing::Held => 0,
+            Standing::Peer => 1,
+            Standing::Reserved => 2,
+        };
+        found.sort_by_key(|peer| well(peer.state));
         found.truncate(MOST);
         (found, left_out)
     }
@@ -238,6 +248,23 @@ mod tests {
         assert_eq!(states(None), std::slice::from_ref(&peer));
         let held = ("10.0.3.0-24".to_owned(), Standing::Held);
         assert_eq!(states(Some("why")), [held, peer]);
+    }
+
+    #[test]
+    fn a_reservation_is_no_peer() {
+        let desired = Arc::new(Desired {
+            reserved: [(lease(2).key, false)].into(),
+            ..Desired::nothing(Scope::default())
+        });
+        let mut known = Known::default();
+        known.take(lease(1).key, &snapshot(1..=3), &desired);
+        let (list, _) = known.list(None, None);
+        let states: Vec<_> = list.iter().map(|peer| (&*peer.lease, peer.state)).collect();
+        let expected = [
+            ("10.0.3.0-24", Standing::Peer),
+            ("10.0.2.0-24", Standing::Reserved),
+        ];
+        assert_eq!(states, expected);
     }
 
     #[test]

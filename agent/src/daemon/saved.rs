@@ -1,5 +1,6 @@
 //! The state folder in the daemon's terms. What can't be saved is logged, and never stops the daemon.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -76,14 +77,20 @@ pub(super) fn save_identity(state: &StateDir, identity: &Identity) {
     logged(state.save_identity(identity));
 }
 
+/// What is to be saved of the other nodes.
+pub(super) struct Peers<'a> {
+    pub(super) snapshot: &'a ClusterSnapshot,
+    /// The own lease.
+    pub(super) own: SubnetKey,
+    /// What no node has taken up, which is nobody's.
+    pub(super) reserved: Option<&'a BTreeMap<SubnetKey, bool>>,
+}
+
 /// Saves the peers.
-pub(super) fn save_peers(
-    state: &StateDir,
-    snapshot: &ClusterSnapshot,
-    own: SubnetKey,
-    seniority: &Seniority,
-) {
-    let others = snapshot.leases.values().filter(|lease| lease.key != own);
+pub(super) fn save_peers(state: &StateDir, peers: &Peers<'_>, seniority: &Seniority) {
+    let reserved = |key| peers.reserved.is_some_and(|all| all.contains_key(key));
+    let others = peers.snapshot.leases.values();
+    let others = others.filter(|lease| lease.key != peers.own && !reserved(&lease.key));
     let peers: Vec<SavedPeer> = others
         .map(|lease| SavedPeer::new(lease, seniority.of(&lease.key)))
         .collect();

@@ -85,6 +85,9 @@ pub struct Status {
     pub host: Vec<String>,
     /// Leases that are no peers; when it is served, the first hundred.
     pub refused: Vec<RefusedLease>,
+    /// Subnets that are reserved for this node, which holds another, and how it gets them.
+    #[serde(default)]
+    pub reserved: BTreeMap<String, String>,
     /// Store entries that can't be read, and why; when it is served, the first hundred.
     pub broken: BTreeMap<String, String>,
     /// How many there are of the two beyond those.
@@ -157,6 +160,7 @@ impl Status {
             peers: cluster.peers,
             host: facts.host.clone(),
             refused: cluster.refused.clone(),
+            reserved: cluster.reserved.clone(),
             broken: cluster.broken.clone(),
             kernel: facts.kernel.clone(),
             subnet_file: facts.subnet_file.path.clone(),

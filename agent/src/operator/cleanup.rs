@@ -1,6 +1,7 @@
 //! `tweedd cleanup`: takes back what the agent put on this host: devices, routes, entries, the nftables table and
 //! `subnet.env`. The lease stays in the store and the state folder on disk, so that the node can come back as it was.
-//! With `--install-cni`, which the agent had, what was placed for the container runtime goes too.
+//! With `--install-cni`, which the agent had, what was placed for the container runtime goes too. With `--hand-back`
+//! what flannel takes over stays.
 //!
 //! It is a pass like any other, with nothing as the wanted state.
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use tweed_kernel::Linux;
+use tweed_kernel::{Kernel, Linux};
 use tweed_reconcile::Reconciler;
 use tweed_state::{Desired, Op, Scope};
 
@@ -26,6 +27,7 @@ use crate::runtime;
 
 use super::print;
 
+mod hand_back;
 mod plugins;
 mod remove;
 mod report;
@@ -58,21 +60,19 @@ fn clean(options: &Options, args: &CleanupArgs) -> anyhow::Result<Report> {
         dry_run: args.dry_run,
         ..Report::default()
     };
-    // What other networks have is theirs to remove.
-    let scope = Scope {
-        sweep: false,
-        ..scope(options, &mut report)
-    };
-    let want = Arc::new(Desired::nothing(scope));
+    let had = had(options, &mut report);
     let kernel = Linux::open().context("open netlink sockets")?;
-    let kernel = kernel.beside(presence::others(&options.host.run_dir));
+    let mut kernel = kernel.beside(presence::others(&options.host.run_dir));
+    let want = Arc::new(wanted(options, args, had, &mut kernel)?);
     let mut reconciler = Reconciler::new(kernel);
-    let files = files(options, args.purge);
+    let files = files(options, args);
+    // flannel's own list is somebody's who runs flannel; ours works with its plugin and with ours.
+    let cni = options.cni.as_ref().filter(|_| !args.hand_back);
     if args.dry_run {
         let plan = reconciler.preview(&want)?;
         report.changes = plan.ops().map(Op::to_string).collect();
         report.files = files.into_iter().filter(|path| path.exists()).collect();
-        if let Some(cni) = &options.cni {
+        if let Some(cni) = cni {
             plugins::clean(cni, &Folders::of_host(), true, &mut report)?;
         }
         return Ok(report);
@@ -86,29 +86,47 @@ fn clean(options: &Options, args: &CleanupArgs) -> anyhow::Result<Report> {
             report.files.push(path);
         }
     }
-    if let Some(cni) = &options.cni {
+    if let Some(cni) = cni {
         plugins::clean(cni, &Folders::of_host(), false, &mut report)?;
     }
     Ok(report)
 }
 
-/// What to look at. Without saved state little is known of the network, but marked things are found all the same.
-fn scope(options: &Options, report: &mut Report) -> Scope {
-    match runtime::block_on(offline::had(options)) {
-        Ok(want) => want.scope,
-        Err(error) => {
+/// What this node had. Without saved state little is known of the network, but marked things are found all the same.
+fn had(options: &Options, report: &mut Report) -> Option<Desired> {
+    runtime::block_on(offline::had(options))
+        .map_err(|error| {
             report.warnings.push(format!(
                 "what this node had is not known ({error:#}); only devices and rules that carry the name {} are removed, no routes on the uplink",
                 options.host.instance
             ));
-            let choices = daemon::choices::choices(options);
-            Scope {
-                alias: choices.alias(),
-                table: choices.table,
-                ..Scope::default()
-            }
-        }
-    }
+        })
+        .ok()
+}
+
+/// What is to be left.
+fn wanted(
+    options: &Options,
+    args: &CleanupArgs,
+    had: Option<Desired>,
+    kernel: &mut Linux,
+) -> anyhow::Result<Desired> {
+    let devices = had.as_ref().map(hand_back::devices);
+    let choices = daemon::choices::choices(options);
+    let marked = || Scope {
+        alias: choices.alias(),
+        table: choices.table,
+        ..Scope::default()
+    };
+    let scope = Scope {
+        // What other networks have is theirs to remove.
+        sweep: false,
+        ..had.map_or_else(marked, |had| had.scope)
+    };
+    Ok(match args.hand_back {
+        true => hand_back::wanted(kernel.observe(&scope)?, devices.as_ref(), scope),
+        false => Desired::nothing(scope),
+    })
 }
 
 /// Makes sure that nobody puts back what goes, or still needs it.
@@ -121,17 +139,18 @@ fn alone(options: &Options) -> anyhow::Result<Lock> {
     Lock::acquire(&host.run_dir, &host.instance)
 }
 
-fn files(options: &Options, purge: bool) -> Vec<PathBuf> {
+fn files(options: &Options, args: &CleanupArgs) -> Vec<PathBuf> {
     let host = &options.host;
     let mut files = vec![
-        host.subnet_file.clone(),
         claims::beside(&host.subnet_file),
         host.socket.clone(),
         for_plugins::path(host),
     ];
     let list = options.cni.as_ref();
     files.extend(list.map(|cni| claims::beside(&cni.conf_dir.join(&cni.conf_name))));
-    files.extend(purge.then(|| host.state_dir.clone()));
+    // flannel reads its subnet from there, and running pods' plugin theirs.
+    files.extend((!args.hand_back).then(|| host.subnet_file.clone()));
+    files.extend(args.purge.then(|| host.state_dir.clone()));
     files
 }
 

@@ -82,7 +82,7 @@ fn key(text: &str, snapshot: &ClusterSnapshot) -> anyhow::Result<SubnetKey> {
     let nets: Option<Vec<IpNet>> = words.iter().map(|word| word.parse().ok()).collect();
     let addrs: Option<Vec<IpAddr>> = words.iter().map(|word| word.parse().ok()).collect();
     let leases = snapshot.leases.values();
-    let meant: Vec<SubnetKey> = leases
+    let mut meant: Vec<SubnetKey> = leases
         .filter(|lease| {
             let subnets = |net: &IpNet| lease.key.0.values().any(|own| own.trunc() == net.trunc());
             let public = |addr: &IpAddr| lease.attrs.public.values().any(|own| own == addr);
@@ -92,6 +92,16 @@ fn key(text: &str, snapshot: &ClusterSnapshot) -> anyhow::Result<SubnetKey> {
         })
         .map(|lease| lease.key)
         .collect();
+    if meant.len() > 1 {
+        // Beside a lease, what is only reserved for its node isn't meant.
+        let taken = |key: &SubnetKey| {
+            let lease = snapshot.leases.get(key);
+            lease.is_some_and(|lease| lease.term == Term::Leased || !lease.attrs.data.is_empty())
+        };
+        if meant.iter().any(taken) {
+            meant.retain(taken);
+        }
+    }
     match (&meant[..], nets) {
         ([key], _) => Ok(*key),
         ([], Some(nets)) if !nets.is_empty() => {

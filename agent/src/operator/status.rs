@@ -127,6 +127,9 @@ impl fmt::Display for Words<'_> {
         for lease in &status.refused {
             row(f, "refused", format!("{}: {}", lease.lease, lease.reason))?;
         }
+        for (key, text) in &status.reserved {
+            row(f, "reserved", format!("{key}: {text}"))?;
+        }
         for reason in &status.host {
             row(f, "host", reason)?;
         }

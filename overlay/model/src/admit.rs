@@ -149,6 +149,8 @@ pub struct Admission {
     pub peers: Vec<Peer>,
     /// Unsound ones.
     pub refused: BTreeMap<SubnetKey, Refusal>,
+    /// Reservations that no node has taken up; whether for this node.
+    pub reserved: BTreeMap<SubnetKey, bool>,
 }
 
 impl Admission {
@@ -192,6 +194,10 @@ pub fn admit(
     let mut taken = Taken::default();
     let mut admission = Admission::default();
     for lease in others {
+        if lease.term == Term::Reserved && is_for(node, lease) {
+            admission.reserved.insert(lease.key, true);
+            continue;
+        }
         match sound(pools, node, spoken, lease, &taken) {
             Ok(sides) => {
                 taken.insert(&sides, lease.key);
@@ -205,13 +211,28 @@ pub fn admit(
             }
             // An operator has set it aside for a node that is still to come: neither peer nor fault.
             Err(Refusal::OtherBackend { theirs, .. })
-                if theirs.is_empty() && lease.term == Term::Reserved => {}
+                if theirs.is_empty() && lease.term == Term::Reserved =>
+            {
+                admission.reserved.insert(lease.key, false);
+            }
             Err(reason) => {
                 admission.refused.insert(lease.key, reason);
             }
         }
     }
     admission
+}
+
+/// Whether an entry says nothing but this node's address, as flannel compares: by IPv4 where there is one.
+fn is_for(node: &LocalNode, lease: &Lease) -> bool {
+    let theirs = &lease.attrs.public;
+    if !lease.attrs.data.is_empty() {
+        return false;
+    }
+    match (theirs.v4, node.public.v4) {
+        (None, None) => theirs.v6.is_some() && theirs.v6 == node.public.v6,
+        (theirs, ours) => theirs == ours,
+    }
 }
 
 fn sound(

@@ -91,6 +91,7 @@ pub fn desired(
         own_listed: snapshot.leases.contains_key(&SubnetKey(node.subnets)),
         peers: admission.peers.len(),
         refused: admission.refused,
+        reserved: admission.reserved,
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Desired {
     pub peers: usize,
     /// Leases that are no peers, and why.
     pub refused: BTreeMap<SubnetKey, Refusal>,
+    /// Reservations that no node has taken up; whether for this node.
+    pub reserved: BTreeMap<SubnetKey, bool>,
 }
 
 impl Desired {

@@ -120,6 +120,7 @@ impl Survey {
             .into_iter()
             .map(|(_, key, claim)| (key, claim))
             .collect();
+        survey.return_to(request);
         survey
     }
 
@@ -144,6 +145,17 @@ impl Survey {
                 ..error
             }
         })
+    }
+
+    /// A free subnet on which pods of this node sit is worth more than a lease without them.
+    fn return_to(&mut self, request: &Request) {
+        let home = SubnetKey(request.inhabited);
+        let held = self.reuse.iter().any(|(key, _)| *key == home);
+        let taken = self.taken.iter().any(|key| keys_overlap(key, &home));
+        if !home.0.is_empty() && !held && !taken && fits(&home, request) {
+            self.reuse.clear();
+            self.previous.insert(0, home.0);
+        }
     }
 }
 
@@ -176,14 +188,19 @@ pub(crate) fn choose(
     Ok(Choice::New(SubnetKey(chosen)))
 }
 
-/// Reservations first, for somebody wished it so; then what is certainly own; then what this node remembers best.
-fn rank(lease: &Lease, claim: Claim, request: &Request) -> (bool, Claim, usize, u64) {
+/// In this order: the subnet on which pods sit, and what this node held last, so that no restart takes a subnet from
+/// under its pods; reservations, for somebody wished it so; what is certainly own; what this node remembers best.
+fn rank(lease: &Lease, claim: Claim, request: &Request) -> (bool, bool, bool, Claim, usize, u64) {
+    let own = claim == Claim::Own;
+    let inhabited = own && lease.key.0 == request.inhabited;
+    let held = own && request.held.is_some_and(|(key, _)| key == lease.key);
     let memory = request
         .previous
         .iter()
         .position(|nets| *nets == lease.key.0);
     let leased = lease.term == Term::Leased;
-    (leased, claim, memory.unwrap_or(usize::MAX), lease.created)
+    let memory = memory.unwrap_or(usize::MAX);
+    (!inhabited, !held, leased, claim, memory, lease.created)
 }
 
 fn fits(key: &SubnetKey, request: &Request) -> bool {

@@ -70,6 +70,8 @@ pub struct Request {
     pub avoid: Vec<IpNet>,
     /// The lease that this node held last, with its order of creation.
     pub held: Option<(SubnetKey, u64)>,
+    /// The subnets on which pods of this node sit, as far as their bridge tells; none where nothing does.
+    pub inhabited: Dual<IpNet>,
     /// What this node would announce as data for the other backends that it runs: a lease with that is its own as well.
     pub also: Vec<Dual<Value>>,
     /// How long the lease lasts without renewal, where the store has such a thing.

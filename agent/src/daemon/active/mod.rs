@@ -4,6 +4,7 @@ mod announcement;
 mod bad_entries;
 mod config;
 mod held;
+mod home;
 mod looked_after;
 mod passes;
 mod unsaved;
@@ -147,6 +148,7 @@ impl Active {
         cluster.in_sync = snapshot.in_sync;
         cluster.peers = desired.peers;
         cluster.set_refused(&desired.refused);
+        cluster.set_reserved(&desired.reserved, self.session.lease.key);
         cluster.broken.clone_from(&snapshot.broken);
         cluster.broken.extend(self.config.broken());
         let own = self.session.lease.key;
@@ -279,6 +281,9 @@ impl Active {
                 return Some(reason);
             }
         }
+        if let Some(reason) = self.may_return(common, facts) {
+            return Some(reason);
+        }
         self.open_to_pods(common, facts, subnet_file);
         self.bad_entries.sum_up(now);
         self.passes.held.look(now);
@@ -326,8 +331,12 @@ impl Active {
     /// its data plane's peers by nothing else.
     fn save_peers(&mut self, common: &Common) {
         if self.passes.believed && self.unsaved.is_due(Instant::now()) {
-            let own = self.session.lease.key;
-            saved::save_peers(&common.state, &self.snapshot, own, &common.seniority);
+            let peers = saved::Peers {
+                snapshot: &self.snapshot,
+                own: self.session.lease.key,
+                reserved: self.desired.as_ref().map(|desired| &desired.reserved),
+            };
+            saved::save_peers(&common.state, &peers, &common.seniority);
         }
     }
 }

@@ -14,9 +14,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tweed_host::random;
+use tweed_model::Lease;
+use tweed_model::lease::Term;
 use tweed_store::{LeaseStore, StoreError};
 
 use super::session::Session;
+use crate::files::state_dir::SavedLease;
 use crate::host::facts;
 pub(super) use confirm::networks_in;
 pub(super) use from_saved::{from_saved, may_stand_in};
@@ -62,5 +65,19 @@ pub(super) async fn ask<S: LeaseStore>(
     said.borrow_mut().confirmed = confirmed.map_err(Trouble::Missing)?;
     let lease = store.acquire(&prepared.request).await;
     let lease = lease.map_err(Trouble::from)?;
+    tell_of_another(&lease, asker.saved.as_ref());
     Ok(prepared.session(asked, lease, store.subnets()))
+}
+
+/// A node that gets another subnet than it had says so, and which.
+fn tell_of_another(lease: &Lease, saved: Option<&SavedLease>) {
+    if let Some(before) = saved.map(|saved| saved.key).filter(|key| *key != lease.key) {
+        let now = &lease.key;
+        match lease.term {
+            Term::Reserved => {
+                tracing::warn!(%before, %now, "this node has another subnet: it is reserved for it");
+            }
+            Term::Leased => tracing::warn!(%before, %now, "this node has another subnet"),
+        }
+    }
 }

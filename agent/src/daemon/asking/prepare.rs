@@ -19,8 +19,8 @@ use crate::config::options::UplinkOptions;
 use crate::daemon::facts::SharedFacts;
 use crate::daemon::keepers::host::tell;
 use crate::daemon::redrawn::Redrawn;
-use crate::daemon::saved;
 use crate::daemon::session::Session;
+use crate::daemon::{inhabited, saved};
 use crate::files::state_dir::{SavedLease, StateDir};
 use crate::host::facts;
 use crate::host::uplink::{self, Choice, Known, Overlay, Wanted};
@@ -130,6 +130,7 @@ impl Asker {
             previous: self.previous(),
             avoid: host::inside(pools, host),
             held: held.filter(|(key, _)| self.given_up != Some(*key)),
+            inhabited: inhabited::read(pools),
             also: identity::announced_else(self.redrawn.as_ref(), backends, pools, identity),
             ttl: self.lease_ttl,
         }

@@ -118,10 +118,12 @@ fn earlier(
             .iter()
             .find(|addr| usual && bridge.name == USUAL || within(networks, addr))?;
         let subnets: Vec<String> = subnets.iter().map(ToString::to_string).collect();
+        let old_subnet = old.trunc();
         Some(format!(
             "pods sit on an earlier subnet: bridge {} has {old} and {pods} pods, and this node's subnet is {}. Nobody finds \
              those pods, and no other can start (code 104): drain the node, and the bridge gets its new address with the \
-             next pod; if another network configuration was written by mistake, write the earlier one again",
+             next pod; if another network configuration was written by mistake, write the earlier one again; if another node's \
+             lease took that subnet by mistake, release it (tweedd leases release {old_subnet}), and this node goes back to it",
             bridge.name,
             subnets.join(" and ")
         ))

@@ -13,6 +13,8 @@ use crate::config::flags::Flags;
 use crate::config::settings::Settings;
 use crate::files::state_dir::{SavedLease, StateDir};
 
+mod hand_back;
+
 const CONFIG: &str = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;
 
 fn ip(line: &str) -> String {
@@ -31,6 +33,7 @@ fn args(dry_run: bool, purge: bool) -> CleanupArgs {
         dry_run,
         purge,
         stay: false,
+        hand_back: false,
         output: OutputArgs::default(),
     }
 }

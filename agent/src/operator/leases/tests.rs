@@ -23,6 +23,7 @@ async fn network() -> anyhow::Result<Memory> {
             previous: vec![Dual::of_nets([subnet.parse()?])],
             avoid: Vec::new(),
             held: None,
+            inhabited: Dual::default(),
             also: Vec::new(),
             ttl: std::time::Duration::from_secs(60),
         };

@@ -43,6 +43,7 @@ fn row(peer: &Peer, now: u64) -> [String; 6] {
     };
     let state = match (peer.state, &peer.reason) {
         (Standing::Peer, _) => "peer".to_owned(),
+        (Standing::Reserved, _) => "reserved".to_owned(),
         (Standing::Refused, reason) => format!("refused: {}", reason.as_deref().unwrap_or("")),
         (Standing::Held, reason) => format!("held: {}", reason.as_deref().unwrap_or("")),
     };

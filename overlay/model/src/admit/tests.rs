@@ -224,12 +224,35 @@ fn a_reservation_that_waits_for_its_node_is_neither_peer_nor_fault() {
     };
     let admission = of(waiting.clone());
     assert!(admission.peers.is_empty() && admission.refused.is_empty());
+    assert_eq!(admission.reserved, [(waiting.key, false)].into());
     // One in the wrong place is a fault all the same, and so is a node that says nothing of its backend.
     let mut outside = waiting.clone();
     outside.key.0.v4 = Some("192.168.7.0/24".parse().unwrap());
     assert_eq!(of(outside).refused.len(), 1);
     waiting.term = Term::Leased;
     assert_eq!(of(waiting).refused.len(), 1);
+}
+
+#[test]
+fn a_reservation_for_this_node_is_no_fault_wherever_it_lies() {
+    let mut node = node();
+    node.host.onlink.insert(OnLink {
+        net: "10.244.2.0/24".parse().unwrap(),
+        dev: "cni0".to_owned(),
+    });
+    let mut mine = lease("10.244.2.0/24", "198.18.0.1", 2);
+    mine.attrs = LeaseAttrs {
+        public: node.public,
+        ..LeaseAttrs::default()
+    };
+    mine.term = Term::Reserved;
+    let snapshot = ClusterSnapshot {
+        leases: [(mine.key, mine.clone().into())].into(),
+        ..ClusterSnapshot::default()
+    };
+    let admission = admit(&pools(), &node, &vxlan(), &snapshot);
+    assert_eq!(admission.refused, [].into());
+    assert_eq!(admission.reserved, [(mine.key, true)].into());
 }
 
 #[test]

@@ -42,6 +42,7 @@ fn request(attrs: LeaseAttrs, previous: &[&str]) -> Request {
             .collect(),
         avoid: Vec::new(),
         held: None,
+        inhabited: Dual::default(),
         also: Vec::new(),
         ttl: Duration::from_secs(60),
     }
@@ -213,6 +214,57 @@ fn a_survey_puts_reservations_first_and_own_before_suspect() {
         texts(&survey.taken),
         ["10.5.8.0-24", "10.5.1.0-24", "10.5.3.0-24", "10.5.4.0-24"]
     );
+}
+
+/// The leases that a node with these two claims could use, and what it would ask for first among free subnets.
+fn reuse(held: Option<&str>, inhabited: Option<&str>, others: &[&str]) -> (Vec<String>, String) {
+    let mine = attrs("10.0.0.1", Some("a"));
+    let mut leases = vec![
+        lease("10.5.2.0-24", mine.clone(), 2, Term::Leased),
+        lease("10.5.4.0-24", attrs("10.0.0.1", None), 4, Term::Reserved),
+    ];
+    let theirs = || attrs("10.0.0.2", Some("c"));
+    leases.extend(
+        others
+            .iter()
+            .map(|key| lease(key, theirs(), 5, Term::Leased)),
+    );
+    let key = |text: &str| text.parse::<SubnetKey>().unwrap();
+    let request = Request {
+        held: held.map(|held| (key(held), 2)),
+        inhabited: inhabited.map(|text| key(text).0).unwrap_or_default(),
+        ..request(mine, &["10.5.2.0-24"])
+    };
+    let all: Vec<&Lease> = leases.iter().collect();
+    let survey = Survey::of(&all, &[], &request);
+    let keys = survey.reuse.iter().map(|(key, _)| key.to_string());
+    (keys.collect(), SubnetKey(survey.previous[0]).to_string())
+}
+
+#[test]
+fn a_restart_keeps_the_lease_that_was_held_though_another_subnet_is_reserved() {
+    let (keys, _) = reuse(Some("10.5.2.0-24"), Some("10.5.2.0-24"), &[]);
+    assert_eq!(keys, ["10.5.2.0-24", "10.5.4.0-24"]);
+    let (keys, _) = reuse(Some("10.5.2.0-24"), None, &[]);
+    assert_eq!(keys, ["10.5.2.0-24", "10.5.4.0-24"]);
+    // A node without a past takes what is reserved for it.
+    let (keys, _) = reuse(None, None, &[]);
+    assert_eq!(keys, ["10.5.4.0-24", "10.5.2.0-24"]);
+}
+
+#[test]
+fn a_node_goes_back_to_the_subnet_of_its_pods_as_soon_as_it_is_free_or_reserved_for_it() {
+    let held = Some("10.5.2.0-24");
+    let (keys, _) = reuse(held, Some("10.5.4.0-24"), &[]);
+    assert_eq!(keys, ["10.5.4.0-24", "10.5.2.0-24"]);
+    let (keys, first) = reuse(held, Some("10.5.9.0-24"), &[]);
+    assert_eq!((keys.len(), &*first), (0, "10.5.9.0-24"));
+    let (keys, first) = reuse(held, Some("10.5.9.0-24"), &["10.5.9.0-24"]);
+    assert_eq!((&*keys[0], &*first), ("10.5.2.0-24", "10.5.2.0-24"));
+    // Of another network, or cut in another way.
+    for elsewhere in ["10.9.9.0-24", "10.5.9.0-25"] {
+        assert_eq!(reuse(held, Some(elsewhere), &[]).0[0], "10.5.2.0-24");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::{StoreError, host_of};
 /// gRPC status codes, by their numbers on the wire.
 const INVALID_ARGUMENT: i32 = 3;
 const PERMISSION_DENIED: i32 = 7;
+const FAILED_PRECONDITION: i32 = 9;
 const UNAUTHENTICATED: i32 = 16;
 
 /// A whole list of leases arrives in one message; 5,000 of them take about 1 MiB. What somebody writes beside them must
@@ -169,10 +170,16 @@ impl Cluster {
         if let Some(client) = cached {
             return Ok(client);
         }
-        let channel = self.channel(&self.endpoints[index])?;
-        let client = Client::from_channel(channel, Some(self.options.connect_options()))
-            .await
-            .map_err(|error| self.failed(index, "connect", &error))?;
+        let connect = async |options| {
+            let channel = self.channel(&self.endpoints[index])?;
+            Ok::<_, StoreError>(Client::from_channel(channel, Some(options)).await)
+        };
+        let mut made = connect(self.options.connect_options()).await?;
+        // A cluster without authentication wants no token: as etcd's own client for Go takes it, and thus flannel.
+        if made.as_ref().err().is_some_and(needs_no_login) {
+            made = connect(self.options.without_login()).await?;
+        }
+        let client = made.map_err(|error| self.failed(index, "connect", &error))?;
         self.lock()[index] = Some(client.clone());
         Ok(client)
     }
@@ -260,6 +267,15 @@ impl Cluster {
         };
         StoreError::Unavailable(format!("{what}: etcd at {endpoint}: {causes}{hint}"))
     }
+}
+
+/// Whether a login was refused since nobody needs one.
+fn needs_no_login(error: &EtcdError) -> bool {
+    let EtcdError::GRpcStatus(status) = error else {
+        return false;
+    };
+    i32::from(status.code()) == FAILED_PRECONDITION
+        && status.message().contains("authentication is not enabled")
 }
 
 /// A server that wants a client certificate and gets none closes the connection after the handshake; whether its reason

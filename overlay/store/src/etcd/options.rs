@@ -126,13 +126,16 @@ impl Options {
 
     /// What the client library wants to know beside the way to an endpoint.
     pub(super) fn connect_options(&self) -> ConnectOptions {
-        let options = ConnectOptions::new()
-            .with_require_leader(true)
-            .with_auto_token_refresh(true);
+        let options = self.without_login().with_auto_token_refresh(true);
         match &self.user {
             Some((user, password)) => options.with_user(user, password),
             None => options,
         }
+    }
+
+    /// The same towards a cluster without authentication.
+    pub(super) fn without_login(&self) -> ConnectOptions {
+        ConnectOptions::new().with_require_leader(true)
     }
 
     /// The way to one endpoint.

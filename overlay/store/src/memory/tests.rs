@@ -28,6 +28,7 @@ fn request(n: u8, mac: &str) -> Request {
         previous: Vec::new(),
         avoid: Vec::new(),
         held: None,
+        inhabited: Dual::default(),
         also: Vec::new(),
         ttl: Duration::from_secs(60),
     }

@@ -203,6 +203,18 @@ async fn a_token_that_ran_out_is_renewed_without_a_word() {
 }
 
 #[tokio::test]
+async fn a_login_is_left_out_where_nobody_needs_one_and_made_as_soon_as_somebody_does() {
+    let server = Server::start().await;
+    let store = Etcd::new(as_user(&server, "node", "node-secret")).unwrap();
+    store.acquire(&request(v4(), 1)).await.unwrap();
+    demand_login(&mut server.client().await).await;
+    let again = Instant::now() + Duration::from_secs(10);
+    while let Err(error) = store.list().await {
+        assert!(Instant::now() < again, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_refused_login_is_explained_and_tells_no_secret() {
     let server = Server::start().await;
     demand_login(&mut server.client().await).await;

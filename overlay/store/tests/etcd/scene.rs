@@ -73,6 +73,7 @@ pub(crate) fn request(pools: Dual<Pool>, n: u16) -> Request {
         previous: Vec::new(),
         avoid: Vec::new(),
         held: None,
+        inhabited: Dual::default(),
         also: Vec::new(),
         ttl: Duration::from_secs(60),
     }

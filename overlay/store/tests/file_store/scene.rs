@@ -52,6 +52,7 @@ pub(crate) fn request(n: u8) -> Request {
         previous: Vec::new(),
         avoid: Vec::new(),
         held: None,
+        inhabited: Dual::default(),
         also: Vec::new(),
         ttl: Duration::from_secs(60),
     }
