@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 const WINDOW: Duration = Duration::from_secs(60);
-const REPAIRS: usize = 3;
+const REPAIRS: usize = 4;
+/// Repairs that follow each other more quickly are one: an operator's few commands, and what the kernel makes of them, are no
+/// fight. A program that never rests is found after three times this.
+const ONE: Duration = Duration::from_secs(3);
 
 /// When each object was repaired lately.
 #[derive(Debug, Default)]
@@ -20,7 +23,12 @@ impl Fights {
         let mut fights = Vec::new();
         for object in objects {
             let times = self.repairs.entry(object.clone()).or_default();
-            times.push(now);
+            if times
+                .last()
+                .is_none_or(|last| now.duration_since(*last) >= ONE)
+            {
+                times.push(now);
+            }
             if times.len() >= REPAIRS && !self.reported.contains_key(&object) {
                 self.reported.insert(object.clone(), now);
                 fights.push(object);
@@ -55,14 +63,29 @@ mod tests {
     }
 
     #[test]
-    fn the_third_repair_within_a_minute_is_reported_once() {
+    fn the_fourth_repair_within_a_minute_is_reported_once() {
         let mut fights = Fights::default();
         let start = Instant::now();
         let at = |second| start + Duration::from_secs(second);
-        assert!(fights.repaired(route(), at(0)).is_empty());
-        assert!(fights.repaired(route(), at(10)).is_empty());
-        assert_eq!(fights.repaired(route(), at(20)), ["route 10.1.2.0/24"]);
-        assert!(fights.repaired(route(), at(30)).is_empty());
+        for second in [0, 10, 20] {
+            assert!(fights.repaired(route(), at(second)).is_empty());
+        }
+        assert_eq!(fights.repaired(route(), at(30)), ["route 10.1.2.0/24"]);
+        assert!(fights.repaired(route(), at(40)).is_empty());
+    }
+
+    #[test]
+    fn a_few_commands_of_an_operator_are_no_fight_and_a_program_that_never_rests_is_one() {
+        let mut fights = Fights::default();
+        let start = Instant::now();
+        let at = |tenths: u64| start + Duration::from_millis(100 * tenths);
+        // Two commands, each of which takes two repairs; and two more after a while.
+        for tenths in [0, 2, 9, 11, 200, 202, 209, 211] {
+            assert!(fights.repaired(route(), at(tenths)).is_empty());
+        }
+        let mut fights = Fights::default();
+        let found = (0..100).find(|tenths| !fights.repaired(route(), at(*tenths)).is_empty());
+        assert_eq!(found, Some(90), "after nine seconds");
     }
 
     #[test]

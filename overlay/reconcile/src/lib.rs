@@ -55,6 +55,8 @@ pub struct Outcome {
     pub held: Option<Held>,
     /// What the data plane is to forward by: what is wanted, and the peers that are held back.
     pub forwarding: Option<Arc<Forwarding>>,
+    /// The objects of a state that stood, and that something has removed or changed since: put right in this pass.
+    pub repaired: BTreeSet<String>,
     /// Objects that another program keeps changing, found in this pass.
     pub fights: Vec<String>,
     /// Every change of this pass is one more round of a fight that was reported before: nothing new to tell.
@@ -179,7 +181,8 @@ impl<K: Kernel> Reconciler<K> {
         if repairing {
             let objects: BTreeSet<String> = plan.ops().map(Op::object).collect();
             outcome.old_fights_only = self.fights.known(&objects, now);
-            outcome.fights = self.fights.repaired(objects, now);
+            outcome.fights = self.fights.repaired(objects.clone(), now);
+            outcome.repaired = objects;
         }
         outcome.took = now.elapsed();
         // Without pruning the kernel may hold more than is wanted: no ground for a fast pass.

@@ -1,9 +1,10 @@
 //! Where leases come from: one trait, and the stores behind it.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use serde_json::Value;
@@ -177,8 +178,21 @@ pub trait LeaseStore {
     /// only be found so by waiting. The next request makes new ones.
     fn redial(&self) {}
 
+    /// When the store gave its last answer, where it is asked often enough for that to say something.
+    fn heard(&self) -> Option<Instant> {
+        None
+    }
+
     /// One full, linearizable list.
     fn list(&self) -> impl Future<Output = Result<ClusterSnapshot, StoreError>>;
+
+    /// How long each lease lasts if its node renews it no more, where the store knows such a thing.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    fn time_left(&self) -> impl Future<Output = Result<BTreeMap<SubnetKey, Duration>, StoreError>> {
+        std::future::ready(Ok(BTreeMap::new()))
+    }
 
     /// Follows the store: each change replaces the snapshot in `out` (only when it differs), for ever. Reconnects by
     /// itself, lists afresh whenever events may have been missed, and at each `relist` notification. The snapshot that

@@ -202,7 +202,9 @@ impl Taker<'_> {
 
     /// Whether an etcd lease that an earlier run of this node left is good for this one, and still there.
     async fn can_go_on(&self, id: i64) -> Result<bool, StoreError> {
-        let same_ttl = self.store.granted(id).await? == Some(self.request.ttl.as_secs());
+        let lasts = self.store.lasts(id).await?;
+        let same_ttl =
+            lasts.is_some_and(|lasts| lasts.granted.as_secs() == self.request.ttl.as_secs());
         Ok(same_ttl && self.store.renew(id).await?)
     }
 

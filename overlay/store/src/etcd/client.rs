@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Channel, Client, Error as EtcdError};
+use tokio::time::Instant;
 use tweed_model::shown::shortened;
 
 use super::options::{Options, names};
+use super::pulse::Heard;
 use crate::tls::{Fault, Material, Names, connector, fault};
 use crate::{StoreError, host_of};
 
@@ -31,16 +33,25 @@ const SAID: usize = 1_000;
 pub(super) struct Cluster {
     options: Options,
     endpoints: Vec<String>,
-    clients: Mutex<Vec<Option<Client>>>,
+    connections: Mutex<Vec<Option<Connection>>>,
     /// The endpoint that answered last.
     preferred: AtomicUsize,
     /// How to call what TLS uses, as of the last connection.
     names: Mutex<Arc<Names>>,
+    /// When any endpoint answered last.
+    heard: Arc<Mutex<Option<Instant>>>,
+}
+
+#[derive(Clone)]
+struct Connection {
+    client: Client,
+    heard: Heard,
 }
 
 /// A connection to one endpoint, for streams.
 pub(super) struct Member {
     pub(super) client: Client,
+    pub(super) heard: Heard,
     index: usize,
 }
 
@@ -48,7 +59,8 @@ impl Cluster {
     pub(super) fn new(options: Options) -> Result<Self, StoreError> {
         let endpoints = options.checked_endpoints()?;
         Ok(Self {
-            clients: Mutex::new(vec![None; endpoints.len()]),
+            connections: Mutex::new(vec![None; endpoints.len()]),
+            heard: Arc::default(),
             preferred: AtomicUsize::new(0),
             names: Mutex::new(Arc::new(names(&Material::default()))),
             options,
@@ -127,17 +139,22 @@ impl Cluster {
     where
         F: Future<Output = Result<T, EtcdError>>,
     {
-        let client = self.client(index).await?;
-        request(client)
-            .await
-            .map_err(|error| self.failed(index, what, &error))
+        let Connection { client, heard } = self.connection(index).await?;
+        let answer = request(client).await;
+        let answer = answer.map_err(|error| self.failed(index, what, &error))?;
+        heard.now();
+        Ok(answer)
     }
 
-    /// The endpoint that answered last. Its streams have no deadline; pings tell when it is gone.
+    /// The endpoint that answered last. Its streams have no deadline; [`super::pulse`] tells when it is gone.
     pub(super) async fn member(&self) -> Result<Member, StoreError> {
         let index = self.preferred.load(Ordering::Relaxed);
-        let client = self.client(index).await?;
-        Ok(Member { client, index })
+        let Connection { client, heard } = self.connection(index).await?;
+        Ok(Member {
+            client,
+            heard,
+            index,
+        })
     }
 
     /// What to say about a stream that failed. The next request starts with another endpoint.
@@ -147,9 +164,25 @@ impl Cluster {
         what: &str,
         error: &EtcdError,
     ) -> StoreError {
+        self.pass_over(member);
+        self.failed(member.index, what, error)
+    }
+
+    /// What to say about a member that gives no answer. The next request starts with another endpoint.
+    pub(super) fn stream_silent(
+        &self,
+        member: &Member,
+        what: &str,
+        silence: Duration,
+    ) -> StoreError {
+        self.pass_over(member);
+        let why = format!("has said nothing for {:.0} s", silence.as_secs_f64());
+        self.stream_ended(member, what, &why)
+    }
+
+    fn pass_over(&self, member: &Member) {
         let next = (member.index + 1) % self.endpoints.len();
         self.preferred.store(next, Ordering::Relaxed);
-        self.failed(member.index, what, error)
     }
 
     /// What to say about a stream that ended without an error.
@@ -165,10 +198,20 @@ impl Cluster {
         self.options.timeout
     }
 
-    async fn client(&self, index: usize) -> Result<Client, StoreError> {
+    /// A member that has said nothing for this long is asked something, and given up after as long again.
+    pub(super) fn pulse(&self) -> Duration {
+        self.options.pulse
+    }
+
+    /// When any endpoint answered last.
+    pub(super) fn heard(&self) -> Option<Instant> {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn connection(&self, index: usize) -> Result<Connection, StoreError> {
         let cached = self.lock()[index].clone();
-        if let Some(client) = cached {
-            return Ok(client);
+        if let Some(connection) = cached {
+            return Ok(connection);
         }
         let connect = async |options| {
             let channel = self.channel(&self.endpoints[index])?;
@@ -180,8 +223,10 @@ impl Cluster {
             made = connect(self.options.without_login()).await?;
         }
         let client = made.map_err(|error| self.failed(index, "connect", &error))?;
-        self.lock()[index] = Some(client.clone());
-        Ok(client)
+        let heard = Heard::new(&self.heard);
+        let connection = Connection { client, heard };
+        self.lock()[index] = Some(connection.clone());
+        Ok(connection)
     }
 
     /// A connection that is made when it is first used.
@@ -212,8 +257,9 @@ impl Cluster {
         self.lock().fill(None);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Option<Client>>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Option<Connection>>> {
+        let connections = self.connections.lock();
+        connections.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failed(&self, index: usize, what: &str, error: &EtcdError) -> StoreError {

@@ -187,16 +187,15 @@ impl Etcd {
         self.cluster.call("renew an etcd lease", renew).await
     }
 
-    /// The duration for which an etcd lease was granted, in seconds; `None` if there is none any more.
-    pub(super) async fn granted(&self, id: i64) -> Result<Option<u64>, StoreError> {
-        let look = |mut client: Client| async move {
-            match client.lease_time_to_live(id, None).await {
-                Ok(answer) if answer.ttl() > 0 => Ok(u64::try_from(answer.granted_ttl()).ok()),
-                Ok(_) => Ok(None),
-                Err(error) => Err(error),
-            }
-        };
-        self.cluster.call("look at an etcd lease", look).await
+    /// How long an etcd lease lasts; `None` if there is none any more.
+    pub(super) async fn lasts(&self, id: i64) -> Result<Option<Lasts>, StoreError> {
+        let look = |mut client: Client| async move { client.lease_time_to_live(id, None).await };
+        let answer = self.cluster.call("look at an etcd lease", look).await?;
+        let seconds = |number| u64::try_from(number).ok().map(Duration::from_secs);
+        let left = seconds(answer.ttl()).filter(|left| !left.is_zero());
+        Ok(left
+            .zip(seconds(answer.granted_ttl()))
+            .map(|(left, granted)| Lasts { left, granted }))
     }
 
     /// Gives an etcd lease up that no key is attached to. Should that fail it runs out by itself.
@@ -206,6 +205,15 @@ impl Etcd {
             tracing::debug!(%error, "an unused etcd lease stays until it runs out");
         }
     }
+}
+
+/// The times of an etcd lease.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lasts {
+    /// Without another renewal.
+    pub(super) left: Duration,
+    /// From one renewal on.
+    pub(super) granted: Duration,
 }
 
 /// The revision at which a transaction was answered; at its write, if it wrote.

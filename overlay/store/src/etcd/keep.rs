@@ -12,6 +12,7 @@ use tweed_model::{Dual, Lease, wire};
 use super::client::{self, Member};
 use super::grant::Created;
 use super::listing::{self, Listing};
+use super::pulse::{self, Turn};
 use super::{Etcd, Tenure};
 use crate::backoff::{Backoff, jittered};
 use crate::standing::{Fight, Finding, find, say, say_lost};
@@ -89,8 +90,11 @@ impl Keeper<'_> {
         let mut stream = self.open(&member, revision).await?;
         let mut renewal = self.renewal();
         let mut fight = Fight::default();
+        let silent = pulse::until_silent(self.store, &member, Turn::First);
+        tokio::pin!(silent);
         loop {
             tokio::select! {
+                error = &mut silent => return Err(error.into()),
                 message = stream.message() => {
                     let response = self.checked(&member, message)?;
                     if let Some(deleted) = change_after(&response, revision) {
@@ -142,7 +146,10 @@ impl Keeper<'_> {
                 let why = format!("ended the watch ({})", response.cancel_reason());
                 Err(self.store.cluster.stream_ended(member, what, &why).into())
             }
-            Ok(Some(response)) => Ok(response),
+            Ok(Some(response)) => {
+                member.heard.now();
+                Ok(response)
+            }
             Ok(None) => Err(self
                 .store
                 .cluster
@@ -221,10 +228,10 @@ impl Keeper<'_> {
             let granted = if id == 0 {
                 None
             } else {
-                self.store.granted(id).await?
+                self.store.lasts(id).await?
             };
             let ttl = granted
-                .map(Duration::from_secs)
+                .map(|lasts| lasts.granted)
                 .or(self.tenure.map(|tenure| tenure.ttl));
             self.set_tenure(Tenure {
                 id,

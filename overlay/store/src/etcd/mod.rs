@@ -9,13 +9,14 @@ mod grant;
 mod keep;
 mod listing;
 mod options;
+mod pulse;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch as channel};
 
@@ -142,6 +143,10 @@ impl LeaseStore for Etcd {
         self.cluster.redial();
     }
 
+    fn heard(&self) -> Option<Instant> {
+        self.cluster.heard().map(Into::into)
+    }
+
     async fn servers(&self) -> Vec<String> {
         self.cluster.hosts()
     }
@@ -149,6 +154,10 @@ impl LeaseStore for Etcd {
     async fn list(&self) -> Result<ClusterSnapshot, StoreError> {
         let listing = listing::read(&self.cluster, &self.keys).await?;
         Ok(listing.into_snapshot(self.next_listing()))
+    }
+
+    async fn time_left(&self) -> Result<BTreeMap<SubnetKey, Duration>, StoreError> {
+        listing::time_left(self).await
     }
 
     async fn follow(&self, out: channel::Sender<Arc<ClusterSnapshot>>, relist: Arc<Notify>) {

@@ -15,6 +15,7 @@ use tweed_model::ClusterSnapshot;
 use super::Etcd;
 use super::client::{self, Member};
 use super::listing::{self, Listing};
+use super::pulse::{self, Turn};
 use crate::StoreError;
 use crate::backoff::Backoff;
 
@@ -67,9 +68,12 @@ async fn follow_once(
     view.replace(listing)?;
     let member = store.cluster.member().await?;
     let mut stream = open(store, &member, view.revision).await?;
+    let silent = pulse::until_silent(store, &member, Turn::Second);
+    tokio::pin!(silent);
     loop {
         let afresh = store.relist.mul_f64(0.8 + 0.2 * random::fraction());
         tokio::select! {
+            error = &mut silent => return Err(error),
             () = relist.notified() => view.replace(listing::read(&store.cluster, &store.keys).await?)?,
             () = sleep_until(view.listed + afresh) => {
                 view.replace(listing::read(&store.cluster, &store.keys).await?)?;
@@ -120,7 +124,10 @@ fn checked(
         Ok(Some(response)) if response.canceled() => {
             ended(&format!("ended the watch ({})", response.cancel_reason()))
         }
-        Ok(Some(response)) => Ok(response),
+        Ok(Some(response)) => {
+            member.heard.now();
+            Ok(response)
+        }
         Ok(None) => ended("closed the connection"),
         Err(error) => Err(store.cluster.stream_failed(member, WHAT, &error)),
     }

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::Uri;
 use hyper_rustls::{
@@ -22,6 +23,10 @@ use super::explain::Fault;
 
 type Failure = Box<dyn Error + Send + Sync>;
 type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+
+/// A connection whose other end acknowledges nothing for this long is dead: the kernel probes it while it is idle. That
+/// asks nothing of the server's program.
+const SILENCE: Duration = Duration::from_secs(8);
 
 /// Makes connections.
 #[derive(Clone)]
@@ -41,6 +46,10 @@ pub(crate) fn connector(
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(SILENCE / 2));
+    tcp.set_keepalive_interval(Some(SILENCE / 4));
+    tcp.set_keepalive_retries(Some(2));
+    tcp.set_tcp_user_timeout(Some(SILENCE));
     let mut builder = HttpsConnectorBuilder::new()
         .with_tls_config(config)
         .https_or_http();

@@ -40,6 +40,20 @@ async fn a_kept_lease_outlives_its_time_and_a_forgotten_one_does_not() {
 }
 
 #[tokio::test]
+async fn the_time_that_a_lease_has_left_is_told_and_a_reservation_has_none() {
+    let server = Server::start().await;
+    let (store, lease, _kept) = holder(&server, MINUTE).await;
+    let mut client = server.client().await;
+    let value = wire::format_attrs(&attrs(&v4(), 9));
+    put(&mut client, "10.5.77.0-24", &value, 0).await;
+    let left = store.time_left().await.unwrap();
+    let keys: Vec<_> = left.keys().collect();
+    assert_eq!(keys, [&lease.key]);
+    let left = left[&lease.key];
+    assert!(left > MINUTE / 2 && left <= MINUTE, "{left:?}");
+}
+
+#[tokio::test]
 async fn a_deleted_key_is_reported_lost_and_taken_back() {
     let server = Server::start().await;
     let (_store, lease, mut kept) = holder(&server, MINUTE).await;

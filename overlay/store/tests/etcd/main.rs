@@ -10,5 +10,6 @@ mod reach;
 mod relay;
 mod scene;
 mod server;
+mod silence;
 mod stampede;
 mod tls;

@@ -44,6 +44,11 @@ impl Relay {
         self.gate.subscribe().wait_for(|open| !open).await.unwrap();
     }
 
+    /// Holds back what the client says from now on.
+    pub(crate) fn hold(&self) {
+        self.gate.send_replace(false);
+    }
+
     pub(crate) fn open(&self) {
         self.gate.send_replace(true);
     }

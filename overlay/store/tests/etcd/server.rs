@@ -93,6 +93,14 @@ impl Server {
         }
     }
 
+    /// Stops it without a word, as a machine without power does; with `false` it goes on.
+    pub(crate) fn freeze(&self, on: bool) {
+        let signal = if on { "-STOP" } else { "-CONT" };
+        let pid = self.process.as_ref().unwrap().id().to_string();
+        let done = Command::new("kill").args([signal, &pid]).status();
+        assert!(done.unwrap().success());
+    }
+
     /// Starts it again on the same ports and data.
     pub(crate) async fn restart(&mut self) {
         self.run_again();
