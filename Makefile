@@ -16,6 +16,7 @@ help: ## Show this list
 .PHONY: demo
 demo: ## Three hosts on this machine: pods talk, a deleted device comes back, a host leaves and joins (root)
 	@.ci/setup demo
+	@echo 'Building: some minutes the first time, seconds later.'
 	@cargo build --quiet -p tweed-agent
 	@cargo build --quiet -p tweed-cni
 	@cargo build --quiet -p tweed-e2e --bin demo

@@ -33,7 +33,10 @@ pub fn dispatch(invocation: Invocation, inherited: Inherited) -> anyhow::Result<
             peers,
             output,
             flags,
-        } => status::status(&quiet(&flags)?, peers, output.output),
+        } => {
+            let (options, silent) = asked(&flags)?;
+            status::status(&options, silent.as_deref(), peers, output.output)
+        }
         Command::Plan {
             confirm: true,
             output,
@@ -44,10 +47,15 @@ pub fn dispatch(invocation: Invocation, inherited: Inherited) -> anyhow::Result<
             );
             plan::confirm(&quiet(&flags)?, output.output)
         }
-        Command::Plan { output, flags, .. } => plan::plan(&quiet(&flags)?, output.output),
+        Command::Plan { output, flags, .. } => {
+            let (options, silent) = asked(&flags)?;
+            silent.iter().for_each(|silent| warn(silent));
+            plan::plan(&options, silent.as_deref(), output.output)
+        }
         Command::Confirm { output, flags } => plan::confirm(&quiet(&flags)?, output.output),
         Command::Trace { args, flags } => done(trace::trace(&quiet(&flags)?, &args)),
-        Command::Cleanup { args, flags } => cleanup::cleanup(&quiet(&flags)?, &args),
+        // The lock tells whether one runs.
+        Command::Cleanup { args, flags } => cleanup::cleanup(&asked(&flags)?.0, &args),
         Command::Leases(command) => done(on_leases(command)),
         Command::Config(command) => done(on_config(command)),
         Command::InstallCni(args) => install_cni::install_cni(&args),
@@ -113,6 +121,7 @@ fn on_config(command: ConfigCommand) -> anyhow::Result<()> {
 fn open(flags: &StoreFlags) -> anyhow::Result<Store> {
     let environment = &settings::process_environment;
     let elsewhere = find::agent(&flags.0, environment, About::Store)?;
+    elsewhere.silent.iter().for_each(|silent| warn(silent));
     let settings = Settings::new(&flags.0, environment).or(&elsewhere);
     let options = StoreOptions::read(&settings)?;
     start_quietly(&settings)?;
@@ -130,14 +139,27 @@ fn cut_by(flags: &StoreFlags) -> Subnets {
     }
 }
 
-/// The options of the agent that a command is about.
+/// The options of the agent that a command is about, and must ask.
 fn quiet(flags: &Flags) -> anyhow::Result<Options> {
+    match asked(flags)? {
+        (options, None) => Ok(options),
+        (_, Some(silent)) => anyhow::bail!(silent),
+    }
+}
+
+/// Says that an agent doesn't answer, and what stands in for its answer.
+fn warn(silent: &str) {
+    eprintln!("tweedd: {silent}; going on with what it was given, as its files say");
+}
+
+/// The options of the agent that a command is about, and that it doesn't answer.
+fn asked(flags: &Flags) -> anyhow::Result<(Options, Option<String>)> {
     let environment = &settings::process_environment;
     let elsewhere = find::agent(flags, environment, About::Host)?;
     let settings = Settings::new(flags, environment).or(&elsewhere);
     let options = Options::read(&settings)?;
     start_quietly(&settings)?;
-    Ok(options)
+    Ok((options, elsewhere.silent))
 }
 
 /// The `subnet.env` that is meant: as given, else that of the agent if one alone is known, else flannel's.

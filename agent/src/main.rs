@@ -15,6 +15,7 @@ mod runtime;
 mod store;
 mod telemetry;
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use config::settings::UsageError;
@@ -38,10 +39,22 @@ fn main() -> ExitCode {
         }
     };
     dispatch::dispatch(invocation, inherited).unwrap_or_else(|error| {
-        eprintln!("tweedd: {error:#}");
+        let hint = if is_for_root(&error) {
+            " (run as root)"
+        } else {
+            ""
+        };
+        eprintln!("tweedd: {error:#}{hint}");
         match error.is::<UsageError>() {
             true => ExitCode::from(USAGE),
             false => ExitCode::FAILURE,
         }
     })
+}
+
+/// Whether somebody else than root was refused something that root may do, and the words don't say it.
+fn is_for_root(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    let refused = cause.is_some_and(|cause| cause.kind() == ErrorKind::PermissionDenied);
+    refused && !nix::unistd::geteuid().is_root() && !format!("{error:#}").contains("run as root")
 }

@@ -1,7 +1,9 @@
 //! The store that was asked for, whichever it is.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use ipnet::IpNet;
@@ -108,8 +110,16 @@ impl LeaseStore for Store {
         each!(self, store => store.redial());
     }
 
+    fn heard(&self) -> Option<Instant> {
+        each!(self, store => store.heard())
+    }
+
     async fn list(&self) -> Result<ClusterSnapshot, StoreError> {
         each!(self, store => store.list().await)
+    }
+
+    async fn time_left(&self) -> Result<BTreeMap<SubnetKey, Duration>, StoreError> {
+        each!(self, store => store.time_left().await)
     }
 
     async fn follow(&self, out: watch::Sender<Arc<ClusterSnapshot>>, relist: Arc<Notify>) {

@@ -6,6 +6,8 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::topology::Lab;
@@ -87,6 +89,17 @@ impl<'lab> Etcd<'lab> {
         let mut child = self.child.take().context("etcd is not running")?;
         child.kill()?;
         child.wait()?;
+        Ok(())
+    }
+
+    /// Has its process stand still, or go on.
+    ///
+    /// # Errors
+    /// When it isn't running.
+    pub fn freeze(&self, on: bool) -> Result<()> {
+        let child = self.child.as_ref().context("etcd is not running")?;
+        let signal = if on { Signal::SIGSTOP } else { Signal::SIGCONT };
+        signal::kill(Pid::from_raw(child.id().cast_signed()), signal)?;
         Ok(())
     }
 

@@ -77,6 +77,36 @@ fn a_command_finds_its_agent_whatever_its_prefix_and_uplink() -> Result<()> {
 }
 
 #[test]
+fn with_an_agent_that_hangs_commands_go_by_its_files_and_say_so_within_a_few_seconds() -> Result<()>
+{
+    Topology::hosts(1).play(|lab| {
+        let etcd = Etcd::start(lab)?;
+        etcd.put_config(&vxlan())?;
+        let mut agent = Agent::start(lab, &lab.hosts[0], &Launch::etcd())?;
+        agent.ready()?;
+        let subnet = agent.subnet(Family::V4)?.to_string();
+        agent.signal(nix::sys::signal::Signal::SIGSTOP)?;
+        let began = std::time::Instant::now();
+        let text = says(lab, "status", 1, "does not answer")?;
+        ensure!(text.contains(&subnet) && text.contains("pid "), "{text}");
+        ensure!(!text.contains("127.0.0.1"), "another store: {text}");
+        says(lab, "leases list", 0, &subnet)?;
+        says(lab, "leases list", 0, "does not answer")?;
+        says(lab, "config get", 0, "10.244.0.0/16")?;
+        says(lab, "plan", 0, "does not answer")?;
+        says(lab, "confirm", 1, "does not answer")?;
+        let took = began.elapsed();
+        ensure!(
+            took < Duration::from_secs(6 * 5),
+            "six commands took {took:?}"
+        );
+        agent.signal(nix::sys::signal::Signal::SIGCONT)?;
+        says(lab, "status", 0, "in sync")?;
+        Ok(())
+    })
+}
+
+#[test]
 fn of_two_agents_a_command_wants_to_know_which_and_the_units_file_names_one_that_never_ran()
 -> Result<()> {
     Topology::hosts(1).play(|lab| {

@@ -1,6 +1,6 @@
 //! The store goes away, forgets, or gives our lease to somebody else.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ fn without_etcd_pods_keep_talking_drift_is_repaired_and_changes_are_caught_up_wi
         let host = &lab.hosts[0];
         host.sh("ip link del flannel.1")?;
         eventually("repaired without the store", || peer.is_programmed(host))?;
-        // Readiness turns red after half a minute, too long to wait for here; status says it at once.
+        // Readiness turns red after ten seconds, too long to wait for here; status says it at once.
         eventually("status tells", || {
             let status = cluster.agents[0].status()?.to_string();
             ensure!(status.contains("198.18.0.254"), "{status}");
@@ -44,6 +44,47 @@ fn without_etcd_pods_keep_talking_drift_is_repaired_and_changes_are_caught_up_wi
         cluster.agents[0].ready()?;
         cluster.talks(Family::V4)
     })
+}
+
+#[test]
+fn a_silent_etcd_shows_in_status_and_readiness_within_about_ten_seconds() -> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let etcd = Etcd::start(lab)?;
+        etcd.put_config(&vxlan())?;
+        let mut agent = Agent::start(lab, &lab.hosts[0], &Launch::etcd())?;
+        agent.ready()?;
+        etcd.freeze(true)?;
+        silence_is_noticed(&agent).context("its process is stopped")?;
+        etcd.freeze(false)?;
+        agent.ready()?;
+        ensure!(agent.metric("tweed_in_sync")? == 1.0, "not in sync again");
+        for line in [
+            "nft add table ip silence",
+            "nft add chain ip silence in { type filter hook input priority 0 ; }",
+            "nft add rule ip silence in tcp dport 2379 drop",
+        ] {
+            lab.switch.place().sh(line)?;
+        }
+        silence_is_noticed(&agent).context("packets are dropped")
+    })
+}
+
+fn silence_is_noticed(agent: &Agent<'_>) -> Result<()> {
+    let began = Instant::now();
+    let status = eventually("the status says it", || {
+        let status = agent.status()?;
+        ensure!(status["in_sync"] == false, "{status}");
+        Ok(status)
+    })?;
+    ensure!(status["lease"]["state"] == "unsure", "{status}");
+    ensure!(agent.metric("tweed_in_sync")? == 0.0, "the metric");
+    eventually("it is not ready", || {
+        ensure!(agent.status()?["ready"] == false, "it is");
+        Ok(())
+    })?;
+    let took = began.elapsed();
+    ensure!(took < Duration::from_secs(14), "{took:?}");
+    Ok(())
 }
 
 #[test]

@@ -1,15 +1,32 @@
 //! What a network configuration means that its writer may not have meant. Nothing of it is wrong.
 
-use serde_json::Value;
-use tweed_model::NetworkConfig;
-use tweed_model::json::Object;
+use std::net::IpAddr;
 
-/// Notes about a configuration that was read from this text, for a host with this uplink.
-pub fn notes(text: &str, config: &NetworkConfig, uplink: Option<&(String, u32)>) -> Vec<String> {
+use serde_json::Value;
+use tweed_model::json::Object;
+use tweed_model::{NetworkConfig, Pool};
+
+/// Notes about a configuration that was read from this text, for a host with this uplink. What no pod network may hold is
+/// `apart`, in words and by address.
+pub fn notes(
+    text: &str,
+    config: &NetworkConfig,
+    uplink: Option<&(String, u32)>,
+    apart: &[(String, IpAddr)],
+) -> Vec<String> {
     let Ok(object) = Object::parse(text) else {
         return Vec::new();
     };
     let mut notes = Vec::new();
+    for (what, addr) in apart {
+        let holds = |pool: &&Pool| pool.network.contains(addr);
+        if let Some(pool) = config.pools.values().find(holds) {
+            notes.push(format!(
+                "the pod network {} holds {addr}, {what}: no agent takes such a network; choose another one",
+                pool.network
+            ));
+        }
+    }
     if object.get("Backend").is_none() {
         notes.push(
             "there is no Backend, which means udp, as in flannel; for VXLAN say \"Backend\": {\"Type\": \"vxlan\"}"
@@ -61,12 +78,17 @@ mod tests {
 
     fn of(text: &str) -> String {
         let (config, _) = NetworkConfig::parse(text).expect("a configuration");
-        notes(text, &config, Some(&("eth0".to_owned(), 1500))).join("; ")
+        let store = ("a server of the store".to_owned(), [192, 0, 2, 1].into());
+        notes(text, &config, Some(&("eth0".to_owned(), 1500)), &[store]).join("; ")
     }
 
     #[test]
     fn what_may_surprise_is_said() {
         for (text, wanted) in [
+            (
+                r#"{"Network":"192.0.2.0/24","Backend":{"Type":"vxlan"}}"#,
+                "the pod network 192.0.2.0/24 holds 192.0.2.1, a server of the store",
+            ),
             (
                 r#"{"Network":"10.3.0.0/16"}"#,
                 "no Backend, which means udp",

@@ -67,6 +67,8 @@ pub struct Elsewhere {
     pub place: String,
     /// The values.
     pub values: Given,
+    /// That the agent runs and doesn't answer, so that the values are those of its files.
+    pub silent: Option<String>,
 }
 
 /// What is known about each flag.

@@ -89,6 +89,8 @@ pub struct LeaseFacts {
     pub standing: Standing,
     /// Since when the store is out of reach.
     pub unsure_since: Option<Instant>,
+    /// Why it is.
+    pub store_error: Option<String>,
 }
 
 /// The leases of the other nodes.
@@ -177,10 +179,10 @@ impl ClusterFacts {
 }
 
 impl LeaseFacts {
-    /// Files the standing of the own lease.
-    pub fn set(&mut self, standing: Standing, now: Instant) {
+    /// Files the standing of the own lease, and since when it is so if the store can't be reached.
+    pub fn set(&mut self, standing: Standing, since: Instant) {
         self.unsure_since = match standing {
-            Standing::Unsure(_) => self.unsure_since.or(Some(now)),
+            Standing::Unsure(_) => self.unsure_since.or(Some(since)),
             _ => None,
         };
         self.standing = standing;

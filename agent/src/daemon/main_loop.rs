@@ -201,7 +201,8 @@ impl<'s, S: LeaseStore> Loop<'s, S> {
     fn take_standing(&mut self) {
         let holding = self.lines.standings.borrow_and_update().clone();
         if let Some(active) = self.phase.active() {
-            active.take_standing(&holding, true, &mut self.facts.lock());
+            let heard = self.store.heard();
+            active.take_standing(&holding, (true, heard), &mut self.facts.lock());
         }
     }
 

@@ -67,7 +67,7 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), st
         ),
         (
             "in_sync",
-            "1 once a full list of leases has been read",
+            "1 once a full list of leases has been read, 0 while the store is out of reach",
             flag(status.in_sync),
         ),
         (
@@ -117,7 +117,7 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), st
 fn counters(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), std::fmt::Error> {
     let kernel = &status.kernel;
     let fights = kernel.fights.values().sum();
-    let rows: [(&str, &str, u64); 5] = [
+    let rows: [(&str, &str, u64); 6] = [
         (
             "full_passes",
             "Passes that compared everything with the kernel",
@@ -137,6 +137,11 @@ fn counters(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), 
             "kernel_failures",
             "Changes that the kernel refused",
             kernel.failures,
+        ),
+        (
+            "repairs",
+            "Passes that put back what something else had removed or changed",
+            kernel.repairs,
         ),
         (
             "fights",

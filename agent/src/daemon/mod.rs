@@ -73,6 +73,12 @@ pub async fn run<S: LeaseStore>(
     let stop = stop_signal()?;
     end_even_if_hung()?;
     let hang_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        instance = %options.host.instance,
+        leases_from = %options.store,
+        "tweedd starts"
+    );
     let facts = SharedFacts::new(Facts::of(&options, sandbox));
     let threads = Threads::start(&options)?;
     let data_plane = DataPlane::received(inherited);
@@ -90,7 +96,7 @@ pub async fn run<S: LeaseStore>(
     let cni = options.cni.clone();
     let keepers = Keepers {
         state: state.clone(),
-        records: Records::new(&choices.table, choices.bridge_filter)?,
+        records: Records::new(&choices.table, choices.bridge_filter, state.clone())?,
         subnet_file: SubnetFile::default(),
         data_plane: data_plane.clone(),
         cni: cni.map(|cni| CniFiles::new(cni, options.host.subnet_file.clone())),
@@ -127,8 +133,8 @@ fn state_dir(dir: &Path) -> StateDir {
     StateDir::open(dir).unwrap_or_else(|error| {
         tracing::error!(
             error = format!("{error:#}"),
-            "state folder: nothing will be saved; name another one with --state-dir"
+            "state folder: nothing can be saved now; make room, or name another one with --state-dir"
         );
-        StateDir::at(dir)
+        StateDir::unusable(dir, &error)
     })
 }

@@ -21,6 +21,7 @@ use super::status::{Standing, Status};
 use crate::config::options::{Options, StoreOptions};
 use crate::files::state_dir::{SavedLease, SavedRun, StateDir};
 use crate::host::facts;
+use crate::host::lock;
 use crate::host::presence;
 use crate::host::uplink::{self, Known, Overlay, Wanted};
 use crate::store::Store;
@@ -78,8 +79,8 @@ fn uplink_of(run: SavedRun) -> (Uplink, Dual<IpAddr>) {
     (uplink, run.public)
 }
 
-/// What there is to say of a node without an agent, in the words of one.
-pub async fn status(options: &Options) -> Status {
+/// What there is to say of a node without an agent, in the words of one; `silent` says why one that runs isn't asked.
+pub async fn status(options: &Options, silent: Option<&str>) -> Status {
     let mut status = Status::unheard(options);
     if let Ok((state, lease)) = saved_state(options) {
         status.subnets = lease.key.0;
@@ -92,7 +93,13 @@ pub async fn status(options: &Options) -> Status {
         }
     }
     let socket = options.host.socket.display();
-    status.not_ready = vec![format!("no agent runs: nobody listens on {socket}")];
+    let nobody = || format!("no agent runs: nobody listens on {socket}");
+    status.not_ready = vec![silent.map_or_else(nobody, str::to_owned)];
+    status.silent = silent.is_some();
+    status.pid = match status.silent {
+        true => lock::held_by(&options.host.run_dir, &options.host.instance),
+        false => None,
+    };
     match preview(options).await {
         Ok(drift) => {
             let due = drift.puts.len() + drift.deletes.len();

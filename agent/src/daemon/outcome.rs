@@ -5,6 +5,8 @@ use std::time::Duration;
 use tweed_plan::Held;
 use tweed_reconcile::{Failure, Outcome};
 
+use super::status::repair::repair;
+
 /// So many refused changes of a pass are logged by name.
 const NAMED: usize = 10;
 
@@ -38,6 +40,12 @@ pub(super) fn log_outcome(outcome: &Outcome, known: &[Failure], held: Option<Hel
     let (changes, took) = (outcome.done.len(), milliseconds(outcome.took));
     if outcome.old_fights_only {
         tracing::debug!(changes, first, took, "repaired once more");
+    } else if let Some(repair) = repair(outcome) {
+        tracing::info!(
+            changes,
+            took,
+            "put back what something else had removed or changed: {repair}"
+        );
     } else {
         let (peers, full) = (outcome.peers, outcome.full);
         tracing::info!(changes, first, peers, full, took, "kernel programmed");

@@ -6,7 +6,7 @@ use super::facts::Facts;
 use super::status::parts::CniStatus;
 use super::status::standing::Standing;
 
-/// The store may be out of reach for this long before the node counts as out of sync.
+/// The store may be out of reach for this long, from its last answer on, before the node is not ready.
 const STORE_GRACE: Duration = Duration::from_secs(10);
 
 /// Why pods on this node can't reach others at all. A peer that can't be programmed is no such reason, and neither is a
@@ -76,7 +76,11 @@ fn lease(facts: &Facts, now: Instant) -> Option<String> {
         Standing::Unsure(reason) if facts.lease.unsure_since.is_some_and(overdue) => {
             Some(format!("store out of reach: {reason}"))
         }
-        Standing::Saved => Some("the store has not confirmed the saved lease".to_owned()),
+        Standing::Saved => {
+            let why = facts.lease.store_error.iter();
+            let why: String = why.map(|why| format!(": {why}")).collect();
+            Some(format!("the store has not confirmed the saved lease{why}"))
+        }
         Standing::Unsure(_) | Standing::Held => None,
     }
 }

@@ -1,4 +1,4 @@
-//! The state folder in the daemon's terms. What can't be saved is logged, and never stops the daemon.
+//! The state folder in the daemon's terms. What can't be saved is told, and never stops the daemon.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ pub(super) fn save_lease(state: &StateDir, lease: &SavedLease) {
     if let Some(before) = self::lease(state) {
         saved.follow(&before);
     }
-    logged(state.save_lease(&saved));
+    told_elsewhere(state.save_lease(&saved));
 }
 
 /// What the agent last worked with, if that was saved.
@@ -68,13 +68,13 @@ pub(super) fn save_run(state: &StateDir, options: &Options, node: &LocalNode) {
         public: node.public,
     };
     if !matches!(state.run(), Ok(Some(saved)) if saved == run) {
-        logged(state.save_run(&run));
+        told_elsewhere(state.save_run(&run));
     }
 }
 
 /// Saves the identity.
 pub(super) fn save_identity(state: &StateDir, identity: &Identity) {
-    logged(state.save_identity(identity));
+    told_elsewhere(state.save_identity(identity));
 }
 
 /// What is to be saved of the other nodes.
@@ -94,7 +94,14 @@ pub(super) fn save_peers(state: &StateDir, peers: &Peers<'_>, seniority: &Senior
     let peers: Vec<SavedPeer> = others
         .map(|lease| SavedPeer::new(lease, seniority.of(&lease.key)))
         .collect();
-    logged(state.save_peers(&peers));
+    told_elsewhere(state.save_peers(&peers));
+}
+
+/// What can't be saved is one warning in log, status and metrics ([`StateDir::error`]), not one line for each file.
+fn told_elsewhere(result: Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!(error = format!("{error:#}"), "not saved");
+    }
 }
 
 fn logged<T>(result: Result<T>) -> Option<T> {

@@ -85,7 +85,7 @@ impl Session {
         }
         let uplink = &self.node.uplink;
         let uplink = (uplink.name.clone(), uplink.mtu);
-        for note in notes(&self.config_text, &self.config, Some(&uplink)) {
+        for note in notes(&self.config_text, &self.config, Some(&uplink), &[]) {
             tracing::warn!("network configuration: {note}");
         }
     }

@@ -1,6 +1,7 @@
 //! What the daemon knows of itself, as one value: `tweedd status`, `/readyz` and the metrics are views of it.
 
 pub mod parts;
+pub mod repair;
 mod served;
 pub mod standing;
 pub mod tx_checksum;
@@ -39,6 +40,9 @@ pub struct Status {
     pub version: String,
     /// Process id of the agent; none where no agent runs.
     pub pid: Option<u32>,
+    /// Whether an agent runs and doesn't answer: all this is then what its files, the store and the kernel say.
+    #[serde(default)]
+    pub silent: bool,
     /// What the agent has given up for good, as far as the kernel let it; nothing with `--sandbox=false`.
     #[serde(default)]
     pub sandbox: Vec<String>,
@@ -48,7 +52,10 @@ pub struct Status {
     pub waiting: Option<String>,
     /// Where leases come from.
     pub store: String,
-    /// Whether a full list has been read.
+    /// Why the store can't be reached, while it can't.
+    #[serde(default)]
+    pub store_error: Option<String>,
+    /// Whether a full list has been read, and the store is within reach.
     pub in_sync: bool,
     /// How the own lease stands.
     pub lease: Standing,
@@ -146,7 +153,9 @@ impl Status {
             network_name: agent.network_name.clone(),
             waiting: facts.waiting.clone(),
             store: agent.store.clone(),
-            in_sync: cluster.in_sync,
+            store_error: facts.lease.store_error.clone(),
+            // What a store said that is out of reach may have changed.
+            in_sync: cluster.in_sync && !matches!(facts.lease.standing, Standing::Unsure(_)),
             lease: facts.lease.standing.clone(),
             subnets: session.subnets,
             public: session.public,

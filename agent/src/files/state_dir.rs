@@ -93,6 +93,8 @@ pub struct StateDir {
 struct Unsaved {
     texts: BTreeMap<&'static str, Vec<u8>>,
     tried: Option<Instant>,
+    /// Why; the first reason is the best one.
+    error: Option<String>,
 }
 
 const LEASE: &str = "lease.json";
@@ -208,14 +210,32 @@ impl StateDir {
         let mut text =
             serde_json::to_vec_pretty(value).with_context(|| format!("encode {name}"))?;
         text.push(b'\n');
-        let written = atomic::replace(&self.dir.join(name), &text, 0o600);
+        // Where there is no folder, what keeps it from being made is the reason.
+        let path = self.dir.join(name);
+        let written = make(&self.dir).and_then(|()| atomic::replace(&path, &text, 0o600));
         let mut unsaved = self.unsaved();
         unsaved.texts.remove(name);
-        if written.is_err() {
+        if let Err(error) = &written {
             unsaved.texts.insert(name, text);
             unsaved.tried = Some(Instant::now());
+            unsaved.error.get_or_insert_with(|| format!("{error:#}"));
+        } else if unsaved.texts.is_empty() {
+            unsaved.error = None;
         }
         written
+    }
+
+    /// The folder, of which it is known why it can't be made.
+    pub fn unusable(dir: &Path, error: &anyhow::Error) -> Self {
+        let state = Self::at(dir);
+        state.unsaved().error = Some(format!("{error:#}"));
+        state
+    }
+
+    /// Why something could not be saved, as long as it is not.
+    pub fn error(&self) -> Option<String> {
+        let unsaved = self.unsaved();
+        unsaved.error.clone().filter(|_| !unsaved.texts.is_empty())
     }
 
     /// Tries again what could not be saved, now and then: the disk may have been full. Says so when it has worked.
@@ -235,6 +255,7 @@ impl StateDir {
             .texts
             .retain(|name, text| write(name, text).is_err());
         if unsaved.texts.is_empty() {
+            unsaved.error = None;
             tracing::info!(folder = %self.dir.display(), "the state is saved now");
         }
     }

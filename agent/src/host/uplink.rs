@@ -61,15 +61,15 @@ pub fn inner(netlink: &mut Netlink, overlay: &Overlay) -> anyhow::Result<BTreeSe
     Ok(overlay.unfit(&facts).into_keys().collect())
 }
 
-/// The interface of this host's default route and its MTU in bytes, if it has one; for notes.
-pub fn default_mtu() -> Option<(String, u32)> {
+/// The interface of this host's default route, if it has one; for notes.
+pub fn of_default_route() -> Option<host::Interface> {
     let mut netlink = Netlink::open().ok()?;
     let facts = facts::read(&mut netlink, None).ok()?;
     let mut ways = facts.defaults.iter();
     ways.find_map(|way| {
         let mut interfaces = facts.interfaces.iter();
         let found = interfaces.find(|interface| Some(interface.index) == way.interface)?;
-        Some((found.name.clone(), found.mtu))
+        Some(found.clone())
     })
 }
 

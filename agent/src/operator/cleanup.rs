@@ -71,6 +71,12 @@ fn clean(options: &Options, args: &CleanupArgs) -> anyhow::Result<Report> {
     if args.dry_run {
         let plan = reconciler.preview(&want)?;
         report.changes = plan.ops().map(Op::to_string).collect();
+        if let Some(pid) = lock::held_by(&options.host.run_dir, &options.host.instance) {
+            let words = format!(
+                "tweedd is running (pid {pid}): without --dry-run this is refused until it is stopped"
+            );
+            report.warnings.push(words);
+        }
         report.files = files.into_iter().filter(|path| path.exists()).collect();
         if let Some(cni) = cni {
             plugins::clean(cni, &Folders::of_host(), true, &mut report)?;

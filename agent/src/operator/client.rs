@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tweed_host::bounded_file::{self, MIB};
 
+/// A status of 5,000 peers, or a plan while a pass is made, may take its time.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// More than the status of any network.
 const LONGEST: usize = 256 * MIB;
@@ -15,6 +16,7 @@ const LONGEST: usize = 256 * MIB;
 /// An agent that listens.
 pub struct Agent {
     stream: UnixStream,
+    patience: Duration,
 }
 
 impl Agent {
@@ -24,7 +26,10 @@ impl Agent {
     /// If somebody might listen, but can't be reached: most often for lack of permission.
     pub fn connect(socket: &Path) -> Result<Option<Self>> {
         match UnixStream::connect(socket) {
-            Ok(stream) => Ok(Some(Self { stream })),
+            Ok(stream) => Ok(Some(Self {
+                stream,
+                patience: TIMEOUT,
+            })),
             Err(error)
                 if matches!(
                     error.kind(),
@@ -42,12 +47,20 @@ impl Agent {
         }
     }
 
+    /// Waits for so long at most.
+    pub fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
     /// Sends one request and returns the body of the answer.
     ///
     /// # Errors
     /// If the agent doesn't answer, or with its reason if it says no.
     pub fn ask(mut self, method: &str, path: &str) -> Result<String> {
-        let answer = self.exchange(method, path).context("ask the agent")?;
+        let answer = self
+            .exchange(method, path)
+            .map_err(|error| self.late(error));
+        let answer = answer.context("ask the agent")?;
         let (head, body) = answer
             .split_once("\r\n\r\n")
             .context("the agent's answer has no end")?;
@@ -63,14 +76,32 @@ impl Agent {
         }
     }
 
+    /// The kernel's word for it says nothing to people.
+    fn late(&self, error: std::io::Error) -> std::io::Error {
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                let seconds = self.patience.as_secs();
+                let text = format!("it has not answered for {seconds} s");
+                std::io::Error::new(ErrorKind::TimedOut, text)
+            }
+            _ => error,
+        }
+    }
+
     /// HTTP/1.0: the answer ends with the connection, and is never chunked.
     fn exchange(&mut self, method: &str, path: &str) -> std::io::Result<String> {
-        self.stream.set_read_timeout(Some(TIMEOUT))?;
-        self.stream.set_write_timeout(Some(TIMEOUT))?;
+        self.stream.set_read_timeout(Some(self.patience))?;
+        self.stream.set_write_timeout(Some(self.patience))?;
         write!(
             self.stream,
             "{method} {path} HTTP/1.0\r\nHost: tweedd\r\n\r\n"
         )?;
         bounded_file::text(bounded_file::read_stream(&self.stream, LONGEST)?)
     }
+}
+
+/// Whether an agent was asked and gave no answer in time.
+pub fn is_late(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| cause.kind() == ErrorKind::TimedOut)
 }

@@ -74,12 +74,15 @@ pub async fn set(
     output: Output,
 ) -> anyhow::Result<()> {
     let text = read(file)?;
-    let summary = summary_for(store.subnets(), &text)?;
+    let summary = summary_for(store.subnets(), &text, &apart(&store.servers().await))?;
     match store.config().await {
         Ok(before) => {
             let change = Change::between(&before, &text, store).await?;
             // Standard output is for the result.
             eprint!("{}", change.words());
+            if before.trim() == text.trim() {
+                eprintln!("this is what the store has already");
+            }
             if !yes && !change.invalid.is_empty() {
                 change.confirm(file != Path::new("-"))?;
             }
@@ -96,7 +99,7 @@ pub async fn set(
 /// # Errors
 /// What is wrong with it.
 pub fn check_file(file: &Path, cut_by: Subnets, output: Output) -> anyhow::Result<()> {
-    let summary = summary_for(cut_by, &read(file)?)?;
+    let summary = summary_for(cut_by, &read(file)?, &apart(&[]))?;
     print::print(output, &summary, || summary.words())
 }
 
@@ -105,7 +108,8 @@ pub fn check_file(file: &Path, cut_by: Subnets, output: Output) -> anyhow::Resul
 /// # Errors
 /// What is wrong with it; or if there is none.
 pub async fn check_store(store: &impl LeaseStore, output: Output) -> anyhow::Result<()> {
-    let summary = summary_for(store.subnets(), &store.config().await?)?;
+    let apart = apart(&store.servers().await);
+    let summary = summary_for(store.subnets(), &store.config().await?, &apart)?;
     print::print(output, &summary, || summary.words())
 }
 
@@ -122,8 +126,23 @@ fn text_of(stream: impl Read) -> std::io::Result<String> {
     bounded_file::text(bounded_file::read_stream(stream, MIB)?)
 }
 
+/// What no pod network may hold, as far as it can be told here: this host's own addresses, and the servers of the store.
+fn apart(servers: &[String]) -> Vec<(String, IpAddr)> {
+    let uplink = uplink::of_default_route();
+    let own = uplink.iter().flat_map(|uplink| {
+        let words = format!("this host's address on {}", uplink.name);
+        let addrs = uplink.addrs.iter().map(|addr| addr.addr);
+        addrs.map(move |addr| (words.clone(), addr))
+    });
+    let servers = servers.iter().filter_map(|server| {
+        let addr = server.parse().ok()?;
+        Some(("a server of the store".to_owned(), addr))
+    });
+    own.chain(servers).collect()
+}
+
 /// Reads a configuration as the daemon does.
-fn summary_for(cut_by: Subnets, text: &str) -> anyhow::Result<Summary> {
+fn summary_for(cut_by: Subnets, text: &str, apart: &[(String, IpAddr)]) -> anyhow::Result<Summary> {
     let (config, mut unknown) = NetworkConfig::parse_for(cut_by, text)?;
     let (backends, unknown_options) = Backends::parse(&config)?;
     unknown.extend(unknown_options);
@@ -134,7 +153,8 @@ fn summary_for(cut_by: Subnets, text: &str) -> anyhow::Result<Summary> {
         max: pool.max.to_string(),
         subnets: capacity(pool),
     });
-    let notes = notes(text, &config, uplink::default_mtu().as_ref());
+    let uplink = uplink::of_default_route().map(|uplink| (uplink.name, uplink.mtu));
+    let notes = notes(text, &config, uplink.as_ref(), apart);
     Ok(Summary {
         pools: pools.collect(),
         backend: config.backend_type,

@@ -39,7 +39,14 @@ pub fn docker_opts(args: &DockerOptsArgs, subnet_file: &Path) -> anyhow::Result<
     let there = bounded_file::read_text(subnet_file, Links::Followed, 64 * KIB);
     let subnet_env = match there {
         Ok(text) => Some(text),
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            // As flannel's script does; but Docker then takes a network of its own.
+            eprintln!(
+                "tweedd: there is no {}: the options are without --bip, and Docker takes another subnet than this node's",
+                subnet_file.display()
+            );
+            None
+        }
         Err(error) => {
             return Err(error).with_context(|| format!("read {}", subnet_file.display()));
         }

@@ -2,6 +2,7 @@
 //! else the one that the unit's file describes. What the command line and the environment give wins over all of these.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tweed_host::bounded_file::{self, Links, MIB};
@@ -13,7 +14,11 @@ use crate::config::options::{HostOptions, StoreOptions};
 use crate::config::settings::{Elsewhere, Environment, Settings, UsageError};
 use crate::daemon::told::Told;
 use crate::files::state_dir::StateDir;
-use crate::operator::client::Agent;
+use crate::host::lock;
+use crate::operator::client::{Agent, is_late};
+
+/// How long an agent may take to say what it was given, which needs neither kernel nor store.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The file that the unit reads its variables from.
 pub const UNIT_FILE: &str = "/etc/tweed/tweedd.env";
@@ -76,10 +81,12 @@ pub fn agent(flags: &Flags, environment: Environment<'_>, about: About) -> Resul
     Ok(found)
 }
 
-/// An agent that answered.
+/// An agent that listens.
 struct Running {
     socket: PathBuf,
     told: Told,
+    /// That it doesn't answer.
+    silent: Option<String>,
 }
 
 /// The one agent that runs here, or that is named and runs.
@@ -94,13 +101,18 @@ fn running(
         None => sockets(&host.run_dir),
     };
     let mut agents = Vec::new();
+    let mut refused = None;
     for socket in sockets {
         match ask(&socket) {
-            Ok(Some(told)) => agents.push(Running { socket, told }),
+            Ok(Some((told, silent))) => agents.push(Running {
+                socket,
+                told,
+                silent,
+            }),
             Ok(None) => {}
             // A user that may not ask the agent may still ask the store.
             Err(error) if about == About::Host => return Err(error),
-            Err(error) => tracing::debug!(error = format!("{error:#}"), "agent not asked"),
+            Err(error) => refused = Some(error),
         }
     }
     if own.given(&flags::SOCKET).is_none()
@@ -109,8 +121,12 @@ fn running(
         agents.retain(|agent| agent.told.instance == name.as_str());
     }
     match &agents[..] {
+        // What nobody may read is no reason to ask the store of the built-in defaults: that is another one.
+        [] if unit_file().values.is_empty() => refused.map_or(Ok(None), |error| {
+            Err(error.context("which store is meant isn't known; name it by its flags, or"))
+        }),
         [] => Ok(None),
-        [agent] => Ok(Some(agent.elsewhere())),
+        [agent] => Ok(Some(agent.elsewhere(host, about))),
         several => {
             let lines = several.iter().map(Running::line);
             Err(choose("several agents run here", lines))
@@ -125,14 +141,20 @@ fn choose(what: &str, lines: impl Iterator<Item = String>) -> anyhow::Error {
 }
 
 impl Running {
-    fn elsewhere(&self) -> Elsewhere {
-        let mut values = self.told.given.clone();
-        let socket = self.socket.to_string_lossy().into_owned();
-        values.insert(flags::SOCKET.name.to_owned(), vec![socket]);
-        let mut found = Elsewhere {
-            place: format!("as the running agent {} has it", self.told.instance),
-            values,
+    fn elsewhere(&self, host: &HostOptions, about: About) -> Elsewhere {
+        let mut found = match &self.silent {
+            None => Elsewhere {
+                place: format!("as the running agent {} has it", self.told.instance),
+                values: self.told.given.clone(),
+                silent: None,
+            },
+            Some(_) => of_silent(host, self, about),
         };
+        found.silent.clone_from(&self.silent);
+        let socket = self.socket.to_string_lossy().into_owned();
+        found
+            .values
+            .insert(flags::SOCKET.name.to_owned(), vec![socket]);
         add_password(&mut found);
         found
     }
@@ -164,8 +186,37 @@ fn add_password(found: &mut Elsewhere) {
     }
 }
 
-/// What an agent says of itself; `None` if nobody listens. One of an earlier version is known by its socket alone.
-fn ask(socket: &Path) -> Result<Option<Told>> {
+/// What is known of an agent that doesn't answer: what its files say. Its socket is called after it, unless it was given
+/// another path.
+fn of_silent(host: &HostOptions, agent: &Running, about: About) -> Elsewhere {
+    let folders = host.state_dir.parent().map(entries).unwrap_or_default();
+    let all: Vec<Elsewhere> = folders.iter().filter_map(|dir| saved(dir)).collect();
+    let socket = agent.socket.to_string_lossy();
+    let says = |one: &Elsewhere, flag: &Flag, text: &str| {
+        let values = one.values.get(flag.name);
+        values.is_some_and(|values| values.iter().eq([text]))
+    };
+    let by_name = |one: &&Elsewhere| says(one, &flags::INSTANCE, &agent.told.instance);
+    let by_socket = |one: &&Elsewhere| says(one, &flags::SOCKET, &socket);
+    let found = all.iter().find(by_socket);
+    let found = found.or_else(|| all.iter().find(by_name));
+    let saved = found.or(match &all[..] {
+        [one] => Some(one),
+        _ => None,
+    });
+    let name = saved.and_then(|one| one.values.get(flags::INSTANCE.name)?.first());
+    let name = Instance::named(name.unwrap_or(&agent.told.instance));
+    let unit = || unit_file().of(name.as_ref());
+    let found = match about {
+        About::Host => saved.cloned().or_else(unit),
+        About::Store => unit().or(saved.cloned()),
+    };
+    found.unwrap_or_default()
+}
+
+/// What an agent says of itself, and that it says nothing; `None` if nobody listens. One of an earlier version is known by
+/// its socket alone.
+fn ask(socket: &Path) -> Result<Option<(Told, Option<String>)>> {
     let Some(agent) = Agent::connect(socket)? else {
         return Ok(None);
     };
@@ -175,11 +226,27 @@ fn ask(socket: &Path) -> Result<Option<Told>> {
         ..Told::default()
     };
     // One that hangs is the agent all the same.
-    let answer = agent.ask("GET", "/v1/settings");
+    let answer = agent.within(PATIENCE).ask("GET", "/v1/settings");
     Ok(Some(match answer {
-        Ok(text) => serde_json::from_str(&text).unwrap_or(unknown),
-        Err(_) => unknown,
+        Ok(text) => (serde_json::from_str(&text).unwrap_or(unknown), None),
+        Err(error) if is_late(&error) => {
+            let silent = silent(socket, &unknown.instance);
+            (unknown, Some(silent))
+        }
+        Err(_) => (unknown, None),
     }))
+}
+
+/// That an agent runs and doesn't answer.
+fn silent(socket: &Path, instance: &str) -> String {
+    let holder = socket.parent().zip(Instance::named(instance));
+    let pid = holder.and_then(|(folder, instance)| lock::held_by(folder, &instance));
+    let pid = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+    let seconds = PATIENCE.as_secs();
+    format!(
+        "the agent{pid} does not answer: it has said nothing for {seconds} s on {}",
+        socket.display()
+    )
 }
 
 /// The sockets in a folder, in the order of their names.
@@ -234,6 +301,7 @@ fn saved(dir: &Path) -> Option<Elsewhere> {
     let mut found = Elsewhere {
         place: format!("as the agent {} had it", run.instance),
         values,
+        silent: None,
     };
     add_password(&mut found);
     Some(found)
@@ -251,6 +319,7 @@ fn unit_file() -> Elsewhere {
     let logs = flags::LOG_GROUP.flags;
     let meant = flags::all().filter(|flag| logs.iter().all(|log| log.name != flag.name));
     Elsewhere {
+        silent: None,
         place: UNIT_FILE.to_owned(),
         values: meant
             .filter_map(|flag| Some((flag.name.to_owned(), vec![value(flag)?])))

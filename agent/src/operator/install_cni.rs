@@ -75,10 +75,10 @@ fn install(args: &InstallCniArgs, settings: &Settings<'_>) -> anyhow::Result<Rep
     }
     if let Some(conf) = conf {
         let mut folder = Folder::open(&options.conf_dir, replace)?;
-        let list = report.note(folder.file(&options.conf_name, conf.as_bytes(), 0o644)?);
+        let list = report.note_list(folder.file(&options.conf_name, conf.as_bytes(), 0o644)?);
         let before = conflist::sorting_before(&options.conf_dir, &options.conf_name)?;
         report.shadowed(&before, &options.conf_name);
-        report.list_not_in_use = list == Outcome::Kept || !before.is_empty();
+        report.list_not_in_use = !list || !before.is_empty();
     }
     Ok(report)
 }
@@ -131,10 +131,25 @@ impl Report {
         outcome
     }
 
+    /// Whether pods get this network by the list. One of flannel's, as on each host that is moved, does that too.
+    fn note_list(&mut self, placed: Placed) -> bool {
+        let there = || bounded_file::read(&placed.file, Links::Refused, cni::LIST_LIMIT);
+        let flannels = || there().is_ok_and(|content| conflist::is_flannels(&content));
+        if placed.outcome != Outcome::Kept || !flannels() {
+            return self.note(placed) != Outcome::Kept;
+        }
+        self.warnings.push(format!(
+            "{} is flannel's and stays: pods get this network by it too. To have ours in its place: --force",
+            placed.file.display()
+        ));
+        self.files.push(placed);
+        true
+    }
+
     fn shadowed(&mut self, before: &[PathBuf], ours: &str) {
         let warning = |path: &PathBuf| {
             format!(
-                "{} sorts before {ours}: runtimes use it instead of ours; remove it, or choose an earlier --conf-name",
+                "{} sorts before {ours}: runtimes use it instead of ours; remove it, or choose an earlier --cni-conf-name",
                 path.display()
             )
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use ipnet::IpNet;
@@ -14,6 +15,9 @@ use crate::config::cli::Output;
 
 use super::{print, table};
 
+/// How soon a node that is alive takes its lease back.
+const A_MOMENT: Duration = Duration::from_secs(1);
+
 /// A lease for people and scripts.
 #[derive(Debug, Serialize)]
 struct Row {
@@ -25,6 +29,9 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<String>,
     term: Term,
+    /// Without another renewal, where the store knows such a thing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_left: Option<u64>,
     created: u64,
 }
 
@@ -40,7 +47,8 @@ struct Listing {
 /// # Errors
 /// If the store can't be read.
 pub async fn list(store: &impl LeaseStore, output: Output) -> anyhow::Result<()> {
-    let listing = Listing::of(store.list().await?);
+    let snapshot = store.list().await?;
+    let listing = Listing::of(snapshot, &store.time_left().await?);
     print::print(output, &listing, || listing.words())
 }
 
@@ -63,14 +71,34 @@ pub async fn release(
     for key in &keys {
         store.release(key).await?;
     }
-    let released: Vec<String> = keys.iter().map(ToString::to_string).collect();
+    let back = taken_back(store, &keys).await?;
+    let text = |keys: &[SubnetKey]| keys.iter().map(ToString::to_string).collect();
+    let (released, taken_back): (Vec<String>, Vec<String>) = (text(&keys), text(&back));
     let words = || {
-        released
-            .iter()
-            .map(|key| format!("released {key}\n"))
-            .collect()
+        let line = |key: &String| match taken_back.contains(key) {
+            false => format!("released {key}\n"),
+            true => format!(
+                "released {key}, and its node, whose agent runs, has taken it back; to retire the node stop its agent first\n"
+            ),
+        };
+        released.iter().map(line).collect()
     };
-    print::print(output, &serde_json::json!({ "released": released }), words)
+    let json = serde_json::json!({ "released": released, "taken_back": taken_back });
+    print::print(output, &json, words)
+}
+
+/// Which of these leases stand in the store again a moment later: an agent that runs puts its own back at once.
+async fn taken_back(store: &impl LeaseStore, keys: &[SubnetKey]) -> anyhow::Result<Vec<SubnetKey>> {
+    let began = Instant::now();
+    loop {
+        let snapshot = store.list().await?;
+        let back = keys.iter().filter(|key| snapshot.leases.contains_key(key));
+        let back: Vec<SubnetKey> = back.copied().collect();
+        if back.len() == keys.len() || began.elapsed() >= A_MOMENT {
+            return Ok(back);
+        }
+        tokio::time::sleep(A_MOMENT / 10).await;
+    }
 }
 
 /// The lease that is meant, by anything that the list says of it: its key, subnets, public address or node.
@@ -124,19 +152,19 @@ fn is_all<'a, T: 'a>(given: impl Iterator<Item = &'a T>, so: impl Fn(&T) -> bool
 }
 
 impl Listing {
-    fn of(snapshot: ClusterSnapshot) -> Self {
+    fn of(snapshot: ClusterSnapshot, left: &BTreeMap<SubnetKey, Duration>) -> Self {
+        let row = |lease: &std::sync::Arc<Lease>| Row {
+            seconds_left: left.get(&lease.key).map(Duration::as_secs),
+            ..Row::of(lease)
+        };
         Self {
-            leases: snapshot
-                .leases
-                .values()
-                .map(|lease| Row::of(lease))
-                .collect(),
+            leases: snapshot.leases.values().map(row).collect(),
             broken: snapshot.broken,
         }
     }
 
     fn words(&self) -> String {
-        let header = ["SUBNETS", "PUBLIC", "BACKEND", "TERM", "NODE"].map(str::to_owned);
+        let header = ["SUBNETS", "PUBLIC", "BACKEND", "TERM", "LEFT", "NODE"].map(str::to_owned);
         let rows = self.leases.iter().map(|row| {
             let term = match row.term {
                 Term::Leased => "leased",
@@ -145,14 +173,15 @@ impl Listing {
             [
                 row.subnets.join(" "),
                 row.public.join(" "),
-                row.backend.clone(),
+                row.backend_words(),
                 term.to_owned(),
+                row.seconds_left.map_or_else(String::new, duration),
                 row.node.clone().unwrap_or_default(),
             ]
         });
         let mut text = match self.leases.is_empty() {
             true => "no leases\n".to_owned(),
-            false => table::render(std::iter::once(header).chain(rows)),
+            false => table::render(std::iter::once(header).chain(rows), &[4, 5]),
         };
         for (key, reason) in &self.broken {
             text += &format!("unreadable: {key}: {reason}\n");
@@ -161,7 +190,25 @@ impl Listing {
     }
 }
 
+/// In the two largest units.
+fn duration(seconds: u64) -> String {
+    let (minutes, hours) = (seconds / 60, seconds / 3_600);
+    match hours {
+        0 if minutes == 0 => format!("{seconds} s"),
+        0 => format!("{minutes} min {} s", seconds % 60),
+        _ => format!("{hours} h {} min", minutes % 60),
+    }
+}
+
 impl Row {
+    /// flannel's leases with backend `udp` name none.
+    fn backend_words(&self) -> String {
+        match (self.backend.is_empty(), self.term) {
+            (true, Term::Leased) => "udp".to_owned(),
+            _ => self.backend.clone(),
+        }
+    }
+
     fn of(lease: &Lease) -> Self {
         Self {
             key: lease.key.to_string(),
@@ -176,6 +223,7 @@ impl Row {
             data: serde_json::json!(lease.attrs.data),
             node: lease.node.clone(),
             term: lease.term,
+            seconds_left: None,
             created: lease.created,
         }
     }

@@ -19,8 +19,12 @@ pub const DRIFT: u8 = 2;
 ///
 /// # Errors
 /// When the kernel can't be read, or what is wanted can't be known.
-pub fn plan(options: &Options, output: Output) -> Result<ExitCode> {
-    let preview = match Agent::connect(&options.host.socket)? {
+pub fn plan(options: &Options, silent: Option<&str>, output: Output) -> Result<ExitCode> {
+    let agent = match silent {
+        Some(_) => None,
+        None => Agent::connect(&options.host.socket)?,
+    };
+    let preview = match agent {
         Some(agent) => serde_json::from_str(&agent.ask("GET", "/v1/plan")?)
             .context("read the agent's answer")?,
         None => runtime::block_on(offline::preview(options))?,

@@ -21,10 +21,22 @@ mod peers;
 ///
 /// # Errors
 /// When the agent may not be asked, or standard output can't be written to.
-pub fn status(options: &Options, peers: bool, output: Output) -> Result<ExitCode> {
-    let status = match Agent::connect(&options.host.socket)? {
-        Some(agent) => ask(agent, peers).unwrap_or_else(|error| silent(options, &error)),
-        None => runtime::block_on(async { Ok(offline::status(options).await) })?,
+pub fn status(
+    options: &Options,
+    silent: Option<&str>,
+    peers: bool,
+    output: Output,
+) -> Result<ExitCode> {
+    let without = |silent: Option<&str>| {
+        runtime::block_on(async { Ok(offline::status(options, silent).await) })
+    };
+    let status = match (silent, Agent::connect(&options.host.socket)?) {
+        (None, Some(agent)) => match ask(agent, peers) {
+            Ok(status) => status,
+            Err(error) => without(Some(&format!("the agent does not answer: {error:#}")))?,
+        },
+        (None, None) => without(None)?,
+        (Some(_), _) => without(silent)?,
     };
     print::print(output, &status, || Words(&status).to_string())?;
     Ok(match status.ready {
@@ -41,13 +53,6 @@ fn ask(agent: Agent, peers: bool) -> Result<Status> {
     serde_json::from_str(&agent.ask("GET", path)?).context("read the agent's answer")
 }
 
-/// The status of an agent that has its socket and doesn't answer.
-fn silent(options: &Options, error: &anyhow::Error) -> Status {
-    let mut status = Status::unheard(options);
-    status.not_ready = vec![format!("the agent does not answer: {error:#}")];
-    status
-}
-
 /// The status for people.
 struct Words<'a>(&'a Status);
 
@@ -56,8 +61,14 @@ impl fmt::Display for Words<'_> {
         let status = self.0;
         let subnets = list(status.subnets.values());
         let public = list(status.public.values());
+        // One that doesn't answer says nothing of itself.
+        let answers = status.pid.filter(|_| !status.silent);
         match status.pid {
+            Some(pid) if status.silent => {
+                row(f, "agent", format!("pid {pid}, does not answer"))?;
+            }
             Some(pid) => row(f, "agent", format!("tweedd {}, pid {pid}", status.version))?,
+            None if status.silent => row(f, "agent", "does not answer")?,
             None => row(f, "agent", "none, as far as this command can tell")?,
         }
         row(
@@ -68,7 +79,11 @@ impl fmt::Display for Words<'_> {
         row(
             f,
             "lease",
-            format!("{subnets} ({})", standing(&status.lease)),
+            match (&status.lease, answers) {
+                (Standing::None, _) => "none yet".to_owned(),
+                (Standing::Saved, None) => format!("{subnets} (as it was held last)"),
+                (lease, _) => format!("{subnets} ({})", standing(lease)),
+            },
         )?;
         if let Some(uplink) = &status.uplink {
             row(f, "uplink", format!("{uplink}, announced as {public}"))?;
@@ -83,7 +98,7 @@ impl fmt::Display for Words<'_> {
             };
             row(f, "backend", format!("{backend}{accepts}{mtu}"))?;
         }
-        if status.pid.is_some() {
+        if answers.is_some() {
             let sync = if status.in_sync {
                 "in sync"
             } else {
@@ -97,7 +112,7 @@ impl fmt::Display for Words<'_> {
             row(f, "peers", peers)?;
             kernel(f, status)?;
         }
-        if status.pid.is_some() {
+        if answers.is_some() {
             let sandbox = match &status.sandbox[..] {
                 [] => "off".to_owned(),
                 parts => parts.join(", "),
@@ -173,13 +188,19 @@ fn kernel(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
     };
     let milliseconds = kernel.last_full_seconds * 1000.0;
     let (changes, failures) = (kernel.changes, kernel.failures);
-    row(
-        f,
-        "kernel",
-        format!(
-            "{state}; {changes} changes, {failures} failures; last full pass {milliseconds:.1} ms"
-        ),
-    )?;
+    let last = match kernel.full_passes {
+        0 => String::new(),
+        _ => format!("; last full pass {milliseconds:.1} ms"),
+    };
+    let what = format!("{state}; {changes} changes, {failures} failures{last}");
+    row(f, "kernel", what)?;
+    if let Some(repair) = &kernel.last_repair {
+        row(
+            f,
+            "",
+            format!("{} repairs, the last one: {repair}", kernel.repairs),
+        )?;
+    }
     for (object, times) in &kernel.fights {
         row(
             f,

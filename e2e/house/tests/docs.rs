@@ -320,3 +320,45 @@ fn these_tests_would_notice() {
     assert!(wrong("") && wrong("<!-- run by: no_test -->") && wrong("<!-- not run: lazy -->"));
     assert!(!wrong("<!-- run by: a_test -->") && !wrong("<!-- not run: no time -->"));
 }
+
+/// A pattern of systemd's or NetworkManager's: a name, or a beginning and an asterisk.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => name == pattern,
+    }
+}
+
+#[test]
+fn the_files_for_networkd_and_networkmanager_name_every_device_of_ours_and_none_of_the_host() {
+    let folder = root().join("manifests/systemd");
+    for (file, key, between) in [
+        ("networkd/10-tweed.network", "Name=", ' '),
+        ("networkd/10-tweed.link", "OriginalName=", ' '),
+        ("NetworkManager/10-tweed.conf", "unmanaged-devices+=", ';'),
+    ] {
+        let text = read(&folder.join(file));
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(key))
+            .unwrap();
+        let patterns: Vec<_> = line.split(between).collect();
+        let named = |name: &str| {
+            let bare = |pattern: &str| pattern.trim_start_matches("interface-name:").to_owned();
+            patterns.iter().any(|pattern| matches(&bare(pattern), name))
+        };
+        for ours in [
+            "flannel.1",
+            "flannel-v6.1",
+            "flannel0",
+            "flannel-u9000",
+            "cni0",
+            "veth1a2b",
+        ] {
+            assert!(named(ours), "{file} does not name {ours}");
+        }
+        for host in ["eth0", "ens3", "br0", "docker0", "wlan0"] {
+            assert!(!named(host), "{file} names {host}");
+        }
+    }
+}

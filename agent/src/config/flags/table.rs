@@ -205,7 +205,7 @@ pub static IP_MASQ_FULLY_RANDOM_DISABLE: Flag = Flag::new(
 pub static IPTABLES_FORWARD_RULES: Flag = Flag::new(
     "iptables-forward-rules",
     Switch,
-    "Accept traffic from and to the pod network in the FORWARD chains of others that drop by policy",
+    "In FORWARD chains of other programs whose policy is to drop: accept traffic from and to the pod network",
 )
 .default("true");
 pub static PEER_ALLOW_LIST: Flag = Flag::new(

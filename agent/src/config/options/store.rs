@@ -133,8 +133,8 @@ fn etcd(settings: &Settings<'_>, notes: &mut Vec<Note>) -> Result<EtcdOptions, U
     let (endpoints, encrypted) = endpoints(settings, certificates.is_some(), notes)?;
     if !encrypted && certificates.is_some() {
         notes.push(Note::new(
-            "--etcd-endpoints",
-            "the first endpoint is http://, so that no certificate is used and everything goes in plain text",
+            "--etcd-cafile, --etcd-certfile and --etcd-keyfile",
+            "have no effect: the first of --etcd-endpoints is http://, so that everything goes in plain text",
         ));
     }
     Ok(EtcdOptions {
@@ -216,7 +216,7 @@ fn endpoints(
         .collect();
     if !changed.is_empty() {
         let text = format!(
-            "the first endpoint is {scheme}://, which holds for {} too",
+            "takes the scheme of its first endpoint, {scheme}://, for {} too",
             changed.join(", ")
         );
         notes.push(Note::new("--etcd-endpoints", text));

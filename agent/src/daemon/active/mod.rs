@@ -7,6 +7,7 @@ mod held;
 mod home;
 mod looked_after;
 mod passes;
+mod peer_news;
 mod unsaved;
 
 use std::collections::BTreeSet;
@@ -37,6 +38,7 @@ use bad_entries::BadEntries;
 use config::ChangedConfig;
 use looked_after::{SessionKeepers, wanted};
 use passes::{Passes, Stage};
+use peer_news::PeerNews;
 use unsaved::Unsaved;
 
 /// The moving parts of a session.
@@ -54,6 +56,7 @@ pub(super) struct Active {
     announcement: Announcement,
     unsaved: Unsaved,
     bad_entries: BadEntries,
+    peer_news: PeerNews,
     keepers: SessionKeepers,
     /// How the lease stands, as it was told last.
     holding: Option<Holding>,
@@ -93,6 +96,7 @@ impl Active {
             announcement: Announcement::default(),
             unsaved: Unsaved::default(),
             bad_entries: BadEntries::default(),
+            peer_news: PeerNews::default(),
             holding: None,
             session,
         }
@@ -154,9 +158,11 @@ impl Active {
         let own = self.session.lease.key;
         cluster.known.take(own, snapshot, &desired);
         // What is announced may differ from the own address by the operator's wish.
-        if let Some(own) = snapshot.leases.get(&own) {
-            facts.session.public = own.attrs.public;
+        if let Some(lease) = snapshot.leases.get(&own) {
+            facts.session.public = lease.attrs.public;
         }
+        self.peer_news
+            .log(snapshot, own, &desired.refused, Instant::now());
         let known = before.as_deref().map(|before| &before.refused);
         self.bad_entries.log(
             (&desired.refused, known),
@@ -217,8 +223,14 @@ impl Active {
         }
     }
 
-    /// Files how the lease stands; `confirmed` is whether the store has given it.
-    pub(super) fn take_standing(&mut self, holding: &Holding, confirmed: bool, facts: &mut Facts) {
+    /// Files how the lease stands; `confirmed` is whether the store has given it. A store that can't be reached has been
+    /// away since it was `heard` last.
+    pub(super) fn take_standing(
+        &mut self,
+        holding: &Holding,
+        (confirmed, heard): (bool, Option<Instant>),
+        facts: &mut Facts,
+    ) {
         if self.holding.as_ref() != Some(holding) {
             self.holding = Some(holding.clone());
             match holding {
@@ -234,7 +246,13 @@ impl Active {
             Holding::Unsure { .. } if !confirmed && !self.snapshot.in_sync => Standing::Saved,
             other => Standing::from(other),
         };
-        facts.lease.set(standing, Instant::now());
+        facts
+            .lease
+            .set(standing, heard.unwrap_or_else(Instant::now));
+        facts.lease.store_error = match holding {
+            Holding::Unsure { reason } => Some(reason.clone()),
+            _ => None,
+        };
     }
 
     /// Files what a pass did.

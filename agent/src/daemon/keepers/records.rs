@@ -11,11 +11,13 @@ use tweed_attach::record::RECORDS_DIR;
 use super::surroundings::Surroundings;
 use super::{Keeper, News};
 use crate::daemon::facts::Facts;
+use crate::files::state_dir::StateDir;
 
 /// Looks after them.
 pub struct Records {
     restorer: Restorer,
     surroundings: Surroundings,
+    state: StateDir,
 }
 
 impl Records {
@@ -23,11 +25,12 @@ impl Records {
     ///
     /// # Errors
     /// When the process has no descriptor left.
-    pub fn new(table: &str, services: bool) -> Result<Self> {
+    pub fn new(table: &str, services: bool, state: StateDir) -> Result<Self> {
         let restorer = Restorer::open(Path::new(RECORDS_DIR)).context("open a netlink socket")?;
         Ok(Self {
             restorer,
             surroundings: Surroundings::new(table, services)?,
+            state,
         })
     }
 
@@ -52,7 +55,9 @@ impl Keeper for Records {
         self.restore();
         let networks = &facts.session.networks;
         if !networks.is_empty()
-            && let Some(news) = self.surroundings.look(networks, &self.restorer, now)
+            && let Some(news) = self
+                .surroundings
+                .look(networks, &self.restorer, &self.state, now)
         {
             facts.warnings = news;
         }

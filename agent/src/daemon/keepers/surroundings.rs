@@ -12,6 +12,7 @@ use tweed_kernel::firewall::hindrances;
 use tweed_netlink::Netfilter;
 
 use crate::daemon::status::parts::HostWarning;
+use crate::files::state_dir::StateDir;
 
 /// Between two looks: none of this changes often, and each costs a dump of the packet filter's chains.
 const LOOK: Duration = Duration::from_secs(10);
@@ -47,6 +48,7 @@ impl Surroundings {
         &mut self,
         networks: &[IpNet],
         restorer: &Restorer,
+        state: &StateDir,
         now: Instant,
     ) -> Option<Vec<HostWarning>> {
         if now < self.due {
@@ -56,6 +58,7 @@ impl Surroundings {
         let mut found = self.forward(networks);
         found.extend(self.bridge_filter());
         found.extend(records(restorer));
+        found.extend(unsaved(state));
         if found == self.told {
             return None;
         }
@@ -95,6 +98,14 @@ impl Surroundings {
             HostWarning::new("br_netfilter", text)
         })
     }
+}
+
+fn unsaved(state: &StateDir) -> Option<HostWarning> {
+    let error = state.error()?;
+    let text = format!(
+        "the state folder can't be written ({error}): should the store be away at the next reboot, this node comes up without lease and MAC address; make room there, or name another folder with --state-dir"
+    );
+    Some(HostWarning::new("state", text))
 }
 
 fn records(restorer: &Restorer) -> Vec<HostWarning> {

@@ -33,7 +33,7 @@ impl<S: LeaseStore> Loop<'_, S> {
                 None => {
                     let facts = &mut self.facts.lock();
                     active.confirm(session, &mut self.common, facts);
-                    active.take_standing(&Holding::Held, true, facts);
+                    active.take_standing(&Holding::Held, (true, None), facts);
                     self.lines.keep(self.store, &active.session.lease);
                     self.phase = Phase::Running(active);
                 }
@@ -55,7 +55,8 @@ impl<S: LeaseStore> Loop<'_, S> {
                 true => self.lose(&reason),
                 false => {
                     let holding = Holding::Unsure { reason };
-                    active.take_standing(&holding, false, &mut self.facts.lock());
+                    let heard = self.store.heard();
+                    active.take_standing(&holding, (false, heard), &mut self.facts.lock());
                 }
             }
         } else if away && may_stand_in(&self.asker(), &self.said.borrow()) {
@@ -129,7 +130,7 @@ impl<S: LeaseStore> Loop<'_, S> {
         } else {
             unconfirmed()
         };
-        active.take_standing(&holding, confirmed, facts);
+        active.take_standing(&holding, (confirmed, None), facts);
         let active = Box::new(active);
         self.phase = match confirmed {
             true => Phase::Running(active),

@@ -120,6 +120,27 @@ fn a_short_outage_of_the_store_is_bridged_and_a_long_one_is_not() {
 }
 
 #[test]
+fn nothing_is_in_sync_with_a_store_that_is_out_of_reach() {
+    let mut facts = ready();
+    let heard = now();
+    let silent = Standing::Unsure("silent".to_owned());
+    facts.lease.set(silent, heard);
+    let noticed = Status::of(&facts, heard + Duration::from_secs(8));
+    assert!(noticed.ready && !noticed.in_sync);
+    facts.lease.set(Standing::Held, now());
+    assert!(Status::of(&facts, now()).in_sync);
+}
+
+#[test]
+fn a_saved_lease_that_is_not_confirmed_says_why() {
+    let mut facts = ready();
+    facts.lease.set(Standing::Saved, now());
+    facts.lease.store_error = Some("connection refused".to_owned());
+    let reason = "the store has not confirmed the saved lease: connection refused";
+    assert_eq!(reasons(&facts), reason);
+}
+
+#[test]
 fn a_lost_a_taken_and_a_saved_lease_turn_it_red_at_once() {
     for standing in [
         Standing::None,

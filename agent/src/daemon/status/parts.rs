@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tweed_reconcile::Outcome;
 
+use super::repair::repair;
+
 /// A lease that is no peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedLease {
@@ -32,6 +34,12 @@ pub struct KernelStatus {
     pub changes: u64,
     /// Changes that failed since start.
     pub failures: u64,
+    /// Passes since start that put right what something else had removed or changed.
+    #[serde(default)]
+    pub repairs: u64,
+    /// What the last one of them put right.
+    #[serde(default)]
+    pub last_repair: Option<String>,
     /// What the last pass could not do: operation and error.
     pub failed: Vec<String>,
     /// Deletions held back, and why.
@@ -82,6 +90,10 @@ impl KernelStatus {
         self.blocked = outcome.blocked;
         self.changes += outcome.done.len() as u64;
         self.failures += outcome.failed.len() as u64;
+        if let Some(repair) = repair(outcome) {
+            self.repairs += 1;
+            self.last_repair = Some(repair);
+        }
         let failed = outcome.failed.iter();
         let failed = failed.map(|failure| format!("{}: {}", failure.op, failure.error));
         self.failed = failed.collect();

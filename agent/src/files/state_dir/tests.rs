@@ -113,6 +113,25 @@ proptest! {
 }
 
 #[test]
+fn why_nothing_can_be_saved_is_known_until_it_can_and_the_first_reason_stays() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let place = dir.path().join("tweed");
+    std::fs::write(&place, "a file in the place of the folder").expect("written");
+    let error = StateDir::open(&place).expect_err("no folder");
+    let state = StateDir::unusable(&place, &error);
+    assert_eq!(state.error(), None, "nothing was to be saved yet");
+    state.save_identity(&identity()).expect_err("no folder");
+    let said = state.error().expect("said");
+    assert!(said.contains("create state folder"), "{said}");
+    std::fs::remove_file(&place).expect("removed");
+    state
+        .save_identity(&identity())
+        .expect("the folder is made");
+    assert_eq!(state.error(), None);
+    assert_eq!(state.identity().expect("readable"), Some(identity()));
+}
+
+#[test]
 fn a_fifo_or_a_link_in_place_of_a_file_keeps_nobody_and_is_replaced() {
     let dir = tempfile::tempdir().expect("a folder");
     let state = StateDir::open(dir.path()).expect("opened");

@@ -18,6 +18,13 @@ pub(super) struct Change {
     pub(super) invalid: Vec<String>,
 }
 
+fn become_invalid(count: usize) -> String {
+    match count {
+        1 => "1 lease becomes invalid".to_owned(),
+        _ => format!("{count} leases become invalid"),
+    }
+}
+
 impl Change {
     /// Compares two texts, the second of which is valid.
     pub(super) async fn between(
@@ -85,9 +92,9 @@ impl Change {
             return text;
         }
         text += &format!(
-            "{} leases become invalid: these nodes get other subnets, and their running pods lose their connection. Drain \
+            "{}: these nodes get other subnets, and their running pods lose their connection. Drain \
              them first\n",
-            self.invalid.len()
+            become_invalid(self.invalid.len())
         );
         for lease in self.invalid.iter().take(NAMED) {
             text += &format!("  {lease}\n");
@@ -107,8 +114,9 @@ impl Change {
         let count = self.invalid.len();
         if !may_ask || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
             bail!(
-                "nothing is written: {count} leases become invalid by this configuration, and nobody is there to be asked. \
-                 If that is wanted: tweedd config set --yes"
+                "nothing is written: {} by this configuration, and nobody is there to be asked. If that is wanted: \
+                 tweedd config set --yes FILE",
+                become_invalid(count)
             );
         }
         eprint!("write it? [y/N] ");

@@ -1,7 +1,7 @@
 use super::*;
 
 fn summary(text: &str) -> anyhow::Result<Summary> {
-    summary_for(Subnets::Leased, text)
+    summary_for(Subnets::Leased, text, &[])
 }
 
 fn words(text: &str) -> String {

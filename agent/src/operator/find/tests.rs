@@ -105,6 +105,32 @@ fn the_one_agent_that_runs_is_found_whatever_its_name() {
 }
 
 #[test]
+fn an_agent_that_hangs_is_told_and_its_files_say_what_it_was_given() {
+    let host = Host::new();
+    let endpoint = "http://192.0.2.1:2379";
+    host.has_run("one", &[("iface", "eth1"), ("etcd-endpoints", endpoint)]);
+    host.has_run("two", &[("iface", "eth2")]);
+    let socket = host.path("run/one.sock");
+    let _hangs = UnixListener::bind(&socket).expect("bound");
+    for about in [About::Host, About::Store] {
+        let found = host.find(&[], about).expect("found");
+        let silent = found.silent.expect("said");
+        assert!(silent.contains("does not answer"), "{silent}");
+        assert_eq!(found.values["etcd-endpoints"], [endpoint]);
+        assert_eq!(found.values["iface"], ["eth1"]);
+        assert_eq!(found.values["socket"], [socket.to_str().expect("a path")]);
+    }
+    // A socket that isn't called after its agent, which was given another path.
+    let host = Host::new();
+    let socket = host.path("run/tweedd.sock");
+    let path = socket.to_str().expect("a path");
+    host.has_run("one", &[("iface", "eth1"), ("socket", path)]);
+    host.has_run("two", &[("iface", "eth2")]);
+    let _hangs = UnixListener::bind(&socket).expect("bound");
+    assert_eq!(host.value(&[], "iface").as_deref(), Some("eth1"));
+}
+
+#[test]
 fn of_several_agents_the_named_one_is_taken_and_without_a_name_all_are_listed() {
     let host = Host::new();
     host.agent("one", &[("iface", "eth1")]);

@@ -196,6 +196,21 @@ fn foreign_files_stay_and_are_reported() {
 }
 
 #[test]
+fn a_list_of_flannels_stays_and_is_in_use() {
+    let host = Host::new();
+    let flannels = r#"{"name": "cbr0", "cniVersion": "0.3.1", "plugins": [{"type": "flannel"}, {"type": "portmap"}]}"#;
+    write(&host.conf("10-flannel.conflist"), flannels);
+    let report = host.install(&[]);
+    assert_eq!(text(&host.conf("10-flannel.conflist")), flannels);
+    assert!(!report.list_not_in_use, "{:?}", report.warnings);
+    assert!(report.warnings[0].contains("is flannel's and stays"));
+    for others in ["{}", r#"{"name": "x", "plugins": [{"type": "bridge"}]}"#] {
+        write(&host.conf("10-flannel.conflist"), others);
+        assert!(host.install(&[]).list_not_in_use, "{others}");
+    }
+}
+
+#[test]
 fn the_place_of_the_plugin_itself_must_be_free_or_ours() {
     let host = Host::new();
     write(&host.bin("tweed"), "something else of that name");

@@ -25,7 +25,7 @@ async fn network() -> anyhow::Result<Memory> {
             held: None,
             inhabited: Dual::default(),
             also: Vec::new(),
-            ttl: std::time::Duration::from_secs(60),
+            ttl: Duration::from_secs(60),
         };
         store.node().acquire(&request).await?;
     }
@@ -39,7 +39,7 @@ fn on_network<T>(test: impl AsyncFnOnce(Memory) -> anyhow::Result<T>) -> T {
 #[test]
 fn leases_are_listed_in_columns_with_what_cannot_be_read() {
     let text = on_network(async |store| {
-        let mut listing = Listing::of(store.list().await?);
+        let mut listing = Listing::of(store.list().await?, &BTreeMap::new());
         listing
             .broken
             .insert("x".to_owned(), "not a key".to_owned());
@@ -47,7 +47,7 @@ fn leases_are_listed_in_columns_with_what_cannot_be_read() {
     });
     assert_eq!(
         text,
-        "SUBNETS      PUBLIC     BACKEND  TERM    NODE\n\
+        "SUBNETS      PUBLIC     BACKEND  TERM\n\
          10.5.7.0/24  192.0.2.1  vxlan    leased\n\
          10.5.9.0/24  192.0.2.2  vxlan    leased\n\
          unreadable: x: not a key\n"
@@ -55,8 +55,36 @@ fn leases_are_listed_in_columns_with_what_cannot_be_read() {
 }
 
 #[test]
+fn the_time_that_is_left_is_told_where_it_is_known() {
+    let text = on_network(async |store| {
+        let key: SubnetKey = "10.5.7.0-24".parse()?;
+        let left = [(key, Duration::from_secs(86_000))].into();
+        Ok(Listing::of(store.list().await?, &left).words())
+    });
+    assert_eq!(
+        text,
+        "SUBNETS      PUBLIC     BACKEND  TERM    LEFT\n\
+         10.5.7.0/24  192.0.2.1  vxlan    leased  23 h 53 min\n\
+         10.5.9.0/24  192.0.2.2  vxlan    leased\n"
+    );
+    for (seconds, words) in [(59, "59 s"), (61, "1 min 1 s"), (3_600, "1 h 0 min")] {
+        assert_eq!(duration(seconds), words);
+    }
+}
+
+#[test]
+fn a_lease_whose_node_is_alive_is_said_to_be_back() {
+    let back = on_network(async |store| {
+        let gone: SubnetKey = "10.5.8.0-24".parse()?;
+        let alive: SubnetKey = "10.5.9.0-24".parse()?;
+        taken_back(&store, &[gone, alive]).await
+    });
+    assert_eq!(back, ["10.5.9.0-24".parse().expect("a key")]);
+}
+
+#[test]
 fn an_empty_network_says_so() {
-    let listing = Listing::of(ClusterSnapshot::default());
+    let listing = Listing::of(ClusterSnapshot::default(), &BTreeMap::new());
     assert_eq!(listing.words(), "no leases\n");
 }
 
@@ -74,7 +102,7 @@ fn a_lease_is_released_by_its_key_or_by_its_subnet() {
 #[test]
 fn what_the_list_prints_of_a_lease_names_it() {
     let left = on_network(async |store| {
-        let text = Listing::of(store.list().await?).words();
+        let text = Listing::of(store.list().await?, &BTreeMap::new()).words();
         let lines: Vec<Vec<&str>> = text
             .lines()
             .skip(1)

@@ -27,7 +27,7 @@ pub(super) fn words(peers: &[Peer], left_out: usize) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.unwrap_or_default().as_secs();
     let rows = peers.iter().map(|peer| row(peer, now));
-    let mut text = table::render(std::iter::once(header).chain(rows));
+    let mut text = table::render(std::iter::once(header).chain(rows), &[]);
     if left_out > 0 {
         text += &format!("and {left_out} more peers\n");
     }

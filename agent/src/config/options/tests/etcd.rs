@@ -39,7 +39,7 @@ fn the_first_endpoints_scheme_holds_for_all() {
     let text = notes("--etcd-endpoints=https://a:1,http://b:2").join("\n");
     assert_eq!(
         text,
-        "--etcd-endpoints the first endpoint is https://, which holds for http://b:2 too"
+        "--etcd-endpoints takes the scheme of its first endpoint, https://, for http://b:2 too"
     );
     let text = notes("--etcd-endpoints=http://a:1 --etcd-cafile=/ca").join("\n");
     assert!(text.contains("in plain text"), "{text}");

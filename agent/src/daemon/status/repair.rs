@@ -1,0 +1,56 @@
+//! What something else had removed or changed, and a pass has put right.
+
+use tweed_reconcile::Outcome;
+
+/// So many objects of a repair are named.
+const NAMED: usize = 3;
+
+/// What a pass put right that something else had removed or changed, if it did: devices first, since all else goes with
+/// them.
+pub fn repair(outcome: &Outcome) -> Option<String> {
+    if outcome.repaired.is_empty() || outcome.done.is_empty() {
+        return None;
+    }
+    let is_link = |object: &&String| object.starts_with("link ");
+    let links = outcome.repaired.iter().filter(is_link);
+    let others = outcome.repaired.iter().filter(|object| !is_link(object));
+    let named: Vec<&str> = links
+        .chain(others)
+        .take(NAMED)
+        .map(String::as_str)
+        .collect();
+    let more = match outcome.repaired.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!("{}{more}", named.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::status::parts::KernelStatus;
+
+    #[test]
+    fn a_repair_names_devices_first_and_counts_what_it_does_not_name() {
+        let objects = ["addr a", "link flannel.1", "route b", "route c", "route d"];
+        let mut outcome = Outcome {
+            done: vec!["add link flannel.1".to_owned()],
+            repaired: objects.map(str::to_owned).into(),
+            ..Outcome::default()
+        };
+        let words = repair(&outcome);
+        let wanted = "link flannel.1, addr a, route b and 2 more";
+        assert_eq!(words.as_deref(), Some(wanted));
+        let mut status = KernelStatus::default();
+        status.add(&outcome);
+        assert_eq!(
+            (status.repairs, status.last_repair.as_deref()),
+            (1, words.as_deref())
+        );
+        // Programming is no repair.
+        outcome.repaired.clear();
+        status.add(&outcome);
+        assert_eq!(status.repairs, 1);
+    }
+}
