@@ -79,6 +79,29 @@ fn a_node_with_saved_state_programs_its_kernel_in_300_ms_whatever_its_store_does
     })
 }
 
+#[test]
+fn lock_and_socket_are_made_again_while_the_agent_waits_for_its_first_session() -> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let host = &lab.hosts[0];
+        let launch = Launch::etcd().endpoint("http://198.18.0.254:2399");
+        let agent = Agent::start(lab, host, &launch)?;
+        eventually("it waits", || {
+            let waiting = agent.status()?["waiting"].to_string();
+            ensure!(waiting.contains("198.18.0.254"), "{waiting}");
+            Ok(())
+        })?;
+        host.sh("rm /run/tweed/tweed.lock /run/tweed/tweedd.sock")?;
+        let limit = Duration::from_secs(5);
+        timed("lock and socket are back", limit, || {
+            host.sh("test -f /run/tweed/tweed.lock")?;
+            let status = agent.status()?;
+            ensure!(status["pid"] == agent.pid(), "no agent answers: {status}");
+            Ok(())
+        })?;
+        Ok(())
+    })
+}
+
 /// Waits until the state folder knows the other node: peers are saved at most every five seconds.
 fn are_saved(host: &Host, other: &Agent<'_>) -> Result<()> {
     let key = other.subnet(Family::V4)?.to_string().replace('/', "-");

@@ -59,6 +59,8 @@ pub(super) struct Loop<'s, S> {
     announced: Rc<RefCell<Option<Choice>>>,
     /// When what was saved stands in for what the store has not said.
     deadline: Option<Instant>,
+    /// Why the store could not be asked.
+    away: Option<String>,
     /// The uplink has changed since the store was asked.
     uplink_moved: bool,
     /// This process has had no session yet.
@@ -79,6 +81,7 @@ impl<'s, S: LeaseStore> Loop<'s, S> {
             said: Rc::default(),
             announced: Rc::default(),
             deadline: None,
+            away: None,
             uplink_moved: false,
             first: true,
             started: Instant::now(),

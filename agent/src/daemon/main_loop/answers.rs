@@ -12,6 +12,7 @@ use crate::daemon::asking::{RETRY, Trouble, from_saved, may_stand_in};
 use crate::daemon::phase::Phase;
 use crate::daemon::saved;
 use crate::daemon::session::{Session, join};
+use crate::daemon::status::standing::Standing;
 
 impl<S: LeaseStore> Loop<'_, S> {
     pub(super) fn take_answer(&mut self, answer: Result<Session, Trouble>) {
@@ -60,6 +61,7 @@ impl<S: LeaseStore> Loop<'_, S> {
                 }
             }
         } else if away && may_stand_in(&self.asker(), &self.said.borrow()) {
+            self.away = Some(reason);
             self.deadline = Some(Instant::now());
         } else {
             self.deadline = None;
@@ -82,7 +84,15 @@ impl<S: LeaseStore> Loop<'_, S> {
         let session = from_saved(self.store, &asker, &self.said.borrow());
         match session {
             Some(Ok(session)) => {
-                tracing::warn!("the store is out of reach or slow, going on from the saved state");
+                match &self.away {
+                    Some(reason) => tracing::warn!(
+                        reason,
+                        "the store is out of reach, going on from the saved state"
+                    ),
+                    None => tracing::info!(
+                        "the store has not answered yet, going on from the saved state"
+                    ),
+                }
                 self.begin(session, false);
             }
             Some(Err(reason)) => {
@@ -125,22 +135,19 @@ impl<S: LeaseStore> Loop<'_, S> {
             false => now + FIRST_LIST,
         });
         self.first = false;
-        let holding = if confirmed {
-            Holding::Held
-        } else {
-            unconfirmed()
-        };
-        active.take_standing(&holding, (confirmed, None), facts);
+        match confirmed {
+            true => active.take_standing(&Holding::Held, (true, None), facts),
+            false => {
+                let why = self.away.take();
+                facts.lease.set(Standing::Saved, now);
+                facts.lease.store_error =
+                    Some(why.unwrap_or_else(|| "it has not answered yet".to_owned()));
+            }
+        }
         let active = Box::new(active);
         self.phase = match confirmed {
             true => Phase::Running(active),
             false => Phase::Offline(active),
         };
-    }
-}
-
-fn unconfirmed() -> Holding {
-    Holding::Unsure {
-        reason: "not confirmed yet".to_owned(),
     }
 }
