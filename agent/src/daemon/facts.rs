@@ -9,8 +9,7 @@ use ipnet::IpNet;
 use tweed_model::{Dual, Refusal, SubnetKey};
 
 use super::peers::Known;
-use super::status::NAMED;
-use super::status::parts::{CniStatus, HostWarning, KernelStatus, RefusedLease};
+use super::status::parts::{CniStatus, HostWarning, KernelStatus, NAMED, RefusedLease};
 use super::status::standing::Standing;
 use super::status::tx_checksum::TxChecksumStatus;
 use crate::config::options::Options;

@@ -20,15 +20,12 @@ use super::facts::Facts;
 use super::peers::Peer;
 use super::readiness;
 use crate::config::options::Options;
-pub use parts::{CniStatus, HostWarning, KernelStatus, RefusedLease};
+pub use parts::{CniStatus, HostWarning, KernelStatus, NAMED, RefusedLease};
 pub use standing::Standing;
 pub use tx_checksum::TxChecksumStatus;
 
 /// Version of the status document: it rises when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
-
-/// So many bad entries of a kind are shown.
-pub const NAMED: usize = 100;
 
 /// Everything. Whether an agent runs or not, the fields are the same.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -7,6 +7,9 @@ use tweed_reconcile::Outcome;
 
 use super::repair::repair;
 
+/// So many bad entries of a kind are shown.
+pub const NAMED: usize = 100;
+
 /// A lease that is no peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedLease {
