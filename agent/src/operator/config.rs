@@ -155,10 +155,11 @@ fn summary_for(cut_by: Subnets, text: &str, apart: &[(String, IpAddr)]) -> anyho
     });
     let uplink = uplink::of_default_route().map(|uplink| (uplink.name, uplink.mtu));
     let notes = notes(text, &config, uplink.as_ref(), apart);
+    let accepts = backends.accepted().map(|accepted| accepted.name.to_owned());
     Ok(Summary {
         pools: pools.collect(),
         backend: config.backend_type,
-        accepts: backends.accepted().map(str::to_owned).collect(),
+        accepts: accepts.collect(),
         unknown,
         notes,
         cut_by,

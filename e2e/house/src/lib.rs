@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 /// The folder of the whole project.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    // As Cargo says it now: what was built in another copy of the project has that one's path in it.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    package.join("../..")
 }
 
 /// All Rust files in a folder and below; none where it isn't there.

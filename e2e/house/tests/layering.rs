@@ -18,7 +18,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("overlay/forward", &["model"]),
     ("overlay/dataplane", &["forward", "host", "model"]),
     ("overlay/state", &["forward", "model", "nft"]),
-    ("overlay/backend", &["forward", "model", "state"]),
+    ("overlay/backend", &["forward", "model", "nft", "state"]),
     (
         "overlay/plan",
         &["backend", "forward", "model", "nft", "state"],

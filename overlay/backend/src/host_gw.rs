@@ -2,24 +2,38 @@
 //! peer must be a neighbour on the uplink.
 
 use tweed_model::{Admission, LinkName, LocalNode, PeerSide, Refusal};
-use tweed_state::{KernelState, NextHop, ROUTE_PROTOCOL, Route, RouteKey};
+use tweed_state::{NextHop, ROUTE_PROTOCOL, Route, RouteKey};
 
+use super::intent::Intent;
+use super::outline::Outline;
+
+pub(super) const NAME: &str = "host-gw";
 /// What a lease announces.
-pub(super) const WIRE_TYPE: &str = "host-gw";
+const WIRE_TYPE: &str = "host-gw";
 
-pub(super) fn program(node: &LocalNode, admission: &mut Admission) -> KernelState {
-    let mut state = KernelState::default();
+pub(super) fn outline() -> Outline {
+    Outline {
+        name: NAME,
+        wire_type: WIRE_TYPE,
+        direct: true,
+        ..Outline::default()
+    }
+}
+
+pub(super) fn intent(node: &LocalNode, peers: &Admission) -> Intent {
+    let mut intent = Intent::default();
     let uplink = LinkName::from(node.uplink.name.as_str());
-    admission.sift(WIRE_TYPE, |peer| {
+    for peer in peers.announcing(WIRE_TYPE) {
         let mut sides = peer.sides.values();
         if let Some(far) = sides.find(|side| !node.uplink.reaches_directly(&side.public)) {
-            return Err(unreachable(node, far));
+            let refusal = unreachable(node, far);
+            intent.refused.insert(peer.lease.key, refusal);
+            continue;
         }
         let routes = peer.sides.values().map(|side| direct_route(&uplink, side));
-        state.routes.extend(routes);
-        Ok(())
-    });
-    state
+        intent.state.routes.extend(routes);
+    }
+    intent
 }
 
 /// The route to a peer that is a neighbour on the uplink.

@@ -8,11 +8,15 @@ mod types;
 mod udp;
 
 use super::*;
+use crate::backend::Kind;
+use tweed_forward::forwarding::Forwarding;
+use tweed_model::json::Object;
 use tweed_model::lease::Term;
 use tweed_model::{
-    ClusterSnapshot, Host, Lease, LeaseAttrs, Mac, Refusal, Seniority, SubnetKey, Uplink, admit,
+    Admission, ClusterSnapshot, ConfigError, Dual, Family, Host, Identity, Lease, LeaseAttrs,
+    LocalNode, Mac, NetworkConfig, Refusal, Seniority, SubnetKey, Uplink, admit,
 };
-use tweed_state::{LinkKind, NextHop, RouteKey};
+use tweed_state::{KernelState, LinkKind, NextHop, RouteKey};
 
 fn config(backend: &str) -> NetworkConfig {
     let text = format!(
@@ -26,7 +30,10 @@ fn parse(backend: &str) -> Result<Backends, ConfigError> {
 }
 
 fn own(backend: &str) -> Backend {
-    parse(backend).unwrap().all().next().unwrap().clone()
+    let config = config(backend);
+    let options = Object::from(&config.backend);
+    let kind = Kind::named(&config.backend_type).unwrap();
+    kind.parse(&options, &config).unwrap()
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -111,7 +118,15 @@ fn program_after(
     let mut admission = admit::admit(&config.pools, &node, &backends.spoken(), &snapshot);
     seniority.follow(&snapshot);
     admission.rank(seniority);
-    (backends.program(&node, "alias", &mut admission), admission)
+    let intent = backends.intent(&node, &admission);
+    admission.refuse(intent.refused);
+    (intent.state, admission)
+}
+
+/// What the data plane forwards by.
+fn forwarding(backend: &str, node: &LocalNode, peers: &Admission) -> Forwarding {
+    let intent = parse(backend).unwrap().intent(node, peers);
+    intent.forwarding.unwrap()
 }
 
 #[test]
@@ -166,7 +181,7 @@ fn unknown_options_are_reported() {
 
 #[test]
 fn the_announced_data_is_flannels_byte_for_byte() {
-    let announced = parse(r#"{"Type":"vxlan"}"#).unwrap().announce(
+    let announced = parse(r#"{"Type":"vxlan"}"#).unwrap().own().announce(
         &dual_node().identity,
         &Dual {
             v4: Some(()),

@@ -1,32 +1,36 @@
 //! Backend `udp`: one TUN device takes all packets to other nodes, and the agent carries them in UDP datagrams. Device,
 //! port and datagrams are flannel's, whose proxy speaks IPv4 alone; ours carries IPv6 over IPv6 the same way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde_json::Value;
 use tweed_forward::decide::Trust;
 use tweed_forward::forwarding::Forwarding;
 use tweed_forward::options::{BusyPoll, Options as Choices};
 use tweed_forward::table::Peer as Endpoint;
 use tweed_model::json::Object;
 use tweed_model::{
-    Admission, ConfigError, Dual, Family, LinkName, LocalNode, Mac, NetworkConfig, Refusal,
+    Admission, ConfigError, Dual, Family, LinkName, LocalNode, Mac, NetworkConfig, Peer, PeerSide,
+    Refusal, SubnetKey,
 };
 use tweed_state::{KernelState, Link, LinkKind, NextHop, ROUTE_PROTOCOL, Route, RouteKey};
 
+use super::intent::Intent;
 use super::options;
+use super::outline::{Outline, Tunnel};
 
+pub(super) const NAME: &str = "udp";
 /// What a lease announces: flannel's announces nothing.
-pub(super) const WIRE_TYPE: &str = "";
+const WIRE_TYPE: &str = "";
 /// flannel's port; nodes don't announce theirs, so that all of them need the same.
 const DEFAULT_PORT: u16 = 8285;
-/// UDP 8, IPv4 20 bytes.
-const OVERHEAD_V4: u32 = 28;
-/// UDP 8, IPv6 40 bytes.
-const OVERHEAD_V6: u32 = 48;
+/// UDP 8, IPv4 20 bytes or IPv6 40.
+const OVERHEAD: Dual<u32> = Dual {
+    v4: Some(28),
+    v6: Some(48),
+};
 
 /// Before what pods run, as the kernel's own work for a packet is: many who send more than the host can carry would take
 /// the time that carrying needs. Not the first of all: a worker gives way after each turn, for as long as its weight says,
@@ -95,19 +99,23 @@ impl Udp {
     }
 
     /// flannel announces nothing. That a node takes IPv6 too must be said: flannel's never does.
-    pub(super) fn announce<T>(&self, families: &Dual<T>) -> Dual<Value> {
-        Dual {
-            v4: None,
-            v6: families
-                .v6
-                .as_ref()
-                .map(|_| serde_json::json!({ "Port": self.port })),
+    pub(super) fn outline(&self) -> Outline {
+        Outline {
+            name: NAME,
+            wire_type: WIRE_TYPE,
+            data: Dual {
+                v4: None,
+                v6: Some(serde_json::json!({ "Port": self.port })),
+            },
+            links: BTreeSet::from([self.link_name()]),
+            overhead: OVERHEAD,
+            tunnel: Some(Tunnel {
+                port: self.port,
+                mark: None,
+            }),
+            data_plane: true,
+            ..Outline::default()
         }
-    }
-
-    pub(super) fn pod_mtu<T>(uplink_mtu: u32, families: &Dual<T>) -> u32 {
-        let overheads = families.iter().map(|(family, _)| overhead(family));
-        uplink_mtu.saturating_sub(overheads.max().unwrap_or(0))
     }
 
     /// flannel's name, for its port. A second network on a host has another port, and another device.
@@ -118,27 +126,35 @@ impl Udp {
         }
     }
 
-    pub(super) fn program(
-        &self,
-        node: &LocalNode,
-        alias: &str,
-        admission: &mut Admission,
-    ) -> KernelState {
-        admission.sift(WIRE_TYPE, |peer| match peer.sides.v6 {
-            Some(_) if peer.lease.attrs.data.v6.is_none() => Err(Refusal::BadData(
-                "it does not say that it takes IPv6; flannel's udp does not".to_owned(),
-            )),
-            _ => Ok(()),
-        });
+    pub(super) fn intent(&self, node: &LocalNode, peers: &Admission) -> Intent {
+        let refused: BTreeMap<SubnetKey, Refusal> = peers
+            .announcing(WIRE_TYPE)
+            .filter(|peer| peer.sides.has(Family::V6) && peer.lease.attrs.data.v6.is_none())
+            .map(|peer| {
+                let why = "it does not say that it takes IPv6; flannel's udp does not";
+                (peer.lease.key, Refusal::BadData(why.to_owned()))
+            })
+            .collect();
+        let sound = |peer: &&Peer| !refused.contains_key(&peer.lease.key);
+        let sides = peers.peers.iter().filter(sound);
+        let sides = sides.flat_map(|peer| peer.sides.iter());
+        Intent {
+            state: self.state(node),
+            forwarding: Some(self.forwarding(node, sides)),
+            refused,
+        }
+    }
+
+    fn state(&self, node: &LocalNode) -> KernelState {
         let name = self.link_name();
         let link = Link {
             kind: LinkKind::Tun {
                 queues: self.workers > 1,
             },
-            mtu: Self::pod_mtu(node.uplink.mtu, &self.networks),
+            mtu: self.link_mtu(node.uplink.mtu),
             mac: Mac([0; 6]),
             up: true,
-            alias: alias.to_owned(),
+            alias: String::new(),
         };
         let addrs = node.subnets.values();
         let addrs = addrs.map(|subnet| (name.clone(), IpNet::from(subnet.network())));
@@ -166,9 +182,18 @@ impl Udp {
         }
     }
 
-    /// What the data plane forwards by. A peer of both families is two: its IPv6 goes over IPv6.
-    pub(super) fn forwarding(&self, node: &LocalNode, admission: &Admission) -> Forwarding {
-        let sides = admission.peers.iter().flat_map(|peer| peer.sides.iter());
+    fn link_mtu(&self, uplink_mtu: u32) -> u32 {
+        let overheads = self.networks.iter().map(|(family, _)| overhead(family));
+        uplink_mtu.saturating_sub(overheads.max().unwrap_or(0))
+    }
+
+    /// What the data plane forwards by. Peers of other backends are in it too: their packets come by it. A peer of both
+    /// families is two: its IPv6 goes over IPv6.
+    fn forwarding<'a>(
+        &self,
+        node: &LocalNode,
+        sides: impl Iterator<Item = (Family, &'a PeerSide)>,
+    ) -> Forwarding {
         let peers = sides.map(|(family, side)| Endpoint {
             endpoint: SocketAddr::new(side.public, self.port),
             addresses: Dual::of_addrs([side.public]),
@@ -199,8 +224,5 @@ fn is_link_local(addr: &IpAddr) -> bool {
 }
 
 fn overhead(family: Family) -> u32 {
-    match family {
-        Family::V4 => OVERHEAD_V4,
-        Family::V6 => OVERHEAD_V6,
-    }
+    OVERHEAD.get(family).copied().unwrap_or(0)
 }

@@ -1,7 +1,7 @@
 //! Backend `vxlan`: a VTEP for each family, and for each peer a permanent neighbour entry, a permanent FDB entry and an
 //! onlink route. Names, addresses and announced data are flannel's, so that both can share a network.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -11,23 +11,31 @@ use tweed_model::{
     Admission, ConfigError, Dual, Family, LinkName, LocalNode, Mac, Peer, PeerSide, Refusal,
     SubnetKey,
 };
+use tweed_nft::Mark;
 use tweed_state::{
     FdbKey, KernelState, Link, LinkKind, NeighKey, NextHop, ROUTE_PROTOCOL, Route, RouteKey,
     Vxlan as VxlanLink,
 };
 
 use super::host_gw::direct_route;
-use super::{TxChecksum, options};
+use super::intent::Intent;
+use super::options;
+use super::outline::{Outline, Tunnel};
+use super::tx_checksum::TxChecksum;
 
+pub(super) const NAME: &str = "vxlan";
 /// What a lease announces.
-pub(super) const WIRE_TYPE: &str = "vxlan";
+const WIRE_TYPE: &str = "vxlan";
 /// The Linux kernel's default VXLAN port, which flannel uses unless told otherwise. IANA's is 4789.
 const DEFAULT_PORT: u16 = 8472;
-/// Outer Ethernet is not counted: inner Ethernet 14, VXLAN 8, UDP 8, IPv4 20 bytes.
-const OVERHEAD_V4: u32 = 50;
-/// As above with an outer IPv6 header of 40 bytes.
-const OVERHEAD_V6: u32 = 70;
+/// Outer Ethernet is not counted: inner Ethernet 14, VXLAN 8, UDP 8, IPv4 20 bytes or IPv6 40.
+const OVERHEAD: Dual<u32> = Dual {
+    v4: Some(50),
+    v6: Some(70),
+};
 const MAX_VNI: u64 = (1 << 24) - 1;
+/// Bytes from the start of the UDP header to the network identifier: 8 of UDP, 4 of flags and reserved bits.
+const VNI_OFFSET: u8 = 12;
 
 /// The options of the backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,62 +88,74 @@ impl Vxlan {
         })
     }
 
-    /// `{"VNI":…,"VtepMAC":"…"}` in this order, without spaces: flannel reads its own back by splitting the text.
-    pub(super) fn announce(&self, mac: Mac) -> Value {
-        serde_json::json!({ "VNI": self.vni, "VtepMAC": mac.to_string() })
+    /// `{"VNI":…,"VtepMAC":"…"}` is announced, in this order and without spaces: flannel reads its own back by splitting
+    /// the text.
+    pub(super) fn outline(&self) -> Outline {
+        let data = serde_json::json!({ "VNI": self.vni });
+        let vteps = OVERHEAD.map(|family, _| self.link_name(family));
+        Outline {
+            name: NAME,
+            wire_type: WIRE_TYPE,
+            data: vteps.map(|_, _| data.clone()),
+            links: vteps.values().cloned().collect(),
+            vteps,
+            overhead: OVERHEAD,
+            underlay_mtu: self.mtu,
+            tunnel: Some(Tunnel {
+                port: self.port,
+                mark: Some(self.mark()),
+            }),
+            direct: self.direct_routing,
+            data_plane: false,
+            tx_checksum: Some(self.tx_checksum),
+        }
     }
 
-    pub(super) fn pod_mtu<T>(&self, uplink_mtu: u32, families: &Dual<T>) -> u32 {
-        let links = families.map(|family, _| self.link_mtu(uplink_mtu, family));
-        links.values().min().copied().unwrap_or(uplink_mtu)
+    /// The kernel takes packets of the network from anybody.
+    fn mark(&self) -> Mark {
+        let [_, bytes @ ..] = self.vni.to_be_bytes();
+        Mark {
+            name: format!("VXLAN {}", self.vni),
+            offset: VNI_OFFSET,
+            bytes: bytes.to_vec(),
+        }
     }
 
     fn link_mtu(&self, uplink_mtu: u32, family: Family) -> u32 {
-        let overhead = match family {
-            Family::V4 => OVERHEAD_V4,
-            Family::V6 => OVERHEAD_V6,
-        };
+        let overhead = OVERHEAD.get(family).copied().unwrap_or(0);
         // The kernel refuses a device that is larger than what carries it.
         let underlay = self.mtu.map_or(uplink_mtu, |mtu| mtu.min(uplink_mtu));
         underlay.saturating_sub(overhead)
     }
 
-    pub(super) fn link_name(&self, family: Family) -> String {
+    fn link_name(&self, family: Family) -> String {
         match family {
             Family::V4 => format!("flannel.{}", self.vni),
             Family::V6 => format!("flannel-v6.{}", self.vni),
         }
     }
 
-    pub(super) fn link_names(&self) -> BTreeSet<String> {
-        Family::BOTH
-            .into_iter()
-            .map(|family| self.link_name(family))
-            .collect()
-    }
-
-    pub(super) fn program(
-        &self,
-        node: &LocalNode,
-        alias: &str,
-        admission: &mut Admission,
-    ) -> KernelState {
+    pub(super) fn intent(&self, node: &LocalNode, peers: &Admission) -> Intent {
         let mut state = KernelState::default();
         for (family, subnet) in node.subnets.iter() {
-            self.add_vtep(&mut state, node, alias, family, subnet);
+            self.add_vtep(&mut state, node, family, subnet);
         }
-        let announcing = |peer: &&Peer| peer.lease.attrs.backend_type == WIRE_TYPE;
-        let peers = admission.peers.iter().filter(announcing);
-        let resolved: Vec<_> = peers.clone().map(|peer| self.resolve(node, peer)).collect();
-        let owners = Owners::among(peers.zip(&resolved));
-        let mut resolved = resolved.into_iter();
+        let peers: Vec<&Peer> = peers.announcing(WIRE_TYPE).collect();
+        let resolved: Vec<_> = peers.iter().map(|peer| self.resolve(node, peer)).collect();
+        let owners = Owners::among(peers.iter().copied().zip(&resolved));
+        let mut refused = BTreeMap::new();
         let mut entries = Entries::default();
         let uplink = LinkName::from(node.uplink.name.as_str());
         let [v4, v6] = Family::BOTH.map(|family| LinkName::from(self.link_name(family).as_str()));
-        admission.sift(WIRE_TYPE, |peer| {
-            // One for each peer that is shown here, in the same order.
-            let macs = resolved.next().unwrap_or(Ok(Dual::default()))?;
-            owners.admit(peer, &macs)?;
+        for (peer, macs) in peers.into_iter().zip(resolved) {
+            let macs = macs.and_then(|macs| owners.admit(peer, &macs).map(|()| macs));
+            let macs = match macs {
+                Ok(macs) => macs,
+                Err(reason) => {
+                    refused.insert(peer.lease.key, reason);
+                    continue;
+                }
+            };
             for (family, side) in peer.sides.iter() {
                 let vtep = match family {
                     Family::V4 => &v4,
@@ -146,24 +166,20 @@ impl Vxlan {
                     None => entries.routes.push(direct_route(&uplink, side)),
                 }
             }
-            Ok(())
-        });
-        KernelState {
-            neighs: entries.neighs.into_iter().collect(),
-            fdb: entries.fdb.into_iter().collect(),
-            routes: entries.routes.into_iter().collect(),
-            ..state
+        }
+        Intent {
+            state: KernelState {
+                neighs: entries.neighs.into_iter().collect(),
+                fdb: entries.fdb.into_iter().collect(),
+                routes: entries.routes.into_iter().collect(),
+                ..state
+            },
+            forwarding: None,
+            refused,
         }
     }
 
-    fn add_vtep(
-        &self,
-        state: &mut KernelState,
-        node: &LocalNode,
-        alias: &str,
-        family: Family,
-        subnet: &IpNet,
-    ) {
+    fn add_vtep(&self, state: &mut KernelState, node: &LocalNode, family: Family, subnet: &IpNet) {
         let Some(local) = node.uplink.addrs.get(family) else {
             return;
         };
@@ -181,7 +197,7 @@ impl Vxlan {
             mtu: self.link_mtu(node.uplink.mtu, family),
             mac: node.identity.mac(family),
             up: true,
-            alias: alias.to_owned(),
+            alias: String::new(),
         };
         state
             .addrs
@@ -294,7 +310,7 @@ impl Owners {
 }
 
 /// The MAC that a peer announces, or why there is none.
-pub(super) fn read_mac(data: Option<&Value>) -> Result<Mac, String> {
+fn read_mac(data: Option<&Value>) -> Result<Mac, String> {
     let data = data.and_then(Value::as_object);
     let data = data.ok_or("there is none; vxlan needs VtepMAC")?;
     let text = json::string(data, "VtepMAC").map_err(|error| error.to_string())?;

@@ -6,13 +6,12 @@ use tweed_host::{KernelError, sysctl};
 use tweed_model::Mac;
 use tweed_netlink::{
     AddrSpec, Dev, LinkChange, LinkInfo, Netlink, NetlinkError, RouteKind, RouteSpec, TX_CHECKSUM,
-    VxlanSpec,
 };
-use tweed_state::{Link, LinkKind, NextHop, Op, Route, RouteKey, Vxlan, may_be_absent};
+use tweed_state::{Link, NextHop, Op, Route, RouteKey, may_be_absent};
 
 use super::connected::is_kernels;
+use super::kinds;
 use super::linux::Linux;
-use super::{holder, tun};
 
 /// Number 1 in every namespace.
 const LOOPBACK: Dev<'static> = Dev {
@@ -22,23 +21,18 @@ const LOOPBACK: Dev<'static> = Dev {
 
 pub(super) fn apply(linux: &mut Linux, op: &Op) -> Result<(), KernelError> {
     attempt(linux, op).map_err(|error| match op {
-        Op::AddLink(name, link) | Op::SetLink(name, link) => with_holder(linux, name, link, error),
+        Op::AddLink(name, link) | Op::SetLink(name, link) => {
+            with_obstacle(linux, name, link, error)
+        }
         _ => error,
     })
 }
 
-/// Says who has the port, where that is why a VXLAN device can't be made or brought up.
-fn with_holder(linux: &mut Linux, name: &str, link: &Link, error: KernelError) -> KernelError {
-    let LinkKind::Vxlan(vxlan) = &link.kind else {
-        return error;
-    };
-    let taken = [io::ErrorKind::AlreadyExists, io::ErrorKind::AddrInUse];
-    if !taken.contains(&error.source.kind()) {
-        return error;
-    }
-    match holder::of_vxlan(&mut linux.netlink, name, vxlan.vni, vxlan.port) {
-        Some(who) => KernelError {
-            source: io::Error::new(error.source.kind(), format!("{}: {who}", error.source)),
+/// Says what is in the way, where that is known.
+fn with_obstacle(linux: &mut Linux, name: &str, link: &Link, error: KernelError) -> KernelError {
+    match kinds::obstacle(linux, name, link, &error.source) {
+        Some(what) => KernelError {
+            source: io::Error::new(error.source.kind(), format!("{}: {what}", error.source)),
             ..error
         },
         None => error,
@@ -144,57 +138,8 @@ fn refused(op: &Op, kind: io::ErrorKind, why: String) -> KernelError {
 /// is brought into form if it is of the right kind.
 fn add_link(linux: &mut Linux, op: &Op, name: &str, link: &Link) -> Result<(), KernelError> {
     linux.devices.forget(name);
-    match &link.kind {
-        LinkKind::Vxlan(vxlan) => add_vxlan(linux, op, name, link, vxlan)?,
-        LinkKind::Tun { queues } => tun::create(name, *queues).map_err(|source| KernelError {
-            what: op.to_string(),
-            source,
-        })?,
-        LinkKind::Other(_) => {
-            let why = "only VXLAN and TUN devices can be made".to_owned();
-            return Err(refused(op, io::ErrorKind::Unsupported, why));
-        }
-    }
+    kinds::make(linux, &op.to_string(), name, link)?;
     set_link(linux, op, name, link)
-}
-
-fn add_vxlan(
-    linux: &mut Linux,
-    op: &Op,
-    name: &str,
-    link: &Link,
-    vxlan: &Vxlan,
-) -> Result<(), KernelError> {
-    let created = linux.on_dev(&vxlan.underlay, |netlink, underlay| {
-        let spec = VxlanSpec {
-            vni: vxlan.vni,
-            port: vxlan.port,
-            local: vxlan.local,
-            underlay: underlay.index,
-            learning: vxlan.learning,
-            gbp: vxlan.gbp,
-            mac: link.mac,
-            mtu: link.mtu,
-        };
-        match netlink.add_vxlan(name, &spec) {
-            // Either the name is taken, perhaps by just this; or the VNI and port are, under another name.
-            Err(error) if error.is_exists() => match netlink.link(name)? {
-                Some(there) if is_as(&there, &spec) => Ok(()),
-                _ => Err(error),
-            },
-            result => result,
-        }
-    })?;
-    created.ok_or_else(|| absent(&vxlan.underlay, op))
-}
-
-/// Whether a device has the attributes that can only be had by making it anew.
-fn is_as(there: &LinkInfo, spec: &VxlanSpec) -> bool {
-    there.vxlan.as_ref().is_some_and(|vxlan| {
-        let same = (vxlan.vni, vxlan.port, vxlan.link) == (spec.vni, spec.port, spec.underlay);
-        let switches = (vxlan.learning, vxlan.gbp) == (spec.learning, spec.gbp);
-        same && switches && vxlan.local == Some(spec.local) && !vxlan.foreign
-    })
 }
 
 /// Sends what differs, in one request; nothing if nothing does.
@@ -212,10 +157,7 @@ fn difference<'a>(there: &LinkInfo, link: &'a Link) -> Option<LinkChange<'a>> {
     let mtu = (there.mtu != link.mtu).then_some(link.mtu);
     let alias = (there.alias != link.alias).then_some(link.alias.as_str());
     let up = (there.up != link.up).then_some(link.up);
-    let txqlen = match link.kind {
-        LinkKind::Tun { .. } => tun::queue_length(there.txqlen),
-        _ => None,
-    };
+    let txqlen = kinds::queue_length(link, there.txqlen);
     let numbers = mtu.is_some() || txqlen.is_some();
     let any = mac.is_some() || numbers || alias.is_some() || up.is_some();
     any.then_some(LinkChange {
@@ -237,15 +179,19 @@ fn put_route(linux: &mut Linux, op: &Op, key: &RouteKey, route: &Route) -> Resul
     };
     let why = "the kernel's own route to a network on its links stands there".to_owned();
     let kernels = refused(op, io::ErrorKind::AlreadyExists, why);
-    if linux.connected.yield_to(key) && is_kernels(linux, key)? {
+    if linux.connected.yield_to(key) && kernels_own(linux, key)? {
         return Err(kernels);
     }
     match with_route(linux, key, route, add)? {
         Some(true) => Ok(()),
-        Some(false) if is_kernels(linux, key)? => Err(kernels),
+        Some(false) if kernels_own(linux, key)? => Err(kernels),
         Some(false) => replace_route(linux, op, key, route),
         None => Err(absent(device_of(route), op)),
     }
+}
+
+fn kernels_own(linux: &mut Linux, key: &RouteKey) -> Result<bool, KernelError> {
+    is_kernels(&mut linux.connected, &mut linux.netlink, key)
 }
 
 fn replace_route(

@@ -5,11 +5,9 @@ use std::time::{Duration, Instant};
 
 use tweed_host::KernelError;
 use tweed_model::Family;
-use tweed_netlink::{RouteFilter, RouteInfo, TABLE_MAIN};
+use tweed_netlink::{Netlink, RouteFilter, RouteInfo, TABLE_MAIN};
 use tweed_state::RouteKey;
 
-use super::linux::Linux;
-use super::observe::route_key;
 use super::ownership::MADE_BY_KERNEL;
 
 /// What was read longer ago is read again before it is relied on.
@@ -47,15 +45,27 @@ impl Connected {
 }
 
 /// As [`Connected::yield_to`], by what the kernel has now. Costs a list of all routes, once a second at most.
-pub(super) fn is_kernels(linux: &mut Linux, key: &RouteKey) -> Result<bool, KernelError> {
-    if linux.connected.read.is_none_or(|at| at.elapsed() >= FRESH) {
-        linux.connected.start();
+pub(super) fn is_kernels(
+    connected: &mut Connected,
+    netlink: &mut Netlink,
+    key: &RouteKey,
+) -> Result<bool, KernelError> {
+    if connected.read.is_none_or(|at| at.elapsed() >= FRESH) {
+        connected.start();
         for family in Family::BOTH {
             let table = Some(TABLE_MAIN);
-            for info in linux.netlink.routes(&RouteFilter { family, table })? {
-                linux.connected.note(&info);
+            for info in netlink.routes(&RouteFilter { family, table })? {
+                connected.note(&info);
             }
         }
     }
-    Ok(linux.connected.yield_to(key))
+    Ok(connected.yield_to(key))
+}
+
+/// A route's key in the main table.
+pub(super) fn route_key(info: &RouteInfo) -> RouteKey {
+    RouteKey {
+        dst: info.dst,
+        metric: info.metric,
+    }
 }

@@ -182,8 +182,8 @@ impl FakeKernel {
                 self.present(&vxlan.underlay)?;
                 self.has_tunnel(vxlan)
             }
-            LinkKind::Tun { .. } => false,
             LinkKind::Other(_) => return Err(libc::EOPNOTSUPP),
+            _ => false,
         };
         if let Some(there) = self.state.links.get(name) {
             let same = there.kind == link.kind;
@@ -212,7 +212,7 @@ impl FakeKernel {
                 (other.vni, other.port, other.local.is_ipv4())
                     == (vxlan.vni, vxlan.port, vxlan.local.is_ipv4())
             }
-            LinkKind::Tun { .. } | LinkKind::Other(_) => false,
+            _ => false,
         })
     }
 

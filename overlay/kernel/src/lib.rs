@@ -2,10 +2,11 @@
 
 mod apply;
 mod connected;
+mod event;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fake;
 pub mod firewall;
-mod holder;
+mod kinds;
 mod ledger;
 mod linux;
 mod monitor;
@@ -13,10 +14,12 @@ mod notice;
 mod observe;
 mod others;
 pub mod ownership;
-mod tun;
+mod readings;
+mod whole;
 
+pub use event::Event;
 pub use linux::Linux;
-pub use monitor::{Event, Monitor};
+pub use monitor::Monitor;
 pub use others::{Ask, Running};
 
 use tweed_host::KernelError;

@@ -6,13 +6,11 @@ use std::sync::Arc;
 
 use tweed_host::KernelError;
 use tweed_netlink::{Dev, Ethtool, LinkInfo, Netlink, NetlinkError};
-use tweed_state::{KernelState, Op, Scope};
 
 use super::connected::Connected;
 use super::firewall::Firewall;
 use super::ledger::Ledger;
 use super::others::{Ask, Others};
-use super::{Kernel, apply, observe};
 
 /// The real kernel. To be opened and used on one thread: netlink sockets stay in the namespace they were made in, but
 /// sysctls are those of the thread.
@@ -125,21 +123,5 @@ impl Devices {
             .iter()
             .find(|(_, noted)| **noted == index)
             .map(|(name, _)| name.as_str())
-    }
-}
-
-impl Kernel for Linux {
-    fn observe(&mut self, scope: &Scope) -> Result<KernelState, KernelError> {
-        observe::observe(self, scope)
-    }
-
-    fn apply(&mut self, op: &Op) -> Result<(), KernelError> {
-        self.ledger.lock().expect(op);
-        let result = apply::apply(self, op);
-        if result.is_err() {
-            // What is there now is anybody's guess: whatever comes is news.
-            self.ledger.lock().lose(op);
-        }
-        result
     }
 }

@@ -19,7 +19,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tweed_netlink::{Answer, Frames};
 
 use super::ledger::Ledger;
-use super::{Linux, notice};
+use super::{Event, Linux, notice};
 
 /// `RTNLGRP_LINK`, `RTNLGRP_NEIGH`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_IFADDR`,
 /// `RTNLGRP_IPV6_ROUTE`, `RTNLGRP_IPV4_NETCONF`, `RTNLGRP_IPV6_NETCONF`. Forwarding entries come with the neighbours.
@@ -37,16 +37,6 @@ const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
 const DATAGRAM: usize = 64 * 1024;
 /// Notifications come in bursts: they are left to gather for so long, milliseconds, and read in one go.
 const GATHER: u16 = 5;
-
-/// What the monitor says. It carries no data: look for yourself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// An object of ours may differ from what we last knew, or notifications were lost.
-    Dirty,
-    /// The uplink has changed: an address, MTU, Ethernet address, up or down, gone or back. [`Event::Dirty`] follows:
-    /// going down and losing its last IPv4 address, it loses its routes, and the kernel does not report those.
-    Uplink,
-}
 
 /// The running thread. Ends when dropped.
 #[derive(Debug)]

@@ -12,9 +12,10 @@ use tweed_netlink::{
     RouteInfo, TABLE_MAIN, addr_info, fdb_info, link_info, neigh_info, route_info,
 };
 
+use super::connected::route_key;
+use super::event::Event;
 use super::ledger::{Books, Key, uplink_mark};
-use super::monitor::Event;
-use super::{observe, ownership};
+use super::{kinds, ownership, readings};
 
 /// Judges an rtnetlink notification, and keeps the books' list of our interfaces up to date.
 /// `echo` says that the change was asked for over our own socket.
@@ -57,8 +58,8 @@ fn new_link(books: &mut Books, echo: bool, message: LinkMessage) -> Option<Event
         books.uplink_addrs.clear();
         return Some(Event::Uplink);
     }
-    let underlay = info.vxlan.as_ref().map_or(0, |vxlan| vxlan.link);
-    let link = observe::as_link(&info, books.name_of(underlay));
+    let underlay = kinds::underlay(&info);
+    let link = readings::as_link(&info, books.name_of(underlay));
     let renamed = books
         .links
         .get(&info.index)
@@ -127,7 +128,7 @@ fn neighbour(books: &Books, message: &NeighbourMessage, new: bool) -> bool {
             return false;
         };
         let key = Key::Fdb(name, entry.mac);
-        match observe::as_fdb(&entry).filter(|_| new) {
+        match readings::as_fdb(&entry).filter(|_| new) {
             Some(dst) => !books.agrees(key, &dst),
             // Gone, or no longer permanent.
             None => books.holds(key),
@@ -157,9 +158,9 @@ fn concerns_us(books: &Books, info: &RouteInfo, new: bool) -> bool {
     let dev = info
         .oif
         .map(|index| LinkName::from(books.name_of(index).as_str()));
-    let Some((key, route)) = observe::as_route(info, dev) else {
+    let Some((key, route)) = readings::as_route(info, dev) else {
         // Several next hops, or another type: it may have taken the place of ours.
-        return new && info.tos == 0 && books.holds(Key::Route(observe::route_key(info)));
+        return new && info.tos == 0 && books.holds(Key::Route(route_key(info)));
     };
     let same = books.agrees(Key::Route(key), &route);
     if !new {

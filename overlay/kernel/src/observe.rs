@@ -1,20 +1,17 @@
 //! Dumps, sorted into the state that concerns us. Interfaces go by name from here on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
 
 use tweed_host::{KernelError, sysctl};
-use tweed_model::{Family, LinkName, Mac};
-use tweed_netlink::route_messages::link::InfoKind;
-use tweed_netlink::{
-    FdbInfo, LinkInfo, Netlink, NetlinkError, RouteFilter, RouteInfo, RouteKind, TABLE_MAIN,
-    TX_CHECKSUM,
-};
-use tweed_state::{KernelState, Link, LinkKind, NextHop, Route, RouteKey, Scope, Vxlan};
+use tweed_model::{Family, LinkName};
+use tweed_netlink::{LinkInfo, Netlink, NetlinkError, RouteFilter, TABLE_MAIN, TX_CHECKSUM};
+use tweed_state::{KernelState, NextHop, Scope};
 
+use super::connected::route_key;
 use super::ledger::uplink_mark;
 use super::linux::{Devices, Linux};
-use super::ownership;
+use super::readings::{as_fdb, as_link, as_route};
+use super::{kinds, ownership};
 
 /// Everything of ours, and the books brought up to date with it.
 pub(super) fn observe(linux: &mut Linux, scope: &Scope) -> Result<KernelState, KernelError> {
@@ -47,7 +44,7 @@ pub(super) fn observe(linux: &mut Linux, scope: &Scope) -> Result<KernelState, K
     Ok(state)
 }
 
-/// Our links: two dumps find the VXLAN and TUN devices, by name and by alias; what else stands under our names is asked for by
+/// Our links: a dump for each of our kinds finds them, by name and by alias; what else stands under our names is asked for by
 /// name. A host with hundreds of pods has hundreds of other interfaces, and none of them is looked at.
 fn links(
     linux: &mut Linux,
@@ -55,8 +52,10 @@ fn links(
     same_uplink: bool,
     state: &mut KernelState,
 ) -> Result<Vec<LinkInfo>, KernelError> {
-    let mut found = linux.netlink.links_of_kind(InfoKind::Vxlan)?;
-    found.extend(linux.netlink.links_of_kind(InfoKind::Tun)?);
+    let mut found = Vec::new();
+    for kind in kinds::NAMES {
+        found.extend(linux.netlink.links_of_kind(kind)?);
+    }
     for name in &scope.link_names {
         if !found.iter().any(|link| link.name == *name) {
             found.extend(linux.netlink.link(name)?);
@@ -71,7 +70,7 @@ fn links(
     }
     let mut own = Vec::new();
     for info in found {
-        let underlay = info.vxlan.as_ref().map_or(0, |vxlan| vxlan.link);
+        let underlay = kinds::underlay(&info);
         let underlay = name_of(&linux.devices, &mut linux.netlink, underlay)?;
         let link = as_link(&info, underlay.unwrap_or_default());
         if let Some(holder) = linux.others.holder(scope, &info.name, &link) {
@@ -114,33 +113,6 @@ fn name_of(
     }
 }
 
-/// An interface as the plan sees it. A VXLAN device that does more than unicast with static entries counts as another
-/// kind, so that it gets replaced where one of ours should be.
-pub(super) fn as_link(info: &LinkInfo, underlay: String) -> Link {
-    let kind = match &info.vxlan {
-        Some(vxlan) if !vxlan.foreign => LinkKind::Vxlan(Vxlan {
-            vni: vxlan.vni,
-            port: vxlan.port,
-            local: vxlan.local.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
-            underlay,
-            learning: vxlan.learning,
-            gbp: vxlan.gbp,
-        }),
-        // A TAP device is of the same kind, and has an Ethernet address.
-        _ if info.kind == "tun" && info.mac.is_none() => LinkKind::Tun {
-            queues: info.queues,
-        },
-        _ => LinkKind::Other(info.kind.clone()),
-    };
-    Link {
-        kind,
-        mtu: info.mtu,
-        mac: info.mac.unwrap_or(Mac([0; 6])),
-        up: info.up,
-        alias: info.alias.clone(),
-    }
-}
-
 /// Addresses, neighbours and forwarding entries of one of our links. If it goes away meanwhile, it has none.
 fn entries(
     netlink: &mut Netlink,
@@ -169,18 +141,6 @@ fn entries(
         }
     }
     Ok(())
-}
-
-/// Where a permanent forwarding entry leads. One that overrides the device's port, VNI or interface leads somewhere
-/// that no peer is: nowhere, so that it is replaced, or deleted.
-pub(super) fn as_fdb(entry: &FdbInfo) -> Option<IpAddr> {
-    if !entry.permanent || !ownership::owns_fdb(&entry.mac) {
-        return None;
-    }
-    match entry.dst {
-        Some(dst) if !entry.foreign => Some(dst),
-        _ => Some(Ipv4Addr::UNSPECIFIED.into()),
-    }
 }
 
 /// One that can't be read counts as absent, like a sysctl.
@@ -244,33 +204,4 @@ fn routes(linux: &mut Linux, scope: &Scope, state: &mut KernelState) -> Result<(
 /// Whether a route leads over one of these interfaces.
 fn leads_over(next_hop: &NextHop, links: &BTreeSet<LinkName>) -> bool {
     matches!(next_hop, NextHop::Via { dev, .. } if links.contains(dev))
-}
-
-pub(super) fn route_key(info: &RouteInfo) -> RouteKey {
-    RouteKey {
-        dst: info.dst,
-        metric: info.metric,
-    }
-}
-
-/// A route as the plan sees it; `None` for what no plan of ours contains (several next hops, types of service,
-/// prohibitions), and for a device that is gone.
-pub(super) fn as_route(info: &RouteInfo, dev: Option<LinkName>) -> Option<(RouteKey, Route)> {
-    if info.multipath || info.tos != 0 {
-        return None;
-    }
-    let next_hop = match info.kind {
-        RouteKind::Blackhole => NextHop::Blackhole,
-        RouteKind::Unicast => NextHop::Via {
-            gateway: info.gateway,
-            dev: dev?,
-            onlink: info.onlink,
-        },
-        RouteKind::Other(_) => return None,
-    };
-    let route = Route {
-        next_hop,
-        protocol: info.protocol,
-    };
-    Some((route_key(info), route))
 }

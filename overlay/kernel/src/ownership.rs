@@ -5,7 +5,7 @@
 
 use ipnet::IpNet;
 use tweed_model::{Family, Mac};
-use tweed_state::{Link, LinkKind, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope};
+use tweed_state::{Link, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope};
 
 /// `RTPROT_REDIRECT`, `RTPROT_KERNEL`, `RTPROT_RA`: routes that the kernel made by itself.
 pub(super) const MADE_BY_KERNEL: [u8; 3] = [1, 2, 9];
@@ -13,8 +13,7 @@ pub(super) const MADE_BY_KERNEL: [u8; 3] = [1, 2, 9];
 /// Whether an interface is ours: it has one of our names, whatever it is, or it is a tunnel with our alias.
 pub fn owns_link(scope: &Scope, name: &str, link: &Link) -> bool {
     let marked = !scope.alias.is_empty() && link.alias == scope.alias;
-    let tunnel = matches!(link.kind, LinkKind::Vxlan(_) | LinkKind::Tun { .. });
-    scope.link_names.contains(name) || (marked && tunnel)
+    scope.link_names.contains(name) || (marked && link.kind.is_ours())
 }
 
 /// Whether a permanent forwarding entry on a link of ours is a peer's. Group addresses and the all-zero one, which
@@ -61,7 +60,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use tweed_state::Vxlan;
+    use tweed_state::{LinkKind, Vxlan};
 
     fn net(text: &str) -> IpNet {
         text.parse().unwrap()

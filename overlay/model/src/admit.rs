@@ -161,19 +161,19 @@ impl Admission {
         }
     }
 
-    /// Shows each peer that announces a backend to that backend, the oldest first. One that it can't use moves to the
-    /// refused.
-    pub fn sift(&mut self, wire_type: &str, mut judge: impl FnMut(&Peer) -> Result<(), Refusal>) {
-        let refused = &mut self.refused;
-        self.peers.retain(|peer| {
-            let verdict = match peer.lease.attrs.backend_type == wire_type {
-                true => judge(peer),
-                false => Ok(()),
-            };
-            verdict
-                .map_err(|reason| refused.insert(peer.lease.key, reason))
-                .is_ok()
-        });
+    /// The peers that announce a backend, the oldest first.
+    pub fn announcing(&self, wire_type: &str) -> impl Iterator<Item = &Peer> {
+        let peers = self.peers.iter();
+        peers.filter(move |peer| peer.lease.attrs.backend_type == wire_type)
+    }
+
+    /// Moves leases that can't be used to the refused.
+    pub fn refuse(&mut self, refused: BTreeMap<SubnetKey, Refusal>) {
+        if !refused.is_empty() {
+            let sound = |peer: &Peer| !refused.contains_key(&peer.lease.key);
+            self.peers.retain(sound);
+            self.refused.extend(refused);
+        }
     }
 }
 

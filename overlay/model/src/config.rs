@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::json::{JsonError, Object};
 use super::nearest::unknown_key;
-use super::subnet::{nth_subnet, subnet_count};
+use super::subnet::{Pool, nth_subnet, subnet_count};
 use super::{Dual, Family, special};
 
 const KEYS: &[&str] = &[
@@ -25,19 +25,6 @@ const KEYS: &[&str] = &[
     "IPv6SubnetMax",
     "Backend",
 ];
-
-/// Where the subnets of one family come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pool {
-    /// The pod network.
-    pub network: IpNet,
-    /// Prefix length of one node's subnet.
-    pub subnet_len: u8,
-    /// Base address of the first subnet that may be leased.
-    pub min: IpAddr,
-    /// Base address of the last one.
-    pub max: IpAddr,
-}
 
 /// Who cuts the pod network into subnets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

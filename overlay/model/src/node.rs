@@ -1,35 +1,11 @@
-//! This node: its uplink, its addresses, its identity, its lease.
+//! This node: its addresses, its identity, its lease.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Dual, Family, Host, Mac};
-
-/// The interface over which the other nodes are reached.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Uplink {
-    /// Interface name.
-    pub name: String,
-    /// Interface index; only for display, the kernel layer looks it up again by name.
-    pub index: u32,
-    /// MTU in bytes.
-    pub mtu: u32,
-    /// The address of each family that this node sends from.
-    pub addrs: Dual<IpAddr>,
-    /// Prefixes reachable on the link without a gateway. They decide direct routing.
-    pub onlink: Vec<IpNet>,
-    /// Its IPv6 default route was learned by the kernel from a router advertisement.
-    pub learned_default: bool,
-}
-
-impl Uplink {
-    /// Whether `addr` is a neighbour on the uplink: no gateway in between.
-    pub fn reaches_directly(&self, addr: &IpAddr) -> bool {
-        self.onlink.iter().any(|net| net.contains(addr))
-    }
-}
+use super::{Dual, Family, Host, Mac, Uplink};
 
 /// What a node keeps over restarts and reboots so that its peers need not learn it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::{Dual, Family, Pool, SubnetKey};
+use super::{Dual, Family, SubnetKey};
 
 /// How many free subnets the draw is made from, as in flannel: the network stays dense, and two nodes that start at
 /// the same moment seldom draw the same one.
@@ -96,6 +96,19 @@ fn draw(free: &[IpNet], family: Family, random: u64) -> Option<IpNet> {
     };
     let index = random.checked_rem(free.len() as u64)?;
     free.get(index as usize).copied()
+}
+
+/// Where the subnets of one family come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// The pod network.
+    pub network: IpNet,
+    /// Prefix length of one node's subnet.
+    pub subnet_len: u8,
+    /// Base address of the first subnet that may be leased.
+    pub min: IpAddr,
+    /// Base address of the last one.
+    pub max: IpAddr,
 }
 
 impl Pool {

@@ -6,6 +6,7 @@
 
 mod addr;
 mod bridge;
+mod client;
 mod error;
 mod ethtool;
 mod info;
@@ -17,14 +18,9 @@ mod route;
 mod transport;
 mod wire;
 
-use std::fmt::Display;
-use std::io;
-
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::protocols::NETLINK_ROUTE;
-
 pub use addr::{AddrInfo, AddrSpec};
 pub use bridge::{BridgeSpec, PortChange, VlanEntry};
+pub use client::{Dev, Netlink};
 pub use error::{NetlinkError, Object};
 pub use ethtool::{Ethtool, TX_CHECKSUM};
 pub use info::{BridgeInfo, LinkInfo, OperState, PortInfo, VxlanInfo};
@@ -41,75 +37,3 @@ pub use info::link_info;
 pub use neigh::{fdb_info, neigh_info};
 pub use route::route_info;
 pub use wire::{Answer, Frames};
-
-/// An rtnetlink client.
-#[derive(Debug)]
-pub struct Netlink {
-    transport: Transport,
-}
-
-/// An interface: what the kernel wants to know (its index) and what an error message wants to say (its name).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dev<'a> {
-    /// The kernel's number for it, in the namespace of the socket.
-    pub index: u32,
-    /// Its name, for messages only.
-    pub name: &'a str,
-}
-
-impl Netlink {
-    /// Opens a socket in the network namespace of the calling thread. It stays there, whichever thread uses it.
-    ///
-    /// # Errors
-    /// When the process has no descriptor left.
-    pub fn open() -> io::Result<Self> {
-        Transport::open(NETLINK_ROUTE).map(|transport| Self { transport })
-    }
-
-    /// The socket's port number: `nlmsg_pid` of the notifications that its requests cause.
-    pub fn port(&self) -> u32 {
-        self.transport.port()
-    }
-
-    /// How many dumps had to be repeated so far because the kernel marked them interrupted.
-    pub fn interrupted_dumps(&self) -> u64 {
-        self.transport.interrupted()
-    }
-
-    /// Sends any request and waits for its acknowledgement. `flags` are `NLM_F_CREATE` and its like.
-    ///
-    /// # Errors
-    /// The kernel's refusal.
-    pub fn change(
-        &mut self,
-        object: Object,
-        what: impl Display,
-        message: RouteNetlinkMessage,
-        flags: u16,
-    ) -> Result<(), NetlinkError> {
-        self.transport.change(object, what, message, flags)
-    }
-
-    /// Any dump, as the list of what `pick` finds in its messages; repeated while the kernel marks it interrupted.
-    ///
-    /// # Errors
-    /// The kernel's refusal, or a table that never stood still.
-    pub fn dump<T>(
-        &mut self,
-        object: Object,
-        what: impl Display,
-        message: RouteNetlinkMessage,
-        mut pick: impl FnMut(RouteNetlinkMessage) -> Option<T>,
-    ) -> Result<Vec<T>, NetlinkError> {
-        let mut found = Vec::new();
-        self.transport.dump(
-            object,
-            what,
-            message,
-            &mut found,
-            Vec::clear,
-            |found, message| found.extend(pick(message)),
-        )?;
-        Ok(found)
-    }
-}

@@ -26,7 +26,7 @@ pub use fingerprint::rule_fingerprint;
 pub use policy::{Masquerade, PolicyInput, PolicyNetwork, agent_ruleset};
 pub use render::{Element, Message, change_messages};
 pub use ruleset::{HookPoint, Ruleset};
-pub use tunnel::{INPUT_CHAIN, POD_BRIDGE, Tunnels, peer_set, tunnel_chain};
+pub use tunnel::{INPUT_CHAIN, Mark, POD_BRIDGE, Tunnels, peer_set, tunnel_chain};
 
 /// What an nftables table holds, condensed to what a comparison needs. Observed and desired states share this type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -179,11 +179,17 @@ fn net_match(side: Side, not: bool, net: IpNet) -> Match {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Mark;
 
     fn dual_stack() -> PolicyInput {
         let policy = |network: &str, subnet: &str| PolicyNetwork {
             network: network.parse().unwrap(),
             subnet: subnet.parse().unwrap(),
+        };
+        let vxlan = Mark {
+            name: "VXLAN 1".to_owned(),
+            offset: 12,
+            bytes: vec![0, 0, 1],
         };
         PolicyInput {
             table: "tweed".to_owned(),
@@ -193,7 +199,7 @@ mod tests {
             },
             masquerade: Some(Masquerade { fully_random: true }),
             tunnels: Some(Tunnels {
-                ports: [(8285, None), (8472, Some(1))].into(),
+                ports: [(8285, None), (8472, Some(vxlan))].into(),
                 uplink: "eth0".to_owned(),
                 inner: ["cni0", "flannel.1", "flannel-v6.1", "flannel0"]
                     .map(str::to_owned)

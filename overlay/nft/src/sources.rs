@@ -10,7 +10,7 @@ use tweed_model::{Dual, Family};
 
 use super::policy::{PolicyNetwork, rule};
 use super::ruleset::{DataType, Match, Rule, Ruleset, Set, Verdict, addr_bytes};
-use super::tunnel::{dropped, of_network};
+use super::tunnel::{Mark, dropped};
 use super::{TableState, inner};
 
 const SETS: [(Family, &str); 2] = [(Family::V4, "sources4-"), (Family::V6, "sources6-")];
@@ -47,9 +47,9 @@ pub(super) fn rules(
 
 /// What no rule of these has let in: neither IPv4 nor IPv6 of the outer family, or from elsewhere. Neighbours are written
 /// down and never asked for.
-pub(super) fn others(vni: u32) -> Rule {
-    let comment = format!("VXLAN {vni} from outside the sender's subnet");
-    dropped(vec![of_network(vni)], &comment)
+pub(super) fn others(mark: &Mark) -> Rule {
+    let comment = format!("{} from outside the sender's subnet", mark.name);
+    dropped(vec![mark.matches()], &comment)
 }
 
 /// Keeps what is let in now, while nothing may be removed yet: sets of a length that nobody has any more, with their
@@ -127,6 +127,14 @@ mod tests {
     use super::*;
     use crate::{PolicyInput, Tunnels, agent_ruleset};
 
+    fn vxlan() -> Mark {
+        Mark {
+            name: "VXLAN 1".to_owned(),
+            offset: 12,
+            bytes: vec![0, 0, 1],
+        }
+    }
+
     fn input(sources: Option<&[(&str, &str)]>) -> PolicyInput {
         let network = PolicyNetwork {
             network: "10.244.0.0/16".parse().unwrap(),
@@ -136,7 +144,7 @@ mod tests {
         PolicyInput {
             networks: Dual::of_nets([network.network]).map(|_, _| network),
             tunnels: Some(Tunnels {
-                ports: [(8472, Some(1))].into(),
+                ports: [(8472, Some(vxlan()))].into(),
                 peers: Some(["192.0.2.2".parse().unwrap()].into()),
                 sources: sources.map(|all| all.iter().map(read).collect()),
                 ..Tunnels::default()

@@ -16,9 +16,6 @@ use super::sources;
 /// nft's `filter` priority.
 const FILTER: i32 = 0;
 
-/// Bytes from the start of the UDP header to the VXLAN network identifier: 8 of UDP, 4 of flags and reserved bits.
-const VNI_OFFSET: u8 = 12;
-
 /// Where packets for this host enter.
 pub const INPUT_CHAIN: &str = "input";
 /// What doesn't come by the uplink.
@@ -33,20 +30,42 @@ pub(super) const KINDS: [&str; 2] = ["bridge", "veth"];
 /// The tunnels of the network, and who may send into them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tunnels {
-    /// UDP ports; for VXLAN with the network identifier: other overlays on the same port are left alone.
-    pub ports: BTreeMap<u16, Option<u32>>,
+    /// UDP ports, and how to know the tunnel's packets where the kernel takes them from anybody. None where the agent
+    /// itself takes them, and checks who sends them.
+    pub ports: BTreeMap<u16, Option<Mark>>,
     /// The interface by which peers' packets come, though they may come by others.
     pub uplink: String,
     /// Interfaces by which none do: the bridge of pods, and the tunnels' own.
     pub inner: BTreeSet<String>,
     /// Whether the kernel can say of a packet to this host that what goes back would leave by another interface.
     pub way_back: bool,
-    /// Source addresses of the peers' packets, both families mixed: VXLAN takes none from others. None where that is
-    /// switched off.
+    /// Source addresses of the peers' packets, both families mixed: no marked packet is taken from others. None where
+    /// that is switched off.
     pub peers: Option<BTreeSet<IpAddr>>,
-    /// What each peer may be the source of, by the address that its packets come from. None where VXLAN takes any source
+    /// What each peer may be the source of, by the address that its packets come from. None where any source is taken
     /// from a peer.
     pub sources: Option<BTreeSet<(IpAddr, IpNet)>>,
+}
+
+/// How to know a tunnel's packets: other overlays at the same port are left alone. An Ethernet frame begins 16 bytes
+/// behind the start of the UDP header, as in VXLAN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// What rules call them, such as `VXLAN 1`.
+    pub name: String,
+    /// Bytes from the start of the UDP header.
+    pub offset: u8,
+    /// What stands there.
+    pub bytes: Vec<u8>,
+}
+
+impl Mark {
+    pub(super) fn matches(&self) -> Match {
+        Match::Transport {
+            offset: self.offset,
+            bytes: self.bytes.clone(),
+        }
+    }
 }
 
 impl Tunnels {
@@ -90,7 +109,7 @@ pub(super) fn from_port(port: u16) -> Match {
 /// Adds the chains, and the sets that they look into.
 pub(super) fn add_input(ruleset: &mut Ruleset, input: &PolicyInput, tunnels: &Tunnels) {
     let mut entries = Vec::new();
-    for (&port, &vni) in &tunnels.ports {
+    for (&port, mark) in &tunnels.ports {
         let name = tunnel_chain(port);
         let goto = Verdict::Goto(name.clone());
         entries.push(rule(vec![to_port(port)], goto, "tunnel packets"));
@@ -99,14 +118,14 @@ pub(super) fn add_input(ruleset: &mut Ruleset, input: &PolicyInput, tunnels: &Tu
             Verdict::Jump(ELSEWHERE.to_owned()),
             "not by the uplink",
         )];
-        match (vni, &tunnels.peers) {
-            (Some(vni), Some(peers)) => {
+        match (mark, &tunnels.peers) {
+            (Some(mark), Some(peers)) => {
                 ruleset.sets.extend(peer_sets(&input.networks, peers));
                 if let Some(all) = &tunnels.sources {
                     rules.extend(sources::rules(ruleset, &input.networks, all));
                 }
-                rules.extend(strangers(&input.networks, vni));
-                rules.extend(tunnels.sources.as_ref().map(|_| sources::others(vni)));
+                rules.extend(strangers(&input.networks, mark));
+                rules.extend(tunnels.sources.as_ref().map(|_| sources::others(mark)));
             }
             _ => rules.extend(pods(&input.networks)),
         }
@@ -151,17 +170,8 @@ fn peer_sets(networks: &Dual<PolicyNetwork>, peers: &BTreeSet<IpAddr>) -> BTreeM
         .collect()
 }
 
-/// The VXLAN network of a packet.
-pub(super) fn of_network(vni: u32) -> Match {
-    let [_, bytes @ ..] = vni.to_be_bytes();
-    Match::Transport {
-        offset: VNI_OFFSET,
-        bytes: bytes.to_vec(),
-    }
-}
-
 /// The tunnel of a family runs over the same family.
-fn strangers(networks: &Dual<PolicyNetwork>, vni: u32) -> Vec<Rule> {
+fn strangers(networks: &Dual<PolicyNetwork>, mark: &Mark) -> Vec<Rule> {
     let drop_strangers = |(family, _)| {
         let matches = vec![
             Match::InSet {
@@ -170,9 +180,9 @@ fn strangers(networks: &Dual<PolicyNetwork>, vni: u32) -> Vec<Rule> {
                 not: true,
                 set: peer_set(family).to_owned(),
             },
-            of_network(vni),
+            mark.matches(),
         ];
-        dropped(matches, &format!("VXLAN {vni} from others than peers"))
+        dropped(matches, &format!("{} from others than peers", mark.name))
     };
     networks.iter().map(drop_strangers).collect()
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tweed_backend::Backends;
+use tweed_backend::{Backends, Intent};
 use tweed_model::{
     Admission, ClusterSnapshot, Dual, Family, LocalNode, NetworkConfig, PeerSide, Seniority,
     SubnetKey, admit,
@@ -59,8 +59,16 @@ pub fn desired(
 ) -> Desired {
     let mut admission = admit::admit(&config.pools, node, &backends.spoken(), snapshot);
     admission.rank(seniority);
-    let mut state = backends.program(node, &choices.alias(), &mut admission);
-    let forwarding = backends.forwarding(node, &admission).map(Arc::new);
+    let Intent {
+        mut state,
+        forwarding,
+        refused,
+    } = backends.intent(node, &admission);
+    admission.refuse(refused);
+    let alias = choices.alias();
+    for link in state.links.values_mut() {
+        link.alias.clone_from(&alias);
+    }
     let addrs = public_addrs(&admission);
     let sources = choices.check_sources.then(|| peer_sources(&admission));
     add_sysctls(&mut state, node, &config.pools);
@@ -83,8 +91,8 @@ pub fn desired(
     Desired {
         state,
         ruleset,
-        forwarding,
-        spare_links: backends.accepted_links(),
+        forwarding: forwarding.map(Arc::new),
+        spare_links: spare_links(backends),
         scope,
         prune: snapshot.in_sync,
         listings: snapshot.listings,
@@ -93,6 +101,12 @@ pub fn desired(
         refused: admission.refused,
         reserved: admission.reserved,
     }
+}
+
+/// The accepted backends' devices carry no node's own packets.
+fn spare_links(backends: &Backends) -> BTreeSet<String> {
+    let accepted = backends.accepted();
+    accepted.flat_map(|backend| backend.links.clone()).collect()
 }
 
 /// With forwarding on, the kernel forgets default routes learned by router advertisement, and learns no new ones, unless
@@ -170,7 +184,7 @@ fn policy_input(
             subnet,
         })
     });
-    let ports = backends.tunnel_ports();
+    let ports = backends.tunnels();
     let tunnels = (!ports.is_empty()).then(|| Tunnels {
         ports,
         uplink: node.uplink.name.clone(),
@@ -234,7 +248,7 @@ fn scope(
         table: choices.table.clone(),
         sysctls: state.sysctls.keys().cloned().collect(),
         tx_checksum: state.tx_checksum.keys().cloned().collect(),
-        tunnels: backends.tunnel_ports(),
+        tunnels: backends.tunnels(),
         sweep: true,
     }
 }

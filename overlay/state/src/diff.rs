@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use tweed_nft::{self as nft, Ruleset};
 
+use super::link::Link;
 use super::op::Op;
-use super::state::{KernelState, Link, LinkKind, NextHop, may_be_absent};
+use super::state::{KernelState, NextHop, may_be_absent};
 use super::wanted::Desired;
 
 /// Changes in the order in which they are to be made.
@@ -98,8 +99,7 @@ fn link_changes(want: &Desired, have: &KernelState) -> BTreeMap<String, LinkChan
     }
     for (name, link) in &have.links {
         // A device of another kind under a name that is not wanted now is left alone: it may be anybody's.
-        let ours = matches!(link.kind, LinkKind::Vxlan(_) | LinkKind::Tun { .. });
-        if ours && !want.state.links.contains_key(name) {
+        if link.kind.is_ours() && !want.state.links.contains_key(name) {
             changes.insert(name.clone(), LinkChange::Remove);
         }
     }

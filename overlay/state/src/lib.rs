@@ -1,14 +1,16 @@
 //! What the kernel holds or should hold of ours, as values, and their ordered difference. Pure.
 
 pub mod diff;
+pub mod link;
 pub mod op;
 pub mod state;
 pub mod wanted;
 
 pub use diff::{Plan, plan};
+pub use link::{Link, LinkKind, Vxlan};
 pub use op::Op;
 pub use state::{
-    BRIDGE_FILTER, FdbKey, KernelState, Link, LinkKind, NeighKey, NextHop, Others, ROUTE_PROTOCOL,
-    Route, RouteKey, Scope, Vxlan, alias_of, instance_of, may_be_absent,
+    BRIDGE_FILTER, FdbKey, KernelState, NeighKey, NextHop, Others, ROUTE_PROTOCOL, Route, RouteKey,
+    Scope, alias_of, instance_of, may_be_absent,
 };
 pub use wanted::Desired;

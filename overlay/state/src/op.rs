@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use tweed_model::{Family, Mac};
 use tweed_nft::{Change, ForeignForward};
 
-use super::state::{FdbKey, Link, LinkKind, NeighKey, NextHop, Route, RouteKey};
+use super::link::Link;
+use super::state::{FdbKey, NeighKey, NextHop, Route, RouteKey};
 
 /// One change. Puts are "create or replace", deletes tolerate that the object is gone.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,34 +130,6 @@ impl fmt::Display for Op {
             Self::PutRoute(key, route) => write!(f, "put route {} {route}", key.dst),
             Self::DelRoute(key, route) => write!(f, "delete route {} {route}", key.dst),
         }
-    }
-}
-
-impl fmt::Display for Link {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            LinkKind::Vxlan(vxlan) => write!(
-                f,
-                "vxlan id {} local {} dev {} dstport {}{}{}",
-                vxlan.vni,
-                vxlan.local,
-                vxlan.underlay,
-                vxlan.port,
-                if vxlan.learning { "" } else { " nolearning" },
-                if vxlan.gbp { " gbp" } else { "" }
-            )?,
-            LinkKind::Tun { queues: false } => f.write_str("tun")?,
-            LinkKind::Tun { queues: true } => f.write_str("tun of several queues")?,
-            LinkKind::Other(kind) if kind.is_empty() => f.write_str("device")?,
-            LinkKind::Other(kind) => f.write_str(kind)?,
-        }
-        write!(
-            f,
-            " mtu {} address {}{}",
-            self.mtu,
-            self.mac,
-            if self.up { " up" } else { " down" }
-        )
     }
 }
 

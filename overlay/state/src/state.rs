@@ -6,7 +6,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tweed_model::{Family, LinkName, Mac};
-use tweed_nft::{ForeignForward, TableState};
+use tweed_nft::{ForeignForward, Mark, TableState};
+
+use super::link::Link;
 
 /// The routing protocol number of every route that Tweed installs: how a restarted agent knows its own.
 /// Unused in iproute2's `rt_protos`; the letter T.
@@ -19,52 +21,6 @@ pub const BRIDGE_FILTER: &str = "net/bridge/";
 /// advertisements, which one without IPv6 doesn't (it is off, or the MTU is below 1,280 bytes).
 pub fn may_be_absent(sysctl: &str) -> bool {
     sysctl.starts_with(BRIDGE_FILTER) || sysctl.ends_with("/accept_ra")
-}
-
-/// A VXLAN tunnel end point.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Vxlan {
-    /// VXLAN network identifier, 24 bits.
-    pub vni: u32,
-    /// UDP port, host byte order.
-    pub port: u16,
-    /// Source address of the outer packets.
-    pub local: IpAddr,
-    /// Name of the interface that carries the outer packets.
-    pub underlay: String,
-    /// Whether the device learns addresses from packets.
-    pub learning: bool,
-    /// Group based policy extension.
-    pub gbp: bool,
-}
-
-/// What a link is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum LinkKind {
-    /// A VTEP.
-    Vxlan(Vxlan),
-    /// A TUN device, whose packets the agent forwards itself. It persists while no agent runs.
-    Tun {
-        /// Made to have several queues. Such a device is attached to in another way.
-        queues: bool,
-    },
-    /// Something else that stands under a name of ours; the kernel's name for its kind, empty for a physical device.
-    Other(String),
-}
-
-/// A network interface.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Link {
-    /// Kind and its attributes. A difference here means: replace the device.
-    pub kind: LinkKind,
-    /// MTU in bytes.
-    pub mtu: u32,
-    /// Ethernet address; zero on a TUN device, which has none.
-    pub mac: Mac,
-    /// Administratively up.
-    pub up: bool,
-    /// `IFLA_IFALIAS`: how a restarted agent knows a device of an earlier configuration as its own.
-    pub alias: String,
 }
 
 /// A neighbour (ARP, NDP) entry's key.
@@ -185,8 +141,8 @@ pub struct Scope {
     pub sysctls: BTreeSet<String>,
     /// Interfaces whose `tx-checksum-ip-generic` is to be read.
     pub tx_checksum: BTreeSet<String>,
-    /// UDP ports of our tunnels, with the network identifier of VXLAN.
-    pub tunnels: BTreeMap<u16, Option<u32>>,
+    /// UDP ports of our tunnels, and how the packet filter knows what comes by them.
+    pub tunnels: BTreeMap<u16, Option<Mark>>,
     /// Whether to look for what agents of other networks have left behind.
     pub sweep: bool,
 }

@@ -41,11 +41,7 @@ impl SessionKeepers {
             host: HostKeeper::new(overlay, session.servers.clone(), (host, node.subnets), now),
             bridge: Bridge::new(node.subnets, session.networks(), former, usual),
             sysctls: Sysctls::default(),
-            tx_checksum: TxChecksumLook::of(
-                session.backends.tx_checksum(),
-                session.backends.vtep_names(),
-                now,
-            ),
+            tx_checksum: TxChecksumLook::of(&session.backends, now),
         }
     }
 

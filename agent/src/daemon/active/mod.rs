@@ -331,7 +331,7 @@ impl Active {
 
     /// Says that pods can start, once packets of theirs would be carried.
     fn open_to_pods(&mut self, common: &Common, facts: &mut Facts, subnet_file: &mut SubnetFile) {
-        let ours = self.session.backends.rely_on_data_plane();
+        let ours = self.session.backends.own().data_plane;
         let plane = &common.data_plane;
         let carried = !ours || plane.carries() || plane.error().is_none();
         if self.passes.stage != Stage::Stands || !carried {
@@ -362,7 +362,8 @@ impl Active {
 /// Files what stays the same in a session that begins.
 fn file(session: &Session, common: &Common, facts: &mut Facts) {
     let (backends, node) = (&session.backends, &session.node);
-    let vxlan = backends.tunnel_ports().values().any(Option::is_some);
+    let filtered = backends.tunnels().values().any(Option::is_some);
+    let accepted = backends.accepted();
     let trust = common.options.firewall.trust();
     facts.waiting = None;
     facts.session = SessionFacts {
@@ -371,8 +372,8 @@ fn file(session: &Session, common: &Common, facts: &mut Facts) {
         networks: session.networks(),
         uplink: Some(node.uplink.name.clone()),
         backend: Some(session.config.backend_type.clone()),
-        accepts: backends.accepted().map(str::to_owned).collect(),
-        trust: vxlan.then(|| trust.to_owned()),
+        accepts: accepted.map(|backend| backend.name.to_owned()).collect(),
+        trust: filtered.then(|| trust.to_owned()),
         mtu: Some(session.mtu),
     };
     facts.subnet_file = FileFacts::default();

@@ -50,9 +50,12 @@ pub(super) fn announced_else(
     pools: &Dual<Pool>,
     identity: &Identity,
 ) -> Vec<Dual<Value>> {
-    let mut all = backends.announced_else(identity, pools);
+    let accepted = backends.accepted();
+    let mut all: Vec<_> = accepted
+        .map(|backend| backend.announce(identity, pools))
+        .collect();
     let former = redrawn.map(|redrawn| &redrawn.former);
-    all.extend(former.map(|former| backends.announce(former, pools)));
+    all.extend(former.map(|former| backends.own().announce(former, pools)));
     all
 }
 
@@ -81,7 +84,9 @@ fn drawn() -> Mac {
 }
 
 fn device_mac(backends: &Backends, family: Family) -> Option<Mac> {
-    let name = backends.vtep_name(family)?;
-    let link = Netlink::open().ok()?.link(&name).ok()??;
+    let name = backends
+        .all()
+        .find_map(|backend| backend.vteps.get(family))?;
+    let link = Netlink::open().ok()?.link(name).ok()??;
     link.mac.filter(Mac::is_unicast)
 }

@@ -124,8 +124,8 @@ impl Asker {
             pools: pools.clone(),
             attrs: LeaseAttrs {
                 public: choice.public,
-                backend_type: backends.wire_type().to_owned(),
-                data: backends.announce(identity, pools),
+                backend_type: backends.own().wire_type.to_owned(),
+                data: backends.own().announce(identity, pools),
             },
             previous: self.previous(),
             avoid: host::inside(pools, host),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use tweed_backend::TxChecksum;
+use tweed_backend::{Backends, TxChecksum};
 use tweed_netlink::{Ethtool, TX_CHECKSUM};
 
 use super::{Keeper, News};
@@ -24,8 +24,10 @@ pub struct TxChecksumLook {
 }
 
 impl TxChecksumLook {
-    /// Says what was decided for these devices, once a session.
-    pub fn of(choice: Option<TxChecksum>, devices: BTreeSet<String>, now: Instant) -> Self {
+    /// Says what was decided for the devices of the backends that the kernel encapsulates for, once a session.
+    pub fn of(backends: &Backends, now: Instant) -> Self {
+        let choice = backends.all().find_map(|backend| backend.tx_checksum);
+        let devices = backends.all().flat_map(|backend| backend.vteps.values());
         let reason = choice.map_or_else(String::new, |choice| choice.reason(kernel_version()));
         if let Some(choice) = choice {
             tracing::info!(%choice, reason, "{TX_CHECKSUM} of VXLAN devices");
@@ -33,7 +35,7 @@ impl TxChecksumLook {
         Self {
             choice,
             reason,
-            devices,
+            devices: devices.cloned().collect(),
             socket: None,
             due: now,
         }

@@ -123,7 +123,8 @@ impl<S: LeaseStore> Loop<'_, S> {
         let mut active = Active::begin(session, &self.common, facts, file, relist);
         // Without the store, the saved peers are all there is. With it, the first list is a moment away; but which peers our
         // own data plane carried before a restart no kernel object tells, and the guard has to know.
-        let planes = active.session.backends.have_data_plane();
+        let backends = &active.session.backends;
+        let planes = backends.all().any(|backend| backend.data_plane);
         let forgotten = planes && !self.common.data_plane.is_wanted();
         let known = !peers.leases.is_empty();
         if !confirmed || forgotten && known {

@@ -1,5 +1,8 @@
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
+use tweed_nft::Mark;
+
+use std::collections::BTreeSet;
 
 use super::udp::udp_peer;
 use super::*;
@@ -28,13 +31,15 @@ fn either_may_be_announced_and_the_other_one_accepted() {
         (TO_VXLAN, "vxlan", "vxlan, accepts udp"),
     ] {
         let backends = parse(backend).unwrap();
-        assert_eq!(backends.wire_type(), announced);
+        assert_eq!(backends.own().wire_type, announced);
         assert_eq!(backends.to_string(), words);
         assert_eq!(
             backends.spoken(),
             BTreeMap::from([("", "udp"), ("vxlan", "vxlan")])
         );
-        let data = backends.announce(&dual_node().identity, &dual_node().subnets);
+        let data = backends
+            .own()
+            .announce(&dual_node().identity, &dual_node().subnets);
         assert_eq!(data.v4.is_some(), announced == "vxlan", "{data:?}");
     }
 }
@@ -139,18 +144,17 @@ fn the_kernel_holds_the_same_whichever_of_the_two_is_announced() {
     let leases = || vec![vxlan_peer(2), udp_peer(3)];
     assert_eq!(program(TO_UDP, leases()).0, program(TO_VXLAN, leases()).0);
     let node = dual_node();
-    let forwarding = |backend| {
+    let carried = |backend| {
         let (_, admission) = program(backend, leases());
-        parse(backend).unwrap().forwarding(&node, &admission)
+        forwarding(backend, &node, &admission)
     };
-    assert_eq!(forwarding(TO_UDP), forwarding(TO_VXLAN));
+    assert_eq!(carried(TO_UDP), carried(TO_VXLAN));
 }
 
 #[test]
 fn packets_of_all_peers_are_taken_by_the_data_plane() {
     let (_, admission) = program(TO_UDP, vec![vxlan_peer(2), udp_peer(3)]);
-    let forwarding = parse(TO_UDP).unwrap().forwarding(&dual_node(), &admission);
-    let peers = forwarding.unwrap().peers;
+    let peers = forwarding(TO_UDP, &dual_node(), &admission).peers;
     let mut senders: Vec<String> = peers
         .iter()
         .flat_map(|peer| peer.addresses.values().map(ToString::to_string))
@@ -216,11 +220,15 @@ fn devices_port_and_mac_are_those_of_both() {
         let names = backends.link_names();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         assert_eq!(names, ["flannel-v6.1", "flannel.1", "flannel0"]);
-        assert_eq!(
-            backends.tunnel_ports(),
-            [(8285, None), (8472, Some(1))].into()
-        );
-        assert_eq!(backends.vtep_name(Family::V4).as_deref(), Some("flannel.1"));
+        let marks: Vec<_> = backends.tunnels().into_iter().collect();
+        let vxlan = Mark {
+            name: "VXLAN 1".to_owned(),
+            offset: 12,
+            bytes: vec![0, 0, 1],
+        };
+        assert_eq!(marks, [(8285, None), (8472, Some(vxlan))]);
+        let mut vteps = backends.all().flat_map(|backend| backend.vteps.values());
+        assert_eq!(vteps.next().map(String::as_str), Some("flannel.1"));
         let attrs = vxlan_peer(2).attrs;
         let mac = backends.announced_mac(&attrs, Family::V4);
         assert_eq!(mac, Some("aa:00:00:00:01:02".parse().unwrap()));
@@ -243,6 +251,27 @@ fn only_the_backend_that_a_peer_announces_judges_its_data() {
         reason(&nameless)
     );
     assert!(reason(&deaf).contains("IPv6"), "{}", reason(&deaf));
+}
+
+/// Each backend judges by itself, and what one refuses is no peer of the other's either.
+#[test]
+fn what_one_backend_refuses_is_left_out_of_the_others_data_plane() {
+    let mut nameless = vxlan_peer(2);
+    nameless.attrs.data = Dual::default();
+    let (_, mut all) = program(TO_UDP, vec![vxlan_peer(2), udp_peer(3)]);
+    let lease = &mut all
+        .peers
+        .iter_mut()
+        .find(|peer| peer.lease.key == nameless.key);
+    lease.as_mut().unwrap().lease = nameless.clone().into();
+    for backend in [TO_UDP, TO_VXLAN] {
+        let intent = parse(backend).unwrap().intent(&dual_node(), &all);
+        assert!(intent.refused.contains_key(&nameless.key));
+        let peers = intent.forwarding.unwrap().peers;
+        let senders = peers.iter().flat_map(|peer| peer.addresses.values());
+        let senders: BTreeSet<IpAddr> = senders.copied().collect();
+        assert_eq!(senders, [ip("192.168.9.3"), ip("fd00:b::3")].into());
+    }
 }
 
 #[test]
@@ -297,8 +326,8 @@ proptest! {
         match parse(&text) {
             Ok(backends) => {
                 prop_assert_eq!(backends.accepted().count(), list.len());
-                let ports: Vec<_> = backends.all().map(Backend::port).collect();
-                let names: BTreeSet<_> = backends.all().map(Backend::name).collect();
+                let ports: Vec<_> = backends.all().map(|backend| backend.tunnel.as_ref().map(|tunnel| tunnel.port)).collect();
+                let names: BTreeSet<_> = backends.all().map(|backend| backend.name).collect();
                 prop_assert_eq!(names.len(), ports.len());
                 prop_assert!(ports.len() == 1 || ports[0] != ports[1]);
             }

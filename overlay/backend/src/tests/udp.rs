@@ -107,8 +107,10 @@ fn pods_get_28_bytes_less_and_48_with_ipv6() {
 #[test]
 fn flannel_sees_nothing_of_ipv4_and_a_mark_for_ipv6() {
     let backend = parse(r#"{"Type":"udp"}"#).unwrap();
-    assert_eq!(backend.wire_type(), "");
-    let data = backend.announce(&dual_node().identity, &dual_node().subnets);
+    assert_eq!(backend.own().wire_type, "");
+    let data = backend
+        .own()
+        .announce(&dual_node().identity, &dual_node().subnets);
     assert_eq!(data.v4, None);
     assert_eq!(data.v6.unwrap().to_string(), r#"{"Port":8285}"#);
 }
@@ -139,9 +141,9 @@ fn one_device_is_the_way_to_the_whole_network() {
 #[test]
 fn each_family_of_a_peer_is_sent_to_its_own_address_at_our_port() {
     let node = dual_node();
-    let backend = parse(r#"{"Type":"udp","Port":9000}"#).unwrap();
-    let (_, admission) = program(r#"{"Type":"udp","Port":9000}"#, vec![udp_peer(2)]);
-    let forwarding = backend.forwarding(&node, &admission).unwrap();
+    let backend = r#"{"Type":"udp","Port":9000}"#;
+    let (_, admission) = program(backend, vec![udp_peer(2)]);
+    let forwarding = forwarding(backend, &node, &admission);
     assert_eq!((forwarding.port, forwarding.own), (9000, node.subnets));
     let seen: Vec<String> = forwarding
         .peers
@@ -178,8 +180,7 @@ fn addresses_of_one_link_are_neither_received_at_nor_sent_to() {
     let mut both = udp_peer(2);
     both.attrs.public.v6 = Some(link_local);
     let (_, admission) = program(r#"{"Type":"udp"}"#, vec![both]);
-    let backend = parse(r#"{"Type":"udp"}"#).unwrap();
-    let forwarding = backend.forwarding(&node, &admission).unwrap();
+    let forwarding = forwarding(r#"{"Type":"udp"}"#, &node, &admission);
     assert_eq!(forwarding.locals.v6, None);
     assert!(forwarding.locals.v4.is_some());
     let sent_to: Vec<_> = forwarding.peers.iter().map(|peer| peer.endpoint).collect();

@@ -10,7 +10,7 @@ use tweed_netlink::{Netfilter, NetlinkError};
 use tweed_nft::live::read::{self, INET, RuleReading};
 use tweed_nft::live::table::apply;
 use tweed_nft::render::TABLE_COMMENT;
-use tweed_nft::{Change, ForeignForward, INPUT_CHAIN, tunnel_chain};
+use tweed_nft::{Change, ForeignForward, INPUT_CHAIN, Mark, tunnel_chain};
 
 use super::foreign::{self, apply_foreign};
 
@@ -71,24 +71,22 @@ fn is_derived(name: &str) -> bool {
 pub(super) fn drops_tunnel(
     socket: &mut Netfilter,
     table: &str,
-    tunnels: &BTreeMap<u16, Option<u32>>,
+    tunnels: &BTreeMap<u16, Option<Mark>>,
 ) -> Result<bool, NetlinkError> {
     let rules = match read::rules(socket, INET, table, None, None) {
         Err(error) if error.is_not_found() => return Ok(false),
         rules => rules?,
     };
-    let mut vxlan = tunnels
-        .iter()
-        .filter_map(|(port, vni)| Some((*port, (*vni)?)));
-    Ok(vxlan.any(|(port, vni)| {
-        let [_, vni @ ..] = vni.to_be_bytes();
+    let tunnels = tunnels.iter();
+    let mut marked = tunnels.filter_map(|(port, mark)| Some((*port, mark.as_ref()?)));
+    Ok(marked.any(|(port, mark)| {
         let own_chain = tunnel_chain(port);
         let about_port = |rule: &RuleReading| {
             let all = rule.chain == INPUT_CHAIN && rule.compares_with(&port.to_be_bytes());
             all || rule.chain == own_chain
         };
         let mut rules = rules.iter();
-        rules.any(|rule| rule.compares_with(&vni) && about_port(rule))
+        rules.any(|rule| rule.compares_with(&mark.bytes) && about_port(rule))
     }))
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, setns, unshare};
 use tweed_model::Dual;
 use tweed_netlink::Netfilter;
-use tweed_nft::{Masquerade, PolicyInput, PolicyNetwork, Ruleset, Tunnels, diff, live};
+use tweed_nft::{Mark, Masquerade, PolicyInput, PolicyNetwork, Ruleset, Tunnels, diff, live};
 
 /// Until duplicate address detection is through, nobody asks for neighbours: that takes longer than a test.
 const PREPARE: &str = "ip link set lo up; sysctl -qw net.ipv6.conf.default.accept_dad=0";
@@ -74,6 +74,11 @@ pub(crate) fn policy() -> PolicyInput {
         network: network.parse().unwrap(),
         subnet: subnet.parse().unwrap(),
     };
+    let vxlan = Mark {
+        name: "VXLAN 1".to_owned(),
+        offset: 12,
+        bytes: vec![0, 0, 1],
+    };
     PolicyInput {
         table: "tweed".to_owned(),
         networks: Dual {
@@ -82,7 +87,7 @@ pub(crate) fn policy() -> PolicyInput {
         },
         masquerade: Some(Masquerade { fully_random: true }),
         tunnels: Some(Tunnels {
-            ports: [(8472, Some(1))].into(),
+            ports: [(8472, Some(vxlan))].into(),
             uplink: "uplink".to_owned(),
             inner: ["cni0", "flannel.1", "flannel-v6.1"]
                 .map(str::to_owned)

@@ -10,10 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
-
-/// The crates' folders in the workspace.
-const CRATES: [&str; 3] = ["agent", "agent/connectivity", "cni-plugin"];
+use std::path::Path;
 
 #[path = "circles/graph.rs"]
 mod graph;
@@ -22,17 +19,106 @@ mod source;
 
 use graph::rings;
 use source::{Source, Tree};
+use tweed_house::{packages, root};
+
+/// Circles that are still to be broken up: a package, and the files that may be in one. Nothing is to be added.
+const STANDING: &[(&str, &[&str])] = &[
+    (
+        "agent",
+        &["daemon::facts", "daemon::readiness", "daemon::status"],
+    ),
+    ("e2e", &["observe", "topology"]),
+    ("overlay/attach", &["cni", "hostport", "hostport::base"]),
+    (
+        "overlay/dataplane",
+        &[
+            "socket",
+            "socket::complaint",
+            "socket::handed",
+            "socket::joined",
+            "socket::loopback",
+            "socket::sending",
+            "socket::shared",
+        ],
+    ),
+    (
+        "overlay/dataplane",
+        &[
+            "worker",
+            "worker::inbound",
+            "worker::outbound",
+            "worker::path",
+            "worker::tries",
+            "worker::watch",
+        ],
+    ),
+    (
+        "overlay/forward",
+        &["packet", "packet::ipv4", "packet::ipv6"],
+    ),
+    (
+        "overlay/nft",
+        &[
+            "crate",
+            "diff",
+            "fingerprint",
+            "guard",
+            "inner",
+            "policy",
+            "render",
+            "render::expression",
+            "render::message",
+            "render::words",
+            "ruleset",
+            "sources",
+            "tunnel",
+        ],
+    ),
+    (
+        "overlay/nft",
+        &[
+            "live::read",
+            "live::read::chain",
+            "live::read::rule",
+            "live::read::set",
+        ],
+    ),
+    (
+        "overlay/store",
+        &[
+            "etcd",
+            "etcd::acquire",
+            "etcd::grant",
+            "etcd::keep",
+            "etcd::watch",
+        ],
+    ),
+    (
+        "overlay/store",
+        &[
+            "kube",
+            "kube::condition",
+            "kube::follow",
+            "kube::keep",
+            "kube::own",
+            "kube::versions",
+        ],
+    ),
+    ("overlay/store", &["kube::connect", "kube::credentials"]),
+    (
+        "overlay/store",
+        &[
+            "tls",
+            "tls::connector",
+            "tls::explain",
+            "tls::identity",
+            "tls::verify",
+        ],
+    ),
+];
 
 /// Modules of a crate, by path: `["net", "link"]`.
 type Modules = BTreeMap<Vec<String>, Source>;
-
-fn crates() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    CRATES
-        .iter()
-        .map(|name| root.join(name).join("src"))
-        .collect()
-}
 
 /// All modules that are files, from `lib.rs` and `main.rs` down.
 fn modules(src: &Path) -> Modules {
@@ -141,34 +227,57 @@ fn resolve(path: &[String], modules: &Modules, depth: usize) -> BTreeSet<Vec<Str
     if found.is_empty() { itself() } else { found }
 }
 
-fn circles(modules: &Modules) -> Vec<Vec<String>> {
+/// What each file needs.
+fn graph_of(modules: &Modules) -> BTreeMap<String, BTreeSet<String>> {
     let shown = |name: &Vec<String>| match name.as_slice() {
         [] => "crate".to_owned(),
         name => name.join("::"),
     };
-    let graph: BTreeMap<String, BTreeSet<String>> = modules
-        .iter()
-        .map(|(name, source)| {
-            let needed = needs(name, source, modules);
-            (shown(name), needed.iter().map(shown).collect())
-        })
-        .collect();
-    rings(&graph)
+    let edges = modules.iter().map(|(name, source)| {
+        let needed = needs(name, source, modules);
+        (shown(name), needed.iter().map(shown).collect())
+    });
+    edges.collect()
+}
+
+/// A ring, and which of its files needs which.
+fn explained(package: &str, ring: &[String], graph: &BTreeMap<String, BTreeSet<String>>) -> String {
+    let mut text = format!("{package}: {}", ring.join(", "));
+    for file in ring {
+        let needed = graph[file].iter().filter(|other| ring.contains(other));
+        let needed: Vec<&str> = needed.map(String::as_str).collect();
+        text.push_str(&format!("\n    {file} needs {}", needed.join(", ")));
+    }
+    text
 }
 
 #[test]
 fn no_crate_has_a_circle_between_its_files() {
     let mut found = Vec::new();
-    for src in crates() {
-        let modules = modules(&src);
-        assert!(modules.len() > 1, "no modules in {}", src.display());
-        let rings = circles(&modules).into_iter();
-        found.extend(rings.map(|ring| format!("{}: {}", src.display(), ring.join(", "))));
+    let mut standing: BTreeSet<usize> = (0..STANDING.len()).collect();
+    for package in packages() {
+        let modules = modules(&root().join(&package).join("src"));
+        assert!(!modules.is_empty(), "no modules in {package}");
+        let graph = graph_of(&modules);
+        for ring in rings(&graph) {
+            let known = STANDING.iter().position(|(standing, files)| {
+                *standing == package && ring.iter().all(|file| files.contains(&file.as_str()))
+            });
+            match known {
+                Some(known) => drop(standing.remove(&known)),
+                None => found.push(explained(&package, &ring, &graph)),
+            }
+        }
     }
     assert!(
         found.is_empty(),
         "files that need each other:\n{}",
         found.join("\n")
+    );
+    let gone: Vec<_> = standing.iter().map(|known| STANDING[*known]).collect();
+    assert!(
+        gone.is_empty(),
+        "no circles any more, take them off the list: {gone:?}"
     );
 }
 
@@ -180,14 +289,17 @@ fn of(files: &[(&str, &str)]) -> Vec<Vec<String>> {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    circles(&modules(dir.path()))
+    rings(&graph_of(&modules(dir.path())))
 }
 
 #[test]
 fn files_that_name_each_other_are_a_circle_however_they_name() {
     let root = ("lib.rs", "pub mod a;\npub mod b;\npub mod c;\n");
     let c = ("c.rs", "pub fn c() {}\n");
-    let a = ("a.rs", "use crate::b::{self, B};\npub struct A(B);\n");
+    let a = (
+        "a.rs",
+        "use crate::b::{\n    self, B,\n};\npub struct A(B);\n",
+    );
     for b in [
         "use super::a::A;\npub struct B;\n",
         "pub struct B;\nfn f(a: &crate::a::A) {}\n",

@@ -3,12 +3,22 @@
 use std::io;
 
 use tweed_dataplane::tun::{explain, open_queue, persist};
+use tweed_netlink::LinkInfo;
+use tweed_state::LinkKind;
 
 /// Packets that wait before the device while its reader is busy. Many senders who share the processors with it fill a
 /// shorter one before it is its turn: `docs/DATA-PLANE.md`, "When many send".
 const QUEUE: u32 = 2000;
 /// What the kernel gives a TUN device (`TUN_READQ_SIZE` of `drivers/net/tun.c`).
 const KERNELS_QUEUE: u32 = 500;
+
+/// A TAP device is of the same kind, and has an Ethernet address.
+pub(super) fn read(info: &LinkInfo) -> Option<LinkKind> {
+    let is_tun = info.kind == "tun" && info.mac.is_none();
+    is_tun.then_some(LinkKind::Tun {
+        queues: info.queues,
+    })
+}
 
 /// The length that the queue of a device should have instead, unless somebody has chosen one.
 pub(super) fn queue_length(length: u32) -> Option<u32> {

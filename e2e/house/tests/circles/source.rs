@@ -96,7 +96,7 @@ fn imports(words: &mut Words, before: &Tree, found: &mut Vec<Tree>) {
         match word.as_str() {
             "::" => {}
             "{" => {
-                loop {
+                while words.peek().is_some_and(|word| word != "}") {
                     imports(words, &tree, found);
                     if words.next_if(|word| word == ",").is_none() {
                         break;
