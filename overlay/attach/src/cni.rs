@@ -1,12 +1,10 @@
 //! The table that the CNI plugins share. Its rules are constant; an attachment is elements of its sets, each with the
 //! owner as comment, so that DEL and GC find them without any record.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tweed_model::Family;
-use tweed_nft::fingerprint::fnv1a;
 use tweed_nft::policy::{multicast, to};
 use tweed_nft::render::Element;
 use tweed_nft::ruleset::{
@@ -15,6 +13,7 @@ use tweed_nft::ruleset::{
 };
 
 use super::hostport;
+use super::owner::Owner;
 
 /// The plugins' table, family inet.
 pub const CNI_TABLE: &str = "tweed-cni";
@@ -97,73 +96,6 @@ fn masquerade_rules(family: Family) -> [Rule; 3] {
             "containers to the outside",
         ),
     ]
-}
-
-/// Whose an element is: one interface of one container in one network. Prints as `network/container/interface`, parts
-/// too long for a comment shortened to their beginning and a hash.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Owner {
-    network: String,
-    container: String,
-    ifname: String,
-}
-
-/// Longest parts of a comment: with two slashes they stay within what nft prints. A container id is 64 digits.
-const NETWORK_MAX: usize = 40;
-const CONTAINER_MAX: usize = 70;
-const IFNAME_MAX: usize = 15;
-
-impl Owner {
-    /// The owner with these names of the CNI call.
-    pub fn new(network: &str, container: &str, ifname: &str) -> Self {
-        Self {
-            network: shorten(network, NETWORK_MAX),
-            container: shorten(container, CONTAINER_MAX),
-            ifname: shorten(ifname, IFNAME_MAX),
-        }
-    }
-
-    /// Reads a comment back.
-    pub fn parse(comment: &str) -> Option<Self> {
-        let mut parts = comment.split('/').map(str::to_owned);
-        let owner = Self {
-            network: parts.next()?,
-            container: parts.next()?,
-            ifname: parts.next()?,
-        };
-        parts.next().is_none().then_some(owner)
-    }
-
-    /// Whether it belongs to the network of this name.
-    pub fn is_in(&self, network: &str) -> bool {
-        self.network == shorten(network, NETWORK_MAX)
-    }
-}
-
-impl fmt::Display for Owner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.network, self.container, self.ifname)
-    }
-}
-
-/// The name where it is short enough, else its beginning and a hash of all of it. Slashes, which CNI names don't have,
-/// can't be mistaken for the separator.
-fn shorten(name: &str, max: usize) -> String {
-    if name.len() <= max && !name.contains(['/', '"', '\\']) && !name.contains(char::is_control) {
-        return name.to_owned();
-    }
-    let hash = format!("{:016x}", fnv1a(name.as_bytes()));
-    let keep = max.saturating_sub(hash.len() + 1);
-    let mut short: String = name
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
-        .take(keep)
-        .collect();
-    if keep > 0 {
-        short.push('~');
-    }
-    short.push_str(&hash[..hash.len().min(max)]);
-    short
 }
 
 /// The elements by which an address (with the length of its own network) is masqueraded: set name and element.

@@ -7,6 +7,7 @@
 //! to the same container, would look alike.
 
 mod base;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,12 +19,11 @@ use tweed_model::Family;
 use tweed_nft::render::Element;
 use tweed_nft::ruleset::{L4Proto, addr_bytes};
 
-use super::cni::Owner;
+use super::owner::Owner;
 
 pub(super) use base::{add_base, masquerade_marked};
-
-/// The bit that marks the first packet of a connection that is to be masqueraded: the one that Go's plugin uses.
-pub const MASQUERADE_MARK: u32 = 1 << 13;
+pub use names::MASQUERADE_MARK;
+use names::{addr_port_map, flow_set, loopback4, port_map};
 
 /// A port of the host, as the operator asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -306,34 +306,6 @@ fn everything(family: Family) -> IpNet {
     match family {
         Family::V4 => Ipv4Net::default().into(),
         Family::V6 => ipnet::Ipv6Net::default().into(),
-    }
-}
-
-fn loopback4() -> IpNet {
-    Ipv4Net::new_assert([127, 0, 0, 0].into(), 8).into()
-}
-
-/// Map of ports on all addresses of the host.
-fn port_map(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "hostport4",
-        Family::V6 => "hostport6",
-    }
-}
-
-/// Map of ports on one address of the host.
-fn addr_port_map(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "hostaddr4",
-        Family::V6 => "hostaddr6",
-    }
-}
-
-/// Set of connections to host ports that are masqueraded.
-fn flow_set(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "hairpin4",
-        Family::V6 => "hairpin6",
     }
 }
 

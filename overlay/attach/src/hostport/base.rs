@@ -8,7 +8,7 @@ use tweed_nft::ruleset::{
     Chain, ChainKind, DataType, DnatKey, Hook, HookPoint, Match, Rule, Ruleset, Set, Verdict,
 };
 
-use super::{MASQUERADE_MARK, addr_port_map, flow_set, loopback4, port_map};
+use super::names::{MASQUERADE_MARK, addr_port_map, flow_set, loopback4, port_map};
 
 /// nft's `dstnat` priority.
 const DESTINATION_NAT: i32 = -100;

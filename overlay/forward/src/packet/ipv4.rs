@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Fragment, Malformed, Packet, word};
+use super::header::{Fragment, Malformed, Packet, word};
 use crate::checksum::Sum;
 
 /// Length of a header without options.

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{Fragment, Malformed, Packet, word};
+use super::header::{Fragment, Malformed, Packet, word};
 
 /// Length of the fixed header.
 const HEADER: usize = 40;

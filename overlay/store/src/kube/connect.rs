@@ -18,6 +18,7 @@ use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder};
 use tweed_model::shown::shortened;
 
+use super::causes::chain;
 use super::credentials::{Access, access};
 use super::options::Options;
 use crate::tls::{Names, connector, fault};
@@ -166,20 +167,6 @@ impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         Self::Unavailable(failure.text)
     }
-}
-
-/// An error with its causes; hyper's own text alone says little.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 async fn connect(options: &Options) -> Result<Vec<Client>, StoreError> {

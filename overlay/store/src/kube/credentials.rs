@@ -12,7 +12,7 @@ use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig};
 use secrecy::{ExposeSecret, SecretString};
 use tweed_host::bounded_file::{self, KIB, Links};
 
-use super::connect::chain;
+use super::causes::chain;
 use super::options::Options;
 use crate::StoreError;
 use crate::tls::{Material, Pem};

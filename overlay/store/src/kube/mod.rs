@@ -5,6 +5,7 @@
 //! when it differs from what stands there.
 
 mod assign;
+mod causes;
 mod condition;
 mod connect;
 mod credentials;

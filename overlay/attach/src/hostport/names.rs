@@ -1,0 +1,35 @@
+//! Names and numbers that the rules and the elements of host ports share.
+
+use ipnet::{IpNet, Ipv4Net};
+use tweed_model::Family;
+
+/// The bit that marks the first packet of a connection that is to be masqueraded: the one that Go's plugin uses.
+pub const MASQUERADE_MARK: u32 = 1 << 13;
+
+pub(super) fn loopback4() -> IpNet {
+    Ipv4Net::new_assert([127, 0, 0, 0].into(), 8).into()
+}
+
+/// Map of ports on all addresses of the host.
+pub(super) fn port_map(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "hostport4",
+        Family::V6 => "hostport6",
+    }
+}
+
+/// Map of ports on one address of the host.
+pub(super) fn addr_port_map(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "hostaddr4",
+        Family::V6 => "hostaddr6",
+    }
+}
+
+/// Set of connections to host ports that are masqueraded.
+pub(super) fn flow_set(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "hairpin4",
+        Family::V6 => "hairpin6",
+    }
+}
