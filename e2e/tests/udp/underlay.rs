@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
-use tweed_e2e::topology::Topology;
+use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
 use tweed_model::Family;
@@ -63,26 +64,91 @@ fn a_path_that_is_narrower_than_the_uplinks_is_found_out_and_told_to_the_pods() 
     })
 }
 
+/// What a node believes of the path to its peer.
+fn peer_mtu(agent: &Agent<'_>) -> Result<Option<u64>> {
+    let status = agent.status()?;
+    Ok(status["data_plane"]["peers"][0]["mtu"].as_u64())
+}
+
+/// Has a stranger tell the first host that the path to the second is narrow, until its kernel believes it.
+fn mislead(lab: &Lab) -> Result<()> {
+    let (from, to) = (&lab.hosts[0], &lab.hosts[1]);
+    eventually("the kernel believes the error", || {
+        raw::forge_too_big(lab.switch.place(), from, to, 552)?;
+        let route = from.sh(&format!("ip route get {}", to.v4()))?;
+        ensure!(route.contains("mtu 552"), "{route}");
+        Ok(())
+    })
+}
+
 #[test]
-fn a_forged_icmp_error_costs_a_path_little_and_closes_nothing() -> Result<()> {
-    Topology::hosts(2).play(|lab| {
+fn a_forged_icmp_error_changes_nothing_where_the_peer_answers_full_packets() -> Result<()> {
+    Topology::on_segments(&[0, 1]).play(|lab| {
         let cluster = Cluster::on_etcd(lab, &udp(&[Family::V4]))?;
         cluster.talks(Family::V4)?;
         let (one, two) = (&cluster.pods[0], &cluster.pods[1]);
-        eventually("the error is heard", || {
-            raw::forge_too_big(lab.switch.place(), &lab.hosts[0], &lab.hosts[1], 552)?;
+        mislead(lab)?;
+        let status = cluster.agents[0].status()?;
+        let heard = status["data_plane"]["errors"]["underlay"].as_u64();
+        ensure!(heard > Some(0), "{status}");
+        let fragments = || lab.hosts[0].sh("nstat -asz IpFragCreates");
+        eventually("full packets go in one piece", || {
+            let before = fragments()?;
+            traffic::ping_size(one.place(), two.v4()?, 1472)?;
+            ensure!(fragments()? == before, "the kernel fragments");
+            Ok(())
+        })?;
+        let singly = || -> Result<Option<u64>> {
             let status = cluster.agents[0].status()?;
-            let mtu = status["data_plane"]["peers"][0]["mtu"].as_u64();
-            ensure!(mtu == Some(1280 - 28), "{status}");
+            Ok(status["data_plane"]["singly"]["sent"].as_u64())
+        };
+        let (before, pieces) = (singly()?, fragments()?);
+        let transfer = traffic::tcp(one.place(), two.place(), two.v4()?, 8 << 20)?;
+        ensure!(transfer.taken < Duration::from_secs(5), "{transfer:?}");
+        ensure!(
+            singly()? == before && fragments()? == pieces,
+            "it costs speed"
+        );
+        let mtu = peer_mtu(&cluster.agents[0])?;
+        ensure!(mtu == Some(1500 - 28), "{mtu:?}");
+        // A path that becomes narrow after that is found out all the same.
+        for leg in ["seg0", "seg1"] {
+            let line = format!("ip link set {leg} mtu 1300");
+            lab.switch.place().sh(&line)?;
+        }
+        eventually("the narrower path is learned", || {
+            let line = format!("ping -n -c 1 -W 1 -M do -s 1444 {}", two.v4()?);
+            let _ = one.place().sh(&line); // It is too large now.
+            let mtu = peer_mtu(&cluster.agents[0])?;
+            ensure!(mtu == Some(1300 - 28), "{mtu:?}");
+            Ok(())
+        })?;
+        let transfer = traffic::tcp(one.place(), two.place(), two.v4()?, 8 << 20)?;
+        ensure!(transfer.taken < Duration::from_secs(5), "{transfer:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_forged_icmp_error_costs_a_path_little_where_the_peer_answers_no_echo() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let cluster = Cluster::on_etcd(lab, &udp(&[Family::V4]))?;
+        cluster.talks(Family::V4)?;
+        lab.hosts[1].sh("sysctl -w net.ipv4.icmp_echo_ignore_all=1")?;
+        let (one, two) = (&cluster.pods[0], &cluster.pods[1]);
+        mislead(lab)?;
+        let agent = &cluster.agents[0];
+        eventually("the error counts", || {
+            let mtu = peer_mtu(agent)?;
+            ensure!(mtu == Some(1280 - 28), "{mtu:?}");
             Ok(())
         })?;
         let transfer = traffic::tcp(one.place(), two.place(), two.v4()?, 8 << 20)?;
         ensure!(transfer.taken < Duration::from_secs(5), "{transfer:?}");
         traffic::ping_size(one.place(), two.v4()?, 1280 - 28)?;
-        let status = cluster.agents[0].status()?;
-        let mtu = status["data_plane"]["peers"][0]["mtu"].as_u64();
-        ensure!(mtu == Some(1280 - 28), "{status}");
-        let send = cluster.agents[0].metric(r#"tweed_data_plane_offload{offload="send"}"#)?;
+        let mtu = peer_mtu(agent)?;
+        ensure!(mtu == Some(1280 - 28), "{mtu:?}");
+        let send = agent.metric(r#"tweed_data_plane_offload{offload="send"}"#)?;
         ensure!(send == 1.0, "the offload was given up for all peers");
         Ok(())
     })

@@ -5,6 +5,7 @@ mod complaint;
 mod handed;
 mod joined;
 pub mod loopback;
+mod path_mtu;
 mod sending;
 mod shared;
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, MsgFlags, RecvMsg, SockFlag, SockType, SockaddrStorage,
-    bind, connect, getsockopt, recvmsg, setsockopt, socket, sockopt,
+    bind, recvmsg, setsockopt, socket, sockopt,
 };
 
 pub use self::complaint::Complaint;
@@ -25,6 +26,7 @@ pub use self::handed::SocketFds;
 use tweed_model::Family;
 
 use self::joined::Joined;
+use self::path_mtu::Heeds;
 use self::sending::{Control, send};
 use self::shared::{bind_sender, share_by_sender};
 
@@ -37,6 +39,8 @@ const SEND_BUFFER: usize = 4 << 20;
 const PATIENCE: Duration = Duration::from_millis(20);
 /// Refusals in a row after which a kernel is believed to take no messages of several datagrams, whatever reason it gives.
 const REFUSALS: u8 = 8;
+/// How often a datagram is called too big before that is believed.
+const ATTEMPTS: usize = 4;
 
 /// A bound socket, and another to send from where several share the port: its source port tells the receiving host which
 /// worker it was.
@@ -45,6 +49,7 @@ pub struct Socket {
     fd: OwnedFd,
     sender: Option<OwnedFd>,
     family: Family,
+    heeds: Heeds,
     /// Whether the kernel is given messages of several datagrams.
     segments: bool,
     /// How many of them in a row it has called too big for a path that had room.
@@ -128,10 +133,12 @@ impl Socket {
         let gro = setsockopt(&fd, sockopt::UdpGroSegment, &true).is_ok();
         // One without this would send a message as one datagram.
         let segments = setsockopt(&fd, sockopt::UdpGsoSegment, &0).is_ok();
+        let family = Family::of(&addr.ip());
         Self {
+            heeds: Heeds::of(sender.as_ref().unwrap_or(&fd), family),
             fd,
             sender,
-            family: Family::of(&addr.ip()),
+            family,
             segments,
             refusals: 0,
             gro,
@@ -203,17 +210,15 @@ impl Socket {
         together: bool,
     ) -> io::Result<Sent> {
         let to = SockaddrStorage::from(to);
-        let fd = self.sender.as_ref().unwrap_or(&self.fd);
-        let patience = &mut self.patience;
         if let [part] = parts
             && part.len() <= size
         {
-            send(fd, &to, parts, None, patience)?;
-            return Ok(Sent::Whole);
+            return Ok(self.send_one(&to, *part)?);
         }
         let mut sent = Sent::Singly;
         if together {
-            match send(fd, &to, parts, Some(size as u16), patience) {
+            let fd = self.sender.as_ref().unwrap_or(&self.fd);
+            match send(fd, &to, parts, Some(size as u16), &mut self.patience) {
                 Ok(()) => {
                     self.refusals = 0;
                     return Ok(Sent::Whole);
@@ -227,11 +232,25 @@ impl Socket {
         }
         let mut last = Ok(sent);
         for datagram in parts.iter().flat_map(|part| part.chunks(size)) {
-            if let Err(errno) = send(fd, &to, &[IoSlice::new(datagram)], None, patience) {
-                last = Err(errno.into());
+            match self.send_one(&to, IoSlice::new(datagram)) {
+                Ok(Sent::Narrow) if last.is_ok() => last = Ok(Sent::Narrow),
+                Ok(_) => {}
+                Err(errno) => last = Err(errno.into()),
             }
         }
         last
+    }
+
+    fn send_one(&mut self, to: &SockaddrStorage, datagram: IoSlice<'_>) -> Result<Sent, Errno> {
+        let mut again = false;
+        loop {
+            let fd = self.sender.as_ref().unwrap_or(&self.fd);
+            match send(fd, to, &[datagram], None, &mut self.patience) {
+                Err(errno) if self.gives_in(errno) => again = true,
+                Ok(()) if again => return Ok(Sent::Narrow),
+                result => return result.map(|()| Sent::Whole),
+            }
+        }
     }
 
     /// A message was [`Narrow`](Sent::Narrow), but the path is as wide as was believed. A kernel that goes on like that takes
@@ -243,23 +262,25 @@ impl Socket {
         }
     }
 
-    /// The MTU of the path to an address, as the kernel knows it: that of the route, or less.
+    /// Sends one datagram in one piece, whatever the kernel remembers of the path.
     ///
     /// # Errors
-    /// When there is no way there.
-    pub fn path_mtu(&self, to: SocketAddr) -> io::Result<u32> {
-        let probe = socket(
-            address_family(self.family),
-            SockType::Datagram,
-            SockFlag::SOCK_CLOEXEC,
-            None,
-        )?;
-        connect(probe.as_raw_fd(), &SockaddrStorage::from(to))?;
-        let mtu = match self.family {
-            Family::V4 => getsockopt(&probe, sockopt::IpMtu)?,
-            Family::V6 => ipv6_mtu(&probe)?,
-        };
-        u32::try_from(mtu).map_err(io::Error::other)
+    /// `EMSGSIZE` when the interface is too narrow; otherwise as [`send`](Self::send).
+    pub fn send_whole(&mut self, to: SocketAddr, datagram: &[u8]) -> io::Result<()> {
+        self.heed_path_mtu(false);
+        let to = SockaddrStorage::from(to);
+        let fd = self.sender.as_ref().unwrap_or(&self.fd);
+        let mut result = Ok(());
+        // An ICMP error about an earlier datagram looks the same, each once.
+        for _ in 0..ATTEMPTS {
+            let parts = [IoSlice::new(datagram)];
+            let mut patience = Duration::ZERO;
+            result = send(fd, &to, &parts, None, &mut patience);
+            if result != Err(Errno::EMSGSIZE) {
+                break;
+            }
+        }
+        Ok(result?)
     }
 
     /// Receives what has come from one sender at once. None when there is nothing at the moment. Datagrams longer than
@@ -346,24 +367,6 @@ fn segment_size(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<usize> {
         ControlMessageOwned::UdpGroSegments(size) => usize::try_from(size).ok(),
         _ => None,
     })
-}
-
-/// The MTU of the path of a connected socket (`IPV6_MTU`), which nix has for IPv4 alone.
-fn ipv6_mtu(fd: &OwnedFd) -> Result<i32, Errno> {
-    let mut mtu: libc::c_int = 0;
-    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
-    #[expect(unsafe_code, reason = "nix has no IPV6_MTU")]
-    // SAFETY: the kernel writes a number of the length that is said, and the length.
-    let result = unsafe {
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            libc::IPPROTO_IPV6,
-            libc::IPV6_MTU,
-            (&raw mut mtu).cast(),
-            &raw mut len,
-        )
-    };
-    Errno::result(result).map(|_| mtu)
 }
 
 fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {

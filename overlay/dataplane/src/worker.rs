@@ -1,6 +1,7 @@
 //! One thread that carries packets: an epoll loop over a queue of the device, the sockets and its mailbox. What it takes
 //! of memory it takes at its start; the table is exchanged as a whole, and what it has counted it tells when asked.
 
+mod claims;
 mod inbound;
 mod mailbox;
 mod outbound;

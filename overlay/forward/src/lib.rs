@@ -6,7 +6,7 @@
 //! [`table`], [`split`] and [`fragment`] cut it to the wire's size, [`gather`] makes
 //! messages of it. From a peer to the device: [`decide`] again, then
 //! [`coalesce`]. [`icmp`] tells senders why not, as often as [`limit`] allows. [`trial`] finds out whether what is sent
-//! several at once gets there.
+//! several at once gets there, [`claim`] whether a path is as narrow as is said.
 //!
 //! The shell around it is thin: the crate `tweed-dataplane` has the device, the sockets, and the workers that carry packets
 //! between them.
@@ -14,6 +14,7 @@
 #[cfg(test)]
 mod arbitrary;
 pub mod checksum;
+pub mod claim;
 pub mod coalesce;
 pub mod counters;
 pub mod decide;

@@ -9,12 +9,12 @@ use super::table::Table;
 
 /// How long a path counts as narrow: as long as Linux remembers it (`net.ipv4.route.mtu_expires`; RFC 8201 §4 wants
 /// five minutes at least). After that a larger packet may be tried again.
-const LIFETIME: Duration = Duration::from_mins(10);
+pub(super) const LIFETIME: Duration = Duration::from_mins(10);
 /// Paths that are remembered. Whoever can forge ICMP errors of the underlay must not make the list grow.
 const MOST: usize = 4096;
 /// The narrowest path that is believed: what IPv6 wants of every link (RFC 8200 §5), and so what each that carries both
-/// families has. Nothing in an ICMP error proves that a router sent it: what a forged one can cost ends here. Over an IPv4
-/// path that is truly narrower, the kernel fragments the datagrams.
+/// families has. Nothing in an ICMP error proves that a router sent it: what a forged one can cost ends here, where a peer
+/// answers no [question](super::claim). Over an IPv4 path that is truly narrower, the kernel fragments the datagrams.
 const LEAST: u32 = 1280;
 
 /// Bytes of the headers that carry a packet: IPv4 or IPv6, and UDP.
@@ -36,6 +36,20 @@ pub fn is_too_narrow(path: u32) -> bool {
     path < LEAST
 }
 
+/// Whether the table says that larger datagrams than of `path` bytes get to an address.
+pub fn is_news(table: &Table, addr: IpAddr, path: u32) -> bool {
+    table.is_wider(addr, largest_packet(addr, path))
+}
+
+/// The largest packet of a pod that goes into a datagram of `path` bytes.
+fn largest_packet(addr: IpAddr, path: u32) -> u16 {
+    let overhead = match addr {
+        IpAddr::V4(_) => OVERHEAD_V4,
+        IpAddr::V6(_) => OVERHEAD_V6,
+    };
+    u16::try_from(path.saturating_sub(overhead)).unwrap_or(u16::MAX)
+}
+
 /// The paths that are narrower than the uplink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathMtus {
@@ -52,11 +66,7 @@ impl PathMtus {
         path: u32,
         now: Duration,
     ) -> bool {
-        let overhead = match addr {
-            IpAddr::V4(_) => OVERHEAD_V4,
-            IpAddr::V6(_) => OVERHEAD_V6,
-        };
-        let mtu = u16::try_from(path.max(LEAST) - overhead).unwrap_or(u16::MAX);
+        let mtu = largest_packet(addr, path.max(LEAST));
         if !table.is_wider(addr, mtu) {
             return false;
         }

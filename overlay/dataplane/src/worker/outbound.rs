@@ -169,9 +169,13 @@ fn send(gather: &mut Gather, path: &mut Path) {
             SocketAddr::V6(_) => path.sockets.v6.as_mut(),
         };
         let together = !path.tries.of(message.peer).singly;
-        let sent = socket.map(|socket| match together {
-            true => socket.send(to, message.parts, message.size),
-            false => socket.send_singly(to, message.parts, message.size),
+        let heed = !path.tries.is_misled(message.peer);
+        let sent = socket.map(|socket| {
+            socket.heed_path_mtu(heed);
+            match together {
+                true => socket.send(to, message.parts, message.size),
+                false => socket.send_singly(to, message.parts, message.size),
+            }
         });
         let packets = message.count as u64;
         let counters = &mut path.counters;

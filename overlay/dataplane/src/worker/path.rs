@@ -165,13 +165,11 @@ impl Path {
         self.sockets.values().any(Socket::has_no_patience)
     }
 
-    /// Learns that datagrams of more than so many bytes do not get to an address. Says whether that was news.
-    fn learn(&mut self, addr: IpAddr, mtu: u32) -> bool {
-        let news = (self.learned).learn(&mut self.table, addr, mtu, self.now);
-        if news {
+    /// Learns that datagrams of more than so many bytes do not get to an address.
+    pub(super) fn learn(&mut self, addr: IpAddr, mtu: u32, since: Duration) {
+        if (self.learned).learn(&mut self.table, addr, mtu, since) {
             tracing::info!(peer = %addr, mtu, "the path to a peer is narrower than the uplink");
         }
-        news
     }
 
     /// Asks how narrow the path is that a message was too big for.
@@ -184,7 +182,7 @@ impl Path {
         let Some(Ok(mtu)) = socket.map(|socket| socket.path_mtu(suspect)) else {
             return;
         };
-        if !self.learn(suspect.ip(), mtu)
+        if !self.claim(suspect.ip(), mtu)
             && !is_too_narrow(mtu)
             && let Some(socket) = self.sockets.get_mut(family)
         {
@@ -202,7 +200,7 @@ impl Path {
             let addr = to.ip().to_canonical();
             match complaint {
                 Complaint::Narrow(mtu) => {
-                    self.learn(addr, mtu);
+                    self.claim(addr, mtu);
                 }
                 Complaint::Refused => {
                     if let Some(peer) = self.peers.at(&self.table, addr) {
@@ -228,6 +226,9 @@ impl Path {
             self.tracing.retain(Tracing::is_heard);
             if self.learned.forget(self.now) {
                 self.take_posted();
+            }
+            if self.tries.any_misled() {
+                self.look_at_peers(); // A time may be over.
             }
             for socket in [&mut self.sockets.v4, &mut self.sockets.v6] {
                 socket

@@ -1,4 +1,4 @@
-//! The [trials](tweed_forward::trial) of all workers of a device. Any of them asks, and takes the answer: which one it
+//! The [trials](tweed_forward::trial) and [claims](tweed_forward::claim) of all workers of a device. Any of them asks, and takes the answer: which one it
 //! comes to depends on the peer. They share what they know behind a lock, which none takes for a packet's sake: each has
 //! a copy, and looks once in a turn whether there is news.
 
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use tweed_forward::claim::Claims;
 use tweed_forward::packet::Packet;
 use tweed_forward::table::{Peer, PeerId, Table};
 use tweed_forward::trial::echo::{self, Ends, Form, ROOM};
@@ -22,10 +23,17 @@ use crate::socket::{Sent, Socket};
 /// How long a worker leaves a peer alone that is being tried already, or can't be.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What is being found out by asking peers.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    trials: Trials,
+    pub(super) claims: Claims,
+}
+
 /// What workers of one device share.
 #[derive(Debug)]
 pub struct SharedTrials {
-    trials: Mutex<Trials>,
+    state: Mutex<State>,
     /// How many run.
     running: AtomicUsize,
     /// How often there was news.
@@ -36,7 +44,7 @@ pub struct SharedTrials {
 impl Default for SharedTrials {
     fn default() -> Self {
         Self {
-            trials: Mutex::default(),
+            state: Mutex::default(),
             running: AtomicUsize::new(0),
             news: AtomicU32::new(0),
             started: Instant::now(),
@@ -45,25 +53,33 @@ impl Default for SharedTrials {
 }
 
 impl SharedTrials {
-    fn lock(&self) -> MutexGuard<'_, Trials> {
-        self.trials.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes what is shared.
-    fn change<T>(&self, change: impl FnOnce(&mut Trials) -> T) -> T {
-        let mut trials = self.lock();
-        let result = change(&mut trials);
-        self.running.store(trials.running(), Ordering::Relaxed);
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let result = change(&mut state);
+        let running = state.trials.running() + state.claims.running();
+        self.running.store(running, Ordering::Relaxed);
         result
+    }
+
+    /// Others shall look.
+    pub(super) fn tell(&self) {
+        self.news.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// What one worker knows.
 #[derive(Debug)]
 pub(super) struct Tries {
-    shared: Arc<SharedTrials>,
+    pub(super) shared: Arc<SharedTrials>,
     /// By the peer's place in the table.
     known: Vec<Standing>,
+    /// The same, of peers about whose path the kernel remembers what is false.
+    misled: Vec<bool>,
     /// News that it has seen.
     news: u32,
 }
@@ -73,6 +89,7 @@ impl Tries {
         let mut tries = Self {
             shared,
             known: Vec::new(),
+            misled: Vec::new(),
             news: 0,
         };
         tries.follow(table);
@@ -87,17 +104,27 @@ impl Tries {
     /// Peers are those of another table.
     pub(super) fn follow(&mut self, table: &Table) {
         let peers = table.peers().iter().map(|peer| peer.endpoint.ip());
-        self.shared.change(|trials| trials.follow(peers));
+        self.shared.change(|state| {
+            state.trials.follow(peers.clone());
+            state
+                .claims
+                .follow(|peer| peers.clone().any(|is| is == peer));
+        });
         self.known.resize(table.peers().len(), Standing::default());
+        self.misled.resize(table.peers().len(), false);
         self.look(table);
     }
 
     /// Takes over what is known.
     fn look(&mut self, table: &Table) {
         self.news = self.shared.news.load(Ordering::Relaxed);
-        let trials = self.shared.lock();
-        for (known, peer) in self.known.iter_mut().zip(table.peers()) {
-            *known = trials.standing(peer.endpoint.ip());
+        let now = self.elapsed();
+        let state = self.shared.lock();
+        let all = self.known.iter_mut().zip(&mut self.misled);
+        for ((known, misled), peer) in all.zip(table.peers()) {
+            let addr = peer.endpoint.ip();
+            *known = state.trials.standing(addr);
+            *misled = state.claims.is_false(addr, now);
         }
     }
 
@@ -105,6 +132,17 @@ impl Tries {
     #[inline]
     pub(super) fn of(&self, peer: PeerId) -> Standing {
         self.known[peer.index()]
+    }
+
+    /// Whether the kernel remembers what is false of the path to a peer.
+    #[inline]
+    pub(super) fn is_misled(&self, peer: PeerId) -> bool {
+        self.misled[peer.index()]
+    }
+
+    /// Whether it does of any.
+    pub(super) fn any_misled(&self) -> bool {
+        self.misled.contains(&true)
     }
 
     /// Which peers get single datagrams.
@@ -120,7 +158,11 @@ impl Tries {
     /// When an answer is overdue.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let running = self.are_running();
-        running.then(|| self.shared.lock().deadline()).flatten()
+        let deadlines = running.then(|| {
+            let state = self.shared.lock();
+            [state.trials.deadline(), state.claims.deadline()]
+        });
+        deadlines.into_iter().flatten().flatten().min()
     }
 }
 
@@ -138,7 +180,7 @@ impl Path {
         }
         let addr = peer.endpoint.ip();
         let shared = &self.tries.shared;
-        let ask = shared.change(|trials| trials.begin(addr, random::bits(), now));
+        let ask = shared.change(|state| state.trials.begin(addr, random::bits(), now));
         if let Some(ask) = ask {
             self.ask(&ask);
         }
@@ -151,12 +193,12 @@ impl Path {
             return false;
         };
         let now = self.tries.elapsed();
-        let next = self.tries.shared.change(|trials| {
-            let is_ours = trials.knows(mark);
-            is_ours.then(|| trials.answered(mark, now))
+        let next = self.tries.shared.change(|state| {
+            let is_ours = state.trials.knows(mark);
+            is_ours.then(|| state.trials.answered(mark, now))
         });
         let Some(next) = next else {
-            return false;
+            return self.refutes(mark);
         };
         if let Some(next) = next {
             self.go_on(next);
@@ -167,20 +209,27 @@ impl Path {
     /// Asks again where answers have not come, and takes over what others have found.
     pub(super) fn look_after_trials(&mut self) {
         while self.tries.are_running()
-            && let Some(next) = (self.tries.shared).change(|trials| trials.overdue(self.now))
+            && let Some(next) = (self.tries.shared).change(|state| state.trials.overdue(self.now))
         {
             self.go_on(next);
         }
+        self.look_after_claims();
         if self.tries.news != self.tries.shared.news.load(Ordering::Relaxed) {
-            self.tries.look(&self.table);
+            self.look_at_peers();
         }
+    }
+
+    /// Takes over what is known.
+    pub(super) fn look_at_peers(&mut self) {
+        self.tries.look(&self.table);
+        self.take_claims();
     }
 
     fn go_on(&mut self, next: Next) {
         match next {
             Next::Ask(ask) => self.ask(&ask),
             Next::Over(news) => {
-                self.tries.shared.news.fetch_add(1, Ordering::Relaxed);
+                self.tries.shared.tell();
                 tell(&news);
             }
         }
@@ -195,7 +244,7 @@ impl Path {
         if asked.is_none() {
             let now = self.now;
             let shared = &self.tries.shared;
-            shared.change(|trials| trials.give_up(ask.mark, now));
+            shared.change(|state| state.trials.give_up(ask.mark, now));
         }
     }
 
@@ -221,7 +270,7 @@ impl Path {
 }
 
 /// Between which addresses a peer is asked.
-fn ends(own: &Dual<IpNet>, peer: &Peer) -> Option<Ends> {
+pub(super) fn ends(own: &Dual<IpNet>, peer: &Peer) -> Option<Ends> {
     let ends = |family: Family| {
         let (from, to): (IpAddr, IpAddr) =
             (own.get(family)?.addr(), peer.subnets.get(family)?.network());

@@ -148,6 +148,34 @@ fn what_is_too_big_for_one_path_is_tried_again_on_the_next() {
 }
 
 #[test]
+fn what_the_kernel_remembers_of_a_path_counts_only_as_long_as_it_is_heeded() {
+    enter(1500);
+    let route = "route replace local 127.0.0.1 dev lo table local mtu 1000";
+    let known = Command::new("ip").args(route.split(' ')).status().unwrap();
+    assert!(known.success());
+    let mut socket = Socket::bind(here(0), Port::Alone).unwrap();
+    let receiver = UdpSocket::bind(here(PORT)).unwrap();
+    assert_eq!(socket.path_mtu(here(PORT)).unwrap(), 1000);
+    let large = [7; 1472];
+    for (heed, size, sent) in [
+        (true, 1400, Sent::Narrow),
+        (false, 1400, Sent::Whole),
+        // Too big for the interface.
+        (false, 1473, Sent::Narrow),
+        (true, 972, Sent::Whole),
+    ] {
+        socket.heed_path_mtu(heed);
+        assert_eq!(send(&mut socket, size), sent, "{size}, {heed}");
+        let whole = [vec![1; size], vec![2; size], vec![3; 7]];
+        assert_eq!(datagrams(&receiver, 3), whole, "{size}, {heed}");
+        socket.send_whole(here(PORT), &large).unwrap();
+        assert_eq!(datagrams(&receiver, 1), [large.to_vec()]);
+        let too_large = socket.send_whole(here(PORT), &[7; 1473]).unwrap_err();
+        assert_eq!(too_large.raw_os_error(), Some(libc::EMSGSIZE));
+    }
+}
+
+#[test]
 fn pods_talk_where_the_kernel_takes_no_several_datagrams_at_once() {
     let [one, two] = &nodes_on(Underlay::V4, 1, Options::default(), make_lite);
     for v6 in [false, true] {

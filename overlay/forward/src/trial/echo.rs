@@ -73,6 +73,11 @@ pub fn write(ends: Ends, mark: Mark, form: Form, size: usize, out: &mut [u8]) ->
     Some(packets)
 }
 
+/// Writes a question that fills `out`. None if the families differ or there is no room.
+pub fn write_whole(ends: Ends, mark: Mark, out: &mut [u8]) -> Option<()> {
+    packet(ends, mark, true, out)
+}
+
 /// The mark of the question that a packet answers, if it is an answer to one of ours.
 pub fn answered(packet: &Packet, bytes: &[u8]) -> Option<Mark> {
     let kind = match packet.protocol {

@@ -1,0 +1,103 @@
+//! What is said of the paths' MTUs, and the questions that tell whether it is so: the [claims](tweed_forward::claim) of all
+//! workers, which share them with their trials.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tweed_forward::claim::{Found, Next, Question};
+use tweed_forward::path_mtu;
+use tweed_forward::trial::echo::{self, Mark};
+use tweed_host::random;
+use tweed_model::Family;
+
+use super::path::Path;
+use super::tries::ends;
+
+impl Path {
+    /// Something says that datagrams of more than so many bytes do not get to an address. Says whether that is less than is
+    /// believed.
+    #[cold]
+    pub(super) fn claim(&mut self, addr: IpAddr, mtu: u32) -> bool {
+        if !path_mtu::is_news(&self.table, addr, mtu) {
+            return false;
+        }
+        let now = self.tries.elapsed();
+        let shared = &self.tries.shared;
+        let question = shared.change(|state| state.claims.heard(addr, mtu, random::bits(), now));
+        if let Some(question) = question {
+            self.tries.shared.tell();
+            self.ask_whole(question);
+        }
+        true
+    }
+
+    /// Takes what may be the answer to a question. Says whether it was.
+    pub(super) fn refutes(&mut self, mark: Mark) -> bool {
+        let now = self.tries.elapsed();
+        let shared = &self.tries.shared;
+        let peer = shared.change(|state| state.claims.answered(mark, now));
+        if let Some(peer) = peer {
+            shared.tell();
+            tracing::info!(
+                %peer,
+                "an ICMP error said that the path to a peer is narrower than the uplink; it is not, the peer answers"
+            );
+        }
+        peer.is_some()
+    }
+
+    /// Asks again where answers have not come.
+    pub(super) fn look_after_claims(&mut self) {
+        while self.tries.are_running()
+            && let Some(next) = (self.tries.shared).change(|state| state.claims.overdue(self.now))
+        {
+            match next {
+                Next::Ask(question) => self.ask_whole(question),
+                Next::Counts(_) => self.tries.shared.tell(),
+            }
+        }
+    }
+
+    /// Learns what counts.
+    pub(super) fn take_claims(&mut self) {
+        let now = self.tries.elapsed();
+        let shared = Arc::clone(&self.tries.shared);
+        let found: Vec<Found> = shared.change(|state| state.claims.found(now).collect());
+        for Found { peer, path, since } in found {
+            self.learn(peer, path, since);
+        }
+    }
+
+    /// Asks with a datagram as large as the path is believed to take.
+    fn ask_whole(&mut self, question: Question) {
+        let Question { peer, mark } = question;
+        // What is lost on the way is asked again.
+        let may_come = self.send_whole(peer, mark).is_some();
+        if !may_come {
+            let now = self.tries.elapsed();
+            let shared = &self.tries.shared;
+            shared.change(|state| state.claims.give_up(mark, now));
+            shared.tell();
+        }
+    }
+
+    /// None if nothing of that size can go out, or there is nobody to be asked.
+    fn send_whole(&mut self, addr: IpAddr, mark: Mark) -> Option<()> {
+        let mut peers = self.table.peers().iter();
+        let peer = peers.find(|peer| peer.endpoint.ip() == addr)?;
+        let mut packet = vec![0; peer.mtu.into()];
+        echo::write_whole(ends(self.table.own(), peer)?, mark, &mut packet)?;
+        let socket = self.sockets.get_mut(Family::of(&addr))?;
+        match socket.send_whole(peer.endpoint, &packet) {
+            Ok(()) => {
+                let bytes = packet.len() as u64;
+                self.counters.sent.count(1, bytes, 1);
+                if let Some(peer) = self.peers.at(&self.table, addr) {
+                    peer.sent.count(1, bytes, 1);
+                }
+                Some(())
+            }
+            Err(error) => (error.raw_os_error() != Some(libc::EMSGSIZE)).then_some(()),
+        }
+    }
+}
