@@ -48,7 +48,7 @@ fn without_room_or_right_to_save_its_state_the_agent_works_and_says_so() -> Resu
                 fs::write(host.path(STATES).join("filler"), [0; 4096])?;
             }
             let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
-            cluster.agents[0].logged(&["ERROR", "state folder", word])?;
+            cluster.agents[0].logged(&["the state folder can't be written", word])?;
             cluster.talks(Family::V4)?;
             let subnet = cluster.agents[0].subnet(Family::V4)?;
             let mac = cluster.peer(0, Family::V4)?.mac;
