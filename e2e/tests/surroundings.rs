@@ -51,3 +51,49 @@ fn a_firewall_that_drops_pods_packets_is_named_with_the_commands_that_let_them_p
         })
     })
 }
+
+#[test]
+fn a_firewall_that_drops_what_comes_to_the_tunnels_port_is_named_with_the_command_and_leaves_the_node_ready()
+-> Result<()> {
+    const FIREWALL: [&str; 3] = [
+        "nft add table inet guard",
+        "nft add chain inet guard in { type filter hook input priority 0 ; }",
+        "nft add rule inet guard in udp dport 8472 drop",
+    ];
+    Topology::hosts(2).play(|lab| {
+        let cluster = Cluster::on_etcd(lab, &vxlan())?;
+        let (host, agent) = (&lab.hosts[0], &cluster.agents[0]);
+        ensure!(warnings(agent)?.is_empty(), "{:?}", warnings(agent)?);
+        for command in FIREWALL {
+            host.sh(command)?;
+        }
+        ensure!(cluster.talks(Family::V4).is_err(), "nothing is dropped");
+        let mut text = String::new();
+        eventually("the agent names it", || {
+            let found = warnings(agent)?;
+            ensure!(found.len() == 1, "{found:?}");
+            text.clone_from(&found[0]);
+            Ok(())
+        })?;
+        ensure!(
+            text.contains("chain in of nftables table inet guard"),
+            "{text}"
+        );
+        ensure!(agent.metric("tweed_host_warnings{kind=\"input\"}")? == 1.0);
+        agent.logged(&["UDP port 8472"])?;
+        let status = agent.status()?;
+        ensure!(status["ready"] == true, "direct routes may do: {status}");
+
+        // What it says is what helps.
+        let (_, command) = text.split_once(": ").context("a command")?;
+        host.sh(command)?;
+        cluster.talks(Family::V4)?;
+        eventually("the warning is gone", || {
+            let left = warnings(agent)?;
+            ensure!(left.is_empty(), "{left:?}");
+            Ok(())
+        })?;
+        ensure!(agent.status()?["ready"] == true);
+        Ok(())
+    })
+}

@@ -115,7 +115,7 @@ pub fn hint(fault: &Fault, scope: Scope, from: &str, to: &str) -> String {
             "loss on the uplinks of {from} and {to} (ip -s link), and checksum or segmentation offloading that a network card gets wrong (ethtool -k; for VXLAN set \"TxChecksum\" to \"off\" in Backend and try again)"
         ),
         Fault::Source { .. } => format!(
-            "does the agent of {from} run with --ip-masq (without it the bridge plugin masquerades between pods)? Other rules of that kind: `nft list ruleset`, `iptables-save -t nat`"
+            "does the agent of {from} run with --ip-masq (without it the bridge plugin masquerades between pods)? Else rules of others masquerade, such as flannel's own (chain FLANNEL-POSTRTG, table flannel-ipv4 or flannel-ipv6), which its last run has left: `nft list ruleset`, `iptables-save -t nat`"
         ),
     };
     format!("{advice} ({GUIDE})")

@@ -1,7 +1,7 @@
 //! What is meant: every flag and variable read, checked, and turned into the types that the daemon works with. Nothing
 //! after this file reads a flag, and nothing here touches the host.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -241,8 +241,10 @@ fn resync(settings: &Settings<'_>, notes: &mut Vec<Note>) -> Result<Duration, Us
 }
 
 fn http(settings: &Settings<'_>) -> Result<Option<SocketAddr>, UsageError> {
-    let ip: IpAddr = settings.required(&flags::HEALTHZ_IP, "an IP address", |text| {
-        text.parse().ok()
+    // Empty is each address of the host, as in Go.
+    let ip: IpAddr = settings.required(&flags::HEALTHZ_IP, "an IP address", |text| match text {
+        "" => Some(Ipv4Addr::UNSPECIFIED.into()),
+        text => text.parse().ok(),
     })?;
     let port = settings.required(
         &flags::HEALTHZ_PORT,

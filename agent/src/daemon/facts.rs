@@ -69,6 +69,8 @@ pub struct SessionFacts {
     pub public: Dual<IpAddr>,
     /// The networks that pods are in.
     pub networks: Vec<IpNet>,
+    /// UDP ports of the tunnels, and whether the packet filter has to know their packets, as with VXLAN.
+    pub tunnels: BTreeMap<u16, bool>,
     /// The uplink.
     pub uplink: Option<String>,
     /// The backend.

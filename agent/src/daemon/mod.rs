@@ -96,7 +96,12 @@ pub async fn run<S: LeaseStore>(
     let cni = options.cni.clone();
     let keepers = Keepers {
         state: state.clone(),
-        records: Records::new(&choices.table, choices.bridge_filter, state.clone())?,
+        records: Records::new(
+            &choices.table,
+            choices.bridge_filter,
+            choices.forward_accept,
+            state.clone(),
+        )?,
         subnet_file: SubnetFile::default(),
         data_plane: data_plane.clone(),
         cni: cni.map(|cni| CniFiles::new(cni, options.host.subnet_file.clone())),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 pub use foreign::{apply_foreign, observe_foreign};
-pub use hindrance::{Hindrance, hindrances};
+pub use hindrance::{Asked, Dropper, Hindrance, hindrances};
 
 use tweed_host::KernelError;
 use tweed_model::Family;

@@ -1,6 +1,8 @@
 //! A table of legacy iptables (`ip_tables`, not nftables) as the kernel hands it out: a list of rules one behind the
 //! other, with jumps as distances from its start. Read only to tell whether forwarded packets of pods get through.
 
+mod passage;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -13,6 +15,8 @@ use super::ruleset::Side;
 pub struct LegacyTable {
     /// Family of its addresses.
     pub family: Family,
+    /// Where the INPUT chain begins; nowhere in a table without one.
+    pub input: usize,
     /// Where the FORWARD chain begins.
     pub forward: usize,
     /// The rules as the kernel keeps them.
@@ -259,6 +263,7 @@ mod tests {
     fn drops(rules: &[Vec<u8>]) -> bool {
         let table = LegacyTable {
             family: Family::V4,
+            input: 0,
             forward: 0,
             rules: rules.concat(),
         };
@@ -315,7 +320,17 @@ mod tests {
             }
             let family = if v6 { Family::V6 } else { Family::V4 };
             let network = if v6 { "fd00::/48" } else { NETWORK };
-            LegacyTable { family, forward, rules }.drops(network.parse().unwrap());
+            let table = LegacyTable { family, input: 0, forward, rules };
+            table.drops(network.parse().unwrap());
+            let packet = crate::passage::Packet {
+                family,
+                port: Some(8472),
+                source: Some(network.parse().unwrap()),
+                destination: None,
+                input: Some("eth0".to_owned()),
+                new: true,
+            };
+            table.fate(forward, &packet, Some("x"));
         }
     }
 }

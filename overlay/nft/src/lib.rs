@@ -7,6 +7,7 @@ mod guard;
 mod inner;
 pub mod legacy;
 pub mod live;
+pub mod passage;
 pub mod policy;
 pub mod render;
 mod rule;
@@ -15,6 +16,7 @@ mod sources;
 mod text;
 mod tunnel;
 pub mod userdata;
+pub mod xt;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -2,8 +2,9 @@
 
 pub mod conntrack;
 mod legacy;
+pub mod passage;
 pub mod read;
 pub mod table;
 
-pub use legacy::{legacy_filter, legacy_tables};
+pub use legacy::{legacy_filter, legacy_table, legacy_tables};
 pub use table::{Count, apply, dropped, observe};

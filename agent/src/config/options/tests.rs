@@ -173,6 +173,8 @@ fn health_is_served_where_a_port_is_given() {
         http("--healthz-port=0x1F91 --healthz-ip=::1").as_deref(),
         Some("[::1]:8081")
     );
+    let empty = http("--healthz-port=8081 --healthz-ip=");
+    assert_eq!(empty.as_deref(), Some("0.0.0.0:8081"), "as in Go");
     assert_eq!(http("--healthz-port=0"), None);
     assert_eq!(http("--healthz-port=-1"), None);
     assert!(refused("--healthz-port=65536").contains("to 65535"));

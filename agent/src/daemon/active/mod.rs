@@ -370,6 +370,11 @@ fn file(session: &Session, common: &Common, facts: &mut Facts) {
         subnets: node.subnets,
         public: node.public,
         networks: session.networks(),
+        tunnels: backends
+            .tunnels()
+            .into_iter()
+            .map(|(port, mark)| (port, mark.is_some()))
+            .collect(),
         uplink: Some(node.uplink.name.clone()),
         backend: Some(session.config.backend_type.clone()),
         accepts: accepted.map(|backend| backend.name.to_owned()).collect(),

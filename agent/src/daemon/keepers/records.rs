@@ -21,15 +21,16 @@ pub struct Records {
 }
 
 impl Records {
-    /// For the agent with this nftables table; with `services` they are expected to work between pods of one node.
+    /// For the agent with this nftables table; with `services` they are expected to work between pods of one node; with
+    /// `accepts` rules of ours go into iptables' FORWARD chain.
     ///
     /// # Errors
     /// When the process has no descriptor left.
-    pub fn new(table: &str, services: bool, state: StateDir) -> Result<Self> {
+    pub fn new(table: &str, services: bool, accepts: bool, state: StateDir) -> Result<Self> {
         let restorer = Restorer::open(Path::new(RECORDS_DIR)).context("open a netlink socket")?;
         Ok(Self {
             restorer,
-            surroundings: Surroundings::new(table, services)?,
+            surroundings: Surroundings::new(table, services, accepts)?,
             state,
         })
     }
@@ -53,11 +54,11 @@ impl Records {
 impl Keeper for Records {
     fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
         self.restore();
-        let networks = &facts.session.networks;
-        if !networks.is_empty()
+        let session = &facts.session;
+        if !session.networks.is_empty()
             && let Some(news) = self
                 .surroundings
-                .look(networks, &self.restorer, &self.state, now)
+                .look(session, &self.restorer, &self.state, now)
         {
             facts.warnings = news;
         }

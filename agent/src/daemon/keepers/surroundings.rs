@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use ipnet::IpNet;
 use tweed_attach::live::Restorer;
 use tweed_host::sysctl;
-use tweed_kernel::firewall::hindrances;
+use tweed_kernel::firewall::{Asked, Hindrance, hindrances};
+use tweed_model::Family;
 use tweed_netlink::Netfilter;
 
+use crate::daemon::facts::SessionFacts;
 use crate::daemon::status::parts::HostWarning;
 use crate::files::state_dir::StateDir;
 
@@ -19,6 +20,9 @@ const LOOK: Duration = Duration::from_secs(10);
 /// The switch by which packets between pods of one node pass the packet filter.
 pub(super) const BRIDGE_FILTER: &str = "net/bridge/bridge-nf-call-iptables";
 
+/// Looks at what flannel may have left of address translation are rarer: they read larger tables.
+const RARELY: u32 = 6;
+
 /// Looks, and remembers what it has told.
 pub(super) struct Surroundings {
     socket: Netfilter,
@@ -26,6 +30,11 @@ pub(super) struct Surroundings {
     table: String,
     /// Whether Services are expected to work between pods of one node.
     services: bool,
+    /// Whether accept rules of ours go into iptables' FORWARD chain.
+    accepts: bool,
+    looks: u32,
+    /// What flannel has left of address translation, as of the last look at it.
+    leftovers: Vec<HostWarning>,
     due: Instant,
     told: Vec<HostWarning>,
 }
@@ -33,20 +42,23 @@ pub(super) struct Surroundings {
 impl Surroundings {
     /// # Errors
     /// When the process has no descriptor left.
-    pub(super) fn new(table: &str, services: bool) -> Result<Self> {
+    pub(super) fn new(table: &str, services: bool, accepts: bool) -> Result<Self> {
         Ok(Self {
             socket: Netfilter::open().context("open a netlink socket")?,
             table: table.to_owned(),
             services,
+            accepts,
+            looks: 0,
+            leftovers: Vec::new(),
             due: Instant::now(),
             told: Vec::new(),
         })
     }
 
-    /// What is in the way of these pod networks, if a look is due and found something else than the last one.
+    /// What is in the way of this session's packets, if a look is due and found something else than the last one.
     pub(super) fn look(
         &mut self,
-        networks: &[IpNet],
+        session: &SessionFacts,
         restorer: &Restorer,
         state: &StateDir,
         now: Instant,
@@ -55,7 +67,7 @@ impl Surroundings {
             return None;
         }
         self.due = now + LOOK;
-        let mut found = self.forward(networks);
+        let mut found = self.packet_filter(session);
         found.extend(self.bridge_filter());
         found.extend(records(restorer));
         found.extend(unsaved(state));
@@ -76,19 +88,32 @@ impl Surroundings {
         Some(found)
     }
 
-    fn forward(&mut self, networks: &[IpNet]) -> Vec<HostWarning> {
-        match hindrances(&mut self.socket, &self.table, networks) {
-            Ok(found) => {
-                let texts = found.iter().map(ToString::to_string);
-                texts
-                    .map(|text| HostWarning::new("forward", text))
-                    .collect()
-            }
+    fn packet_filter(&mut self, session: &SessionFacts) -> Vec<HostWarning> {
+        let leftovers = self.looks.is_multiple_of(RARELY);
+        self.looks = self.looks.wrapping_add(1);
+        let asked = Asked {
+            own: &self.table,
+            networks: &session.networks,
+            accepts: self.accepts,
+            tunnels: tunnels(session),
+            uplink: session.uplink.as_deref().unwrap_or_default(),
+            leftovers,
+        };
+        let found = match hindrances(&mut self.socket, &asked) {
+            Ok(found) => found,
             Err(error) => {
-                tracing::debug!(%error, "can't look for what drops forwarded packets");
+                tracing::debug!(%error, "can't look for what drops packets");
                 Vec::new()
             }
+        };
+        let warning =
+            |hindrance: &Hindrance| HostWarning::new(hindrance.kind(), hindrance.to_string());
+        let left = |hindrance: &&Hindrance| matches!(hindrance, Hindrance::Translation { .. });
+        if leftovers {
+            self.leftovers = found.iter().filter(left).map(warning).collect();
         }
+        let now = found.iter().filter(|hindrance| !left(hindrance));
+        now.map(warning).chain(self.leftovers.clone()).collect()
     }
 
     fn bridge_filter(&self) -> Option<HostWarning> {
@@ -106,6 +131,19 @@ fn unsaved(state: &StateDir) -> Option<HostWarning> {
         "the state folder can't be written ({error}): should the store be away at the next reboot, this node comes up without lease and MAC address; make room there, or name another folder with --state-dir"
     );
     Some(HostWarning::new("state", text))
+}
+
+/// Packets of VXLAN never come from the port to which they go: connection tracking sees no answers to them. Those of our
+/// own data plane do.
+fn tunnels(session: &SessionFacts) -> Vec<(Family, u16, bool)> {
+    let of = |(port, new): (&u16, &bool)| {
+        let (port, new) = (*port, *new);
+        let families = session.public.iter().map(|(family, _)| family);
+        families
+            .map(move |family| (family, port, new))
+            .collect::<Vec<_>>()
+    };
+    session.tunnels.iter().flat_map(of).collect()
 }
 
 fn records(restorer: &Restorer) -> Vec<HostWarning> {

@@ -176,7 +176,7 @@ fn parts(saved: bool) -> (Scene, Common, Keepers) {
     let state = StateDir::at(&options.host.state_dir);
     let keepers = Keepers {
         state: state.clone(),
-        records: Records::new("tweed", false, state.clone()).expect("sockets"),
+        records: Records::new("tweed", false, true, state.clone()).expect("sockets"),
         subnet_file: SubnetFile::default(),
         data_plane: DataPlane::default(),
         cni: None,

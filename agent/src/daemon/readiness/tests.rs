@@ -197,8 +197,14 @@ fn a_data_plane_that_is_only_accepted_and_fails_makes_a_node_not_ready_but_cuts_
 #[test]
 fn a_kernel_without_the_bridge_filter_makes_the_node_not_ready_and_another_firewall_does_not() {
     let mut facts = ready();
-    facts.warnings = vec![HostWarning::new("forward", "a firewall")];
+    // One at INPUT neither: a lone node has no peer, and direct routes need no tunnel.
+    facts.warnings = vec![
+        HostWarning::new("forward", "a firewall"),
+        HostWarning::new("input", "a firewall at the tunnel's port"),
+        HostWarning::new("flannel", "rules that flannel has left"),
+    ];
     assert!(Status::of(&facts, now()).ready);
+    assert_eq!(network_down(&facts), None);
     facts
         .warnings
         .push(HostWarning::new("br_netfilter", "a module"));

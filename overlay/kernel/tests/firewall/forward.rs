@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use tweed_kernel::firewall::{apply_foreign, hindrances, observe_foreign};
+use tweed_kernel::firewall::{Asked, apply_foreign, hindrances, observe_foreign};
 use tweed_model::Family;
 use tweed_netlink::Netfilter;
 use tweed_nft::ForeignForward;
@@ -194,7 +194,13 @@ fn what_drops_forwarded_packets_beside_us_is_named_with_the_command_that_mends_i
         let mut socket = Netfilter::open().unwrap();
         let networks: [IpNet; 2] = [NET, NET6].map(|net| net.parse().unwrap());
         let mut found = || {
-            let found = hindrances(&mut socket, "tweed", &networks).unwrap();
+            let asked = Asked {
+                own: "tweed",
+                networks: &networks,
+                accepts: true,
+                ..Asked::default()
+            };
+            let found = hindrances(&mut socket, &asked).unwrap();
             found.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         // What is to be typed stands behind the first colon and space.

@@ -5,6 +5,7 @@ mod attachment;
 mod drift;
 mod forward;
 mod hostport;
+mod input;
 mod lab;
 mod made_up;
 mod random;

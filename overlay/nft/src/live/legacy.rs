@@ -51,21 +51,27 @@ pub fn legacy_tables() -> io::Result<BTreeMap<Family, BTreeSet<String>>> {
 /// # Errors
 /// When the kernel refuses: `CAP_NET_ADMIN` is needed.
 pub fn legacy_filter(family: Family) -> io::Result<LegacyTable> {
+    legacy_table(family, "filter")
+}
+
+/// A legacy table by its name, likewise.
+pub fn legacy_table(family: Family, name: &str) -> io::Result<LegacyTable> {
     let (domain, level) = match family {
         Family::V4 => (AddressFamily::Inet, libc::IPPROTO_IP),
         Family::V6 => (AddressFamily::Inet6, libc::IPPROTO_IPV6),
     };
     let socket = socket(domain, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     loop {
-        let mut info = question(INFO);
+        let mut info = question(name, INFO);
         ask(&socket, level, GET_INFO, &mut info)?;
         // Hooks, then the beginnings of prerouting, input, forward.
+        let input = number(&info, NAME + 4 + 4) as usize;
         let forward = number(&info, NAME + 4 + 8) as usize;
         let size = number(&info, INFO - 4) as usize;
         if size > LIMIT {
             return Err(io::Error::other(format!("{size} bytes of rules")));
         }
-        let mut entries = question(ENTRIES + size);
+        let mut entries = question(name, ENTRIES + size);
         entries[NAME..NAME + 4].copy_from_slice(&(size as u32).to_ne_bytes());
         match ask(&socket, level, GET_ENTRIES, &mut entries) {
             // Somebody has just changed the table.
@@ -75,6 +81,7 @@ pub fn legacy_filter(family: Family) -> io::Result<LegacyTable> {
                 let rules = entries.split_off(ENTRIES);
                 return Ok(LegacyTable {
                     family,
+                    input,
                     forward,
                     rules,
                 });
@@ -83,9 +90,9 @@ pub fn legacy_filter(family: Family) -> io::Result<LegacyTable> {
     }
 }
 
-fn question(length: usize) -> Vec<u8> {
+fn question(name: &str, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
-    bytes[..6].copy_from_slice(b"filter");
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
     bytes
 }
 

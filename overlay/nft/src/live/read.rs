@@ -15,8 +15,8 @@ use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
 };
 
-pub use chain::{BaseChain, base_chains, drops_by_default};
-pub use raw::attribute;
+pub use chain::{BaseChain, all_chains, base_chains, drops_by_default};
+pub use raw::{attribute, attributes, text};
 pub use rule::{RuleReading, comment_match, rules};
 pub use set::SetReading;
 
@@ -102,7 +102,7 @@ fn torn(what: &str) -> NetlinkError {
     }
 }
 
-fn request(family: NetfilterProtoFamily, inner: NfTablesMessage) -> NetfilterMessage {
+pub fn request(family: NetfilterProtoFamily, inner: NfTablesMessage) -> NetfilterMessage {
     NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), inner)
 }
 
@@ -168,7 +168,7 @@ fn is_active(socket: &mut Netfilter, table: &str) -> Result<bool, NetlinkError> 
 }
 
 /// Dumps, and checks that every message is of the generation.
-fn dump<V>(
+pub fn dump<V>(
     socket: &mut Netfilter,
     what: &str,
     message: NetfilterMessage,

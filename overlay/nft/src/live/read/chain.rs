@@ -1,6 +1,6 @@
 //! Chains.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, Hook, HookNumber, InetHookNumber, NfTablesMessage,
@@ -131,6 +131,32 @@ fn point_name(number: InetHookNumber) -> String {
         InetHookNumber::PostRouting => "postrouting".to_owned(),
         other => format!("hook{}", u32::from(other)),
     }
+}
+
+/// All chains of a family's tables: table and name.
+pub fn all_chains(
+    socket: &mut Netfilter,
+    family: NetfilterProtoFamily,
+) -> Result<BTreeSet<(String, String)>, NetlinkError> {
+    let inner = NfTablesMessage::GetChain(ChainMessage {
+        attributes: Vec::new(),
+    });
+    let what = "list nftables chains";
+    let found = dump(socket, what, request(family, inner), None, |message| {
+        let NfTablesMessage::NewChain(chain) = message else {
+            return None;
+        };
+        let (mut table, mut name) = (None, None);
+        for attribute in chain.attributes {
+            match attribute {
+                ChainAttribute::Table(text) => table = Some(text),
+                ChainAttribute::Name(text) => name = Some(text),
+                _ => {}
+            }
+        }
+        Some((table?, name?))
+    })?;
+    Ok(found.into_iter().collect())
 }
 
 /// Whether a base chain is there, and drops what meets no verdict.

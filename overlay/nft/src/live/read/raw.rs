@@ -59,7 +59,7 @@ impl NetlinkDeserializable for Raw {
 }
 
 /// The attributes of a message, of a nested attribute or of a list: kind and value.
-pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     NlasIterator::new(bytes)
         .map_while(Result::ok)
         .map(|attribute| {
@@ -76,7 +76,7 @@ pub fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
 }
 
 /// A text without its closing zero byte.
-pub(super) fn text(value: &[u8]) -> String {
+pub fn text(value: &[u8]) -> String {
     let value = value.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(value).into_owned()
 }

@@ -9,7 +9,7 @@ use super::{dump_raw, request};
 use crate::userdata;
 
 /// A rule, as far as we look at one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RuleReading {
     pub chain: String,
     pub handle: u64,
@@ -66,6 +66,13 @@ impl RuleReading {
         self.named()
             .filter(move |(there, _)| there == name)
             .filter_map(|(_, expression)| attribute(expression, DATA))
+    }
+
+    /// The expressions in order, each with the name of its type and its attributes.
+    pub fn expressions(&self) -> impl Iterator<Item = (String, &[u8])> {
+        const DATA: u16 = 2;
+        let data = |bytes| attribute(bytes, DATA).unwrap_or_default();
+        self.named().map(move |(name, bytes)| (name, data(bytes)))
     }
 
     /// The expressions in order, each with the name of its type.
