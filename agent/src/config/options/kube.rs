@@ -33,6 +33,15 @@ pub(super) fn read(settings: &Settings<'_>, notes: &mut Vec<Note>) -> Result<Opt
 
 fn servers(settings: &Settings<'_>, notes: &mut Vec<Note>) -> Result<Vec<String>, UsageError> {
     let expected = "a list of addresses such as https://10.0.0.1:6443,https://10.0.0.2:6443";
+    for flag in [&flags::KUBE_API, &flags::KUBE_API_URL] {
+        if let Some((source, text)) = settings.text(flag)
+            && text.contains('@')
+        {
+            return Err(UsageError(format!(
+                "{source}: an address has no user and password in it (not shown here); they go into the file of --kubeconfig-file"
+            )));
+        }
+    }
     let list = |flag| settings.parsed(flag, expected, urls);
     let ours = list(&flags::KUBE_API)?;
     let flannels = list(&flags::KUBE_API_URL)?;

@@ -98,6 +98,7 @@ async fn of_kubeconfig(file: &Path) -> Result<Access, String> {
     let (cluster, user) = chosen(&mut text);
     let mut material = Material::default();
     if let Some(cluster) = cluster {
+        no_password(cluster)?;
         material.ca = authority(cluster)?;
     }
     let mut token = None;
@@ -139,6 +140,17 @@ fn chosen(text: &mut Kubeconfig) -> (Option<&mut Cluster>, Option<&mut AuthInfo>
         cluster.and_then(|found| found.cluster.as_mut()),
         user.and_then(|found| found.auth_info.as_mut()),
     )
+}
+
+/// The address of a server gets into messages.
+fn no_password(cluster: &Cluster) -> Result<(), String> {
+    match &cluster.server {
+        Some(server) if server.contains('@') => Err(
+            "its server has no user and password in it (not shown here); they are the user's `username` and `password`"
+                .to_owned(),
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn authority(cluster: &mut Cluster) -> Result<Option<Pem>, String> {
@@ -210,6 +222,13 @@ fn base64(text: &str) -> Option<Vec<u8>> {
 
 /// The token that the user has, as long as nothing else goes before it. A file wins, since it may be renewed.
 fn token_of(user: &mut AuthInfo) -> Result<Option<Token>, String> {
+    if let Some(provider) = &user.auth_provider {
+        for (key, text) in &provider.config {
+            if key.ends_with("-token") {
+                bearer(text, key)?;
+            }
+        }
+    }
     let other = user.auth_provider.is_some() || user.username.is_some() && user.password.is_some();
     if other {
         return Ok(None);
@@ -219,6 +238,9 @@ fn token_of(user: &mut AuthInfo) -> Result<Option<Token>, String> {
         *token = SecretString::from(bare);
     }
     let Some(file) = user.token_file.take().filter(|file| !file.is_empty()) else {
+        if let Some(token) = &user.token {
+            bearer(token.expose_secret(), "its token")?;
+        }
         return Ok(None);
     };
     user.token = None;
@@ -269,49 +291,17 @@ fn header(file: &Path) -> Result<HeaderValue, String> {
     if token.is_empty() {
         return Err(format!("{what} is empty"));
     }
-    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-        .map_err(|_| format!("{what} is no token: it has line breaks within"))?;
+    bearer(token, &what)
+}
+
+/// A token as it goes into a request. The library ends the process over one that can't.
+fn bearer(token: &str, what: &str) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| {
+        format!("{what} is no token: it has line breaks within, or other control characters")
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn a_token_is_taken_without_the_line_break_at_its_end() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("token");
-        for text in ["abc.def", "abc.def\n", "abc.def\r\n", "\n abc.def \n\n"] {
-            std::fs::write(&file, text).unwrap();
-            let token = Token::read(&file).unwrap();
-            assert_eq!(token.header(), "Bearer abc.def", "{text:?}");
-            assert!(token.header().is_sensitive());
-        }
-        for (text, wrong) in [(" \n", "is empty"), ("a\nb", "line breaks within")] {
-            std::fs::write(&file, text).unwrap();
-            let error = Token::read(&file).unwrap_err();
-            assert!(error.contains(wrong) && error.contains("token"), "{error}");
-        }
-    }
-
-    #[test]
-    fn data_may_be_broken_into_lines() {
-        assert_eq!(base64("aGVsbG8=").unwrap(), b"hello");
-        assert_eq!(base64("aGVs\n bG8=\n").unwrap(), b"hello");
-        assert_eq!(base64("aGVsbA==").unwrap(), b"hell");
-        for wrong in ["a", "aGVs-G8=", "aGVsb\u{e9}8="] {
-            assert_eq!(base64(wrong), None, "{wrong}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_it_panic(text in ".*") {
-            let _ = base64(&text);
-        }
-    }
-}
+mod tests;

@@ -51,6 +51,24 @@ fn api_servers_are_listed_and_ours_wins_over_flannel_s_flag() {
 }
 
 #[test]
+fn a_password_in_an_api_servers_address_is_refused_without_being_shown() {
+    for flag in ["--kube-api", "--kube-api-url"] {
+        for value in [
+            "https://u:s3cret@a:1",
+            "u:s3cret@a",
+            "https://a,https://u:s3cret,s3cret@b",
+        ] {
+            let text = refused(&format!("--store=kube {flag}={value}"));
+            assert!(
+                text.starts_with(flag) && text.contains("--kubeconfig-file"),
+                "{text}"
+            );
+            assert!(!text.contains("s3cret"), "{text}");
+        }
+    }
+}
+
+#[test]
 fn what_kubernetes_can_t_use_is_refused_with_what_is_allowed() {
     assert_eq!(
         refused("--kube-subnet-mgr --store=etcd"),
