@@ -1,8 +1,11 @@
 //! Where the daemon writes.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{DirBuilder, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::libc;
 
 use super::place::{Allowed, Place};
 use crate::config::options::{Options, StoreOptions};
@@ -58,16 +61,22 @@ impl Files {
         }
     }
 
-    /// Makes the daemon's own folders. A right is bound to a folder that is there; where one can't be made yet, the right
-    /// is bound to the folder above it. The store's may be a mount that is still to come.
+    /// Makes the daemon's folders that are missing. A right is bound to what is there: a folder that can't be made now gets
+    /// none, and no folder above it gets one in its place.
     pub(super) fn make(&self) {
-        for (folder, mode) in &self.own {
-            // The write itself fails later, and its error says why.
-            let _ = DirBuilder::new().recursive(true).mode(*mode).create(folder);
+        let store = self.store.iter().map(|folder| (folder, 0o777));
+        for (folder, mode) in self.own.iter().map(|(f, mode)| (f, *mode)).chain(store) {
+            if is_missing(folder)
+                && let Err(error) = DirBuilder::new().recursive(true).mode(mode).create(folder)
+            {
+                tracing::warn!(
+                    folder = %folder.display(), %error,
+                    "this folder can't be made: the agent won't be able to write to it before it is made and the agent restarted"
+                );
+            }
         }
     }
 
-    /// Places that are not there are left to those above them.
     pub(super) fn places(&self) -> impl Iterator<Item = Place> {
         let place = |allowed| {
             move |path: &PathBuf| Place {
@@ -81,4 +90,11 @@ impl Files {
             .map(place(Allowed::Everything))
             .chain(self.writable.iter().map(place(Allowed::Writing)))
     }
+}
+
+/// Its file system isn't asked anything: it may be one that doesn't answer.
+fn is_missing(folder: &Path) -> bool {
+    let mut options = File::options();
+    let looked = options.read(true).custom_flags(libc::O_PATH).open(folder);
+    looked.is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }

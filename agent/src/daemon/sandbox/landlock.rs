@@ -69,40 +69,51 @@ pub(super) fn confine(files: &Files) -> io::Result<()> {
     };
     let ruleset = create(handled)?;
     for Place { path, allowed } in files.places() {
+        let Some((place, is_folder)) = there(&path) else {
+            continue;
+        };
         let allowed = match allowed {
-            Allowed::Everything => EVERYTHING,
+            Allowed::Everything if is_folder && !is_too_much(&path, &place) => EVERYTHING,
+            Allowed::Everything => continue,
             Allowed::Writing => WRITING,
         };
-        if let Some((place, is_folder)) = there(&path) {
-            // A file has no entries to make or remove.
-            let fitting = if is_folder { u64::MAX } else { WRITING };
-            allow(&ruleset, &place, allowed & handled & fitting)?;
-        }
+        allow(&ruleset, &place, allowed & handled)?;
     }
     restrict(&ruleset)
 }
 
-/// The place itself, or the nearest folder above it that is there: what isn't there can be made then; and whether it is a
-/// folder. `None` if it can't be looked at. Its file system isn't asked anything: it may be one that doesn't answer.
+/// The place, and whether it is a folder; `None` if it isn't there or can't be looked at. No folder above it takes its place:
+/// what lies there is not the daemon's. Its file system isn't asked anything: it may be one that doesn't answer.
 fn there(path: &Path) -> Option<(File, bool)> {
-    for path in path.ancestors() {
-        let path = match path.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => path,
-        };
-        for (flags, is_folder) in [
-            (libc::O_PATH | libc::O_DIRECTORY, true),
-            (libc::O_PATH, false),
-        ] {
-            match File::options().read(true).custom_flags(flags).open(path) {
-                Ok(place) => return Some((place, is_folder)),
-                Err(error) if error.kind() == ErrorKind::NotADirectory => {}
-                Err(error) if error.kind() == ErrorKind::NotFound => break,
-                Err(_) => return None,
-            }
+    for (flags, is_folder) in [
+        (libc::O_PATH | libc::O_DIRECTORY, true),
+        (libc::O_PATH, false),
+    ] {
+        match File::options().read(true).custom_flags(flags).open(path) {
+            Ok(place) => return Some((place, is_folder)),
+            Err(error) if error.kind() == ErrorKind::NotADirectory => {}
+            Err(_) => return None,
         }
     }
     None
+}
+
+/// Whether a folder is the root of all: a right there is one to everything. One of the first level is given, since a flag
+/// names it, and said.
+fn is_too_much(path: &Path, place: &File) -> bool {
+    // Links and relative names are resolved in this.
+    let name = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let Ok(real) = std::fs::read_link(name) else {
+        return true;
+    };
+    let depth = real.components().count() - 1;
+    if depth < 2 {
+        tracing::warn!(
+            folder = %path.display(), granted = depth > 0,
+            "a flag names a file or folder that lies in one of all programs: give it a folder of its own"
+        );
+    }
+    depth == 0
 }
 
 fn version() -> io::Result<libc::c_long> {

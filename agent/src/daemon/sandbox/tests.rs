@@ -9,6 +9,8 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::*;
+use crate::config::flags::Flags;
+use crate::config::settings::Settings;
 
 /// Runs code on a thread that has given up what the daemon gives up.
 fn confined<T: Send>(files: &Files, code: impl FnOnce(InForce) -> T + Send) -> T {
@@ -90,13 +92,88 @@ fn code_in_the_daemon_starts_no_program_and_enters_no_namespace() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_yet_can_be_made() {
+fn a_folder_that_is_not_there_yet_is_made_before() {
     let dir = tempfile::tempdir().expect("a folder");
     let own = dir.path().join("run/tweed");
-    confined(&Files::in_folder(&own), |_| {
-        fs::create_dir_all(&own).expect("made");
+    let files = Files::in_folder(&own);
+    files.make();
+    confined(&files, |_| {
         fs::write(own.join("file"), "").expect("written");
         denied(fs::write(Path::new("/tmp").join("evil"), ""), "elsewhere");
+        denied(fs::write(dir.path().join("run/evil"), ""), "above it");
+    });
+}
+
+/// What the daemon gives up with these folders.
+fn files_of(flags: [(&'static str, &Path); 4]) -> Files {
+    let mut values = flags.map(|(name, path)| (name, vec![path.to_string_lossy().into_owned()]));
+    values.sort();
+    let mut flags = Flags(values.into());
+    flags.0.insert("store", vec!["file".to_owned()]);
+    let files = Files::of(&Options::read(&Settings::new(&flags, &|_| None)).expect("options"));
+    files.make();
+    files
+}
+
+/// Nothing is written: this is a file of the kernel's, or one that is compared afterwards.
+fn cannot_be_opened_for_writing(path: &Path) {
+    let what = path.display().to_string();
+    denied(fs::File::options().write(true).open(path), &what);
+}
+
+#[test]
+fn with_the_agents_own_options_no_other_file_of_the_host_can_be_written() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name);
+    let victim = path("victim");
+    fs::write(&victim, "whole").expect("written");
+    let files = files_of([
+        ("store-dir", &path("store")),
+        ("state-dir", &path("state")),
+        ("run-dir", &path("run")),
+        ("subnet-file", &path("flannel/subnet.env")),
+    ]);
+    confined(&files, |in_force| {
+        assert!(in_force.contains(&"files".to_owned()), "{in_force:?}");
+        cannot_be_opened_for_writing(&victim);
+        cannot_be_opened_for_writing(Path::new("/proc/sys/kernel/core_pattern"));
+        cannot_be_opened_for_writing(Path::new("/proc/self/mem"));
+        denied(fs::write(path("new"), ""), "made");
+        for own in ["store/a", "run/a", "flannel/a"] {
+            fs::write(path(own), "").expect(own);
+        }
+        // One folder an instance.
+        let instance = fs::read_dir(path("state")).expect("read").next();
+        let instance = instance.expect("made").expect("read").path();
+        fs::write(instance.join("a"), "").expect("state");
+        let switch = fs::File::options()
+            .write(true)
+            .open("/proc/sys/net/ipv4/ip_forward");
+        if let Err(error) = switch {
+            assert_eq!(error.kind(), ErrorKind::ReadOnlyFilesystem, "{error}");
+        }
+    });
+    assert_eq!(fs::read_to_string(&victim).expect("read"), "whole");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_opens_none_above_it_and_the_root_is_never_opened() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name);
+    let victim = path("victim");
+    fs::write(&victim, "whole").expect("written");
+    std::os::unix::fs::symlink(path("nowhere/at/all"), path("link")).expect("linked");
+    let files = files_of([
+        ("store-dir", &path("link/store")),
+        ("state-dir", &path("link/state")),
+        ("run-dir", &path("run")),
+        ("subnet-file", Path::new("/subnet.env")),
+    ]);
+    confined(&files, |_| {
+        cannot_be_opened_for_writing(&victim);
+        cannot_be_opened_for_writing(Path::new("/proc/sys/kernel/core_pattern"));
+        denied(fs::write(path("new"), ""), "made");
+        fs::write(path("run/a"), "").expect("in our own folder");
     });
 }
 
