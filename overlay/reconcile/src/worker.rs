@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use tweed_host::pauses::Pauses;
 use tweed_kernel::Kernel;
 use tweed_state::{Desired, Plan};
 
@@ -118,7 +119,7 @@ struct State<K, J, R> {
     wanted_since: Option<Instant>,
     /// No kernel event makes a full pass begin before this.
     rested: Instant,
-    retries: u32,
+    retries: Pauses,
     period: Duration,
     jitter: J,
     report: R,
@@ -133,7 +134,7 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
             due: now + period,
             wanted_since: None,
             rested: now,
-            retries: 0,
+            retries: Pauses::new(RETRY_MIN, RETRY_MAX),
             period,
             jitter,
             report,
@@ -224,15 +225,12 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
     /// Reports a pass and sets the time of the next full one: `next` if all is well, else by back-off.
     fn finish(&mut self, desired: Arc<Desired>, outcome: Outcome, now: Instant, next: Duration) {
         if outcome.failed.is_empty() {
-            self.retries = 0;
+            self.retries.start_over();
             if !outcome.full {
                 self.want_full(now, next);
             }
         } else {
-            let delay = RETRY_MIN
-                .saturating_mul(1 << self.retries.min(5))
-                .min(RETRY_MAX);
-            self.retries += 1;
+            let delay = self.retries.next_pause();
             self.due = now + self.jittered(delay);
         }
         (self.report)(Report { desired, outcome });

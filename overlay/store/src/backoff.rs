@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tweed_host::pauses::Pauses;
 use tweed_host::random;
 
 const FIRST: Duration = Duration::from_millis(100);
@@ -10,23 +11,29 @@ const LONGEST: Duration = Duration::from_secs(5);
 pub(crate) const QUIET: Duration = Duration::from_secs(10);
 
 /// Delays of 100 ms, doubling to 5 s, each shortened at random by up to half.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Backoff {
-    failures: u32,
+    pauses: Pauses,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            pauses: Pauses::new(FIRST, LONGEST),
+        }
+    }
 }
 
 impl Backoff {
     /// How long to wait now.
     pub(crate) fn next(&mut self) -> Duration {
-        let doubled = FIRST.saturating_mul(1 << self.failures.min(10));
-        self.failures += 1;
-        jittered(doubled.min(LONGEST))
+        jittered(self.pauses.next_pause())
     }
 
     /// Starts over if things went well for a while before the failure.
     pub(crate) fn reset_after(&mut self, well: Duration) {
         if well > QUIET {
-            self.failures = 0;
+            self.pauses.start_over();
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tweed_host::pauses::Pauses;
 use tweed_plan::Held;
 
 /// The first pause between two lists.
@@ -16,9 +17,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(300);
 pub(super) struct HeldBack {
     relist: Arc<Notify>,
     held: Option<Held>,
-    /// When the next list is due, and how long after it the one behind it.
+    /// When the next list is due.
     due: Instant,
-    pause: Duration,
+    pauses: Pauses,
 }
 
 impl HeldBack {
@@ -27,7 +28,7 @@ impl HeldBack {
             relist,
             held: None,
             due: Instant::now(),
-            pause: PAUSE,
+            pauses: Pauses::new(PAUSE, PAUSE_MAX),
         }
     }
 
@@ -40,7 +41,8 @@ impl HeldBack {
     pub(super) fn take(&mut self, held: Option<Held>, now: Instant) {
         let kind = |held: &Held| std::mem::discriminant(held);
         if self.held.as_ref().map(kind) != held.as_ref().map(kind) {
-            (self.due, self.pause) = (now, PAUSE);
+            self.due = now;
+            self.pauses.start_over();
         }
         self.held = held;
         self.look(now);
@@ -49,8 +51,7 @@ impl HeldBack {
     /// Asks for a list if one is due.
     pub(super) fn look(&mut self, now: Instant) {
         if self.held.is_some() && now >= self.due {
-            self.due = now + self.pause;
-            self.pause = (self.pause * 2).min(PAUSE_MAX);
+            self.due = now + self.pauses.next_pause();
             self.relist.notify_one();
         }
     }

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tweed_attach::Owner;
+use tweed_host::pauses::Pauses;
 use tweed_netlink::{Dev, LinkChange, LinkInfo, Netlink, OperState};
 
 use super::config::Config;
@@ -43,7 +44,7 @@ pub(super) fn configure(
 /// When they don't in time.
 pub(super) fn wait_until_up(netlink: &mut Netlink, name: &str) -> Result<(), CniError> {
     let since = Instant::now();
-    let mut pause = Duration::from_millis(1);
+    let mut pauses = Pauses::new(Duration::from_millis(1), Duration::from_millis(50));
     loop {
         let port = netlink.link(name)?;
         let state = port.as_ref().map(|port| port.operstate);
@@ -57,7 +58,6 @@ pub(super) fn wait_until_up(netlink: &mut Netlink, name: &str) -> Result<(), Cni
             let msg = format!("bridge port in error state: {state}");
             return Err(CniError::failed(msg).details(format!("{name}: is the bridge up?")));
         }
-        thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(50));
+        thread::sleep(pauses.next_pause());
     }
 }
