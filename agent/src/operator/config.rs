@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tweed_backend::Backends;
 use tweed_host::bounded_file::{self, MIB};
-use tweed_model::{Family, NetworkConfig, Pool, Subnets};
+use tweed_model::{NetworkConfig, Subnets};
 use tweed_store::{LeaseStore, StoreError};
 
 use crate::config::cli::Output;
@@ -151,7 +151,8 @@ fn summary_for(cut_by: Subnets, text: &str, apart: &[(String, IpAddr)]) -> anyho
         subnet_len: pool.subnet_len,
         min: pool.min.to_string(),
         max: pool.max.to_string(),
-        subnets: capacity(pool),
+        // Or as many as can be counted.
+        subnets: u64::try_from(pool.subnets()).unwrap_or(u64::MAX),
     });
     let uplink = uplink::of_default_route().map(|uplink| (uplink.name, uplink.mtu));
     let notes = notes(text, &config, uplink.as_ref(), apart);
@@ -164,20 +165,6 @@ fn summary_for(cut_by: Subnets, text: &str, apart: &[(String, IpAddr)]) -> anyho
         notes,
         cut_by,
     })
-}
-
-/// How many subnets the pool has, or as many as can be counted.
-fn capacity(pool: &Pool) -> u64 {
-    let number = |addr: IpAddr| match addr {
-        IpAddr::V4(addr) => u128::from(u32::from(addr)),
-        IpAddr::V6(addr) => u128::from(addr),
-    };
-    let host_bits = u32::from(Family::of_net(&pool.network).bits() - pool.subnet_len);
-    let Some(span) = number(pool.max).checked_sub(number(pool.min)) else {
-        return 0;
-    };
-    let steps = span.checked_shr(host_bits).unwrap_or(0);
-    u64::try_from(steps).map_or(u64::MAX, |steps| steps.saturating_add(1))
 }
 
 impl Summary {

@@ -120,6 +120,13 @@ impl Pool {
             && self.network.contains(net)
             && (self.min..=self.max).contains(&net.addr())
     }
+
+    /// How many subnets this pool leases.
+    pub fn subnets(&self) -> u128 {
+        let size = size_of(Family::of_net(&self.network), self.subnet_len);
+        let span = number(self.max).checked_sub(number(self.min));
+        span.map_or(0, |span| (span / size).saturating_add(1))
+    }
 }
 
 /// The addresses of one family that are leased already: disjoint ranges in rising order, both ends included.
@@ -211,7 +218,7 @@ pub fn nth_subnet(network: &IpNet, subnet_len: u8, n: u128) -> Option<IpNet> {
 }
 
 /// The `n`th address of a subnet, counted from its base; `None` if it has fewer.
-pub fn nth_addr(net: &IpNet, n: u128) -> Option<IpAddr> {
+pub(crate) fn nth_addr(net: &IpNet, n: u128) -> Option<IpAddr> {
     let (first, last) = range(net);
     let addr = first.checked_add(n).filter(|addr| *addr <= last)?;
     Some(addr_at(Family::of_net(net), addr))
@@ -222,10 +229,11 @@ pub fn first_addr(net: &IpNet) -> Option<IpAddr> {
     nth_addr(net, 1)
 }
 
-fn number(addr: IpAddr) -> u128 {
+/// An address as a number: IPv4 in the lowest 32 bits.
+pub fn number(addr: IpAddr) -> u128 {
     match addr {
-        IpAddr::V4(addr) => u128::from(u32::from(addr)),
-        IpAddr::V6(addr) => u128::from(addr),
+        IpAddr::V4(addr) => u128::from(addr.to_bits()),
+        IpAddr::V6(addr) => addr.to_bits(),
     }
 }
 

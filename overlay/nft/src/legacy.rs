@@ -3,10 +3,9 @@
 
 mod passage;
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use tweed_model::Family;
+use tweed_model::subnet::number;
 
 use super::ruleset::Side;
 
@@ -120,8 +119,8 @@ impl Rule {
             Side::Destination => (self.destination, self.source),
         };
         let covers = |(addr, mask): (u128, u128)| {
-            let within = mask & !bits(network.netmask()) == 0;
-            within && bits(network.network()) & mask == addr & mask
+            let within = mask & !number(network.netmask()) == 0;
+            within && number(network.network()) & mask == addr & mask
         };
         self.sure && covers(this) && other.1 == 0
     }
@@ -203,13 +202,6 @@ impl Layout {
             Some(u128::from_be_bytes(wide))
         };
         Some((number(index)?, number(index + 2)?))
-    }
-}
-
-fn bits(addr: IpAddr) -> u128 {
-    match addr {
-        IpAddr::V4(addr) => u128::from(addr.to_bits()),
-        IpAddr::V6(addr) => addr.to_bits(),
     }
 }
 

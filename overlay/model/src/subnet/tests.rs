@@ -223,6 +223,13 @@ proptest! {
     }
 
     #[test]
+    fn a_pool_counts_the_subnets_that_fit_it((pool, ..) in scene()) {
+        let all = (0..subnet_count(&pool.network, pool.subnet_len))
+            .filter_map(|n| nth_subnet(&pool.network, pool.subnet_len, n));
+        prop_assert_eq!(pool.subnets(), all.filter(|net| pool.fits(net)).count() as u128);
+    }
+
+    #[test]
     fn prefixes_overlap_exactly_if_they_share_an_address(a: u8, b: u8, len_a in 24u8..=32, len_b in 24u8..=32) {
         let at = |n, len| IpNet::new(Ipv4Addr::from(0x0a05_0000 + u32::from(n)).into(), len).unwrap().trunc();
         let (a, b) = (at(a, len_a), at(b, len_b));

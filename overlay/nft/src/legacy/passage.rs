@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
+use tweed_model::subnet::number;
 
-use super::{HEADER, Layout, LegacyTable, Target, bits, name, u16_at};
+use super::{HEADER, Layout, LegacyTable, Target, name, u16_at};
 use crate::passage::{Chains, Fate, Holds, Packet, Step, Verdict, fate};
 use crate::xt;
 
@@ -162,7 +163,7 @@ impl Walk<'_> {
                 Holds::Perhaps
             };
         };
-        let (ours, known) = (bits(net.network()), bits(net.netmask()));
+        let (ours, known) = (number(net.network()), number(net.netmask()));
         let holds = match mask & !known == 0 {
             _ if (ours ^ addr) & mask & known != 0 => Holds::No,
             true => Holds::Yes,
