@@ -7,10 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use tweed_forward::peers::PeerTraffic;
 use tweed_model::{ClusterSnapshot, Dual, Lease, SubnetKey};
 use tweed_state::Desired;
 
-use super::data_plane::status::{Carried, DataPlaneStatus};
+use super::data_plane::status::DataPlaneStatus;
 
 /// As many are listed at most.
 pub const MOST: usize = 5_000;
@@ -30,18 +31,15 @@ pub enum Standing {
 }
 
 /// What was exchanged with a node, in one family.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchanged {
     /// Its subnet.
     pub subnet: IpNet,
     /// The largest packet that gets there unfragmented, in bytes.
     pub mtu: u16,
-    /// Sent to it.
-    pub sent: Carried,
-    /// Received from it.
-    pub received: Carried,
-    /// Datagrams that it refused.
-    pub refused: u64,
+    /// What was exchanged.
+    #[serde(flatten)]
+    pub traffic: PeerTraffic,
 }
 
 /// Another node.
@@ -174,7 +172,7 @@ impl Known {
             kind,
             traffic: subnets
                 .values()
-                .filter_map(|subnet| traffic.get(subnet).cloned())
+                .filter_map(|subnet| traffic.get(subnet).copied())
                 .collect(),
         }
     }
@@ -186,9 +184,7 @@ fn traffic(plane: Option<&DataPlaneStatus>) -> BTreeMap<IpNet, Exchanged> {
         let exchanged = Exchanged {
             subnet: peer.subnet,
             mtu: peer.mtu,
-            sent: peer.sent.clone(),
-            received: peer.received.clone(),
-            refused: peer.refused,
+            traffic: peer.traffic,
         };
         (peer.subnet, exchanged)
     });

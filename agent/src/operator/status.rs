@@ -258,8 +258,8 @@ fn data_plane(f: &mut fmt::Formatter<'_>, plane: &DataPlaneStatus) -> fmt::Resul
             format!("{} gets single datagrams: {reason}", peer.endpoint),
         )?;
     }
-    for peer in plane.peers.iter().filter(|peer| peer.refused > 0) {
-        let (endpoint, refused) = (peer.endpoint, peer.refused);
+    for peer in plane.peers.iter().filter(|peer| peer.traffic.refused > 0) {
+        let (endpoint, refused) = (peer.endpoint, peer.traffic.refused);
         row(f, "", format!("{endpoint} refused {refused} datagrams"))?;
     }
     Ok(())

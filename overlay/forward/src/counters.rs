@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::reason::Reason;
 
-/// Packets and their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Packets one way, and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Traffic {
     /// Packets of the wire's size.
     pub packets: u64,
     /// Their bytes, without what carries them.
     pub bytes: u64,
-    /// System calls that took them.
+    /// System calls that took them: the fewer, the better the offloads work.
     pub calls: u64,
 }
 

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use tweed_model::Dual;
 
 use super::counters::Traffic;
 use super::table::{Peer, PeerId, Table};
 
 /// The counts of one peer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerTraffic {
     /// Sent to it.
     pub sent: Traffic,

@@ -13,18 +13,6 @@ use tweed_forward::offloads::Offloads;
 use tweed_forward::peers::PeerTraffic;
 use tweed_model::Dual;
 
-/// Packets one way.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Carried {
-    /// Packets of the wire's size.
-    pub packets: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// System calls that took them: the fewer, the better the offloads work.
-    pub calls: u64,
-}
-
 /// What was exchanged with one peer, in one family.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerStatus {
@@ -34,12 +22,9 @@ pub struct PeerStatus {
     pub subnet: IpNet,
     /// The largest packet that gets there unfragmented, in bytes.
     pub mtu: u16,
-    /// Sent to it.
-    pub sent: Carried,
-    /// Received from it.
-    pub received: Carried,
-    /// ICMP errors of the underlay about it: nobody listens there, or there is no way.
-    pub refused: u64,
+    /// What was exchanged.
+    #[serde(flatten)]
+    pub traffic: PeerTraffic,
     /// Why it is sent single datagrams, if it is.
     #[serde(default)]
     pub singly: Option<String>,
@@ -59,9 +44,9 @@ pub struct DataPlaneStatus {
     /// Why the kernel isn't asked for an offload that it has.
     pub reasons: BTreeMap<String, String>,
     /// Sent to peers.
-    pub sent: Carried,
+    pub sent: Traffic,
     /// Given to pods.
-    pub delivered: Carried,
+    pub delivered: Traffic,
     /// Packets that went nowhere, by reason.
     pub dropped: BTreeMap<String, u64>,
     /// UDP datagrams of the whole network namespace that came with a wrong length or checksum, which the kernel drops.
@@ -95,16 +80,6 @@ impl DataPlaneStatus {
     /// The peers that are sent single datagrams.
     pub fn sent_singly(&self) -> impl Iterator<Item = &PeerStatus> {
         self.peers.iter().filter(|peer| peer.singly.is_some())
-    }
-}
-
-impl From<&Traffic> for Carried {
-    fn from(traffic: &Traffic) -> Self {
-        Self {
-            packets: traffic.packets,
-            bytes: traffic.bytes,
-            calls: traffic.calls,
-        }
     }
 }
 
@@ -180,8 +155,8 @@ impl Counted {
             offloads: offloads.map(|(name, on)| (name.to_owned(), on)).collect(),
             reasons: self.reasons(),
             damaged: 0,
-            sent: Carried::from(&counters.sent),
-            delivered: Carried::from(&counters.delivered),
+            sent: counters.sent,
+            delivered: counters.delivered,
             dropped: dropped
                 .map(|(reason, count)| (reason.label().to_owned(), count))
                 .collect(),
@@ -227,9 +202,7 @@ impl Counted {
                 endpoint: peer.endpoint,
                 subnet: *peer.subnets.values().next()?,
                 mtu: mtu.unwrap_or(u16::MAX).min(peer.mtu),
-                sent: Carried::from(&traffic.sent),
-                received: Carried::from(&traffic.received),
-                refused: traffic.refused,
+                traffic,
                 singly: singly.then(|| SINGLY.to_owned()),
             })
         });

@@ -6,9 +6,10 @@ use std::fmt::Error;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use tweed_forward::counters::Traffic;
 
 use super::single::single;
-use crate::daemon::data_plane::status::{Carried, DataPlaneStatus, PeerStatus};
+use crate::daemon::data_plane::status::{DataPlaneStatus, PeerStatus};
 
 pub(super) fn encode(
     encoder: &mut DescriptorEncoder<'_>,
@@ -30,7 +31,7 @@ pub(super) fn encode(
         "offload",
         &offloads.collect(),
     )?;
-    let carried = |what: fn(&Carried) -> u64| {
+    let carried = |what: fn(&Traffic) -> u64| {
         let ways = [("sent", &plane.sent), ("delivered", &plane.delivered)];
         ways.map(|(way, carried)| (way.to_owned(), what(carried)))
             .into()
@@ -132,30 +133,30 @@ fn peers(encoder: &mut DescriptorEncoder<'_>, peers: &[PeerStatus]) -> Result<()
             "peer_packets",
             "Packets exchanged with a peer",
             &[
-                ("sent", |peer| peer.sent.packets),
-                ("received", |peer| peer.received.packets),
+                ("sent", |peer| peer.traffic.sent.packets),
+                ("received", |peer| peer.traffic.received.packets),
             ],
         ),
         (
             "peer_bytes",
             "Their bytes",
             &[
-                ("sent", |peer| peer.sent.bytes),
-                ("received", |peer| peer.received.bytes),
+                ("sent", |peer| peer.traffic.sent.bytes),
+                ("received", |peer| peer.traffic.received.bytes),
             ],
         ),
         (
             "peer_calls",
             "System calls that took the packets exchanged with a peer",
             &[
-                ("sent", |peer| peer.sent.calls),
-                ("received", |peer| peer.received.calls),
+                ("sent", |peer| peer.traffic.sent.calls),
+                ("received", |peer| peer.traffic.received.calls),
             ],
         ),
         (
             "peer_refused",
             "ICMP errors of the underlay about a peer: nobody listens there, or there is no way",
-            &[("sent", |peer| peer.refused)],
+            &[("sent", |peer| peer.traffic.refused)],
         ),
     ];
     for (name, help, directions) in rows {

@@ -1,7 +1,8 @@
+use tweed_forward::peers::PeerTraffic;
 use tweed_reconcile::Outcome;
 
 use super::*;
-use crate::daemon::data_plane::status::{Carried, DataPlaneStatus, PeerStatus};
+use crate::daemon::data_plane::status::{DataPlaneStatus, PeerStatus};
 use crate::daemon::status::{HostWarning, RefusedLease};
 
 fn render(facts: SharedFacts) -> String {
@@ -117,9 +118,7 @@ fn peers_have_metrics_of_their_own_where_they_are_not_too_many() {
         endpoint: ([192, 0, 2, number], 8285).into(),
         subnet: format!("10.244.{number}.0/24").parse().unwrap(),
         mtu: 1472,
-        sent: Carried::default(),
-        received: Carried::default(),
-        refused: 0,
+        traffic: PeerTraffic::default(),
         singly: None,
     };
     for (peers, series) in [(100, 900), (101, 0)] {

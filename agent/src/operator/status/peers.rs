@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::daemon::data_plane::status::Carried;
+use tweed_forward::counters::Traffic;
+
 use crate::daemon::peers::{Peer, Standing};
 use crate::operator::table;
 
@@ -48,7 +49,10 @@ fn row(peer: &Peer, now: u64) -> [String; 6] {
         (Standing::Held, reason) => format!("held: {}", reason.as_deref().unwrap_or("")),
     };
     let traffic = peer.traffic.iter().map(|exchanged| {
-        let (sent, received) = (amount(&exchanged.sent), amount(&exchanged.received));
+        let (sent, received) = (
+            amount(&exchanged.traffic.sent),
+            amount(&exchanged.traffic.received),
+        );
         format!("sent {sent}, received {received}")
     });
     [
@@ -62,7 +66,7 @@ fn row(peer: &Peer, now: u64) -> [String; 6] {
     ]
 }
 
-fn amount(carried: &Carried) -> String {
+fn amount(carried: &Traffic) -> String {
     format!("{} packets", carried.packets)
 }
 
