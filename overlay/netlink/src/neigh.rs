@@ -1,5 +1,6 @@
 //! Neighbour entries (ARP, NDP) and forwarding database entries: permanent ones, as an overlay lays them out.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
@@ -52,17 +53,7 @@ impl Netlink {
         request.header.family = address_family(family);
         request.attributes = vec![NeighbourAttribute::IfIndex(dev.index)];
         let what = format_args!("list {family} neighbours of {}", dev.name);
-        self.dump(
-            Object::Neigh,
-            what,
-            Message::GetNeighbour(request),
-            |message| match message {
-                Message::NewNeighbour(message) if message.header.ifindex == dev.index => {
-                    neigh_info(&message)
-                }
-                _ => None,
-            },
-        )
+        self.entries(dev, what, request, neigh_info)
     }
 
     /// Puts a permanent neighbour entry.
@@ -100,17 +91,21 @@ impl Netlink {
         request.header.family = AddressFamily::Bridge;
         request.header.ifindex = dev.index;
         let what = format_args!("list forwarding entries of {}", dev.name);
-        self.dump(
-            Object::Neigh,
-            what,
-            Message::GetNeighbour(request),
-            |message| match message {
-                Message::NewNeighbour(message) if message.header.ifindex == dev.index => {
-                    fdb_info(&message)
-                }
-                _ => None,
-            },
-        )
+        self.entries(dev, what, request, fdb_info)
+    }
+
+    fn entries<T>(
+        &mut self,
+        dev: Dev<'_>,
+        what: fmt::Arguments<'_>,
+        request: NeighbourMessage,
+        read: fn(&NeighbourMessage) -> Option<T>,
+    ) -> Result<Vec<T>, NetlinkError> {
+        let request = Message::GetNeighbour(request);
+        self.dump(Object::Neigh, what, request, |message| match message {
+            Message::NewNeighbour(message) if message.header.ifindex == dev.index => read(&message),
+            _ => None,
+        })
     }
 
     /// Puts a permanent forwarding entry: frames to `mac` go to `dst`. Moves the entry if it leads elsewhere.

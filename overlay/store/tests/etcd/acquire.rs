@@ -35,21 +35,9 @@ async fn the_same_node_finds_its_lease_again_without_writing_anything() {
     let server = Server::start().await;
     let first = server.store().acquire(&request(v4(), 1)).await.unwrap();
     let mut client = server.client().await;
-    let before = client
-        .get("x", None)
-        .await
-        .unwrap()
-        .header()
-        .unwrap()
-        .revision();
+    let before = revision(&mut client).await;
     let second = server.store().acquire(&request(v4(), 1)).await.unwrap();
-    let after = client
-        .get("x", None)
-        .await
-        .unwrap()
-        .header()
-        .unwrap()
-        .revision();
+    let after = revision(&mut client).await;
     assert_eq!((second, after), (first, before));
 }
 

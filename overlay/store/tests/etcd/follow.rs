@@ -185,13 +185,7 @@ async fn what_changed_while_etcd_was_away_and_compacted_is_seen_attributes_inclu
             .await;
             client.delete(etcd_key(&goes.key), None).await.unwrap();
             put(client, "10.5.250.0-24", r#"{"PublicIP":"192.168.0.50"}"#, 0).await;
-            let revision = client
-                .get("x", None)
-                .await
-                .unwrap()
-                .header()
-                .unwrap()
-                .revision();
+            let revision = revision(client).await;
             client.compact(revision, None).await.unwrap();
         })
         .await;
@@ -219,13 +213,7 @@ async fn a_compaction_under_a_live_watch_is_not_even_noticed() {
         )
         .await;
     }
-    let revision = client
-        .get("x", None)
-        .await
-        .unwrap()
-        .header()
-        .unwrap()
-        .revision();
+    let revision = revision(&mut client).await;
     client.compact(revision, None).await.unwrap();
     put(
         &mut client,
@@ -294,13 +282,7 @@ async fn a_watch_that_starts_below_a_compaction_leads_to_a_fresh_list() {
     )
     .await;
     client.delete(etcd_key(&goes.key), None).await.unwrap();
-    let revision = client
-        .get("x", None)
-        .await
-        .unwrap()
-        .header()
-        .unwrap()
-        .revision();
+    let revision = revision(&mut client).await;
     client.compact(revision, None).await.unwrap();
     relay.open();
     let after = followed.until(|snapshot| snapshot.listings == 2).await;

@@ -96,6 +96,12 @@ pub(crate) async fn put(client: &mut Client, key: &str, value: &str, etcd_lease:
         .unwrap();
 }
 
+/// The number of the store's last change.
+pub(crate) async fn revision(client: &mut Client) -> i64 {
+    let response = client.get("x", None).await.unwrap();
+    response.header().unwrap().revision()
+}
+
 pub(crate) async fn value_of(client: &mut Client, key: &SubnetKey) -> Option<String> {
     let response = client.get(etcd_key(key), None).await.unwrap();
     response
