@@ -10,6 +10,7 @@ pub mod bench;
 pub mod binaries;
 pub mod cluster;
 pub mod cni;
+pub mod datagram;
 pub mod docker;
 pub mod document;
 pub mod etcd;

@@ -17,14 +17,13 @@ use serde_json::{Value, json};
 use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::cni::{Pod, Runtime};
+use tweed_e2e::datagram::Datagram;
 use tweed_e2e::launch::config;
 use tweed_e2e::namespace::Place;
 use tweed_e2e::observe;
 use tweed_e2e::topology::{Host, Lab, Topology};
 use tweed_e2e::wait::eventually;
 use tweed_model::Family;
-
-use packet::Datagram;
 
 /// A tunnel as a pod may write into it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -159,6 +158,7 @@ fn play_one(
             from: cluster.pods[attack.pretends].addr(family)?,
             to: addr,
             port,
+            hops: 60,
             payload,
         };
         tunnel.wrap(target, &datagram)

@@ -31,6 +31,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tweed_e2e::cluster::Cluster;
+use tweed_e2e::datagram::Datagram;
 use tweed_e2e::fault;
 use tweed_e2e::launch::config;
 use tweed_e2e::topology::Topology;
@@ -39,7 +40,7 @@ use tweed_e2e::wait::eventually;
 use tweed_model::Family;
 
 use self::hostile::came_only_good;
-use self::raw::{Datagram, PORT, dropped, on_uplink, v4};
+use self::raw::{PORT, dropped, on_uplink};
 
 const DEVICE: &str = "flannel0";
 
@@ -193,10 +194,10 @@ fn a_node_that_leaves_is_sent_nothing_and_may_send_nothing() -> Result<()> {
         let gone = cluster.pods[2].v4()?;
         let packet = |payload| -> Result<Vec<u8>> {
             let datagram = Datagram {
-                from: v4(gone)?,
-                to: v4(cluster.pods[0].v4()?)?,
+                from: gone,
+                to: cluster.pods[0].v4()?,
                 port: 9000,
-                ttl: 60,
+                hops: 60,
                 payload,
             };
             Ok(datagram.packet())

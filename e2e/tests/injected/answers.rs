@@ -7,13 +7,13 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::cni::Runtime;
+use tweed_e2e::datagram::Datagram;
 use tweed_e2e::launch::config;
 use tweed_e2e::namespace::Place;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::wait::eventually;
 use tweed_model::Family;
 
-use super::packet::Datagram;
 use super::{Tunnel, dropped, forge};
 
 /// Any port that no tunnel has.
@@ -51,6 +51,7 @@ fn a_pod_cannot_answer_to_a_tunnel_port() -> Result<()> {
                 from: cluster.pods[2].addr(family)?,
                 to: addr,
                 port: socket.local_addr()?.port(),
+                hops: 60,
                 payload: b"evil",
             };
             let evil = Tunnel::Vxlan.wrap(&lab.hosts[1], &inner)?;

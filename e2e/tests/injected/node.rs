@@ -8,13 +8,14 @@ use serde_json::json;
 use tweed_e2e::agent::Agent;
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::cni::Pod;
+use tweed_e2e::datagram::Datagram;
 use tweed_e2e::launch::config;
 use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::wait::eventually;
 use tweed_e2e::{observe, traffic};
 use tweed_model::Family;
 
-use super::packet::{Datagram, frame, vxlan};
+use super::packet::{frame, vxlan};
 use super::{dropped, send};
 
 /// The pod that packets are for, and where it listens.
@@ -47,6 +48,7 @@ impl Victim {
             from,
             to: self.addr.ip(),
             port: self.addr.port(),
+            hops: 60,
             payload,
         };
         datagram.packet()

@@ -1,48 +1,9 @@
-//! Packets by hand: a UDP datagram of either family, and a VXLAN packet around it.
+//! Packets by hand: VXLAN around another packet, and what a router says of itself.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::{Context, Result};
-
-/// A UDP datagram in an IP packet.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Datagram<'a> {
-    pub(super) from: IpAddr,
-    pub(super) to: IpAddr,
-    pub(super) port: u16,
-    pub(super) payload: &'a [u8],
-}
-
-impl Datagram<'_> {
-    /// The whole packet.
-    pub(super) fn packet(&self) -> Vec<u8> {
-        let (from, to) = (octets(self.from), octets(self.to));
-        let len = 8 + self.payload.len() as u16;
-        let mut udp: Vec<u8> = [4000, self.port, len, 0].map(u16::to_be_bytes).concat();
-        udp.extend(self.payload);
-        let pseudo = [&from, &to, &[0, 17][..], &len.to_be_bytes(), &udp].concat();
-        udp[6..8].copy_from_slice(&checksum(&pseudo));
-        let header = match self.from {
-            IpAddr::V4(_) => {
-                let mut header = vec![0x45, 0];
-                header.extend((20 + len).to_be_bytes());
-                header.extend([0, 1, 0, 0, 60, 17, 0, 0]);
-                header.extend([from, to].concat());
-                let sum = checksum(&header);
-                header[10..12].copy_from_slice(&sum);
-                header
-            }
-            IpAddr::V6(_) => {
-                let mut header = vec![0x60, 0, 0, 0];
-                header.extend(len.to_be_bytes());
-                header.extend([17, 60]);
-                header.extend([from, to].concat());
-                header
-            }
-        };
-        [header, udp].concat()
-    }
-}
+use tweed_e2e::datagram::checksum;
 
 /// What a router says of itself to all nodes of a link (RFC 4861 §4.2): it is there for half an hour.
 pub(super) fn advertisement(router: Ipv6Addr) -> Vec<u8> {
@@ -83,22 +44,4 @@ pub(super) fn next(addr: IpAddr) -> IpAddr {
         IpAddr::V4(addr) => IpAddr::V4((u32::from(addr) + 1).into()),
         IpAddr::V6(addr) => IpAddr::V6((u128::from(addr) + 1).into()),
     }
-}
-
-fn octets(addr: IpAddr) -> Vec<u8> {
-    match addr {
-        IpAddr::V4(addr) => addr.octets().to_vec(),
-        IpAddr::V6(addr) => addr.octets().to_vec(),
-    }
-}
-
-/// RFC 1071.
-fn checksum(bytes: &[u8]) -> [u8; 2] {
-    let words = bytes.chunks(2);
-    let sum: u32 = words
-        .map(|word| u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0)))
-        .sum();
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    (!(sum as u16)).to_be_bytes()
 }

@@ -8,12 +8,13 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use tweed_e2e::agent::Agent;
 use tweed_e2e::cni::Runtime;
+use tweed_e2e::datagram::checksum;
 use tweed_e2e::etcd::{Etcd, PREFIX};
 use tweed_e2e::launch::Launch;
 use tweed_e2e::topology::{Host, Topology};
 use tweed_e2e::wait::eventually;
 
-use super::raw::{PORT, checksum, on_uplink};
+use super::raw::{PORT, on_uplink};
 
 /// An echo request from a flannel node (10.42.69.0) to a pod of ours (10.42.7.5).
 const ECHO: &str = "45000034f8d740003f01e2980a2a45000a2a07050800d711582600012edd016b\

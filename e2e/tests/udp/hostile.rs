@@ -7,11 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tweed_e2e::cluster::Cluster;
+use tweed_e2e::datagram::Datagram;
 use tweed_e2e::topology::{Lab, Topology};
 use tweed_e2e::wait::eventually;
 use tweed_model::Family;
 
-use super::raw::{Datagram, PORT, dropped, drops, on_uplink, v4};
+use super::raw::{PORT, dropped, drops, on_uplink, v4};
 use super::udp;
 
 /// What is sent, and the reason for which it must be dropped.
@@ -21,10 +22,9 @@ pub(super) struct Case {
     pub(super) reason: &'static str,
 }
 
-/// Datagrams that no pod may see. `good` is one that would arrive.
-fn from_a_peer(good: &Datagram<'_>, third: Ipv4Addr) -> Vec<Case> {
+/// Datagrams that no pod may see. `good` is one that would arrive, at the address `own`.
+fn from_a_peer(good: &Datagram<'_>, own: Ipv4Addr, third: Ipv4Addr) -> Vec<Case> {
     let packet = good.packet();
-    let own = good.to;
     let with = |name, reason, datagram: Datagram<'_>| Case {
         name,
         bytes: datagram.packet(),
@@ -40,7 +40,16 @@ fn from_a_peer(good: &Datagram<'_>, third: Ipv4Addr) -> Vec<Case> {
             },
         )
     };
-    let from = |name, reason, from| with(name, reason, Datagram { from, ..*good });
+    let from = |name, reason, from: Ipv4Addr| {
+        with(
+            name,
+            reason,
+            Datagram {
+                from: from.into(),
+                ..*good
+            },
+        )
+    };
     let cut = |name, reason, len: usize| Case {
         name,
         bytes: packet[..len].to_vec(),
@@ -80,7 +89,10 @@ fn from_a_peer(good: &Datagram<'_>, third: Ipv4Addr) -> Vec<Case> {
         with(
             "a packet for a third node",
             "looped",
-            Datagram { to: third, ..*good },
+            Datagram {
+                to: third.into(),
+                ..*good
+            },
         ),
         to("a packet for nobody", "not_for_us", [10, 244, 250, 1]),
         to("a packet for the Internet", "not_for_us", [9, 9, 9, 9]),
@@ -96,7 +108,7 @@ fn from_a_peer(good: &Datagram<'_>, third: Ipv4Addr) -> Vec<Case> {
         with(
             "a hop limit of zero",
             "hop_limit",
-            Datagram { ttl: 0, ..*good },
+            Datagram { hops: 0, ..*good },
         ),
     ]
 }
@@ -157,15 +169,15 @@ fn nothing_hostile_from_a_peer_reaches_a_pod_and_each_is_counted_for_what_it_is(
         // Another program on the peer, at a port of its own, as flannel allows.
         let sender = on_uplink(&lab.hosts[1], 0)?;
         let good = Datagram {
-            from: v4(peer.v4()?)?,
-            to: v4(pod.v4()?)?,
+            from: peer.v4()?,
+            to: pod.v4()?,
             port: 9000,
-            ttl: 60,
+            hops: 60,
             payload: b"evil",
         };
         // Nothing at all is a keep-alive.
         sender.send_to(&[], (lab.hosts[0].v4(), PORT))?;
-        let cases = from_a_peer(&good, v4(third.v4()?)?);
+        let cases = from_a_peer(&good, v4(pod.v4()?)?, v4(third.v4()?)?);
         refused(cluster, &sender, lab.hosts[0].v4(), &cases)?;
         let right = Datagram {
             payload: b"good",
@@ -194,10 +206,10 @@ fn who_is_no_peer_is_not_heard_whatever_it_sends() -> Result<()> {
             .place()
             .run(|| Ok(UdpSocket::bind(("198.18.0.254", PORT))?))?;
         let packet = Datagram {
-            from: v4(peer.v4()?)?,
-            to: v4(pod.v4()?)?,
+            from: peer.v4()?,
+            to: pod.v4()?,
             port: 9000,
-            ttl: 60,
+            hops: 60,
             payload: b"evil",
         };
         // A thousand cost nothing but their count.

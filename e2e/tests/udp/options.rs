@@ -11,13 +11,14 @@ use nix::sys::socket::{setsockopt, sockopt};
 use serde_json::{Value, json};
 use tweed_e2e::cluster::Cluster;
 use tweed_e2e::cni::Pod;
+use tweed_e2e::datagram::Datagram;
 use tweed_e2e::launch::config;
 use tweed_e2e::topology::Topology;
 use tweed_e2e::traffic;
 use tweed_e2e::wait::eventually;
 use tweed_model::Family;
 
-use super::raw::{Datagram, PORT, on_uplink, v4};
+use super::raw::{PORT, on_uplink};
 
 /// Datagrams of each flow, and how many may be under way in all.
 const EACH: u32 = 2000;
@@ -137,9 +138,9 @@ fn idle_paths_are_kept_open_and_who_trusts_anyone_hears_anyone() -> Result<()> {
         for (socket, from) in [(&stranger, [10, 244, 250, 9]), (&peer, [8, 8, 8, 8])] {
             let packet = Datagram {
                 from: from.into(),
-                to: v4(pod.v4()?)?,
+                to: pod.v4()?,
                 port: 9000,
-                ttl: 9,
+                hops: 9,
                 payload: b"hello",
             };
             socket.send_to(&packet.packet(), (lab.hosts[0].v4(), PORT))?;

@@ -1,4 +1,4 @@
-//! Packets by hand, and sockets that send them: as a peer's datagrams, or from a pod with all fields as they are.
+//! Sockets that send packets made by hand: as a peer's datagrams, or from a pod with all fields as they are.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -9,56 +9,12 @@ use nix::sys::socket::{
 };
 use serde_json::{Map, Value};
 use tweed_e2e::agent::Agent;
+use tweed_e2e::datagram::{checksum, udp_header};
 use tweed_e2e::namespace::Place;
 use tweed_e2e::topology::Host;
 
 /// The data plane's port.
 pub(super) const PORT: u16 = 8285;
-
-/// A UDP datagram in an IPv4 packet.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Datagram<'a> {
-    pub(super) from: Ipv4Addr,
-    pub(super) to: Ipv4Addr,
-    pub(super) port: u16,
-    pub(super) ttl: u8,
-    pub(super) payload: &'a [u8],
-}
-
-impl Datagram<'_> {
-    /// The whole packet. Without a UDP checksum, which IPv4 allows.
-    pub(super) fn packet(&self) -> Vec<u8> {
-        let udp = 8 + self.payload.len() as u16;
-        let mut packet = vec![0x45, 0];
-        packet.extend((20 + udp).to_be_bytes());
-        packet.extend([0, 1, 0, 0, self.ttl, 17, 0, 0]);
-        packet.extend(self.from.octets());
-        packet.extend(self.to.octets());
-        let sum = checksum(&packet);
-        packet[10..12].copy_from_slice(&sum);
-        packet.extend(udp_header(4000, self.port, self.payload.len()));
-        packet.extend(self.payload);
-        packet
-    }
-}
-
-/// A UDP header without checksum.
-pub(super) fn udp_header(from: u16, to: u16, payload: usize) -> Vec<u8> {
-    [from, to, 8 + payload as u16, 0]
-        .map(u16::to_be_bytes)
-        .concat()
-}
-
-/// RFC 1071.
-pub(super) fn checksum(bytes: &[u8]) -> [u8; 2] {
-    let words = bytes.chunks(2);
-    let sum: u32 = words
-        .map(|word| u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0)))
-        .sum();
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    (!(sum as u16)).to_be_bytes()
-}
 
 /// A socket whose datagrams have any source port, and no checksum.
 pub(super) struct Unchecked(OwnedFd);

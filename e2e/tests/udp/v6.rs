@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
 use tweed_e2e::cluster::Cluster;
+use tweed_e2e::datagram::Datagram;
 use tweed_e2e::topology::{Host, Lab, Topology};
 use tweed_e2e::traffic;
 use tweed_model::Family;
 
 use super::hostile::{Case, came_only_good, refused};
-use super::raw::{Datagram, PORT, checksum, dropped, udp_header};
+use super::raw::{PORT, dropped};
 use super::udp;
 
 /// Hosts that have no IPv4 address. Their store is a folder: etcd's address in the lab is one of IPv4.
@@ -60,22 +61,15 @@ fn a_network_of_ipv6_alone_carries_pings_streams_and_full_packets() -> Result<()
     })
 }
 
-/// A UDP datagram in an IPv6 packet, which must have a checksum.
 fn packet(from: Ipv6Addr, to: Ipv6Addr, hops: u8, payload: &[u8]) -> Vec<u8> {
-    let mut udp = [&udp_header(4000, 9000, payload.len()), payload].concat();
-    let len = udp.len() as u16;
-    let addresses = [from.octets(), to.octets()].concat();
-    let pseudo = [
-        &addresses,
-        &[0, 0][..],
-        &len.to_be_bytes(),
-        &[0, 0, 0, 17],
-        &udp,
-    ]
-    .concat();
-    udp[6..8].copy_from_slice(&checksum(&pseudo));
-    let header = [&[0x60, 0, 0, 0][..], &len.to_be_bytes(), &[17, hops]].concat();
-    [header, addresses, udp].concat()
+    let datagram = Datagram {
+        from: from.into(),
+        to: to.into(),
+        port: 9000,
+        hops,
+        payload,
+    };
+    datagram.packet()
 }
 
 fn v6(addr: IpAddr) -> Result<Ipv6Addr> {
@@ -100,7 +94,7 @@ fn hostile(from: Ipv6Addr, to: Ipv6Addr, third: Ipv6Addr) -> Vec<Case> {
         from: [10, 244, 2, 2].into(),
         to: [10, 244, 1, 2].into(),
         port: 9000,
-        ttl: 60,
+        hops: 60,
         payload: b"evil",
     };
     vec![
