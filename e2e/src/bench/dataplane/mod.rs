@@ -22,7 +22,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
 
 use self::flood::{Flood, Sink};
 use self::lost::Losses;
@@ -34,78 +35,71 @@ use crate::report::Table;
 
 /// Rounds of a full run.
 const ROUNDS: usize = 5;
-/// How the command is called.
-const USAGE: &str = "bench dataplane [quick] [--only <part of a name>] [--over <way>]... [--rounds <n>] [--svg <file>] | bench dataplane soak [<seconds>]";
-
 /// What is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Wish {
-    quick: bool,
-    /// Only measurements whose names have this in them.
+#[derive(Clone, Debug, Args)]
+pub struct Wish {
+    #[command(subcommand)]
+    run: Option<Run>,
+    /// Only measurements whose names have this in them
+    #[arg(long, global = true, default_value = "")]
     only: String,
-    /// Only these ways, if any are named.
+    /// Only this way; may be given several times
+    #[arg(long, global = true, value_parser = way)]
     over: Vec<Mode>,
-    rounds: usize,
-    /// Where to write the picture.
+    /// How often each is measured
+    #[arg(long, global = true)]
+    rounds: Option<usize>,
+    /// Where to write the picture
+    #[arg(long, global = true)]
     svg: Option<PathBuf>,
 }
 
-/// Measures, as the words say.
+/// What is measured, if not all, which takes twenty minutes.
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Run {
+    /// One round of what matters, a minute
+    Quick,
+    /// Full load
+    Soak {
+        /// For so long
+        #[arg(default_value_t = soak::SPAN)]
+        seconds: u32,
+    },
+}
+
+/// Measures what is asked for.
 ///
 /// # Errors
 /// When a path does not carry traffic.
-pub fn run(words: &[String]) -> Result<()> {
-    let rows = match words {
-        [first] if first == "soak" => soak::run(soak::SPAN)?,
-        [first, span] if first == "soak" => soak::run(span.parse().context(USAGE)?)?,
-        _ => return compare(&Wish::parse(words)?),
-    };
-    show(&table(&rows));
+pub fn run(wish: &Wish) -> Result<()> {
+    match wish.run {
+        Some(Run::Soak { seconds }) => show(&table(&soak::run(seconds)?)),
+        Some(Run::Quick) | None => compare(wish)?,
+    }
     Ok(())
 }
 
 impl Wish {
-    fn parse(words: &[String]) -> Result<Self> {
-        let mut wish = Self {
-            quick: false,
-            only: String::new(),
-            over: Vec::new(),
-            rounds: ROUNDS,
-            svg: None,
-        };
-        let mut words = words.iter();
-        while let Some(word) = words.next() {
-            let mut value = || {
-                words
-                    .next()
-                    .with_context(|| format!("{word} needs a value"))
-            };
-            match word.as_str() {
-                "quick" => {
-                    wish.quick = true;
-                    wish.rounds = 1;
-                }
-                "--only" => value()?.clone_into(&mut wish.only),
-                "--over" => wish.over.push(way(value()?)?),
-                "--rounds" => wish.rounds = value()?.parse().context(USAGE)?,
-                "--svg" => wish.svg = Some(value()?.into()),
-                _ => bail!("{USAGE}, not {word:?}"),
-            }
-        }
-        Ok(wish)
+    fn is_quick(&self) -> bool {
+        matches!(self.run, Some(Run::Quick))
+    }
+
+    fn rounds(&self) -> usize {
+        self.rounds
+            .unwrap_or(if self.is_quick() { 1 } else { ROUNDS })
     }
 
     /// Whether a way is asked for.
     fn goes_over(&self, mode: Mode) -> bool {
         if self.over.is_empty() {
-            return !self.quick || mode != Mode::Crowd;
+            return !self.is_quick() || mode != Mode::Crowd;
         }
         self.over.contains(&mode)
     }
 
     /// Whether a part of the full run is asked for.
     fn asks_for(&self, part: &str) -> bool {
-        !self.quick && part.contains(&self.only)
+        !self.is_quick() && part.contains(&self.only)
     }
 }
 
@@ -123,19 +117,19 @@ fn compare(wish: &Wish) -> Result<()> {
         some.collect::<Vec<_>>()
     };
     let spans = Spans {
-        bulk: if wish.quick { 1 } else { 2 },
-        flood: Duration::from_millis(if wish.quick { 500 } else { 2000 }),
+        bulk: if wish.is_quick() { 1 } else { 2 },
+        flood: Duration::from_millis(if wish.is_quick() { 500 } else { 2000 }),
         latency: Duration::from_millis(300),
     };
     let take = |mut probes: Vec<Probe>, paths: &[&Path<'_>]| -> Result<Vec<Series>> {
         probes.retain(|probe| probe.is_called(&wish.only));
-        let series = probe::take(probes, paths, wish.rounds)?;
+        let series = probe::take(probes, paths, wish.rounds())?;
         let modes: Vec<Mode> = paths.iter().map(|path| path.mode).collect();
         show(&series::table(&series, &modes));
         Ok(series)
     };
     let always = of(&MODES);
-    let mut series = take(probe::all(spans, wish.quick)?, &always)?;
+    let mut series = take(probe::all(spans, wish.is_quick())?, &always)?;
     let idle = [always.clone(), of(&[Mode::Sleeping, Mode::Spinning])].concat();
     let latency = vec![Probe::latency_apart(spans), Probe::latency(spans)];
     series.extend(take(latency, &idle)?);
@@ -146,7 +140,7 @@ fn compare(wish: &Wish) -> Result<()> {
     }
     if wish.asks_for("peers") {
         let modes = [Mode::Udp, Mode::Crowd];
-        let series = probe::take(probe::few(spans), &of(&modes), wish.rounds)?;
+        let series = probe::take(probe::few(spans), &of(&modes), wish.rounds())?;
         show(&series::table(&series, &modes));
         show(&table(&goals::crowd(&series)));
     }
