@@ -19,7 +19,7 @@ use super::owner::Owner;
 pub const CNI_TABLE: &str = "tweed-cni";
 
 /// Set of the containers' addresses that are masqueraded.
-pub fn masquerade_set(family: Family) -> &'static str {
+pub(crate) fn masquerade_set(family: Family) -> &'static str {
     match family {
         Family::V4 => "masq4",
         Family::V6 => "masq6",
@@ -27,7 +27,7 @@ pub fn masquerade_set(family: Family) -> &'static str {
 }
 
 /// Set of pairs (container address, its own network): what passes between the two keeps its source.
-pub fn own_network_set(family: Family) -> &'static str {
+pub(crate) fn own_network_set(family: Family) -> &'static str {
     match family {
         Family::V4 => "own4",
         Family::V6 => "own6",
@@ -99,7 +99,7 @@ fn masquerade_rules(family: Family) -> [Rule; 3] {
 }
 
 /// The elements by which an address (with the length of its own network) is masqueraded: set name and element.
-pub fn masquerade_elements(owner: &Owner, addr: IpNet) -> [(&'static str, Element); 2] {
+pub(crate) fn masquerade_elements(owner: &Owner, addr: IpNet) -> [(&'static str, Element); 2] {
     let family = Family::of_net(&addr);
     let key = addr_bytes(addr.addr());
     let pair = |other: IpAddr| [key.clone(), addr_bytes(other)].concat();

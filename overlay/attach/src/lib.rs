@@ -7,7 +7,8 @@ pub mod live;
 mod owner;
 pub mod record;
 
-pub use cni::{CNI_TABLE, cni_base, masquerade_elements, masquerade_set, own_network_set};
+pub use cni::{CNI_TABLE, cni_base};
+use cni::{masquerade_elements, masquerade_set, own_network_set};
 pub use hostport::{Claim, PortMapping, PortMasquerade, Publication};
 pub use owner::Owner;
 pub use record::{PortRecord, Record};

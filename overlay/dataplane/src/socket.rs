@@ -154,7 +154,7 @@ impl Socket {
     }
 
     /// Whether several datagrams come in one system call.
-    pub fn receives_segments(&self) -> bool {
+    pub(crate) fn receives_segments(&self) -> bool {
         self.gro
     }
 
@@ -170,12 +170,12 @@ impl Socket {
     }
 
     /// A turn begins.
-    pub fn be_patient(&mut self) {
+    pub(crate) fn be_patient(&mut self) {
         self.patience = PATIENCE;
     }
 
     /// Whether this turn has waited as long as it may.
-    pub fn has_no_patience(&self) -> bool {
+    pub(crate) fn has_no_patience(&self) -> bool {
         self.patience.is_zero()
     }
 
@@ -193,7 +193,7 @@ impl Socket {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn send_singly(
+    pub(crate) fn send_singly(
         &mut self,
         to: SocketAddr,
         parts: &[IoSlice<'_>],
@@ -255,7 +255,7 @@ impl Socket {
 
     /// A message was [`Narrow`](Sent::Narrow), but the path is as wide as was believed. A kernel that goes on like that takes
     /// no such messages at all.
-    pub fn refused_in_vain(&mut self) {
+    pub(crate) fn refused_in_vain(&mut self) {
         self.refusals = self.refusals.saturating_add(1);
         if self.segments && self.refusals >= REFUSALS {
             give_up(&mut self.segments);
@@ -323,7 +323,7 @@ impl Socket {
 
     /// The next of what the underlay said of datagrams sent by this socket, and to whom they were. None when that was
     /// all.
-    pub fn complaint(&self) -> Option<(SocketAddr, Complaint)> {
+    pub(crate) fn complaint(&self) -> Option<(SocketAddr, Complaint)> {
         let all = [Some(self.receiver()), self.sender()];
         all.into_iter().flatten().find_map(complaint)
     }

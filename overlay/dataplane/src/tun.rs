@@ -107,12 +107,12 @@ impl Tun {
     }
 
     /// Whether it gives and takes super-packets of TCP.
-    pub fn has_tcp_offload(&self) -> bool {
+    pub(crate) fn has_tcp_offload(&self) -> bool {
         self.tcp
     }
 
     /// Whether it gives and takes super-packets of UDP.
-    pub fn has_udp_offload(&self) -> bool {
+    pub(crate) fn has_udp_offload(&self) -> bool {
         self.udp
     }
 

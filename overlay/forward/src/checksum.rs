@@ -43,7 +43,12 @@ impl Sum {
     /// The pseudo-header of TCP and UDP: addresses, protocol, and length of header and payload (RFC 9293 §3.1,
     /// RFC 768, RFC 8200 §8.1). IPv6 gives the length 32 bits; a packet without jumbo option needs 16.
     #[must_use]
-    pub fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, len: u16) -> Self {
+    pub(crate) fn pseudo_header(
+        source: IpAddr,
+        destination: IpAddr,
+        protocol: u8,
+        len: u16,
+    ) -> Self {
         let sum = Self::default().word(u16::from(protocol)).word(len);
         match (source, destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {

@@ -54,7 +54,7 @@ fn of_ipv6(addr: Ipv6Addr) -> Scope {
 
 /// Whether an address means all hosts of a subnet. Subnets of one or two addresses have none such (RFC 3021), nor has
 /// IPv6.
-pub fn is_broadcast_of(net: &IpNet, addr: IpAddr) -> bool {
+pub(crate) fn is_broadcast_of(net: &IpNet, addr: IpAddr) -> bool {
     matches!(net, IpNet::V4(net) if net.prefix_len() <= 30 && IpAddr::V4(net.broadcast()) == addr)
 }
 

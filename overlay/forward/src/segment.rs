@@ -14,7 +14,7 @@ pub enum Kind {
 
 impl Kind {
     /// Where the checksum is, from the header's beginning in bytes.
-    pub fn checksum_offset(self) -> usize {
+    pub(crate) fn checksum_offset(self) -> usize {
         match self {
             Self::Tcp => 16,
             Self::Udp => 6,
@@ -65,7 +65,7 @@ impl Segment {
     }
 
     /// Length of the payload in bytes.
-    pub fn payload_len(&self) -> usize {
+    pub(crate) fn payload_len(&self) -> usize {
         self.end - self.payload
     }
 

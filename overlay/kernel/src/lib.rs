@@ -13,7 +13,7 @@ mod monitor;
 mod notice;
 mod observe;
 mod others;
-pub mod ownership;
+mod ownership;
 mod readings;
 mod whole;
 

@@ -11,19 +11,19 @@ use tweed_state::{Link, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope};
 pub(super) const MADE_BY_KERNEL: [u8; 3] = [1, 2, 9];
 
 /// Whether an interface is ours: it has one of our names, whatever it is, or it is a tunnel with our alias.
-pub fn owns_link(scope: &Scope, name: &str, link: &Link) -> bool {
+pub(crate) fn owns_link(scope: &Scope, name: &str, link: &Link) -> bool {
     let marked = !scope.alias.is_empty() && link.alias == scope.alias;
     scope.link_names.contains(name) || (marked && link.kind.is_ours())
 }
 
 /// Whether a permanent forwarding entry on a link of ours is a peer's. Group addresses and the all-zero one, which
 /// stands for "everybody else", aren't.
-pub fn owns_fdb(mac: &Mac) -> bool {
+pub(crate) fn owns_fdb(mac: &Mac) -> bool {
     mac.is_unicast()
 }
 
 /// Whether a route in the main table is ours. `on_own_link` says whether an interface is.
-pub fn owns_route(
+pub(crate) fn owns_route(
     scope: &Scope,
     on_own_link: impl FnOnce(&str) -> bool,
     key: &RouteKey,

@@ -134,7 +134,7 @@ impl Object {
     ///
     /// # Errors
     /// [`JsonError::Type`] if any value under the key is something else, `null` included.
-    pub fn required_string(&self, key: &str) -> Result<Option<String>, JsonError> {
+    pub(crate) fn required_string(&self, key: &str) -> Result<Option<String>, JsonError> {
         match self.all(key).find(|value| value.is_null()) {
             Some(null) => Err(type_error(key, null, "a string")),
             None => self.string(key),

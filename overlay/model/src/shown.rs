@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 /// So many bytes of it are shown.
-pub const SHOWN: usize = 200;
+pub(crate) const SHOWN: usize = 200;
 
 /// A text as messages quote it: shortened, and without characters that would do something to a terminal or a log.
 pub fn shown(text: &str) -> Cow<'_, str> {

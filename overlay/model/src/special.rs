@@ -66,12 +66,12 @@ const BLOCKS: [Special; 11] = [
 ];
 
 /// The block that an address is in, if it is in one.
-pub fn block_of(addr: &IpAddr) -> Option<&'static Special> {
+pub(crate) fn block_of(addr: &IpAddr) -> Option<&'static Special> {
     BLOCKS.iter().find(|block| block.net.contains(addr))
 }
 
 /// The first block that shares an address with a network.
-pub fn block_within(net: &IpNet) -> Option<&'static Special> {
+pub(crate) fn block_within(net: &IpNet) -> Option<&'static Special> {
     BLOCKS.iter().find(|block| overlap(&block.net, net))
 }
 

@@ -69,11 +69,6 @@ impl NetlinkError {
         ABSENT.contains(&(self.object, self.errno))
     }
 
-    /// Whether the caller lacks the right (usually `CAP_NET_ADMIN`).
-    pub fn is_not_permitted(&self) -> bool {
-        matches!(self.errno, libc::EPERM | libc::EACCES)
-    }
-
     /// The answer alone, without the operation.
     pub fn answer(&self) -> String {
         let errno = (self.errno != 0).then(|| describe(self.errno));

@@ -74,7 +74,7 @@ pub fn hook(kind: ChainKind, point: HookPoint, priority: i32) -> Hook {
     }
 }
 
-pub fn add_chain(ruleset: &mut Ruleset, name: &str, hook: Hook, rules: Vec<Rule>) {
+pub(crate) fn add_chain(ruleset: &mut Ruleset, name: &str, hook: Hook, rules: Vec<Rule>) {
     if !rules.is_empty() {
         let hook = Some(hook);
         ruleset
@@ -168,7 +168,7 @@ pub fn to(net: IpNet) -> Match {
     net_match(Side::Destination, false, net)
 }
 
-pub fn not_to(net: IpNet) -> Match {
+pub(crate) fn not_to(net: IpNet) -> Match {
     net_match(Side::Destination, true, net)
 }
 

@@ -75,13 +75,13 @@ impl DataType {
     }
 
     /// Length in bytes as part of a concatenation, which the kernel pads to whole registers of four bytes.
-    pub fn padded_len(self) -> usize {
+    pub(crate) fn padded_len(self) -> usize {
         self.width().next_multiple_of(4)
     }
 }
 
 /// Length in bytes of a key or value of these parts: a single part is not padded, a concatenation is.
-pub fn data_len(parts: &[DataType]) -> usize {
+pub(crate) fn data_len(parts: &[DataType]) -> usize {
     match parts {
         [single] => single.width(),
         parts => parts.iter().map(|part| part.padded_len()).sum(),

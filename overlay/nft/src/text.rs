@@ -84,7 +84,7 @@ fn write_chain(f: &mut fmt::Formatter<'_>, name: &str, chain: &Chain) -> fmt::Re
 
 impl Set {
     /// Key, value and kind as one text: what two sets must share to be the same but for their elements.
-    pub fn type_text(&self) -> String {
+    pub(crate) fn type_text(&self) -> String {
         let mut text = types(&self.key);
         if !self.value.is_empty() {
             text.push_str(" : ");

@@ -29,20 +29,20 @@ pub fn rule(text: &str, fingerprint: u64) -> Vec<u8> {
 }
 
 /// The fingerprint in a rule's user data.
-pub fn read_fingerprint(userdata: &[u8]) -> Option<u64> {
+pub(crate) fn read_fingerprint(userdata: &[u8]) -> Option<u64> {
     let value = find(userdata, FINGERPRINT)?;
     Some(u64::from_be_bytes(value.try_into().ok()?))
 }
 
 /// The comment in user data.
-pub fn read_comment(userdata: &[u8]) -> Option<&str> {
+pub(crate) fn read_comment(userdata: &[u8]) -> Option<&str> {
     let value = find(userdata, COMMENT)?;
     std::str::from_utf8(value.strip_suffix(&[0]).unwrap_or(value)).ok()
 }
 
 /// The part of a comment that fits, cut between characters. Quotes and control characters, which would break `nft
 /// list`'s output, become spaces.
-pub fn cut_comment(text: &str) -> String {
+pub(crate) fn cut_comment(text: &str) -> String {
     let mut cut = String::with_capacity(text.len().min(COMMENT_MAX));
     for c in text.chars() {
         let c = if c == '"' || c == '\\' || c.is_control() {

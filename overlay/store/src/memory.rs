@@ -30,7 +30,6 @@ struct Shared {
 struct Content {
     config: Option<String>,
     leases: BTreeMap<SubnetKey, Lease>,
-    broken: BTreeMap<String, String>,
     kept: BTreeMap<SubnetKey, usize>,
     revision: u64,
     listings: u64,
@@ -75,18 +74,6 @@ impl Memory {
             let known = content.leases.get(&lease.key);
             lease.created = known.map_or(content.revision, |known| known.created);
             content.leases.insert(lease.key, lease);
-        });
-    }
-
-    /// Makes an entry appear that can't be read, or disappear.
-    pub fn set_broken(&self, key: &str, reason: Option<&str>) {
-        self.change(|content| match reason {
-            Some(reason) => {
-                content.broken.insert(key.to_owned(), reason.to_owned());
-            }
-            None => {
-                content.broken.remove(key);
-            }
         });
     }
 
@@ -156,7 +143,7 @@ impl Memory {
                 .iter()
                 .map(|(key, lease)| (*key, lease.clone().into()))
                 .collect(),
-            broken: content.broken.clone(),
+            broken: BTreeMap::new(),
             in_sync: true,
             listings: content.listings,
             config: content.config.clone(),

@@ -57,7 +57,7 @@ impl Socket {
 
     /// A message of joined datagrams has come from a peer, and whether it held something that is no packet.
     #[inline]
-    pub fn came_joined(&mut self, damaged: bool, now: Duration) {
+    pub(crate) fn came_joined(&mut self, damaged: bool, now: Duration) {
         if self.joined.came(damaged, now) {
             self.join(false);
             tracing::warn!(
@@ -73,7 +73,7 @@ impl Socket {
     }
 
     /// Asks the kernel to join datagrams again, if it is time.
-    pub fn join_again(&mut self, now: Duration) {
+    pub(crate) fn join_again(&mut self, now: Duration) {
         if self.joined.again(now) {
             self.join(true);
         }

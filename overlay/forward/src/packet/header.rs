@@ -83,11 +83,6 @@ impl Packet {
         &bytes[usize::from(self.header_len)..usize::from(self.len)]
     }
 
-    /// Whether it has the header of the protocol it carries.
-    pub fn has_transport_header(&self) -> bool {
-        self.fragment != Fragment::Later
-    }
-
     /// Takes one from the hop limit, in the packet's bytes too, where the header's checksum follows. At zero it stays.
     pub fn decrement_hop_limit(&mut self, bytes: &mut [u8]) {
         let left = self.hop_limit.saturating_sub(1);

@@ -187,7 +187,7 @@ pub fn dump<V>(
 }
 
 /// Dumps, and passes each message's attributes on as bytes.
-pub fn dump_raw(
+pub(crate) fn dump_raw(
     socket: &mut Netfilter,
     what: &str,
     message: NetfilterMessage,

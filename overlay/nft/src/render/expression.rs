@@ -24,7 +24,7 @@ pub(super) fn nfproto(family: Family) -> u8 {
 }
 
 /// The expressions of a rule in a table of family inet.
-pub fn rule_expressions(rule: &Rule) -> ExpressionList {
+pub(crate) fn rule_expressions(rule: &Rule) -> ExpressionList {
     let mut out = Writer::default();
     for part in &rule.matches {
         out.condition(part);

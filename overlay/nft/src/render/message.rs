@@ -64,7 +64,7 @@ fn inet(flags: u16, inner: NfTablesMessage) -> Message {
 }
 
 /// Adds a table, or finds it there.
-pub fn add_table(table: &str, comment: &str) -> Message {
+pub(crate) fn add_table(table: &str, comment: &str) -> Message {
     inet(
         NLM_F_CREATE,
         NfTablesMessage::NewTable(TableMessage {
@@ -77,7 +77,7 @@ pub fn add_table(table: &str, comment: &str) -> Message {
 }
 
 /// Deletes a table and all in it.
-pub fn del_table(table: &str) -> Message {
+pub(crate) fn del_table(table: &str) -> Message {
     inet(
         0,
         NfTablesMessage::DeleteTable(TableMessage {
@@ -251,7 +251,7 @@ fn type_number(parts: &[DataType]) -> u32 {
 }
 
 /// The parts that one of nft's type numbers stands for; `None` where we don't use such a type.
-pub fn types_of_number(mut number: u32) -> Option<Vec<DataType>> {
+pub(crate) fn types_of_number(mut number: u32) -> Option<Vec<DataType>> {
     let mut parts = Vec::new();
     while number != 0 {
         parts.push(match number & 0x3f {

@@ -7,12 +7,14 @@ mod words;
 
 use std::collections::BTreeSet;
 
-pub use expression::{accept_net, rule_expressions};
+pub use expression::accept_net;
+pub(crate) use expression::rule_expressions;
 pub use message::{Element, Message};
 pub use message::{
-    add_elements, add_rule, add_table, chain_message, del_chain, del_elements, del_rule, del_table,
-    flush_chain, rule_message, set_message, types_of_number,
+    add_elements, add_rule, chain_message, del_chain, del_elements, del_rule, flush_chain,
+    rule_message, set_message,
 };
+pub(crate) use message::{add_table, del_table, types_of_number};
 
 pub use words::describe;
 
