@@ -51,6 +51,15 @@ const RETRY: Duration = Duration::from_secs(30);
 /// Trials at once.
 pub const MOST: usize = 8;
 
+/// A peer, as it is asked. Two leases may name one address, and only one of them rightly: each is judged by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// The peer's address.
+    pub addr: IpAddr,
+    /// The address of its device, by its lease. None if it can't be asked.
+    pub inside: Option<IpAddr>,
+}
+
 /// How a peer gets its datagrams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
@@ -63,8 +72,8 @@ pub struct Standing {
 /// What is to be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// The peer's address.
-    pub peer: IpAddr,
+    /// The peer.
+    pub peer: Target,
     /// How it is told from others.
     pub mark: Mark,
     /// How it is asked.
@@ -94,17 +103,24 @@ pub enum Next {
 /// What is known of all peers, and the trials that are under way.
 #[derive(Debug)]
 pub struct Trials {
-    /// By the peer's address, in its order. None until a trial has had a result.
-    known: Vec<(IpAddr, Option<Standing>)>,
+    /// In the order of peers.
+    known: Vec<(Target, Known)>,
     running: Vec<Trial>,
-    /// What the last trial found. A peer that was not tried gets its datagrams like that: the same kernel and the same card
-    /// send them.
+    /// Whether trials found that peers get single datagrams, and of none that it gets several. A peer of which nothing was
+    /// found gets single ones then, too: the same kernel and the same card send them.
     singly: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// What the last trial with a result found. A trial without one leaves it.
+    singly: Option<bool>,
+    due: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Trial {
-    peer: IpAddr,
+    peer: Target,
     token: u64,
     round: usize,
     failures: u8,
@@ -134,28 +150,36 @@ impl Default for Trials {
 
 impl Trials {
     /// These are the peers from now on; others are forgotten. All memory is taken here.
-    pub fn follow(&mut self, peers: impl Iterator<Item = IpAddr>) {
+    pub fn follow(&mut self, peers: impl Iterator<Item = Target>) {
         let mut known: Vec<_> = peers.map(|peer| (peer, self.find(peer))).collect();
         known.sort_unstable_by_key(|(peer, _)| *peer);
         known.dedup_by_key(|(peer, _)| *peer);
         self.known = known;
+        self.conclude();
     }
 
     /// How a peer gets its datagrams.
-    pub fn standing(&self, peer: IpAddr) -> Standing {
-        self.find(peer).unwrap_or(Standing {
-            singly: self.singly,
-            due: Duration::ZERO,
-        })
+    pub fn standing(&self, peer: Target) -> Standing {
+        let Known { singly, due } = self.find(peer);
+        let singly = singly.unwrap_or(self.singly);
+        Standing { singly, due }
     }
 
-    fn find(&self, peer: IpAddr) -> Option<Standing> {
+    fn find(&self, peer: Target) -> Known {
         let place = self.known.binary_search_by_key(&peer, |(peer, _)| *peer);
-        place.ok().and_then(|place| self.known[place].1)
+        place.map_or_else(|_| Known::default(), |place| self.known[place].1)
+    }
+
+    /// What follows for peers of which nothing was found.
+    fn conclude(&mut self) {
+        let mut found = self.known.iter().filter_map(|(_, known)| known.singly);
+        self.singly = found
+            .next()
+            .is_some_and(|first| first && found.all(|singly| singly));
     }
 
     /// Tries a peer if that is due, unless too many are being tried. `token` is unpredictable.
-    pub fn begin(&mut self, peer: IpAddr, token: u64, now: Duration) -> Option<Ask> {
+    pub fn begin(&mut self, peer: Target, token: u64, now: Duration) -> Option<Ask> {
         let runs = self.running.iter().any(|trial| trial.peer == peer);
         if runs || self.running.len() == MOST || self.standing(peer).due > now {
             return None;
@@ -226,20 +250,21 @@ impl Trials {
     fn end(&mut self, place: usize, found: Option<bool>, now: Duration) -> News {
         let Trial { peer, .. } = self.running.swap_remove(place);
         let before = self.standing(peer).singly;
-        self.singly = found.unwrap_or(self.singly);
-        let singly = found.unwrap_or(before);
         let lasts = if found == Some(false) {
             LIFETIME
         } else {
             RETRY
         };
-        let due = now + lasts;
         let known = &mut self.known;
         if let Ok(place) = known.binary_search_by_key(&peer, |(peer, _)| *peer) {
-            known[place].1 = Some(Standing { singly, due });
+            let known = &mut known[place].1;
+            known.singly = found.or(known.singly);
+            known.due = now + lasts;
         }
+        self.conclude();
+        let singly = self.standing(peer).singly;
         News {
-            peer,
+            peer: peer.addr,
             singly,
             changed: singly != before,
         }

@@ -13,7 +13,7 @@ use tweed_forward::claim::Claims;
 use tweed_forward::packet::Packet;
 use tweed_forward::table::{Peer, PeerId, Table};
 use tweed_forward::trial::echo::{self, Ends, Form, ROOM};
-use tweed_forward::trial::{Ask, News, Next, Standing, Trials};
+use tweed_forward::trial::{Ask, News, Next, Standing, Target, Trials};
 use tweed_host::random;
 use tweed_model::{Dual, Family};
 
@@ -105,7 +105,8 @@ impl Tries {
     pub(super) fn follow(&mut self, table: &Table) {
         let peers = table.peers().iter().map(|peer| peer.endpoint.ip());
         self.shared.change(|state| {
-            state.trials.follow(peers.clone());
+            let targets = table.peers().iter().map(|peer| target(table, peer));
+            state.trials.follow(targets);
             state
                 .claims
                 .follow(|peer| peers.clone().any(|is| is == peer));
@@ -122,9 +123,8 @@ impl Tries {
         let state = self.shared.lock();
         let all = self.known.iter_mut().zip(&mut self.misled);
         for ((known, misled), peer) in all.zip(table.peers()) {
-            let addr = peer.endpoint.ip();
-            *known = state.trials.standing(addr);
-            *misled = state.claims.is_false(addr, now);
+            *known = state.trials.standing(target(table, peer));
+            *misled = state.claims.is_false(peer.endpoint.ip(), now);
         }
     }
 
@@ -175,12 +175,12 @@ impl Path {
         let peer = self.table.peer(peer);
         let socket = self.sockets.get(Family::of(&peer.endpoint.ip()));
         let sends_several = socket.is_some_and(Socket::sends_segments);
-        if !sends_several || ends(self.table.own(), peer).is_none() {
+        let target = target(&self.table, peer);
+        if !sends_several || target.inside.is_none() {
             return;
         }
-        let addr = peer.endpoint.ip();
         let shared = &self.tries.shared;
-        let ask = shared.change(|state| state.trials.begin(addr, random::bits(), now));
+        let ask = shared.change(|state| state.trials.begin(target, random::bits(), now));
         if let Some(ask) = ask {
             self.ask(&ask);
         }
@@ -238,9 +238,9 @@ impl Path {
     /// Asks. What can't be asked is given up.
     fn ask(&mut self, ask: &Ask) {
         let table = Arc::clone(&self.table);
-        let peers = table.peers().iter();
-        let mut peers = peers.filter(|peer| peer.endpoint.ip() == ask.peer);
-        let asked = peers.next().and_then(|peer| self.send_question(peer, ask));
+        let mut peers = table.peers().iter();
+        let peer = peers.find(|peer| target(&table, peer) == ask.peer);
+        let asked = peer.and_then(|peer| self.send_question(peer, ask));
         if asked.is_none() {
             let now = self.now;
             let shared = &self.tries.shared;
@@ -252,7 +252,7 @@ impl Path {
         let mut room = [0; ROOM];
         let ends = ends(self.table.own(), peer)?;
         let packets = echo::write(ends, ask.mark, ask.form, peer.mtu.into(), &mut room)?;
-        let socket = self.sockets.get_mut(Family::of(&ask.peer))?;
+        let socket = self.sockets.get_mut(Family::of(&ask.peer.addr))?;
         let parts = [IoSlice::new(&room[..packets.len])];
         let sent = socket.send(peer.endpoint, &parts, packets.size);
         let Ok(sent) = sent else {
@@ -262,10 +262,18 @@ impl Path {
         let (count, bytes) = (packets.count() as u64, packets.len as u64);
         let calls = if whole { 1 } else { count };
         self.counters.sent.count(count, bytes, calls);
-        if let Some(peer) = self.peers.at(&self.table, ask.peer) {
+        if let Some(peer) = self.peers.at(&self.table, ask.peer.addr) {
             peer.sent.count(count, bytes, calls);
         }
         (whole || ask.form == Form::Alone).then_some(())
+    }
+}
+
+/// How a peer is known to the trials.
+fn target(table: &Table, peer: &Peer) -> Target {
+    Target {
+        addr: peer.endpoint.ip(),
+        inside: ends(table.own(), peer).map(|ends| ends.to),
     }
 }
 

@@ -2,6 +2,7 @@
 //! several at once, and peers send what is no packet.
 
 use std::net::{IpAddr, UdpSocket};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,8 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tweed_forward::options::Options;
 use tweed_forward::packet::Malformed;
 use tweed_forward::reason::Reason;
+use tweed_forward::table::{Peer, Table};
+use tweed_model::Dual;
 
 use crate::lab::{Node, PORT, Underlay, nodes, nodes_with, transfer};
 
@@ -16,6 +19,28 @@ use crate::lab::{Node, PORT, Underlay, nodes, nodes_with, transfer};
 fn sends_singly(node: &Node) -> bool {
     let mut workers = node.workers().iter();
     workers.all(|worker| worker.report().singly.iter().any(|singly| *singly))
+}
+
+/// Has a node lose what comes several at once.
+fn damage(node: &Node, table: &str) {
+    node.sh(&format!(
+        "nft add table {table} damage
+         nft add chain {table} damage in '{{ type filter hook prerouting priority -400; }}'
+         nft add rule {table} damage in 'udp dport {PORT} udp length > 1480 drop'"
+    ));
+}
+
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what}: not so");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn finds_damage(from: &Node, to: &Node) {
+    transfer(from, to, false, 5000, 1 << 20);
+    eventually("it sends single datagrams", || sends_singly(from));
 }
 
 #[test]
@@ -30,20 +55,29 @@ fn several_workers_find_out_together_what_reaches_a_peer_in_both_families() {
         drop([one, two]);
         let nodes = nodes_with(underlay, 2, Options::default());
         let [one, two] = &nodes;
-        two.sh(&format!(
-            "nft add table {table} damage
-             nft add chain {table} damage in '{{ type filter hook prerouting priority -400; }}'
-             nft add rule {table} damage in 'udp dport {PORT} udp length > 1480 drop'"
-        ));
-        let start = Instant::now();
-        transfer(one, two, false, 5000, 1 << 20);
-        while !sends_singly(one) {
-            assert!(start.elapsed() < Duration::from_secs(10), "nothing found");
-            thread::sleep(Duration::from_millis(20));
-        }
+        damage(two, table);
+        finds_damage(one, two);
         transfer(two, one, false, 5001, 1 << 20);
         assert!(!sends_singly(two), "the other way all is well");
     }
+}
+
+#[test]
+fn an_older_lease_with_a_peers_address_does_not_keep_it_from_being_tried() {
+    let nodes = nodes(Underlay::V4);
+    let [one, two] = &nodes;
+    let right = one.table(1472);
+    let older = Peer {
+        subnets: Dual::of_nets(["10.42.9.0/24".parse().unwrap()]),
+        ..right.peers()[0].clone()
+    };
+    let peers = vec![older, right.peers()[0].clone()];
+    let table = Table::new(*right.own(), peers);
+    one.worker().forward_by(Arc::new(table));
+    let singly = || one.worker().report().singly;
+    eventually("it has both peers", || singly().len() == 2);
+    damage(two, "ip");
+    finds_damage(one, two);
 }
 
 /// A socket in a node that sends five datagrams at once from an address, none of which is a packet.

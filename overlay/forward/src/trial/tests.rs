@@ -8,9 +8,16 @@ use super::*;
 use crate::arbitrary::at_least;
 use crate::packet::Packet;
 
-const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+const PEER: Target = target(1, 1);
+const OTHER: Target = target(2, 2);
 const MILLISECOND: Duration = Duration::from_millis(1);
+
+const fn target(addr: u8, subnet: u8) -> Target {
+    Target {
+        addr: IpAddr::V4(Ipv4Addr::new(192, 0, 2, addr)),
+        inside: Some(IpAddr::V4(Ipv4Addr::new(10, 42, subnet, 0))),
+    }
+}
 
 fn trials() -> Trials {
     let mut trials = Trials::default();
@@ -22,7 +29,7 @@ fn trials() -> Trials {
 /// and when.
 fn run(
     trials: &mut Trials,
-    peer: IpAddr,
+    peer: Target,
     start: Duration,
     mut path: impl FnMut(&Ask) -> Option<Duration>,
 ) -> (News, usize, Duration) {
@@ -112,6 +119,52 @@ fn a_peer_that_answers_nothing_changes_nothing() {
     assert_eq!((news.singly, news.changed), (true, false));
 }
 
+/// Each answers single questions only.
+fn damaged(ask: &Ask) -> Option<Duration> {
+    (!is_together(ask)).then_some(MILLISECOND)
+}
+
+#[test]
+fn a_peer_that_answers_nothing_gets_single_ones_only_as_long_as_others_need_them() {
+    let mut trials = trials();
+    let (_, _, end) = run(&mut trials, OTHER, Duration::ZERO, damaged);
+    let (news, _, end) = run(&mut trials, PEER, end, |_| None);
+    assert_eq!((news.singly, news.changed), (true, false));
+    let (_, _, end) = run(&mut trials, OTHER, end + RETRY, |_| Some(MILLISECOND));
+    assert!(!trials.standing(PEER).singly, "the other one healed");
+    assert!(trials.standing(PEER).due > Duration::ZERO, "it was tried");
+    let (news, ..) = run(&mut trials, PEER, end + RETRY, |_| None);
+    assert_eq!((news.singly, news.changed), (false, false));
+}
+
+#[test]
+fn one_peer_that_lies_slows_no_others_once_one_is_known_to_get_several() {
+    let third = target(3, 3);
+    let mut trials = Trials::default();
+    trials.follow([PEER, OTHER, third].into_iter());
+    let (_, _, end) = run(&mut trials, PEER, Duration::ZERO, |_| Some(MILLISECOND));
+    let (news, _, end) = run(&mut trials, OTHER, end, damaged);
+    assert!(news.singly, "itself");
+    assert!(!trials.standing(third).singly);
+    let (news, ..) = run(&mut trials, third, end, |_| None);
+    assert_eq!((news.singly, news.changed), (false, false));
+    trials.follow([OTHER, third].into_iter());
+    assert!(trials.standing(third).singly, "nothing else is known");
+    trials.follow([third].into_iter());
+    assert!(!trials.standing(third).singly, "nothing is known");
+}
+
+#[test]
+fn two_leases_of_one_address_are_judged_each_by_itself() {
+    let (false_one, true_one) = (target(1, 9), PEER);
+    let mut trials = Trials::default();
+    trials.follow([false_one, true_one].into_iter());
+    let (_, _, end) = run(&mut trials, false_one, Duration::ZERO, |_| None);
+    assert_eq!(trials.standing(true_one).due, Duration::ZERO, "untried");
+    let (news, ..) = run(&mut trials, true_one, end, damaged);
+    assert_eq!((news.singly, news.changed), (true, true));
+}
+
 #[test]
 fn a_peer_that_is_gone_is_forgotten_and_what_is_found_of_it_is_nobodys() {
     let mut trials = trials();
@@ -127,7 +180,7 @@ fn a_peer_that_is_gone_is_forgotten_and_what_is_found_of_it_is_nobodys() {
 #[test]
 fn only_so_many_peers_are_tried_at_once() {
     let mut trials = Trials::default();
-    let peer = |number: u8| IpAddr::from([192, 0, 2, number]);
+    let peer = |number| target(number, number);
     trials.follow((0..20).map(peer));
     let begun = (0..20).filter(|number| {
         let token = u64::from(*number);
