@@ -164,7 +164,7 @@ impl Known {
             node: lease.node.clone(),
             public: lease.attrs.public,
             subnets,
-            backend: lease.attrs.backend_type.clone(),
+            backend: tweed_model::shown::shown(&lease.attrs.backend_type).into_owned(),
             seen: self.seen.get(&lease.key).copied(),
             created: lease.created,
             state,

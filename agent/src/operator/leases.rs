@@ -8,6 +8,7 @@ use anyhow::bail;
 use ipnet::IpNet;
 use serde::Serialize;
 use tweed_model::lease::Term;
+use tweed_model::shown::shown;
 use tweed_model::{ClusterSnapshot, Lease, SubnetKey};
 use tweed_store::LeaseStore;
 
@@ -219,7 +220,7 @@ impl Row {
                 .values()
                 .map(ToString::to_string)
                 .collect(),
-            backend: lease.attrs.backend_type.clone(),
+            backend: shown(&lease.attrs.backend_type).into_owned(),
             data: serde_json::json!(lease.attrs.data),
             node: lease.node.clone(),
             term: lease.term,

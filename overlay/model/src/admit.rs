@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::lease::Term;
+use super::shown::shown;
 use super::subnet::overlap;
 use super::{
     ClusterSnapshot, Dual, Family, Lease, LocalNode, Pool, Seniority, SubnetKey, host, special,
@@ -134,7 +135,14 @@ impl fmt::Display for Refusal {
             Self::OtherBackend { theirs, ours } if theirs.is_empty() => {
                 write!(f, "it announces no backend, this node runs {ours}")
             }
+            Self::OtherBackend { theirs, ours } if ours.split(" and ").any(|own| own == theirs) => {
+                write!(
+                    f,
+                    "its BackendType is {theirs}, and leases of backend {theirs} have none: remove that key"
+                )
+            }
             Self::OtherBackend { theirs, ours } => {
+                let theirs = shown(theirs);
                 write!(f, "it runs backend {theirs}, this node runs {ours}")
             }
             Self::BadData(reason) => write!(f, "backend data: {reason}"),

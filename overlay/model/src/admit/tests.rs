@@ -210,6 +210,33 @@ fn a_lease_of_another_backend_is_passed_over() {
 }
 
 #[test]
+fn what_a_store_writer_calls_a_backend_is_cut_and_escaped() {
+    let mut evil = lease("10.244.2.0/24", "198.18.0.2", 2);
+    evil.attrs.backend_type = format!("vxlan\n\x1b[31m{}", "x".repeat(5_000));
+    let text = only_refusal(evil).to_string();
+    assert!(
+        text.starts_with("it runs backend vxlan\\n\\u{1b}[31mxx"),
+        "{text}"
+    );
+    assert!(
+        text.len() < 300 && !text.contains(char::is_control),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_lease_that_names_a_backend_whose_leases_name_none_is_told_from_another_backend() {
+    let refusal = Refusal::OtherBackend {
+        theirs: "udp".to_owned(),
+        ours: "vxlan and udp".to_owned(),
+    };
+    assert_eq!(
+        refusal.to_string(),
+        "its BackendType is udp, and leases of backend udp have none: remove that key"
+    );
+}
+
+#[test]
 fn a_reservation_that_waits_for_its_node_is_neither_peer_nor_fault() {
     let mut waiting = lease("10.244.2.0/24", "198.18.0.2", 2);
     waiting.attrs.backend_type = String::new();
