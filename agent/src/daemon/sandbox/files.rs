@@ -61,8 +61,8 @@ impl Files {
         }
     }
 
-    /// Makes the daemon's folders that are missing. A right is bound to what is there: a folder that can't be made now gets
-    /// none, and no folder above it gets one in its place.
+    /// Makes the daemon's folders that are missing. A right is bound to what is there: where one can't be made now, as on a
+    /// full file system, the nearest folder above gets it in its place ([`Self::places`]), or it could never be made.
     pub(super) fn make(&self) {
         let store = self.store.iter().map(|folder| (folder, 0o777));
         for (folder, mode) in self.own.iter().map(|(f, mode)| (f, *mode)).chain(store) {
@@ -71,7 +71,7 @@ impl Files {
             {
                 tracing::warn!(
                     folder = %folder.display(), %error,
-                    "this folder can't be made: the agent won't be able to write to it before it is made and the agent restarted"
+                    "this folder can't be made yet: until the agent is restarted it may write to all of the folder above"
                 );
             }
         }
@@ -85,11 +85,21 @@ impl Files {
             }
         };
         let own = self.own.iter().map(|(folder, _)| folder);
-        let folders = own.chain(&self.store);
-        folders
-            .map(place(Allowed::Everything))
-            .chain(self.writable.iter().map(place(Allowed::Writing)))
+        let folders = own.chain(&self.store).map(|folder| nearest(folder));
+        let folders: Vec<PathBuf> = folders.map(Path::to_owned).collect();
+        let writable = self.writable.iter().map(place(Allowed::Writing));
+        let folders = folders.into_iter().map(|path| Place {
+            path,
+            allowed: Allowed::Everything,
+        });
+        folders.chain(writable)
     }
+}
+
+/// The folder, or the nearest above it that is there.
+fn nearest(folder: &Path) -> &Path {
+    let mut above = folder.ancestors();
+    above.find(|above| !is_missing(above)).unwrap_or(folder)
 }
 
 /// Its file system isn't asked anything: it may be one that doesn't answer.

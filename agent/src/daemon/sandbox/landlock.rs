@@ -82,8 +82,7 @@ pub(super) fn confine(files: &Files) -> io::Result<()> {
     restrict(&ruleset)
 }
 
-/// The place, and whether it is a folder; `None` if it isn't there or can't be looked at. No folder above it takes its place:
-/// what lies there is not the daemon's. Its file system isn't asked anything: it may be one that doesn't answer.
+/// The place, and whether it is a folder; `None` if it isn't there or can't be looked at. Its file system isn't asked anything: it may be one that doesn't answer.
 fn there(path: &Path) -> Option<(File, bool)> {
     for (flags, is_folder) in [
         (libc::O_PATH | libc::O_DIRECTORY, true),

@@ -157,15 +157,16 @@ fn with_the_agents_own_options_no_other_file_of_the_host_can_be_written() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_opens_none_above_it_and_the_root_is_never_opened() {
+fn a_folder_that_cannot_be_made_opens_the_nearest_above_it_and_the_root_is_never_opened() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = |name: &str| dir.path().join(name);
     let victim = path("victim");
     fs::write(&victim, "whole").expect("written");
-    std::os::unix::fs::symlink(path("nowhere/at/all"), path("link")).expect("linked");
+    fs::create_dir(path("above")).expect("made");
+    std::os::unix::fs::symlink(path("nowhere/at/all"), path("above/link")).expect("linked");
     let files = files_of([
-        ("store-dir", &path("link/store")),
-        ("state-dir", &path("link/state")),
+        ("store-dir", &path("above/link/store")),
+        ("state-dir", &path("above/link/state")),
         ("run-dir", &path("run")),
         ("subnet-file", Path::new("/subnet.env")),
     ]);
@@ -173,6 +174,7 @@ fn a_folder_that_cannot_be_made_opens_none_above_it_and_the_root_is_never_opened
         cannot_be_opened_for_writing(&victim);
         cannot_be_opened_for_writing(Path::new("/proc/sys/kernel/core_pattern"));
         denied(fs::write(path("new"), ""), "made");
+        fs::write(path("above/new"), "").expect("in the nearest above our own");
         fs::write(path("run/a"), "").expect("in our own folder");
     });
 }
