@@ -71,7 +71,7 @@ pub struct Status {
     pub accepts: Vec<String>,
     /// From which senders VXLAN packets are taken: `subnets` (each peer's from its own subnet), `peers`, or `anyone`.
     pub trust: Option<String>,
-    /// Who makes the checksums of what the VXLAN devices carry, where there are such.
+    /// Whether the kernel or the card makes the checksums of what the VXLAN devices carry, where there are such devices.
     #[serde(default)]
     pub tx_checksum: Option<TxChecksumStatus>,
     /// MTU of the pods' interfaces in bytes.

@@ -17,7 +17,7 @@ const NAMES: u8 = 10;
 
 /// The pair that a container is to have.
 pub(crate) struct Pair<'a> {
-    /// Whose it is.
+    /// The attachment that the pair is made for.
     pub(crate) owner: &'a Owner,
     pub(crate) netns: &'a Netns,
     /// The name of its end.

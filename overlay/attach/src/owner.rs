@@ -1,10 +1,10 @@
-//! Whose an element of the plugins' table is, as its comment.
+//! The owner of an element in the plugins' table, as its comment.
 
 use std::fmt;
 
 use tweed_nft::fingerprint::fnv1a;
 
-/// Whose an element is: one interface of one container in one network. Prints as `network/container/interface`, parts
+/// The owner of an element: one interface of one container in one network. Prints as `network/container/interface`, parts
 /// too long for a comment shortened to their beginning and a hash.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner {

@@ -52,7 +52,7 @@ pub struct Vxlan {
     pub learning: bool,
     /// Peers that are neighbours on the uplink are routed to directly.
     pub direct_routing: bool,
-    /// Who makes the checksums of what the devices carry.
+    /// Whether the kernel or the network card makes the checksums of what the devices carry.
     pub tx_checksum: TxChecksum,
 }
 

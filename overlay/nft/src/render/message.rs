@@ -31,7 +31,7 @@ pub struct Element {
     pub key_end: Option<Vec<u8>>,
     /// What a map leads to.
     pub value: Option<Vec<u8>>,
-    /// Whose it is.
+    /// The owner's name: the kernel keeps it beside the element.
     pub comment: Option<String>,
 }
 

@@ -58,7 +58,7 @@ pub enum Hindrance {
     },
 }
 
-/// Whose chain drops packets that come to this host.
+/// The owner of a chain that drops packets to this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dropper {
     /// Legacy iptables.
