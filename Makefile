@@ -19,7 +19,7 @@ demo: ## Three hosts on this machine: pods talk, a deleted device comes back, a 
 	@echo 'Building: some minutes the first time, seconds later.'
 	@cargo build --quiet -p tweed-agent
 	@cargo build --quiet -p tweed-cni
-	@cargo build --quiet -p tweed-e2e --bin demo
+	@cargo build --quiet -p tweed-lab --bin demo
 	@target/debug/demo
 
 .PHONY: test
@@ -39,7 +39,7 @@ lint: ## Format, clippy, docs, licences and versions of dependencies
 	cargo fmt --all --check
 	CLIPPY_CONF_DIR=$(CURDIR)/.ci cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --all-features --locked
-	cargo run --quiet -p tweed-e2e --bin dependencies
+	cargo run --quiet -p tweed-house --bin dependencies
 
 .PHONY: build
 build: ## Static release binaries: tweedd and the tweed CNI plugin
@@ -57,20 +57,20 @@ image: build ## The container image, target/tweed-image.tar, as the manifests na
 .PHONY: bench
 bench: build ## Side by side with hand-made VXLAN, bare netlink and the Go plugins; prints Markdown (root)
 	@.ci/setup bench
-	cargo build --locked --release --target $(HOST) -p tweed-e2e --bin bench
+	cargo build --locked --release --target $(HOST) -p tweed-bench
 	@$(BIN_DIR)/bench
 
 .PHONY: bench-kube
 bench-kube: build ## The agent in a cluster of 5,000 nodes: start, memory, requests to the API server (root)
 	@.ci/setup test
 	@.ci/kube
-	cargo build --locked --release --target $(HOST) -p tweed-e2e --bin bench
+	cargo build --locked --release --target $(HOST) -p tweed-bench
 	@$(BIN_DIR)/bench kube
 
 .PHONY: bench-dataplane
 bench-dataplane: build ## Backend udp beside VXLAN, a naive loop and no overlay; prints Markdown, draws docs/dataplane.svg (root)
 	@.ci/setup bench
-	cargo build --locked --release --target $(HOST) -p tweed-e2e --bin bench
+	cargo build --locked --release --target $(HOST) -p tweed-bench
 	@$(BIN_DIR)/bench dataplane --svg docs/dataplane.svg
 
 .PHONY: clean

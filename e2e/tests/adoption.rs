@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::etcd::Etcd;
-use tweed_e2e::fault::Peer;
-use tweed_e2e::flannel::Node;
-use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::observe;
-use tweed_e2e::topology::Topology;
-use tweed_e2e::traffic::Stream;
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::Agent;
+use tweed_lab::etcd::Etcd;
+use tweed_lab::fault::Peer;
+use tweed_lab::flannel::Node;
+use tweed_lab::launch::{Launch, vxlan};
+use tweed_lab::observe;
+use tweed_lab::topology::Topology;
+use tweed_lab::traffic::Stream;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 #[test]
@@ -77,7 +77,7 @@ fn a_flannel_node_is_taken_over_without_a_lost_packet_and_its_stale_peer_is_swep
 }
 
 /// Index and MAC of the device.
-fn identity(host: &tweed_e2e::topology::Host) -> Result<(u64, String)> {
+fn identity(host: &tweed_lab::topology::Host) -> Result<(u64, String)> {
     let device = "flannel.1";
     Ok((observe::ifindex(host, device)?, observe::mac(host, device)?))
 }

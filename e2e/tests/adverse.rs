@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::etcd::{Etcd, PREFIX};
-use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::relay::{Relay, SILENT};
-use tweed_e2e::topology::{Host, Topology};
-use tweed_e2e::traffic::Stream;
-use tweed_e2e::wait::{eventually, timed};
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::etcd::{Etcd, PREFIX};
+use tweed_lab::launch::{Launch, vxlan};
+use tweed_lab::relay::{Relay, SILENT};
+use tweed_lab::topology::{Host, Topology};
+use tweed_lab::traffic::Stream;
+use tweed_lab::wait::{eventually, timed};
 use tweed_model::Family;
 
 /// The state folders of all instances, and that of the first one.

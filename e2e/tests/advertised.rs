@@ -10,11 +10,11 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6, sendto, setsockopt,
     socket, sockopt,
 };
-use tweed_e2e::agent::Agent;
-use tweed_e2e::etcd::Etcd;
-use tweed_e2e::launch::{Launch, vxlan, vxlan_dual};
-use tweed_e2e::topology::{Host, Lab, Topology};
-use tweed_e2e::wait::{eventually, stays};
+use tweed_lab::agent::Agent;
+use tweed_lab::etcd::Etcd;
+use tweed_lab::launch::{Launch, vxlan, vxlan_dual};
+use tweed_lab::topology::{Host, Lab, Topology};
+use tweed_lab::wait::{eventually, stays};
 
 /// RFC 4861 §4.2: type 134, code 0, checksum (the kernel's), hop limit 64, no flags, router lifetime 30 minutes, no
 /// timers.

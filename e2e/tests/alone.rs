@@ -1,12 +1,12 @@
 //! A host without peers, and a second one that joins it.
 
 use anyhow::{Result, ensure};
-use tweed_e2e::agent::{Agent, peer_routes};
-use tweed_e2e::cni::Runtime;
-use tweed_e2e::etcd::Etcd;
-use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::topology::Topology;
-use tweed_e2e::traffic;
+use tweed_lab::agent::{Agent, peer_routes};
+use tweed_lab::cni::Runtime;
+use tweed_lab::etcd::Etcd;
+use tweed_lab::launch::{Launch, vxlan};
+use tweed_lab::topology::Topology;
+use tweed_lab::traffic;
 use tweed_model::Family;
 
 #[test]

@@ -3,12 +3,12 @@
 use anyhow::{Result, ensure};
 use ipnet::IpNet;
 use serde_json::json;
-use tweed_e2e::agent::{Agent, peer_routes};
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::launch::{config, vxlan};
-use tweed_e2e::topology::Topology;
-use tweed_e2e::traffic::Stream;
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::{Agent, peer_routes};
+use tweed_lab::cluster::Cluster;
+use tweed_lab::launch::{config, vxlan};
+use tweed_lab::topology::Topology;
+use tweed_lab::traffic::Stream;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 use crate::config_change::{agent_rules, all, drain, on_each_store, ready};

@@ -1,11 +1,11 @@
 //! `tweedd cleanup` leaves a host as if Tweed had never been there, and says before what it would do.
 
 use anyhow::{Result, ensure};
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::Runtime;
-use tweed_e2e::launch::vxlan_dual;
-use tweed_e2e::observe;
-use tweed_e2e::topology::Topology;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::Runtime;
+use tweed_lab::launch::vxlan_dual;
+use tweed_lab::observe;
+use tweed_lab::topology::Topology;
 use tweed_model::Family;
 
 #[test]

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::agent::peer_routes;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::Runtime;
-use tweed_e2e::fault;
-use tweed_e2e::launch::{config, vxlan, vxlan_dual};
-use tweed_e2e::topology::{Host, Lab, Topology};
-use tweed_e2e::traffic::Stream;
-use tweed_e2e::wait::{eventually, stays};
+use tweed_lab::agent::peer_routes;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::Runtime;
+use tweed_lab::fault;
+use tweed_lab::launch::{config, vxlan, vxlan_dual};
+use tweed_lab::topology::{Host, Lab, Topology};
+use tweed_lab::traffic::Stream;
+use tweed_lab::wait::{eventually, stays};
 use tweed_model::Family;
 
 fn vxlan_with(key: &str, value: Value) -> Value {
@@ -206,7 +206,7 @@ fn ipv6_is_added_and_taken_away_while_ipv4_goes_on() -> Result<()> {
             .iter()
             .map(|host| runtime.pod(host))
             .collect::<Result<Vec<_>>>()?;
-        tweed_e2e::traffic::all_reach_each_other(&pods, Family::V6)?;
+        tweed_lab::traffic::all_reach_each_other(&pods, Family::V6)?;
 
         cluster.launch.set_config(lab, &vxlan())?;
         all(lab, "one device", |host| {

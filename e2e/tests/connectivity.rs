@@ -6,11 +6,11 @@ use std::process::{Child, Command};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::launch::vxlan_dual;
-use tweed_e2e::namespace::Place;
-use tweed_e2e::topology::{Lab, Topology};
-use tweed_e2e::wait::eventually;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::launch::vxlan_dual;
+use tweed_lab::namespace::Place;
+use tweed_lab::topology::{Lab, Topology};
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 /// Ways between three hosts and a pod on each: six times five, in two families.
@@ -199,7 +199,7 @@ fn an_uplink_whose_mtu_has_shrunk_below_that_of_pods_is_named_with_what_passes()
         let host = &lab.hosts[2];
         host.sh("ip link set eth0 mtu 1400")?;
         eventually("the agent has followed", || {
-            let mtu = tweed_e2e::fault::mtu(host, "flannel.1")?;
+            let mtu = tweed_lab::fault::mtu(host, "flannel.1")?;
             ensure!(mtu == 1350, "{mtu}");
             Ok(())
         })?;

@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::{OUR_PLUGINS, Runtime};
-use tweed_e2e::document::{self, blocks, with};
-use tweed_e2e::etcd::Etcd;
-use tweed_e2e::flannel::Node;
-use tweed_e2e::launch::{config, vxlan};
-use tweed_e2e::systemd::Systemd;
-use tweed_e2e::topology::{Host, Lab, Topology};
-use tweed_e2e::traffic;
-use tweed_e2e::wait::eventually;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::{OUR_PLUGINS, Runtime};
+use tweed_lab::document::{self, blocks, with};
+use tweed_lab::etcd::Etcd;
+use tweed_lab::flannel::Node;
+use tweed_lab::launch::{config, vxlan};
+use tweed_lab::systemd::Systemd;
+use tweed_lab::topology::{Host, Lab, Topology};
+use tweed_lab::traffic;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 const README: &str = "README.md";

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::topology::{Host, Topology};
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::launch::{Launch, vxlan};
+use tweed_lab::topology::{Host, Topology};
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 /// As many as a process may have open by default.

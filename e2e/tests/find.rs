@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::etcd::{Etcd, PREFIX};
-use tweed_e2e::launch::{Launch, config, vxlan};
-use tweed_e2e::observe;
-use tweed_e2e::topology::{Lab, Topology};
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::etcd::{Etcd, PREFIX};
+use tweed_lab::launch::{Launch, config, vxlan};
+use tweed_lab::observe;
+use tweed_lab::topology::{Lab, Topology};
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 /// A command without any flag about the agent.

@@ -13,11 +13,11 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::topology::{Host, Topology};
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::launch::{Launch, vxlan};
+use tweed_lab::topology::{Host, Topology};
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 const SUBNET_ENV: &str = "/run/flannel/subnet.env";

@@ -4,9 +4,9 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::cni::{GO_PLUGINS, OUR_PLUGINS, Pod, Runtime};
-use tweed_e2e::topology::{Host, Lab, Topology};
-use tweed_e2e::{observe, traffic};
+use tweed_lab::cni::{GO_PLUGINS, OUR_PLUGINS, Pod, Runtime};
+use tweed_lab::topology::{Host, Lab, Topology};
+use tweed_lab::{observe, traffic};
 use tweed_model::Family;
 
 #[test]

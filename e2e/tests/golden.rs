@@ -1,11 +1,11 @@
 //! What others read of ours, word for word as flannel has it: store, `subnet.env`, and the kernel as `ip` shows it.
 
 use anyhow::{Result, ensure};
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::etcd::PREFIX;
-use tweed_e2e::fault::Vtep;
-use tweed_e2e::launch::{vxlan, vxlan_dual};
-use tweed_e2e::topology::Topology;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::etcd::PREFIX;
+use tweed_lab::fault::Vtep;
+use tweed_lab::launch::{vxlan, vxlan_dual};
+use tweed_lab::topology::Topology;
 use tweed_model::Family;
 
 #[test]

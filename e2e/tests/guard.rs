@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tweed_e2e::agent::{Agent, peer_routes};
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::etcd::{Etcd, PREFIX};
-use tweed_e2e::flannel::Node;
-use tweed_e2e::launch::{Launch, config, vxlan};
-use tweed_e2e::topology::{Lab, Topology};
-use tweed_e2e::traffic::{self, Stream};
-use tweed_e2e::wait::{eventually, stays};
+use tweed_lab::agent::{Agent, peer_routes};
+use tweed_lab::cluster::Cluster;
+use tweed_lab::etcd::{Etcd, PREFIX};
+use tweed_lab::flannel::Node;
+use tweed_lab::launch::{Launch, config, vxlan};
+use tweed_lab::topology::{Lab, Topology};
+use tweed_lab::traffic::{self, Stream};
+use tweed_lab::wait::{eventually, stays};
 use tweed_model::Family;
 
 const PEERS: u8 = 8;

@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::launch::{config, vxlan};
-use tweed_e2e::observe;
-use tweed_e2e::topology::Topology;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::launch::{config, vxlan};
+use tweed_lab::observe;
+use tweed_lab::topology::Topology;
 use tweed_model::Family;
 
 #[test]

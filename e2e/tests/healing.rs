@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::fault::{Peer, Vtep};
-use tweed_e2e::launch::{config, vxlan_dual};
-use tweed_e2e::observe::{self, Watch};
-use tweed_e2e::topology::{Host, Topology};
-use tweed_e2e::wait::{stays, timed};
+use tweed_lab::cluster::Cluster;
+use tweed_lab::fault::{Peer, Vtep};
+use tweed_lab::launch::{config, vxlan_dual};
+use tweed_lab::observe::{self, Watch};
+use tweed_lab::topology::{Host, Topology};
+use tweed_lab::wait::{stays, timed};
 use tweed_model::Family;
 
 /// A repair takes less.

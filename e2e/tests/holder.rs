@@ -3,11 +3,11 @@
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::etcd::Etcd;
-use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::topology::Topology;
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::Agent;
+use tweed_lab::etcd::Etcd;
+use tweed_lab::launch::{Launch, vxlan};
+use tweed_lab::topology::Topology;
+use tweed_lab::wait::eventually;
 
 fn says(agent: &Agent<'_>, words: &str) -> Result<()> {
     eventually(words, || {

@@ -2,12 +2,12 @@
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::agent::peer_routes;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::etcd::PREFIX;
-use tweed_e2e::launch::vxlan;
-use tweed_e2e::topology::Topology;
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::peer_routes;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::etcd::PREFIX;
+use tweed_lab::launch::vxlan;
+use tweed_lab::topology::Topology;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 #[test]

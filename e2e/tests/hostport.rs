@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::{OUR_PLUGINS, Pod, Runtime};
-use tweed_e2e::launch::{Launch, vxlan_dual};
-use tweed_e2e::namespace::Place;
-use tweed_e2e::topology::{Host, Lab, Topology};
-use tweed_e2e::wait::{eventually, timed};
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::{OUR_PLUGINS, Pod, Runtime};
+use tweed_lab::launch::{Launch, vxlan_dual};
+use tweed_lab::namespace::Place;
+use tweed_lab::topology::{Host, Lab, Topology};
+use tweed_lab::wait::{eventually, timed};
 use tweed_model::Family;
 
 /// Whatever is flushed is back in less.

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tweed_e2e::agent::{Agent, peer_routes};
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::Runtime;
-use tweed_e2e::etcd::PREFIX;
-use tweed_e2e::launch::vxlan;
-use tweed_e2e::observe;
-use tweed_e2e::topology::Topology;
+use tweed_lab::agent::{Agent, peer_routes};
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::Runtime;
+use tweed_lab::etcd::PREFIX;
+use tweed_lab::launch::vxlan;
+use tweed_lab::observe;
+use tweed_lab::topology::Topology;
 use tweed_model::Family;
 
 #[test]

@@ -14,15 +14,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::{Pod, Runtime};
-use tweed_e2e::datagram::Datagram;
-use tweed_e2e::launch::config;
-use tweed_e2e::namespace::Place;
-use tweed_e2e::observe;
-use tweed_e2e::topology::{Host, Lab, Topology};
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::{Pod, Runtime};
+use tweed_lab::datagram::Datagram;
+use tweed_lab::launch::config;
+use tweed_lab::namespace::Place;
+use tweed_lab::observe;
+use tweed_lab::topology::{Host, Lab, Topology};
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 /// A tunnel as a pod may write into it.

@@ -9,13 +9,13 @@ use anyhow::{Context, Result, ensure};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::Runtime;
-use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::topology::{Host, Lab, Topology};
-use tweed_e2e::wait::{PATIENCE, eventually};
-use tweed_e2e::{observe, traffic};
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::Runtime;
+use tweed_lab::launch::{Launch, vxlan};
+use tweed_lab::topology::{Host, Lab, Topology};
+use tweed_lab::wait::{PATIENCE, eventually};
+use tweed_lab::{observe, traffic};
 use tweed_model::Family;
 
 /// Agents of another network, in a folder of its own.

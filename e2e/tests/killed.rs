@@ -5,10 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::launch::vxlan_dual;
-use tweed_e2e::topology::Topology;
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::launch::vxlan_dual;
+use tweed_lab::topology::Topology;
 use tweed_model::Family;
 
 /// The state folder of the first instance.

@@ -5,13 +5,13 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use tweed_e2e::docker::Docker;
-use tweed_e2e::etcd::Etcd;
-use tweed_e2e::flannel::Node;
-use tweed_e2e::observe;
-use tweed_e2e::topology::{Lab, Topology};
-use tweed_e2e::traffic::{self, Stream};
-use tweed_e2e::wait::eventually;
+use tweed_lab::docker::Docker;
+use tweed_lab::etcd::Etcd;
+use tweed_lab::flannel::Node;
+use tweed_lab::observe;
+use tweed_lab::topology::{Lab, Topology};
+use tweed_lab::traffic::{self, Stream};
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 #[test]

@@ -28,7 +28,6 @@ mod killed;
 mod lab;
 mod mistakes;
 mod mixed;
-mod naive;
 mod nat;
 mod neighbours;
 mod operator;

@@ -4,11 +4,11 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::etcd::PREFIX;
-use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::topology::{Lab, Topology};
-use tweed_e2e::wait::eventually;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::etcd::PREFIX;
+use tweed_lab::launch::{Launch, vxlan};
+use tweed_lab::topology::{Lab, Topology};
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 fn another_network() -> Value {

@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::{Pod, Runtime};
-use tweed_e2e::fault::Vtep;
-use tweed_e2e::launch::{Launch, config};
-use tweed_e2e::topology::{Host, Lab, Topology};
-use tweed_e2e::traffic::{self, Loss, Stream};
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::{Pod, Runtime};
+use tweed_lab::fault::Vtep;
+use tweed_lab::launch::{Launch, config};
+use tweed_lab::topology::{Host, Lab, Topology};
+use tweed_lab::traffic::{self, Loss, Stream};
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 /// Else the plugin masquerades what pods send to other nodes, and the kernel forgets a masqueraded connection when it

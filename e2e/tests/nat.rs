@@ -6,11 +6,11 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::Runtime;
-use tweed_e2e::launch::{vxlan, vxlan_dual};
-use tweed_e2e::topology::Topology;
-use tweed_e2e::traffic;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::Runtime;
+use tweed_lab::launch::{vxlan, vxlan_dual};
+use tweed_lab::topology::Topology;
+use tweed_lab::traffic;
 use tweed_model::Family;
 
 #[test]

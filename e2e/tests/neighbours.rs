@@ -2,13 +2,13 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::{Pod, Runtime};
-use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::topology::Topology;
-use tweed_e2e::wait::PATIENCE;
-use tweed_e2e::{observe, traffic};
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::{Pod, Runtime};
+use tweed_lab::launch::{Launch, vxlan};
+use tweed_lab::topology::Topology;
+use tweed_lab::wait::PATIENCE;
+use tweed_lab::{observe, traffic};
 use tweed_model::Family;
 
 const SECOND: &str = "/second/network";
@@ -42,8 +42,8 @@ fn two_networks_live_on_one_host_and_a_pod_can_be_in_both() -> Result<()> {
             both.push(runtime.add(pod, "net1")?);
         }
         cluster.talks(Family::V4)?;
-        let far = tweed_e2e::cni::addrs(&both[1])?.v4.expect("an address");
-        tweed_e2e::wait::eventually("the second network", || {
+        let far = tweed_lab::cni::addrs(&both[1])?.v4.expect("an address");
+        tweed_lab::wait::eventually("the second network", || {
             traffic::ping(cluster.pods[0].place(), far)
         })?;
 

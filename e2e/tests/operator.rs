@@ -5,13 +5,13 @@ use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::{GO_PLUGINS, OUR_PLUGINS, Runtime};
-use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::topology::{Lab, Topology};
-use tweed_e2e::wait::eventually;
-use tweed_e2e::{observe, traffic};
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::{GO_PLUGINS, OUR_PLUGINS, Runtime};
+use tweed_lab::launch::{Launch, vxlan};
+use tweed_lab::topology::{Lab, Topology};
+use tweed_lab::wait::eventually;
+use tweed_lab::{observe, traffic};
 use tweed_model::Family;
 
 /// Exit code for drift.

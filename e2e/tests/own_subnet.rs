@@ -2,11 +2,11 @@
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::etcd::Etcd;
-use tweed_e2e::launch::Launch;
-use tweed_e2e::topology::Topology;
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::Agent;
+use tweed_lab::etcd::Etcd;
+use tweed_lab::launch::Launch;
+use tweed_lab::topology::Topology;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 fn up_to(last: &str) -> Value {

@@ -5,15 +5,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::{OUR_PLUGINS, Runtime};
-use tweed_e2e::document::{self, blocks, with};
-use tweed_e2e::etcd::{Etcd, PREFIX};
-use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::systemd::Systemd;
-use tweed_e2e::topology::Topology;
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::{OUR_PLUGINS, Runtime};
+use tweed_lab::document::{self, blocks, with};
+use tweed_lab::etcd::{Etcd, PREFIX};
+use tweed_lab::launch::{Launch, vxlan};
+use tweed_lab::systemd::Systemd;
+use tweed_lab::topology::Topology;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 use crate::documents::{BARE_METAL, move_to_documented_addresses};

@@ -6,10 +6,10 @@
 //! ```
 
 use anyhow::{Context, Result, ensure};
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::launch::{vxlan, vxlan_dual};
-use tweed_e2e::topology::Topology;
-use tweed_e2e::{fault, traffic};
+use tweed_lab::cluster::Cluster;
+use tweed_lab::launch::{vxlan, vxlan_dual};
+use tweed_lab::topology::Topology;
+use tweed_lab::{fault, traffic};
 use tweed_model::Family;
 
 /// What VXLAN adds to a pod's packet, in bytes.

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::{Pod, Runtime};
-use tweed_e2e::launch::vxlan_dual;
-use tweed_e2e::observe;
-use tweed_e2e::topology::Topology;
-use tweed_e2e::traffic::Stream;
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::{Pod, Runtime};
+use tweed_lab::launch::vxlan_dual;
+use tweed_lab::observe;
+use tweed_lab::topology::Topology;
+use tweed_lab::traffic::Stream;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 #[test]

@@ -8,10 +8,10 @@
 use anyhow::{Result, ensure};
 use ipnet::IpNet;
 use serde_json::json;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::launch::config;
-use tweed_e2e::topology::{Host, Topology};
-use tweed_e2e::{observe, traffic};
+use tweed_lab::cluster::Cluster;
+use tweed_lab::launch::config;
+use tweed_lab::topology::{Host, Topology};
+use tweed_lab::{observe, traffic};
 use tweed_model::Family;
 
 #[test]
@@ -63,12 +63,12 @@ fn host_gw_routes_over_neighbours_with_the_full_mtu() -> Result<()> {
 #[test]
 fn alloc_leases_a_subnet_and_programs_nothing() -> Result<()> {
     Topology::hosts(2).play(|lab| {
-        let etcd = tweed_e2e::etcd::Etcd::start(lab)?;
+        let etcd = tweed_lab::etcd::Etcd::start(lab)?;
         etcd.put_config(&config(&[Family::V4], &json!({ "Type": "alloc" })))?;
-        let launch = tweed_e2e::launch::Launch::etcd();
+        let launch = tweed_lab::launch::Launch::etcd();
         let mut agents = Vec::new();
         for host in &lab.hosts {
-            let mut agent = tweed_e2e::agent::Agent::start(lab, host, &launch)?;
+            let mut agent = tweed_lab::agent::Agent::start(lab, host, &launch)?;
             agent.ready()?;
             agents.push(agent);
         }
@@ -76,7 +76,7 @@ fn alloc_leases_a_subnet_and_programs_nothing() -> Result<()> {
         let subnet = agents[0].subnet(Family::V4)?;
         ensure!(key == subnet.to_string().replace('/', "-"), "{key}");
         ensure!(value.get("BackendType").is_none(), "{value}");
-        let routes = tweed_e2e::agent::peer_routes(&lab.hosts[0], Family::V4)?;
+        let routes = tweed_lab::agent::peer_routes(&lab.hosts[0], Family::V4)?;
         ensure!(routes.is_empty(), "{routes:?}");
         Ok(())
     })

@@ -4,10 +4,10 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::topology::Topology;
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::launch::{Launch, vxlan};
+use tweed_lab::topology::Topology;
 use tweed_model::Family;
 
 /// A line of every thread's status file.
@@ -62,7 +62,7 @@ fn an_agent_that_places_no_plugins_has_no_way_to_write_where_they_are() -> Resul
         let launch = launch.arg("--install-cni").arg("--cni-plugins=false");
         let mut agent = Agent::start(lab, host, &launch)?;
         agent.ready()?;
-        tweed_e2e::wait::eventually("the list is there", || {
+        tweed_lab::wait::eventually("the list is there", || {
             fs::read(host.path("/etc/cni/net.d/10-flannel.conflist")).map_err(Into::into)
         })?;
         // Nothing puts it back: the agent has no right to.

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::fault::Peer;
-use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::observe;
-use tweed_e2e::relay::{Relay, SILENT};
-use tweed_e2e::topology::{Host, Lab, Topology};
-use tweed_e2e::traffic::Stream;
-use tweed_e2e::wait::{eventually, timed};
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::fault::Peer;
+use tweed_lab::launch::{Launch, vxlan};
+use tweed_lab::observe;
+use tweed_lab::relay::{Relay, SILENT};
+use tweed_lab::topology::{Host, Lab, Topology};
+use tweed_lab::traffic::Stream;
+use tweed_lab::wait::{eventually, timed};
 use tweed_model::Family;
 
 /// From the start of the process until its kernel is programmed.

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::agent::{Agent, peer_routes};
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::etcd::{Etcd, PREFIX};
-use tweed_e2e::launch::{Launch, config, vxlan};
-use tweed_e2e::topology::Topology;
-use tweed_e2e::traffic::Stream;
-use tweed_e2e::wait::{eventually, stays};
+use tweed_lab::agent::{Agent, peer_routes};
+use tweed_lab::cluster::Cluster;
+use tweed_lab::etcd::{Etcd, PREFIX};
+use tweed_lab::launch::{Launch, config, vxlan};
+use tweed_lab::topology::Topology;
+use tweed_lab::traffic::Stream;
+use tweed_lab::wait::{eventually, stays};
 use tweed_model::Family;
 
 fn lease(public: &str, backend: &str, number: u8) -> Value {

@@ -1,11 +1,11 @@
 //! What others on the host have in the way of pods' packets: told with the command that mends it, never edited.
 
 use anyhow::{Context, Result, ensure};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::launch::vxlan;
-use tweed_e2e::topology::Topology;
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::launch::vxlan;
+use tweed_lab::topology::Topology;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 fn warnings(agent: &Agent<'_>) -> Result<Vec<String>> {

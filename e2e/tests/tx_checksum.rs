@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::etcd::Etcd;
-use tweed_e2e::flannel::Node;
-use tweed_e2e::launch::{Launch, config};
-use tweed_e2e::observe;
-use tweed_e2e::topology::{Host, Topology};
-use tweed_e2e::wait::{eventually, stays, timed};
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::etcd::Etcd;
+use tweed_lab::flannel::Node;
+use tweed_lab::launch::{Launch, config};
+use tweed_lab::observe;
+use tweed_lab::topology::{Host, Topology};
+use tweed_lab::wait::{eventually, stays, timed};
 use tweed_model::Family;
 
 /// A repair takes less.

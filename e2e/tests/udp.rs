@@ -30,13 +30,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::datagram::Datagram;
-use tweed_e2e::fault;
-use tweed_e2e::launch::config;
-use tweed_e2e::topology::Topology;
-use tweed_e2e::traffic::{self, Stream};
-use tweed_e2e::wait::eventually;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::datagram::Datagram;
+use tweed_lab::fault;
+use tweed_lab::launch::config;
+use tweed_lab::topology::Topology;
+use tweed_lab::traffic::{self, Stream};
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 use self::hostile::came_only_good;
@@ -164,7 +164,7 @@ fn the_device_outlives_the_agent_and_a_restart_loses_only_what_comes_while_nobod
             lab.hosts[0].sh("ip -4 route")?.contains(DEVICE),
             "the way is gone"
         );
-        cluster.agents[0] = tweed_e2e::agent::Agent::start(lab, &lab.hosts[0], &cluster.launch)?;
+        cluster.agents[0] = tweed_lab::agent::Agent::start(lab, &lab.hosts[0], &cluster.launch)?;
         cluster.agents[0].ready()?;
         cluster.talks(Family::V4)?;
         let loss = stream.stop()?;
@@ -207,7 +207,7 @@ fn a_node_that_leaves_is_sent_nothing_and_may_send_nothing() -> Result<()> {
         came_only_good(&victim).context("it has its lease still")?;
         let evil = packet(b"evil")?;
 
-        let path = format!("{}/subnets/{key}", tweed_e2e::etcd::PREFIX);
+        let path = format!("{}/subnets/{key}", tweed_lab::etcd::PREFIX);
         cluster.etcd()?.delete(&path)?;
         eventually("its pods are unreachable at once", || {
             let line = format!("ping -n -c 1 -W 1 {gone} || true");

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tweed_e2e::etcd::Etcd;
-use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::systemd::Systemd;
-use tweed_e2e::topology::Topology;
-use tweed_e2e::wait::{eventually, timed};
+use tweed_lab::etcd::Etcd;
+use tweed_lab::launch::{Launch, vxlan};
+use tweed_lab::systemd::Systemd;
+use tweed_lab::topology::Topology;
+use tweed_lab::wait::{eventually, timed};
 
 #[test]
 fn a_start_without_a_configuration_returns_and_says_what_is_missing() -> Result<()> {

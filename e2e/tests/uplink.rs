@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::Runtime;
-use tweed_e2e::etcd::Etcd;
-use tweed_e2e::launch::{Launch, config, vxlan, vxlan_dual};
-use tweed_e2e::namespace::Place;
-use tweed_e2e::topology::{Host, Lab, Topology};
-use tweed_e2e::wait::{eventually, timed};
-use tweed_e2e::{fault, observe, traffic};
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::Runtime;
+use tweed_lab::etcd::Etcd;
+use tweed_lab::launch::{Launch, config, vxlan, vxlan_dual};
+use tweed_lab::namespace::Place;
+use tweed_lab::topology::{Host, Lab, Topology};
+use tweed_lab::wait::{eventually, timed};
+use tweed_lab::{fault, observe, traffic};
 use tweed_model::Family;
 
 /// A new address is in the store, and at the peers, within this time.

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::etcd::{Etcd, PREFIX};
-use tweed_e2e::flannel::Node;
-use tweed_e2e::launch::{Launch, vxlan};
-use tweed_e2e::observe;
-use tweed_e2e::topology::{Host, Topology};
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::etcd::{Etcd, PREFIX};
+use tweed_lab::flannel::Node;
+use tweed_lab::launch::{Launch, vxlan};
+use tweed_lab::observe;
+use tweed_lab::topology::{Host, Topology};
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 use crate::store_writer::refused;

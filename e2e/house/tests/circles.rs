@@ -23,7 +23,6 @@ use tweed_house::{packages, root};
 
 /// Circles that are still to be broken up: a package, and the modules whose files may be in one. Nothing is to be added.
 const STANDING: &[(&str, &[&str])] = &[
-    ("e2e", &["observe", "topology"]),
     ("overlay/dataplane", &["socket"]),
     ("overlay/dataplane", &["worker"]),
     (
@@ -192,8 +191,12 @@ fn no_crate_has_a_circle_between_its_files() {
     let mut found = Vec::new();
     let mut standing: BTreeSet<usize> = (0..STANDING.len()).collect();
     for package in packages() {
-        let modules = modules(&root().join(&package).join("src"));
-        assert!(!modules.is_empty(), "no modules in {package}");
+        let src = root().join(&package).join("src");
+        let modules = modules(&src);
+        assert!(
+            !src.exists() || !modules.is_empty(),
+            "no modules in {package}"
+        );
         let graph = graph_of(&modules);
         for ring in rings(&graph) {
             let known = STANDING.iter().position(|(standing, files)| {

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::Runtime;
-use tweed_e2e::datagram::Datagram;
-use tweed_e2e::launch::config;
-use tweed_e2e::namespace::Place;
-use tweed_e2e::topology::Topology;
-use tweed_e2e::wait::eventually;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::Runtime;
+use tweed_lab::datagram::Datagram;
+use tweed_lab::launch::config;
+use tweed_lab::namespace::Place;
+use tweed_lab::topology::Topology;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 use super::{Tunnel, dropped, forge};

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::Pod;
-use tweed_e2e::datagram::Datagram;
-use tweed_e2e::launch::config;
-use tweed_e2e::topology::{Lab, Topology};
-use tweed_e2e::wait::eventually;
-use tweed_e2e::{observe, traffic};
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::Pod;
+use tweed_lab::datagram::Datagram;
+use tweed_lab::launch::config;
+use tweed_lab::topology::{Lab, Topology};
+use tweed_lab::wait::eventually;
+use tweed_lab::{observe, traffic};
 use tweed_model::Family;
 
 use super::packet::{frame, vxlan};

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::{Context, Result};
-use tweed_e2e::datagram::checksum;
+use tweed_lab::datagram::checksum;
 
 /// What a router says of itself to all nodes of a link (RFC 4861 §4.2): it is there for half an hour.
 pub(super) fn advertisement(router: Ipv6Addr) -> Vec<u8> {

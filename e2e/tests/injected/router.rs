@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::launch::config;
-use tweed_e2e::observe;
-use tweed_e2e::topology::{Host, Lab, Topology};
-use tweed_e2e::wait::{eventually, stays};
+use tweed_lab::cluster::Cluster;
+use tweed_lab::launch::config;
+use tweed_lab::observe;
+use tweed_lab::topology::{Host, Lab, Topology};
+use tweed_lab::wait::{eventually, stays};
 use tweed_model::Family;
 
 use super::packet::{advertisement, vxlan};

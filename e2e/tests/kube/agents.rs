@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cni::{Pod, Runtime};
-use tweed_e2e::kube::ApiServer;
-use tweed_e2e::launch::Launch;
-use tweed_e2e::topology::{Host, Lab};
+use tweed_lab::agent::Agent;
+use tweed_lab::cni::{Pod, Runtime};
+use tweed_lab::kube::ApiServer;
+use tweed_lab::launch::Launch;
+use tweed_lab::topology::{Host, Lab};
 
 /// The prefix of flannel's annotations.
 pub(crate) const PREFIX: &str = "flannel.alpha.coreos.com";

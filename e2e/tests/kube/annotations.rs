@@ -4,8 +4,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::kube::ApiServer;
-use tweed_e2e::wait::eventually;
+use tweed_lab::kube::ApiServer;
+use tweed_lab::wait::eventually;
 
 use crate::scene::{NAMESPACE, Scene};
 

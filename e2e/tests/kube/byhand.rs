@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix;
 
 use anyhow::{Result, ensure};
-use tweed_e2e::kube::{KubeCluster, Node, dns};
-use tweed_e2e::topology::{Lab, Topology};
-use tweed_e2e::traffic;
-use tweed_e2e::wait::eventually;
+use tweed_lab::kube::{KubeCluster, Node, dns};
+use tweed_lab::topology::{Lab, Topology};
+use tweed_lab::traffic;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 use crate::harness::Report;

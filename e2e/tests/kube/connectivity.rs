@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tweed_e2e::topology::Host;
+use tweed_lab::topology::Host;
 
 use crate::scene::{Scene, patiently, root};
 

@@ -1,9 +1,9 @@
 //! The control plane alone: what the lease store needs.
 
 use anyhow::{Context, Result, ensure};
-use tweed_e2e::kube::{ApiServer, Controllers};
-use tweed_e2e::topology::Topology;
-use tweed_e2e::wait::eventually;
+use tweed_lab::kube::{ApiServer, Controllers};
+use tweed_lab::topology::Topology;
+use tweed_lab::wait::eventually;
 
 use crate::harness::Report;
 
@@ -26,7 +26,7 @@ pub(crate) fn play(report: &mut Report) {
     });
 }
 
-fn restart(lab: &tweed_e2e::topology::Lab) -> Result<()> {
+fn restart(lab: &tweed_lab::topology::Lab) -> Result<()> {
     let mut api = ApiServer::start(lab)?;
     api.apply("{apiVersion: v1, kind: Node, metadata: {name: host1}}")?;
     api.stop()?;

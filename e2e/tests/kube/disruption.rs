@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use tweed_e2e::fault::Peer;
-use tweed_e2e::traffic::{Loss, Stream};
-use tweed_e2e::wait::{PATIENCE, timed};
+use tweed_lab::fault::Peer;
+use tweed_lab::traffic::{Loss, Stream};
+use tweed_lab::wait::{PATIENCE, timed};
 use tweed_model::Family;
 
 use crate::scene::{AGENTS, NAMESPACE, Scene, patiently};
@@ -195,7 +195,7 @@ fn kill_agent(scene: &Scene<'_>, index: usize) -> Result<()> {
 }
 
 /// The agent's process as its node sees it.
-pub(crate) fn agent_pid(host: &tweed_e2e::topology::Host) -> Result<String> {
+pub(crate) fn agent_pid(host: &tweed_lab::topology::Host) -> Result<String> {
     let pids = host.sh("pgrep -x tweedd")?;
     let mut pids = pids.split_whitespace();
     let pid = pids.next().context("no agent runs")?;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tweed_e2e::kube::{ApiServer, cluster};
-use tweed_e2e::wait::timed;
+use tweed_lab::kube::{ApiServer, cluster};
+use tweed_lab::wait::timed;
 
 /// Long enough for an Event that is made after a second look.
 const SAID: Duration = Duration::from_secs(40);

@@ -3,11 +3,11 @@
 use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
 use serde_json::{Value, json};
-use tweed_e2e::cni::Pod;
-use tweed_e2e::flannel::Node;
-use tweed_e2e::topology::Host;
-use tweed_e2e::traffic;
-use tweed_e2e::wait::eventually;
+use tweed_lab::cni::Pod;
+use tweed_lab::flannel::Node;
+use tweed_lab::topology::Host;
+use tweed_lab::traffic;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 use crate::agents::PREFIX;

@@ -1,7 +1,7 @@
 //! Another network's configuration beside ours.
 
 use anyhow::{Result, ensure};
-use tweed_e2e::wait::eventually;
+use tweed_lab::wait::eventually;
 
 use crate::events;
 use crate::scene::Scene;

@@ -31,7 +31,7 @@ use std::thread;
 use anyhow::{Result, anyhow};
 use harness::Report;
 use scene::Scene;
-use tweed_e2e::topology::Topology;
+use tweed_lab::topology::Topology;
 
 type Scenario = (&'static str, fn(&mut Scene<'_>) -> Result<()>);
 

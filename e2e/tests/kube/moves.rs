@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tweed_e2e::kube::ApiServer;
-use tweed_e2e::kube::control::PORT;
-use tweed_e2e::topology::{Host, Lab};
-use tweed_e2e::wait::eventually;
-use tweed_e2e::{observe, traffic};
+use tweed_lab::kube::ApiServer;
+use tweed_lab::kube::control::PORT;
+use tweed_lab::topology::{Host, Lab};
+use tweed_lab::wait::eventually;
+use tweed_lab::{observe, traffic};
 use tweed_model::Family;
 
 use crate::agents::Scene;

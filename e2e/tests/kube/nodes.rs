@@ -1,7 +1,7 @@
 //! Nodes that leave and come back.
 
 use anyhow::{Result, ensure};
-use tweed_e2e::traffic;
+use tweed_lab::traffic;
 use tweed_model::Family;
 
 use crate::scene::{Scene, patiently};

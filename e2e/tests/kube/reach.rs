@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use tweed_e2e::kube::dns;
-use tweed_e2e::traffic;
-use tweed_e2e::wait::eventually;
+use tweed_lab::kube::dns;
+use tweed_lab::traffic;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 use crate::scene::{Scene, who};

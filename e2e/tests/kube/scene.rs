@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
 use serde_json::Value;
-use tweed_e2e::cni::Pod;
-use tweed_e2e::kube::binaries::KubeBinaries;
-use tweed_e2e::kube::{KubeCluster, dns};
-use tweed_e2e::launch::{NETWORK, NETWORK_V6};
-use tweed_e2e::namespace::Place;
-use tweed_e2e::topology::{Host, Lab};
-use tweed_e2e::{http, traffic};
+use tweed_lab::cni::Pod;
+use tweed_lab::kube::binaries::KubeBinaries;
+use tweed_lab::kube::{KubeCluster, dns};
+use tweed_lab::launch::{NETWORK, NETWORK_V6};
+use tweed_lab::namespace::Place;
+use tweed_lab::topology::{Host, Lab};
+use tweed_lab::{http, traffic};
 use tweed_model::Family;
 
 /// Namespace of the agents.
@@ -134,7 +134,7 @@ pub(crate) fn who(from: Place<'_>, server: SocketAddr) -> Result<(IpAddr, String
 
 /// Waits until a condition of the scene holds for a longer time than usual: kubelet's own pace.
 pub(crate) fn patiently<T>(what: &str, attempt: impl FnMut() -> Result<T>) -> Result<T> {
-    tweed_e2e::wait::timed(what, Duration::from_secs(90), attempt).map(|(value, _)| value)
+    tweed_lab::wait::timed(what, Duration::from_secs(90), attempt).map(|(value, _)| value)
 }
 
 /// The real manifest with both pod networks.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::agent::peer_routes;
-use tweed_e2e::launch::vxlan;
-use tweed_e2e::topology::{Host, Topology};
-use tweed_e2e::traffic::{self, Stream};
-use tweed_e2e::wait::{PATIENCE, eventually};
+use tweed_lab::agent::peer_routes;
+use tweed_lab::launch::vxlan;
+use tweed_lab::topology::{Host, Topology};
+use tweed_lab::traffic::{self, Stream};
+use tweed_lab::wait::{PATIENCE, eventually};
 use tweed_model::Family;
 
 use crate::agents::{PREFIX, Scene, node};
@@ -148,7 +148,7 @@ fn overwrite(scene: &mut Scene<'_>) -> Result<()> {
     let own = scene.host(1).v4().to_string();
     let overwrite = key("public-ip-overwrite");
     scene.annotate("host2", &[format!("{overwrite}=198.18.0.77")])?;
-    let mac = tweed_e2e::observe::mac(scene.host(1), "flannel.1")?;
+    let mac = tweed_lab::observe::mac(scene.host(1), "flannel.1")?;
     entry(scene.host(0), &mac, "198.18.0.77")?;
     scene.annotate("host2", &[format!("{overwrite}-")])?;
     entry(scene.host(0), &mac, &own)?;
@@ -303,7 +303,7 @@ fn outage(scene: &mut Scene<'_>) -> Result<()> {
 }
 
 fn anew(scene: &mut Scene<'_>) -> Result<()> {
-    let mac = tweed_e2e::observe::mac(scene.host(2), "flannel.1")?;
+    let mac = tweed_lab::observe::mac(scene.host(2), "flannel.1")?;
     scene.api.kubectl(&["delete", "node", "host3"])?;
     eventually("status tells", || {
         let lease = scene.agents.iter().find(|agent| agent.host().index == 2);
@@ -331,7 +331,7 @@ fn anew(scene: &mut Scene<'_>) -> Result<()> {
         ensure!(found && routes.len() == 2, "{routes:?}");
         Ok(())
     })?;
-    let kept = tweed_e2e::observe::mac(scene.host(2), "flannel.1")?;
+    let kept = tweed_lab::observe::mac(scene.host(2), "flannel.1")?;
     ensure!(kept == mac, "the MAC changed from {mac} to {kept}");
     Ok(())
 }

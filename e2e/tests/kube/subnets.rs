@@ -2,11 +2,11 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tweed_e2e::kube::Controllers;
-use tweed_e2e::launch::{config, vxlan, vxlan_dual};
-use tweed_e2e::topology::{Lab, Topology};
-use tweed_e2e::traffic;
-use tweed_e2e::wait::eventually;
+use tweed_lab::kube::Controllers;
+use tweed_lab::launch::{config, vxlan, vxlan_dual};
+use tweed_lab::topology::{Lab, Topology};
+use tweed_lab::traffic;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 use crate::agents::{PREFIX, Scene};

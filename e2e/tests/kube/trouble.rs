@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tweed_e2e::kube::Controllers;
-use tweed_e2e::topology::Host;
-use tweed_e2e::wait::{eventually, timed};
+use tweed_lab::kube::Controllers;
+use tweed_lab::topology::Host;
+use tweed_lab::wait::{eventually, timed};
 use tweed_model::Family;
 
 use crate::disruption::agent_pid;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
-use tweed_e2e::topology::Host;
-use tweed_e2e::traffic::{self, Loss};
-use tweed_e2e::wait::{eventually, stays};
+use tweed_lab::topology::Host;
+use tweed_lab::traffic::{self, Loss};
+use tweed_lab::wait::{eventually, stays};
 use tweed_model::Family;
 
 use crate::disruption::{agent_pid, renewed, under_traffic};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tweed_e2e::kube::image::BUSYBOX;
-use tweed_e2e::wait::{eventually, timed};
+use tweed_lab::kube::image::BUSYBOX;
+use tweed_lab::wait::{eventually, timed};
 use tweed_model::Family;
 
 use crate::scene::{Scene, who};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use tweed_e2e::kube::binaries::KubeBinaries;
+use tweed_lab::kube::binaries::KubeBinaries;
 
 /// The folder of the manifests.
 fn manifests() -> PathBuf {

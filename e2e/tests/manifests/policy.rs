@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::kube::ApiServer;
-use tweed_e2e::topology::Topology;
-use tweed_e2e::wait::eventually;
+use tweed_lab::kube::ApiServer;
+use tweed_lab::topology::Topology;
+use tweed_lab::wait::eventually;
 
 use super::{chart, one_file};
 

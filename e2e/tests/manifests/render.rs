@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::kube::ApiServer;
-use tweed_e2e::topology::Topology;
+use tweed_lab::kube::ApiServer;
+use tweed_lab::topology::Topology;
 
 use super::{chart, helm, kustomize, manifests, one_file, output};
 

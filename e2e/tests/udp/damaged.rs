@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::Pod;
-use tweed_e2e::topology::{Host, Topology};
-use tweed_e2e::traffic;
-use tweed_e2e::wait::{eventually, timed};
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::Pod;
+use tweed_lab::topology::{Host, Topology};
+use tweed_lab::traffic;
+use tweed_lab::wait::{eventually, timed};
 use tweed_model::Family;
 
 use super::fallback::five_at_once;

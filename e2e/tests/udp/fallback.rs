@@ -8,11 +8,11 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::Pid;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::Pod;
-use tweed_e2e::topology::Topology;
-use tweed_e2e::traffic;
-use tweed_e2e::wait::eventually;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::Pod;
+use tweed_lab::topology::Topology;
+use tweed_lab::traffic;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 use super::operator::carriers;

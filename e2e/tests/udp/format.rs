@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cni::Runtime;
-use tweed_e2e::datagram::checksum;
-use tweed_e2e::etcd::{Etcd, PREFIX};
-use tweed_e2e::launch::Launch;
-use tweed_e2e::topology::{Host, Topology};
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::Agent;
+use tweed_lab::cni::Runtime;
+use tweed_lab::datagram::checksum;
+use tweed_lab::etcd::{Etcd, PREFIX};
+use tweed_lab::launch::Launch;
+use tweed_lab::topology::{Host, Topology};
+use tweed_lab::wait::eventually;
 
 use super::raw::{PORT, on_uplink};
 

@@ -1,13 +1,13 @@
 //! A host that has an address for half of what it should carry: its uplink's only one of IPv6 is link-local.
 
 use anyhow::{Result, ensure};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cni::{Pod, Runtime};
-use tweed_e2e::etcd::Etcd;
-use tweed_e2e::launch::Launch;
-use tweed_e2e::topology::Topology;
-use tweed_e2e::traffic::{self, Stream};
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::Agent;
+use tweed_lab::cni::{Pod, Runtime};
+use tweed_lab::etcd::Etcd;
+use tweed_lab::launch::Launch;
+use tweed_lab::topology::Topology;
+use tweed_lab::traffic::{self, Stream};
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 use super::trouble::words;

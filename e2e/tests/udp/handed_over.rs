@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::Pod;
-use tweed_e2e::launch::config;
-use tweed_e2e::systemd::{FOLDER, Systemd};
-use tweed_e2e::topology::{Lab, Topology};
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::Pod;
+use tweed_lab::launch::config;
+use tweed_lab::systemd::{FOLDER, Systemd};
+use tweed_lab::topology::{Lab, Topology};
 use tweed_model::Family;
 
 use super::udp;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::datagram::Datagram;
-use tweed_e2e::topology::{Lab, Topology};
-use tweed_e2e::wait::eventually;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::datagram::Datagram;
+use tweed_lab::topology::{Lab, Topology};
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 use super::raw::{PORT, dropped, drops, on_uplink, v4};

@@ -3,12 +3,12 @@
 use anyhow::{Context, Result, bail, ensure};
 use nix::libc::{TUN_F_CSUM, TUN_F_USO4, TUN_F_USO6, UDP_GRO, UDP_SEGMENT};
 use serde_json::{Value, json};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::launch::{Launch, config};
-use tweed_e2e::refusal::Refusal;
-use tweed_e2e::topology::Topology;
-use tweed_e2e::traffic;
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::launch::{Launch, config};
+use tweed_lab::refusal::Refusal;
+use tweed_lab::topology::Topology;
+use tweed_lab::traffic;
 use tweed_model::Family;
 
 use super::fallback::five_at_once;

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::bench::dataplane::flood::{Flood, MIXED, Sink};
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::topology::Topology;
-use tweed_e2e::traffic::{self, Stream};
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::flood::{Flood, MIXED, Sink};
+use tweed_lab::topology::Topology;
+use tweed_lab::traffic::{self, Stream};
 use tweed_model::Family;
 
 use super::raw::Unchecked;
@@ -140,7 +140,7 @@ fn a_hundred_thousand_flows_all_arrive_and_cost_no_memory() -> Result<()> {
         let cluster =
             Cluster::on_etcd_with(lab, &udp(&[Family::V4]), |launch| launch.arg("--ip-masq"))?;
         cluster.talks(Family::V4)?;
-        let second = tweed_e2e::cni::Runtime::tweed().pod(&lab.hosts[0])?;
+        let second = tweed_lab::cni::Runtime::tweed().pod(&lab.hosts[0])?;
         let receiver = &cluster.pods[1];
         let addr = receiver.v4()?;
         let socket = receiver

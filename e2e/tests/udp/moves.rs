@@ -5,11 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::fault;
-use tweed_e2e::topology::{Host, Topology};
-use tweed_e2e::traffic::{self, Loss, Stream};
-use tweed_e2e::wait::{eventually, timed};
+use tweed_lab::cluster::Cluster;
+use tweed_lab::fault;
+use tweed_lab::topology::{Host, Topology};
+use tweed_lab::traffic::{self, Loss, Stream};
+use tweed_lab::wait::{eventually, timed};
 use tweed_model::Family;
 
 use super::{DEVICE, udp};

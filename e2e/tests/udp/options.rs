@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
 use serde_json::{Value, json};
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::Pod;
-use tweed_e2e::datagram::Datagram;
-use tweed_e2e::launch::config;
-use tweed_e2e::topology::Topology;
-use tweed_e2e::traffic;
-use tweed_e2e::wait::eventually;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::Pod;
+use tweed_lab::datagram::Datagram;
+use tweed_lab::launch::config;
+use tweed_lab::topology::Topology;
+use tweed_lab::traffic;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 use super::raw::{PORT, on_uplink};
@@ -89,7 +89,7 @@ fn receive(receiver: &UdpSocket, total: usize, came: &AtomicUsize) -> Result<()>
 fn several_workers_keep_the_order_of_each_flow() -> Result<()> {
     Topology::hosts(2).play(|lab| {
         let options = with(&json!({ "Workers": 3, "BusyPoll": 50 }));
-        let masq = |launch: tweed_e2e::launch::Launch| launch.arg("--ip-masq");
+        let masq = |launch: tweed_lab::launch::Launch| launch.arg("--ip-masq");
         let cluster = Cluster::on_etcd_with(lab, &options, masq)?;
         for agent in &cluster.agents {
             let status = agent.status()?;

@@ -8,10 +8,10 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sendto, socket,
 };
 use serde_json::{Map, Value};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::datagram::{checksum, udp_header};
-use tweed_e2e::namespace::Place;
-use tweed_e2e::topology::Host;
+use tweed_lab::agent::Agent;
+use tweed_lab::datagram::{checksum, udp_header};
+use tweed_lab::namespace::Place;
+use tweed_lab::topology::Host;
 
 /// The data plane's port.
 pub(super) const PORT: u16 = 8285;

@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::cni::Pod;
-use tweed_e2e::topology::Topology;
-use tweed_e2e::traffic;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::cni::Pod;
+use tweed_lab::topology::Topology;
+use tweed_lab::traffic;
 use tweed_model::Family;
 
 use super::raw::Unchecked;

@@ -1,11 +1,11 @@
 //! What the status says when something is not as it should be.
 
 use anyhow::{Context, Result, ensure};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::topology::Topology;
-use tweed_e2e::traffic;
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::topology::Topology;
+use tweed_lab::traffic;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 use super::raw::{PORT, on_uplink};

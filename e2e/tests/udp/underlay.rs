@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::topology::{Lab, Topology};
-use tweed_e2e::traffic;
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::topology::{Lab, Topology};
+use tweed_lab::traffic;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 use super::{raw, udp};

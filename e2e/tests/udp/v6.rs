@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::datagram::Datagram;
-use tweed_e2e::topology::{Host, Lab, Topology};
-use tweed_e2e::traffic;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::datagram::Datagram;
+use tweed_lab::topology::{Host, Lab, Topology};
+use tweed_lab::traffic;
 use tweed_model::Family;
 
 use super::hostile::{Case, came_only_good, refused};

@@ -2,13 +2,13 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cni::{Pod, Runtime};
-use tweed_e2e::etcd::Etcd;
-use tweed_e2e::launch::{Launch, config};
-use tweed_e2e::topology::{Host, Lab, Topology};
-use tweed_e2e::traffic;
-use tweed_e2e::wait::eventually;
+use tweed_lab::agent::Agent;
+use tweed_lab::cni::{Pod, Runtime};
+use tweed_lab::etcd::Etcd;
+use tweed_lab::launch::{Launch, config};
+use tweed_lab::topology::{Host, Lab, Topology};
+use tweed_lab::traffic;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 use super::{device, second_uplink};

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tweed_e2e::agent::Agent;
-use tweed_e2e::cluster::Cluster;
-use tweed_e2e::launch::{Launch, config, vxlan};
-use tweed_e2e::topology::{Host, Topology};
-use tweed_e2e::traffic;
-use tweed_e2e::wait::{eventually, stays};
+use tweed_lab::agent::Agent;
+use tweed_lab::cluster::Cluster;
+use tweed_lab::launch::{Launch, config, vxlan};
+use tweed_lab::topology::{Host, Topology};
+use tweed_lab::traffic;
+use tweed_lab::wait::{eventually, stays};
 use tweed_model::Family;
 
 use super::{batch, device};

@@ -1,0 +1,31 @@
+//! The lab: hosts as sets of namespaces, joined by a switch, on which the real binaries run.
+//!
+//! A scenario asks [`topology::Lab`] for hosts, starts agents on them ([`agent`]) over a store ([`etcd`], or a folder),
+//! attaches pods through CNI calls ([`cni`]), sends traffic ([`traffic`]), breaks things ([`fault`]) and looks at what
+//! the kernel holds afterwards ([`observe`]). Nothing outlives the lab: a host's first process ends with ours, and the
+//! kernel takes everything else of that host along.
+
+pub mod agent;
+pub mod binaries;
+pub mod cluster;
+pub mod cni;
+pub mod datagram;
+pub mod docker;
+pub mod document;
+pub mod dump;
+pub mod etcd;
+pub mod fault;
+pub mod flannel;
+pub mod flood;
+pub mod http;
+pub mod kube;
+pub mod launch;
+pub mod namespace;
+pub mod observe;
+pub mod refusal;
+pub mod relay;
+pub mod report;
+pub mod systemd;
+pub mod topology;
+pub mod traffic;
+pub mod wait;
