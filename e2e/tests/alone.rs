@@ -1,13 +1,16 @@
-//! A host without peers, and a second one that joins it.
+//! Hosts without peers, and others that join and leave.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tweed_lab::agent::{Agent, peer_routes};
+use tweed_lab::backend::Backend;
 use tweed_lab::cni::Runtime;
-use tweed_lab::etcd::Etcd;
+use tweed_lab::etcd::{Etcd, PREFIX};
 use tweed_lab::launch::{Launch, vxlan};
 use tweed_lab::topology::Topology;
 use tweed_lab::traffic;
 use tweed_model::Family;
+
+use super::backends::each_backend;
 
 #[test]
 fn one_host_alone_is_ready_and_its_pods_talk() -> Result<()> {
@@ -45,23 +48,46 @@ fn an_agent_waits_for_the_configuration_and_for_etcd() -> Result<()> {
     })
 }
 
-#[test]
-fn hosts_that_join_later_are_reached_at_once() -> Result<()> {
-    let mut lab = Topology::hosts(1).build()?;
+each_backend! {
+    all: [a_host_that_joins_is_reached_and_one_that_leaves_is_forgotten],
+}
+
+fn a_host_that_joins_is_reached_and_one_that_leaves_is_forgotten(backend: &Backend) -> Result<()> {
+    let mut lab = Topology::hosts(2).build()?;
     lab.join(0)?;
-    let outcome = (|| {
-        let etcd = Etcd::start(&lab)?;
-        etcd.put_config(&vxlan())?;
-        let mut first = Agent::start(&lab, &lab.hosts[0], &Launch::etcd())?;
-        first.ready()?;
-        let mut second = Agent::start(&lab, &lab.hosts[1], &Launch::etcd())?;
-        second.ready()?;
-        let runtime = Runtime::tweed();
-        let pods = [runtime.pod(&lab.hosts[0])?, runtime.pod(&lab.hosts[1])?];
-        traffic::all_reach_each_other(&pods, Family::V4)
-    })();
-    if outcome.is_err() {
-        lab.dump();
-    }
-    outcome
+    lab.check(|lab| {
+        let etcd = Etcd::start(lab)?;
+        etcd.put_config(&backend.config(&Family::BOTH))?;
+        let (launch, runtime) = (Launch::etcd(), Runtime::tweed());
+        let start = |host| -> Result<Agent<'_>> {
+            let mut agent = Agent::start(lab, host, &launch)?;
+            agent.ready()?;
+            Ok(agent)
+        };
+        let first = [start(&lab.hosts[0])?, start(&lab.hosts[1])?];
+        let mut pods = vec![runtime.pod(&lab.hosts[0])?, runtime.pod(&lab.hosts[1])?];
+        for _ in 0..2 {
+            let mut third = start(&lab.hosts[2])?;
+            pods.push(runtime.pod(&lab.hosts[2])?);
+            for family in Family::BOTH {
+                traffic::all_reach_each_other(&pods, family)?;
+                for agent in &first {
+                    backend.leads(agent.host(), &third, family)?;
+                }
+            }
+            let pod = pods.pop().context("three pods")?;
+            runtime.del(&pod, "eth0")?;
+            pod.remove_netns()?;
+            third.terminate()?;
+            let (key, _) = etcd.lease_of(third.host().v4())?;
+            etcd.delete(&format!("{PREFIX}/subnets/{key}"))?;
+            for agent in &first {
+                agent.sees(1)?;
+            }
+            for family in Family::BOTH {
+                traffic::all_reach_each_other(&pods, family)?;
+            }
+        }
+        Ok(())
+    })
 }

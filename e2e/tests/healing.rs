@@ -8,13 +8,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use tweed_lab::backend::{Backend, VXLAN};
 use tweed_lab::cluster::Cluster;
-use tweed_lab::fault::{Peer, Vtep};
-use tweed_lab::launch::{config, vxlan_dual};
+use tweed_lab::fault::Peer;
 use tweed_lab::observe::{self, Watch};
 use tweed_lab::topology::{Host, Topology};
-use tweed_lab::wait::{stays, timed};
+use tweed_lab::traffic::{self, Stream};
+use tweed_lab::wait::{eventually, stays, timed};
 use tweed_model::Family;
+
+use super::backends::each_backend;
 
 /// A repair takes less.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -42,40 +45,54 @@ impl Fault {
     }
 }
 
-/// The host under test, its own VTEP, and a peer.
+/// What is broken on a host, for one family.
 struct Victim<'a> {
     host: &'a Host,
-    vtep: Vtep,
-    peer: Peer,
+    peer: &'a Host,
+    family: Family,
+    /// Where the route to a peer leads.
+    destination: String,
 }
 
-#[test]
-fn a_deleted_device_is_back_with_its_mac_and_all_entries() -> Result<()> {
-    each_family(|victim| {
-        let dev = &victim.vtep.dev;
+impl Victim<'_> {
+    fn flag(&self) -> &'static str {
+        match self.family {
+            Family::V4 => "-4",
+            Family::V6 => "-6",
+        }
+    }
+}
+
+each_backend! {
+    all: [
+        routes_to_peers_that_were_deleted_changed_or_flushed_are_right_again,
+        packet_filter_and_subnet_env_are_back_with_their_content,
+        an_uplink_that_goes_down_and_up_has_its_routes_again_within_a_second,
+    ],
+    with_a_device: [
+        a_deleted_device_is_back_with_all_that_it_had,
+        a_device_that_was_set_down_or_changed_is_right_again,
+        a_device_replaced_by_another_of_its_name_is_right_again,
+        the_address_of_the_device_is_right_again,
+    ],
+}
+
+fn a_deleted_device_is_back_with_all_that_it_had(backend: &Backend) -> Result<()> {
+    each_device(backend, |dev, _| {
         vec![Fault::new(format!("ip link del {dev}"), &[dev, UNDERLAY])]
     })
 }
 
-#[test]
-fn a_device_that_was_set_down_or_changed_is_right_again() -> Result<()> {
-    each_family(|victim| {
-        let dev = &victim.vtep.dev;
-        vec![
-            Fault::new(format!("ip link set {dev} down"), &[dev]),
-            Fault::new(format!("ip link set {dev} mtu 1300"), &[dev]),
-            Fault::new(
-                format!("ip link set {dev} address 02:00:00:00:00:77"),
-                &[dev],
-            ),
-        ]
+fn a_device_that_was_set_down_or_changed_is_right_again(backend: &Backend) -> Result<()> {
+    each_device(backend, |dev, _| {
+        let down = format!("ip link set {dev} down");
+        let narrower = format!("ip link set {dev} mtu 1300");
+        vec![Fault::new(down, &[dev]), Fault::new(narrower, &[dev])]
     })
 }
 
-#[test]
-fn a_device_replaced_by_another_of_its_name_is_right_again() -> Result<()> {
-    each_family(|victim| {
-        let dev = &victim.vtep.dev;
+fn a_device_replaced_by_another_of_its_name_is_right_again(backend: &Backend) -> Result<()> {
+    each_device(backend, |dev, _| {
         // The agent would be faster than the second command.
         let replace = format!(
             "kill -STOP $(pgrep -x tweedd); ip link del {dev}; \
@@ -86,34 +103,80 @@ fn a_device_replaced_by_another_of_its_name_is_right_again() -> Result<()> {
     })
 }
 
-#[test]
-fn routes_to_peers_that_were_deleted_changed_or_flushed_are_right_again() -> Result<()> {
-    each_family(|victim| {
-        let (dev, subnet) = (&victim.vtep.dev, victim.peer.subnet.to_string());
-        let elsewhere = match victim.vtep.family {
-            Family::V4 => "198.18.0.254",
-            Family::V6 => "fd12:c612::fe",
-        };
-        vec![
-            Fault::new(format!("ip route del {subnet} dev {dev}"), &[&subnet]),
-            Fault::new(
-                format!("ip route replace {subnet} via {elsewhere} dev eth0"),
-                &[&subnet],
-            ),
-            Fault::new(
-                format!(
-                    "ip -4 route flush dev {dev} proto 84; ip -6 route flush dev {dev} proto 84"
+fn the_address_of_the_device_is_right_again(backend: &Backend) -> Result<()> {
+    each_device(backend, |dev, victim| {
+        let command = format!("ip {} addr flush dev {dev} scope global", victim.flag());
+        vec![Fault::new(command, &[dev])]
+    })
+}
+
+fn routes_to_peers_that_were_deleted_changed_or_flushed_are_right_again(
+    backend: &Backend,
+) -> Result<()> {
+    heals(backend, |victims| {
+        let faults = victims.iter().flat_map(|victim| {
+            let (to, flag) = (&victim.destination, victim.flag());
+            let elsewhere = match victim.family {
+                Family::V4 => "198.18.0.254",
+                Family::V6 => "fd12:c612::fe",
+            };
+            [
+                Fault::new(format!("ip {flag} route del {to}"), &[to]),
+                Fault::new(
+                    format!("ip {flag} route replace {to} via {elsewhere} dev eth0"),
+                    &[to],
                 ),
-                &[dev],
-            ),
+                Fault::new(format!("ip {flag} route flush proto 84"), &["proto 84"]),
+            ]
+        });
+        faults.collect()
+    })
+}
+
+fn packet_filter_and_subnet_env_are_back_with_their_content(backend: &Backend) -> Result<()> {
+    let rules = &["nft", "tweed", "add", "delete", "flush"][..];
+    let file = &["/run/flannel/subnet.env"][..];
+    heals(backend, |_| {
+        [
+            ("nft delete table inet tweed", rules),
+            ("nft flush table inet tweed", rules),
+            ("rm /run/flannel/subnet.env", file),
+            ("echo FLANNEL_MTU=9 > /run/flannel/subnet.env", file),
         ]
+        .map(|(command, concerns)| Fault::new(command, concerns))
+        .into()
+    })
+}
+
+fn an_uplink_that_goes_down_and_up_has_its_routes_again_within_a_second(
+    backend: &Backend,
+) -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let cluster = Cluster::on_etcd(lab, &backend.config(&Family::BOTH))?;
+        let (host, peer) = (&lab.hosts[0], &cluster.agents[1]);
+        // The kernel takes routes along with the device, and addresses of IPv6.
+        break_it(host, "ip link set eth0 down; ip link set eth0 up")?;
+        host.sh("ip addr replace fd12:c612::1/64 dev eth0 nodad")?;
+        for family in Family::BOTH {
+            timed("its routes", LIMIT, || backend.leads(host, peer, family))?;
+            cluster.talks(family)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_vtep_mac_that_was_changed_is_right_again() -> Result<()> {
+    each_device(&VXLAN, |dev, _| {
+        let command = format!("ip link set {dev} address 02:00:00:00:00:77");
+        vec![Fault::new(command, &[dev])]
     })
 }
 
 #[test]
 fn neighbour_entries_of_peers_are_right_again() -> Result<()> {
-    each_family(|victim| {
-        let (dev, base) = (&victim.vtep.dev, victim.peer.subnet.network().to_string());
+    each_peer(|dev, _, peer| {
+        let base = peer.subnet.network().to_string();
         vec![
             Fault::new(format!("ip neigh del {base} dev {dev}"), &[&base]),
             Fault::new(
@@ -126,19 +189,13 @@ fn neighbour_entries_of_peers_are_right_again() -> Result<()> {
 
 #[test]
 fn forwarding_entries_of_peers_are_right_again() -> Result<()> {
-    each_family(|victim| {
-        let (dev, mac) = (&victim.vtep.dev, &victim.peer.mac);
+    each_peer(|dev, victim, peer| {
+        let mac = &peer.mac;
+        let own = victim.host.addrs.get(victim.family).expect("both families");
         vec![
             Fault::new(format!("bridge fdb del {mac} dev {dev} self"), &[mac]),
             Fault::new(
-                format!(
-                    "bridge fdb replace {mac} dev {dev} dst {} self permanent",
-                    victim
-                        .host
-                        .addrs
-                        .get(victim.vtep.family)
-                        .expect("both families")
-                ),
+                format!("bridge fdb replace {mac} dev {dev} dst {own} self permanent"),
                 &[mac],
             ),
         ]
@@ -146,46 +203,9 @@ fn forwarding_entries_of_peers_are_right_again() -> Result<()> {
 }
 
 #[test]
-fn the_address_of_the_device_is_right_again() -> Result<()> {
-    each_family(|victim| {
-        let dev = &victim.vtep.dev;
-        let flag = match victim.vtep.family {
-            Family::V4 => "-4",
-            Family::V6 => "-6",
-        };
-        vec![Fault::new(
-            format!("ip {flag} addr flush dev {dev} scope global"),
-            &[dev],
-        )]
-    })
-}
-
-#[test]
-fn the_nftables_table_is_back_after_a_firewall_reload() -> Result<()> {
-    heals(|_| {
-        ["nft delete table inet tweed", "nft flush table inet tweed"]
-            .map(|command| Fault::new(command, &["nft", "tweed", "add", "delete", "flush"]))
-            .into()
-    })
-}
-
-#[test]
-fn subnet_env_is_back_with_its_content() -> Result<()> {
-    heals(|_| {
-        [
-            "rm /run/flannel/subnet.env",
-            "echo FLANNEL_MTU=9 > /run/flannel/subnet.env",
-        ]
-        .map(|command| Fault::new(command, &["/run/flannel/subnet.env"]))
-        .into()
-    })
-}
-
-#[test]
 fn entries_of_peers_that_never_were_are_swept() -> Result<()> {
-    each_family(|victim| {
-        let dev = &victim.vtep.dev;
-        let (subnet, base, public) = match victim.vtep.family {
+    each_device(&VXLAN, |dev, victim| {
+        let (subnet, base, public) = match victim.family {
             Family::V4 => ("10.244.254.0/24", "10.244.254.0", "198.18.0.99"),
             Family::V6 => ("fd00:10:244:fe::/64", "fd00:10:244:fe::", "fd12:c612::99"),
         };
@@ -208,59 +228,43 @@ fn entries_of_peers_that_never_were_are_swept() -> Result<()> {
     })
 }
 
-#[test]
-fn routes_of_host_gw_survive_an_uplink_that_goes_down_and_up() -> Result<()> {
-    Topology::hosts(3).play(|lab| {
-        let backend = serde_json::json!({ "Type": "host-gw" });
-        let cluster = Cluster::on_etcd(lab, &config(&Family::BOTH, &backend))?;
-        let (host, subnet) = (&lab.hosts[0], cluster.agents[1].subnet(Family::V4)?);
-        for command in [
-            format!("ip route del {subnet}"),
-            format!("ip route replace {subnet} via 198.18.0.254"),
-            // The kernel takes the routes over a device along when it goes down; addresses of IPv6 too.
-            "ip link set eth0 down; ip link set eth0 up; ip addr replace fd12:c612::1/64 dev eth0 nodad".to_owned(),
-        ] {
-            let fault = Fault::new(&command, &[]);
-            break_it(host, &fault)?;
-            let (_, taken) = timed(&format!("repair after {command}"), LIMIT, || {
-                for (index, agent) in cluster.agents.iter().enumerate().skip(1) {
-                    for family in Family::BOTH {
-                        let subnet = agent.subnet(family)?;
-                        let via = lab.hosts[index].addrs;
-                        let via = via.get(family).context("both families")?;
-                        let route = observe::routes(host, &subnet)?;
-                        ensure!(route.contains(&format!("via {via} dev eth0")), "{route:?}");
-                    }
-                }
-                Ok(())
-            })?;
-            println!("repaired in {taken:?}: {command}");
-        }
-        Ok(())
+/// Runs the faults of each device and family on one cluster.
+fn each_device(backend: &Backend, faults: impl Fn(&str, &Victim<'_>) -> Vec<Fault>) -> Result<()> {
+    heals(backend, |victims| {
+        let of =
+            |victim: &Victim<'_>| faults(backend.device(victim.family).expect("a device"), victim);
+        victims.iter().flat_map(of).collect()
     })
 }
 
-/// Runs the faults of both families on one cluster.
-fn each_family(faults: impl Fn(&Victim<'_>) -> Vec<Fault>) -> Result<()> {
-    heals(|victims| victims.iter().flat_map(&faults).collect())
+/// The same of VXLAN, with a peer.
+fn each_peer(faults: impl Fn(&str, &Victim<'_>, &Peer) -> Vec<Fault>) -> Result<()> {
+    each_device(&VXLAN, |dev, victim| {
+        let subnet = victim.destination.parse().expect("a subnet");
+        let peer = Peer::of(victim.peer, subnet).expect("a peer");
+        faults(dev, victim, &peer)
+    })
 }
 
-fn heals(faults: impl FnOnce(&[Victim<'_>; 2]) -> Vec<Fault>) -> Result<()> {
+fn heals(backend: &Backend, faults: impl FnOnce(&[Victim<'_>; 2]) -> Vec<Fault>) -> Result<()> {
     Topology::hosts(3).play(|lab| {
-        let cluster = Cluster::on_etcd_with(lab, &vxlan_dual(), |launch| launch.arg("--ip-masq"))?;
+        let config = backend.config(&Family::BOTH);
+        let cluster = Cluster::on_etcd_with(lab, &config, |launch| launch.arg("--ip-masq"))?;
         for family in Family::BOTH {
             cluster.talks(family)?;
         }
-        let host = &lab.hosts[0];
         let victim = |family| -> Result<Victim<'_>> {
+            let subnet = cluster.agents[1].subnet(family)?;
             Ok(Victim {
-                host,
-                vtep: Vtep::of(host, family)?,
-                peer: cluster.peer(1, family)?,
+                host: &lab.hosts[0],
+                peer: &lab.hosts[1],
+                family,
+                destination: backend.destination(&subnet),
             })
         };
         for fault in faults(&[victim(Family::V4)?, victim(Family::V6)?]) {
-            let taken = repair(host, &fault).with_context(|| fault.command.clone())?;
+            let taken =
+                carried_again(backend, &cluster, &fault).with_context(|| fault.command.clone())?;
             println!("repaired in {taken:?}: {}", fault.command);
         }
         for family in Family::BOTH {
@@ -270,10 +274,31 @@ fn heals(faults: impl FnOnce(&[Victim<'_>; 2]) -> Vec<Fault>) -> Result<()> {
     })
 }
 
+/// Repairs under traffic: packets stop for less than the repair may take, and full ones pass afterwards.
+fn carried_again(backend: &Backend, cluster: &Cluster<'_>, fault: &Fault) -> Result<Duration> {
+    let (from, to) = (&cluster.pods[0], &cluster.pods[1]);
+    let streams = [
+        Stream::start(from, to, Family::V4)?,
+        Stream::start(from, to, Family::V6)?,
+    ];
+    let taken = repair(from.host, fault)?;
+    for stream in streams {
+        let loss = stream.stop()?;
+        ensure!(loss.gap < LIMIT, "{loss:?}");
+    }
+    let mtu = backend.pod_mtu(1500, &Family::BOTH);
+    for family in Family::BOTH {
+        eventually("a full packet passes", || {
+            traffic::ping_size(from.place(), to.addr(family)?, mtu)
+        })?;
+    }
+    Ok(taken)
+}
+
 fn repair(host: &Host, fault: &Fault) -> Result<Duration> {
     let before = observe::snapshot(host)?;
     let watch = Watch::start(host)?;
-    break_it(host, fault)?;
+    break_it(host, &fault.command)?;
     let wanted = without_numbers(&before);
     let (_, taken) = timed("the state of before is back", LIMIT, || {
         let now = without_numbers(&observe::snapshot(host)?);
@@ -301,14 +326,17 @@ fn repair(host: &Host, fault: &Fault) -> Result<Duration> {
     Ok(taken)
 }
 
-fn break_it(host: &Host, fault: &Fault) -> Result<()> {
-    host.place().cmd(["sh", "-ec", &fault.command]).map(drop)
+fn break_it(host: &Host, command: &str) -> Result<()> {
+    host.place().cmd(["sh", "-ec", command]).map(drop)
 }
 
-/// The snapshot without what only a device or table that was made again changes: indices and handles.
+/// The snapshot without what a device or table that was made again has anew: indices and handles.
 fn without_numbers(snapshot: &BTreeSet<String>) -> BTreeSet<String> {
+    // The kernel draws the link-local address of a TUN device anew.
+    let drawn = |line: &str| line.contains("fe80::") && line.contains(" flannel0");
     snapshot
         .iter()
+        .filter(|line| !drawn(line))
         .map(|line| match line.split_once(' ') {
             Some(("link" | "vxlan" | "addr", rest)) => rest
                 .split_once(": ")

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tweed_lab::agent::{Agent, peer_routes};
+use tweed_lab::backend::Backend;
 use tweed_lab::cluster::Cluster;
 use tweed_lab::etcd::{Etcd, PREFIX};
 use tweed_lab::flannel::Node;
@@ -14,11 +15,19 @@ use tweed_lab::traffic::Stream;
 use tweed_lab::wait::{eventually, stays};
 use tweed_model::Family;
 
-#[test]
-fn without_etcd_pods_keep_talking_drift_is_repaired_and_changes_are_caught_up_with() -> Result<()> {
+use super::backends::each_backend;
+
+each_backend! {
+    all: [
+        without_etcd_pods_keep_talking_drift_is_repaired_and_changes_are_caught_up_with,
+    ],
+}
+
+fn without_etcd_pods_keep_talking_drift_is_repaired_and_changes_are_caught_up_with(
+    backend: &Backend,
+) -> Result<()> {
     Topology::hosts(2).play(|lab| {
-        let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
-        let peer = cluster.peer(1, Family::V4)?;
+        let mut cluster = Cluster::on_etcd(lab, &backend.config(&[Family::V4]))?;
         let stream = Stream::start(&cluster.pods[0], &cluster.pods[1], Family::V4)?;
         cluster.etcd()?.stop()?;
         std::thread::sleep(Duration::from_secs(2));
@@ -26,8 +35,11 @@ fn without_etcd_pods_keep_talking_drift_is_repaired_and_changes_are_caught_up_wi
         ensure!(loss.sent > 50 && loss.lost == 0, "{loss:?}");
 
         let host = &lab.hosts[0];
-        host.sh("ip link del flannel.1")?;
-        eventually("repaired without the store", || peer.is_programmed(host))?;
+        backend.wipe(host)?;
+        eventually("repaired without the store", || {
+            backend.leads(host, &cluster.agents[1], Family::V4)
+        })?;
+        cluster.talks(Family::V4)?;
         // Readiness turns red after ten seconds, too long to wait for here; status says it at once.
         eventually("status tells", || {
             let status = cluster.agents[0].status()?.to_string();
@@ -37,10 +49,13 @@ fn without_etcd_pods_keep_talking_drift_is_repaired_and_changes_are_caught_up_wi
 
         cluster.etcd()?.resume()?;
         let joined = newcomer(lab, 250)?;
-        joined.announce(cluster.etcd()?)?;
-        eventually("a lease made after the outage is seen", || {
-            routed(host, &joined.subnet.to_string())
-        })?;
+        let value = backend.lease_of(&joined).to_string();
+        cluster
+            .etcd()?
+            .put(&format!("{PREFIX}/subnets/{}", joined.key()), &value)?;
+        cluster.agents[0]
+            .sees(2)
+            .context("a lease made after the outage")?;
         cluster.agents[0].ready()?;
         cluster.talks(Family::V4)
     })

@@ -1,90 +1,92 @@
-//! The main job: pods on three hosts that talk.
+//! The main job: pods on several hosts that talk, by each backend.
 //!
 //! ```text
 //!  pod ── cni0 ── flannel.1 ═══ VXLAN over 198.18.0.0/24 ═══ flannel.1 ── cni0 ── pod
 //!      host1                                                          host2 (and host3)
 //! ```
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use tweed_lab::backend::Backend;
 use tweed_lab::cluster::Cluster;
-use tweed_lab::launch::{vxlan, vxlan_dual};
 use tweed_lab::topology::Topology;
 use tweed_lab::{fault, traffic};
 use tweed_model::Family;
 
-/// What VXLAN adds to a pod's packet, in bytes.
-fn overhead_of(family: Family) -> u32 {
-    match family {
-        Family::V4 => 50,
-        Family::V6 => 70,
-    }
+use super::backends::each_backend;
+
+each_backend! {
+    all: [
+        pods_on_three_hosts_reach_each_other_over_leases_from_etcd,
+        pods_reach_each_other_over_a_folder_as_the_store,
+        packets_of_the_full_pod_mtu_pass_and_larger_ones_are_refused_at_the_pod,
+        tcp_carries_megabytes_unchanged_and_shows_the_pods_address,
+        hosts_reach_pods_of_other_hosts_and_back,
+    ],
 }
 
-#[test]
-fn pods_on_three_hosts_reach_each_other_over_a_lease_from_etcd() -> Result<()> {
+fn pods_on_three_hosts_reach_each_other_over_leases_from_etcd(backend: &Backend) -> Result<()> {
     Topology::hosts(3).play(|lab| {
-        let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
-        cluster.talks(Family::V4)?;
-        for (index, host) in lab.hosts.iter().enumerate() {
-            let subnet = cluster.agents[index].subnet(Family::V4)?;
-            let (key, value) = cluster.etcd()?.lease_of(host.v4())?;
-            ensure!(key == subnet.to_string().replace('/', "-"), "key {key}");
-            ensure!(value["BackendType"] == "vxlan", "value {value}");
-            for (other, agent) in cluster.agents.iter().enumerate() {
-                if other != index {
-                    cluster
-                        .peer(index, Family::V4)?
-                        .is_programmed(agent.host())?;
-                }
+        let mut cluster = Cluster::on_etcd(lab, &backend.config(&Family::BOTH))?;
+        for family in Family::BOTH {
+            cluster.talks(family)?;
+            for (to, from) in [(0, 1), (0, 2), (1, 0)] {
+                backend.leads(&lab.hosts[from], &cluster.agents[to], family)?;
             }
         }
+        let env = cluster.agents[0].subnet_env()?;
+        let (key, value) = cluster.etcd()?.lease_of(lab.hosts[0].v4())?;
+        let subnets = env.subnets.values().map(|net| net.trunc().to_string());
+        let wanted = subnets.collect::<Vec<_>>().join("&").replace('/', "-");
+        ensure!(key == wanted, "key {key}, not {wanted}");
+        let announced = &backend.lease()["BackendType"];
+        ensure!(value["BackendType"] == *announced, "value {value}");
+        let links = lab.hosts[0].sh("ip -o link show")?;
+        let devices = links.matches(": flannel").count();
+        ensure!(devices == backend.devices().len(), "{links}");
         Ok(())
     })
 }
 
-#[test]
-fn both_families_work_over_etcd() -> Result<()> {
+fn pods_reach_each_other_over_a_folder_as_the_store(backend: &Backend) -> Result<()> {
     Topology::hosts(3).play(|lab| {
-        let cluster = Cluster::on_etcd(lab, &vxlan_dual())?;
+        let cluster = Cluster::on_files(lab, &backend.config(&Family::BOTH))?;
         cluster.talks(Family::V4)?;
         cluster.talks(Family::V6)
     })
 }
 
-#[test]
-fn both_families_work_over_a_folder_as_the_store() -> Result<()> {
-    Topology::hosts(3).play(|lab| {
-        let cluster = Cluster::on_files(lab, &vxlan_dual())?;
-        cluster.talks(Family::V4)?;
-        cluster.talks(Family::V6)
-    })
-}
-
-#[test]
-fn packets_of_the_full_pod_mtu_pass_and_larger_ones_are_refused_at_the_pod() -> Result<()> {
-    for (config, uplink, widest) in [
-        (vxlan(), 1500, Family::V4),
-        (vxlan(), 9000, Family::V4),
-        (vxlan_dual(), 1500, Family::V6),
+fn packets_of_the_full_pod_mtu_pass_and_larger_ones_are_refused_at_the_pod(
+    backend: &Backend,
+) -> Result<()> {
+    for (families, uplink) in [
+        (&[Family::V4][..], 1280),
+        (&[Family::V4], 1500),
+        (&[Family::V4], 9000),
+        (&Family::BOTH, 1500),
     ] {
         Topology::hosts(2).mtu(uplink).play(|lab| {
-            let cluster = Cluster::on_etcd(lab, &config)?;
-            let mtu = uplink - overhead_of(widest);
+            let cluster = Cluster::on_etcd(lab, &backend.config(families))?;
+            let [one, two] = &cluster.pods[..] else {
+                bail!("two pods");
+            };
+            let mtu = backend.pod_mtu(uplink, families);
             let env = cluster.agents[0].subnet_env()?;
             ensure!(env.mtu == mtu, "{}", env.text);
-            for (family, _) in env.subnets.iter() {
-                let device = fault::Vtep::of(&lab.hosts[0], family)?.dev;
-                let found = fault::mtu(&lab.hosts[0], &device)?;
-                let own = uplink - overhead_of(family);
-                ensure!(found == u64::from(own), "{device} has MTU {found}");
-                let (from, to) = (&cluster.pods[0], &cluster.pods[1]);
+            for &family in families {
+                if let Some(device) = backend.device(family) {
+                    let found = fault::mtu(&lab.hosts[0], device)?;
+                    let wanted = backend.device_mtu(uplink, families, family);
+                    ensure!(found == u64::from(wanted), "{device} has MTU {found}");
+                }
                 cluster.talks(family)?;
-                traffic::ping_size(from.place(), to.addr(family)?, mtu)?;
-                let error = traffic::ping_size(from.place(), to.addr(family)?, mtu + 1)
-                    .err()
-                    .context("a packet above the MTU passed")?;
-                let text = format!("{error:#}");
-                ensure!(text.contains("ended with"), "{text}");
+                for (from, to) in [(one, two), (two, one)] {
+                    let to = to.addr(family)?;
+                    traffic::ping_size(from.place(), to, mtu)?;
+                    let larger = traffic::ping_size(from.place(), to, mtu + 1);
+                    let error = larger.err().context("a packet above the MTU passed")?;
+                    let text = format!("{error:#}");
+                    ensure!(text.contains("ended with"), "{text}");
+                }
             }
             Ok(())
         })?;
@@ -92,17 +94,17 @@ fn packets_of_the_full_pod_mtu_pass_and_larger_ones_are_refused_at_the_pod() -> 
     Ok(())
 }
 
-#[test]
-fn tcp_carries_megabytes_unchanged_in_both_families() -> Result<()> {
+fn tcp_carries_megabytes_unchanged_and_shows_the_pods_address(backend: &Backend) -> Result<()> {
     Topology::hosts(2).play(|lab| {
-        let cluster = Cluster::on_etcd_with(lab, &vxlan_dual(), |launch| launch.arg("--ip-masq"))?;
+        let config = backend.config(&Family::BOTH);
+        let cluster = Cluster::on_etcd_with(lab, &config, |launch| launch.arg("--ip-masq"))?;
         let [client, server] = &cluster.pods[..] else {
-            anyhow::bail!("two pods");
+            bail!("two pods");
         };
         for family in Family::BOTH {
             cluster.talks(family)?;
             let addr = server.addr(family)?;
-            let transfer = traffic::tcp(client.place(), server.place(), addr, 8 << 20)?;
+            let transfer = traffic::tcp(client.place(), server.place(), addr, 32 << 20)?;
             ensure!(
                 transfer.client == client.addr(family)?,
                 "the server saw {} instead of the pod",
@@ -113,10 +115,9 @@ fn tcp_carries_megabytes_unchanged_in_both_families() -> Result<()> {
     })
 }
 
-#[test]
-fn hosts_reach_pods_of_other_hosts_and_back() -> Result<()> {
+fn hosts_reach_pods_of_other_hosts_and_back(backend: &Backend) -> Result<()> {
     Topology::hosts(2).play(|lab| {
-        let cluster = Cluster::on_etcd(lab, &vxlan())?;
+        let cluster = Cluster::on_etcd(lab, &backend.config(&[Family::V4]))?;
         let (host, pod) = (&lab.hosts[0], &cluster.pods[1]);
         traffic::ping(host.place(), pod.v4()?)?;
         traffic::ping(pod.place(), host.v4())?;

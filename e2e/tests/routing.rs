@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use serde_json::json;
 use tweed_lab::cluster::Cluster;
 use tweed_lab::launch::config;
+use tweed_lab::observe;
 use tweed_lab::topology::{Host, Topology};
-use tweed_lab::{observe, traffic};
 use tweed_model::Family;
 
 #[test]
@@ -34,27 +34,6 @@ fn direct_routing_uses_plain_routes_to_neighbours_and_the_tunnel_behind_a_router
             let macs = lab.hosts[0].sh("bridge fdb show")?;
             let neighbour = cluster.peer(1, family)?.mac;
             ensure!(!macs.contains(&neighbour), "FDB has a neighbour: {macs}");
-        }
-        Ok(())
-    })
-}
-
-#[test]
-fn host_gw_routes_over_neighbours_with_the_full_mtu() -> Result<()> {
-    Topology::hosts(3).play(|lab| {
-        let backend = json!({ "Type": "host-gw" });
-        let cluster = Cluster::on_etcd(lab, &config(&Family::BOTH, &backend))?;
-        ensure!(cluster.agents[0].subnet_env()?.mtu == 1500, "MTU");
-        let links = lab.hosts[0].sh("ip -o link show")?;
-        ensure!(!links.contains("flannel"), "{links}");
-        for family in Family::BOTH {
-            cluster.talks(family)?;
-            let to = cluster.pods[1].addr(family)?;
-            traffic::ping_size(cluster.pods[0].place(), to, 1500)?;
-            let via = lab.hosts[1].addrs;
-            let via = via.get(family).expect("both families");
-            let subnet = cluster.agents[1].subnet(family)?;
-            has(&lab.hosts[0], &subnet, &format!("via {via} dev eth0"))?;
         }
         Ok(())
     })

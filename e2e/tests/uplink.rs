@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tweed_lab::agent::Agent;
+use tweed_lab::backend::Backend;
 use tweed_lab::cluster::Cluster;
 use tweed_lab::cni::Runtime;
 use tweed_lab::etcd::Etcd;
@@ -18,6 +19,8 @@ use tweed_lab::topology::{Host, Lab, Topology};
 use tweed_lab::wait::{eventually, timed};
 use tweed_lab::{fault, observe, traffic};
 use tweed_model::Family;
+
+use super::backends::each_backend;
 
 /// A new address is in the store, and at the peers, within this time.
 const MOVED: Duration = Duration::from_secs(2);
@@ -120,45 +123,43 @@ fn a_new_address_of_the_uplink_reaches_store_and_peers_in_two_seconds() -> Resul
     })
 }
 
-#[test]
-fn an_uplink_that_goes_down_and_up_gets_all_its_routes_back() -> Result<()> {
-    for backend in ["host-gw", "vxlan"] {
-        let families = config(
-            &Family::BOTH,
-            &json!({ "Type": backend, "DirectRouting": true }),
-        );
-        Topology::hosts(2).play(|lab| {
-            let mut cluster = Cluster::on_etcd(lab, &families)?;
-            let host = &lab.hosts[0];
-            let routes = || -> Result<String> {
-                Ok(host.sh("ip -4 route show proto 84")? + &host.sh("ip -6 route show proto 84")?)
-            };
-            let before = routes()?;
-            host.sh("ip link set eth0 down")?;
-            eventually("readiness tells", || {
-                let (status, text) = cluster.agents[0].get("/readyz")?;
-                ensure!(status == 503, "{text}");
-                Ok(())
-            })?;
-            // What an interface manager puts back; IPv6 addresses go with the link.
-            batch(
-                host.place(),
-                &format!(
-                    "link set eth0 up\naddr replace {}/64 dev eth0 nodad\nroute replace default via 198.18.0.254\n",
-                    host.v6()
-                ),
-            )?;
-            timed("all routes are back", Duration::from_secs(4), || {
-                let after = routes()?;
-                ensure!(before == after, "{after}");
-                Ok(())
-            })?;
-            cluster.talks(Family::V4)?;
-            cluster.talks(Family::V6)?;
-            cluster.agents[0].ready().map(drop)
+each_backend! {
+    all: [a_long_cut_of_the_uplink_shows_in_readiness_and_all_routes_come_back],
+}
+
+fn a_long_cut_of_the_uplink_shows_in_readiness_and_all_routes_come_back(
+    backend: &Backend,
+) -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &backend.config(&Family::BOTH))?;
+        let host = &lab.hosts[0];
+        let routes = || -> Result<String> {
+            Ok(host.sh("ip -4 route show proto 84")? + &host.sh("ip -6 route show proto 84")?)
+        };
+        let before = routes()?;
+        host.sh("ip link set eth0 down")?;
+        eventually("readiness tells", || {
+            let (status, text) = cluster.agents[0].get("/readyz")?;
+            ensure!(status == 503, "{text}");
+            Ok(())
         })?;
-    }
-    Ok(())
+        // What an interface manager puts back; IPv6 addresses go with the link.
+        batch(
+            host.place(),
+            &format!(
+                "link set eth0 up\naddr replace {}/64 dev eth0 nodad\nroute replace default via 198.18.0.254\n",
+                host.v6()
+            ),
+        )?;
+        timed("all routes are back", Duration::from_secs(4), || {
+            let after = routes()?;
+            ensure!(before == after, "{after}");
+            Ok(())
+        })?;
+        cluster.talks(Family::V4)?;
+        cluster.talks(Family::V6)?;
+        cluster.agents[0].ready().map(drop)
+    })
 }
 
 #[test]

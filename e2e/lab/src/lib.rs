@@ -6,6 +6,7 @@
 //! kernel takes everything else of that host along.
 
 pub mod agent;
+pub mod backend;
 pub mod binaries;
 pub mod cluster;
 pub mod cni;

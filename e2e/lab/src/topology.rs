@@ -70,12 +70,7 @@ impl Topology {
     /// # Errors
     /// Those of building and of the scenario.
     pub fn play(self, scenario: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
-        let lab = self.build()?;
-        let outcome = scenario(&lab);
-        if outcome.is_err() {
-            lab.dump();
-        }
-        outcome
+        self.build()?.check(scenario)
     }
 
     /// Builds the lab.
@@ -142,6 +137,18 @@ impl Lab {
             lab.outside = Some(host);
         }
         Ok(lab)
+    }
+
+    /// Plays a scenario, and prints the state of every host if it fails.
+    ///
+    /// # Errors
+    /// Those of the scenario.
+    pub fn check(&self, scenario: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        let outcome = scenario(self);
+        if outcome.is_err() {
+            self.dump();
+        }
+        outcome
     }
 
     /// Adds a host to a running lab.

@@ -38,12 +38,7 @@ fn show() -> Result<()> {
         "Each host is a network namespace with its own routing and file system; a switch joins them.",
     );
     say("They share a folder as their store. On real machines that would be etcd.");
-    let lab = Topology::hosts(3).build()?;
-    let outcome = acts(&lab);
-    if outcome.is_err() {
-        lab.dump();
-    }
-    outcome
+    Topology::hosts(3).play(acts)
 }
 
 fn acts(lab: &Lab) -> Result<()> {
