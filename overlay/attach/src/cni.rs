@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tweed_model::Family;
-use tweed_nft::policy::{multicast, to};
 use tweed_nft::render::Element;
+use tweed_nft::rule::{multicast, to};
 use tweed_nft::ruleset::{
     Chain, ChainKind, DataType, Hook, HookPoint, Match, Rule, Ruleset, Set, Side, Verdict,
     addr_bytes,

@@ -8,9 +8,12 @@
 //! The answers of a flow are no first packets either, whoever writes them. So no flow of a pod begins at a tunnel's port:
 //! its answers would go to one, once the node at the other end has forgotten the flow.
 
-use super::policy::{PolicyInput, add_chain, from, hook, not_to};
-use super::ruleset::{ChainKind, Hook, HookPoint, Match, Rule, Ruleset, Verdict};
-use super::tunnel::{KINDS, Tunnels, from_port, to_port};
+use tweed_model::Dual;
+
+use super::input::{PolicyNetwork, Tunnels};
+use super::rule::{Match, Rule, dropped, from, not_to};
+use super::ruleset::{ChainKind, Hook, HookPoint, Ruleset};
+use super::tunnel::{KINDS, from_port, to_port};
 
 /// Before any destination is translated (-100), and after packets have found their flow (-200).
 const BEFORE_DESTINATION_NAT: i32 = -150;
@@ -18,8 +21,8 @@ const BEFORE_DESTINATION_NAT: i32 = -150;
 const BEFORE_SOURCE_NAT: i32 = 50;
 
 /// Adds the chains.
-pub(super) fn add_guard(ruleset: &mut Ruleset, input: &PolicyInput, tunnels: &Tunnels) {
-    let nat = |point, priority| hook(ChainKind::Nat, point, priority);
+pub(super) fn add_guard(ruleset: &mut Ruleset, networks: &Dual<PolicyNetwork>, tunnels: &Tunnels) {
+    let nat = |point, priority| Hook::new(ChainKind::Nat, point, priority);
     let chains: [(&str, Hook, Vec<Rule>); 2] = [
         (
             "guard-prerouting",
@@ -29,11 +32,11 @@ pub(super) fn add_guard(ruleset: &mut Ruleset, input: &PolicyInput, tunnels: &Tu
         (
             "guard-postrouting",
             nat(HookPoint::Postrouting, BEFORE_SOURCE_NAT),
-            [sent(input, tunnels), translated(input, tunnels)].concat(),
+            [sent(networks, tunnels), translated(networks, tunnels)].concat(),
         ),
     ];
     for (name, hook, rules) in chains {
-        add_chain(ruleset, name, hook, rules);
+        ruleset.add_base_chain(name, hook, rules);
     }
     ruleset.fresh.extend(tunnels.ports.keys());
 }
@@ -58,10 +61,10 @@ fn forged(tunnels: &Tunnels) -> Vec<Rule> {
 
 /// Pods may have tunnels of their own between each other: what goes to a pod is none of ours. What goes to a node by an
 /// address inside the network is dropped there.
-fn sent(input: &PolicyInput, tunnels: &Tunnels) -> Vec<Rule> {
+fn sent(networks: &Dual<PolicyNetwork>, tunnels: &Tunnels) -> Vec<Rule> {
     let mut rules = Vec::new();
     for port in tunnels.ports.keys() {
-        for policy in input.networks.values() {
+        for policy in networks.values() {
             let network = policy.network;
             let out = |end| vec![from(network), not_to(network), end];
             rules.push(dropped(out(to_port(*port)), "pods to a tunnel's port"));
@@ -72,10 +75,10 @@ fn sent(input: &PolicyInput, tunnels: &Tunnels) -> Vec<Rule> {
 }
 
 /// The same by way of a Service or a host port that leads there, whatever the source.
-fn translated(input: &PolicyInput, tunnels: &Tunnels) -> Vec<Rule> {
+fn translated(networks: &Dual<PolicyNetwork>, tunnels: &Tunnels) -> Vec<Rule> {
     let mut rules = Vec::new();
     for port in tunnels.ports.keys() {
-        for policy in input.networks.values() {
+        for policy in networks.values() {
             rules.extend(KINDS.map(|kind| {
                 let matches = vec![
                     not_to(policy.network),
@@ -89,13 +92,4 @@ fn translated(input: &PolicyInput, tunnels: &Tunnels) -> Vec<Rule> {
         }
     }
     rules
-}
-
-fn dropped(matches: Vec<Match>, comment: &str) -> Rule {
-    Rule {
-        matches,
-        counter: true,
-        verdict: Verdict::Drop,
-        comment: comment.to_owned(),
-    }
 }

@@ -1,51 +1,22 @@
-//! The agent's rules: which pod traffic is masqueraded; `tunnel` and `guard` say who may
-//! send into a tunnel.
+//! The agent's rules: which pod traffic is masqueraded. Which packets may enter a tunnel is in `tunnel` and `guard`.
 //!
 //! There is no forward chain. An `accept` in our table could not overrule the `drop` of another's, so where forwarded
 //! packets are dropped by policy the accepts go there ([`super::ForeignForward`]); a chain of ours would only cost
 //! every packet 2 or 3 % of the rate of small ones.
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tweed_model::{Dual, Family};
 
 use super::guard::add_guard;
-use super::ruleset::{Chain, ChainKind, Hook, HookPoint, Match, Rule, Ruleset, Side, Verdict};
-use super::tunnel::{Tunnels, add_input};
+use super::input::{Masquerade, PolicyInput, PolicyNetwork};
+use super::rule::{Match, Rule, Verdict, from, multicast, not_from, not_to, rule, to};
+use super::ruleset::{ChainKind, Hook, HookPoint, Ruleset};
+use super::tunnel::add_input;
 
 /// The bit by which kube-proxy marks packets that it wants to masquerade itself.
 const KUBE_MASQUERADE_MARK: u32 = 0x4000;
 
 /// nft's `srcnat` priority.
 const SOURCE_NAT: i32 = 100;
-
-/// What the agent's rules follow from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PolicyInput {
-    /// Name of the nftables table.
-    pub table: String,
-    /// The networks of each enabled family.
-    pub networks: Dual<PolicyNetwork>,
-    /// Masquerade pod traffic that leaves the pod network; none where the option is off.
-    pub masquerade: Option<Masquerade>,
-    /// The tunnels that pods and strangers are kept away from; none where the backend has no such tunnel.
-    pub tunnels: Option<Tunnels>,
-}
-
-/// One family's networks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PolicyNetwork {
-    /// The pod network of all nodes.
-    pub network: IpNet,
-    /// This node's part of it.
-    pub subnet: IpNet,
-}
-
-/// How to masquerade.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Masquerade {
-    /// Choose source ports at random.
-    pub fully_random: bool,
-}
 
 /// The agent's ruleset. Families that aren't enabled and chains without rules are left out.
 pub fn agent_ruleset(input: &PolicyInput) -> Ruleset {
@@ -55,32 +26,14 @@ pub fn agent_ruleset(input: &PolicyInput) -> Ruleset {
     };
     if let Some(masquerade) = input.masquerade {
         let rules = masquerade_rules(&input.networks, masquerade);
-        let hook = hook(ChainKind::Nat, HookPoint::Postrouting, SOURCE_NAT);
-        add_chain(&mut ruleset, "postrouting", hook, rules);
+        let hook = Hook::new(ChainKind::Nat, HookPoint::Postrouting, SOURCE_NAT);
+        ruleset.add_base_chain("postrouting", hook, rules);
     }
     if let Some(tunnels) = &input.tunnels {
-        add_input(&mut ruleset, input, tunnels);
-        add_guard(&mut ruleset, input, tunnels);
+        add_input(&mut ruleset, &input.networks, tunnels);
+        add_guard(&mut ruleset, &input.networks, tunnels);
     }
     ruleset
-}
-
-pub fn hook(kind: ChainKind, point: HookPoint, priority: i32) -> Hook {
-    Hook {
-        kind,
-        point,
-        priority,
-        drop: false,
-    }
-}
-
-pub(crate) fn add_chain(ruleset: &mut Ruleset, name: &str, hook: Hook, rules: Vec<Rule>) {
-    if !rules.is_empty() {
-        let hook = Some(hook);
-        ruleset
-            .chains
-            .insert(name.to_owned(), Chain { hook, rules });
-    }
 }
 
 /// flannel's masquerade rules in the order of its iptables mode. Its nftables mode negates the subnet instead of the
@@ -139,47 +92,10 @@ fn family_masquerade_rules(
     ]
 }
 
-/// Multicast is never masqueraded.
-pub fn multicast(family: Family) -> IpNet {
-    match family {
-        Family::V4 => Ipv4Net::new_assert([224, 0, 0, 0].into(), 4).into(),
-        Family::V6 => Ipv6Net::new_assert([0xff00, 0, 0, 0, 0, 0, 0, 0].into(), 8).into(),
-    }
-}
-
-pub fn rule(matches: Vec<Match>, verdict: Verdict, comment: &str) -> Rule {
-    Rule {
-        matches,
-        counter: false,
-        verdict,
-        comment: comment.to_owned(),
-    }
-}
-
-pub fn from(net: IpNet) -> Match {
-    net_match(Side::Source, false, net)
-}
-
-fn not_from(net: IpNet) -> Match {
-    net_match(Side::Source, true, net)
-}
-
-pub fn to(net: IpNet) -> Match {
-    net_match(Side::Destination, false, net)
-}
-
-pub(crate) fn not_to(net: IpNet) -> Match {
-    net_match(Side::Destination, true, net)
-}
-
-fn net_match(side: Side, not: bool, net: IpNet) -> Match {
-    Match::Net { side, not, net }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Mark;
+    use crate::{Mark, Tunnels};
 
     fn dual_stack() -> PolicyInput {
         let policy = |network: &str, subnet: &str| PolicyNetwork {

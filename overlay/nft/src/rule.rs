@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use tweed_model::Family;
 
@@ -200,4 +200,52 @@ pub enum DnatKey {
     ProtoPort,
     /// Destination address, transport protocol and destination port.
     AddrProtoPort,
+}
+
+/// All multicast addresses of a family.
+pub fn multicast(family: Family) -> IpNet {
+    match family {
+        Family::V4 => Ipv4Net::new_assert([224, 0, 0, 0].into(), 4).into(),
+        Family::V6 => Ipv6Net::new_assert([0xff00, 0, 0, 0, 0, 0, 0, 0].into(), 8).into(),
+    }
+}
+
+/// A rule that doesn't count.
+pub fn rule(matches: Vec<Match>, verdict: Verdict, comment: &str) -> Rule {
+    Rule {
+        matches,
+        counter: false,
+        verdict,
+        comment: comment.to_owned(),
+    }
+}
+
+/// A rule that drops, and counts what it has dropped.
+pub(crate) fn dropped(matches: Vec<Match>, comment: &str) -> Rule {
+    Rule {
+        counter: true,
+        ..rule(matches, Verdict::Drop, comment)
+    }
+}
+
+/// The source lies in this prefix.
+pub fn from(net: IpNet) -> Match {
+    net_match(Side::Source, false, net)
+}
+
+pub(crate) fn not_from(net: IpNet) -> Match {
+    net_match(Side::Source, true, net)
+}
+
+/// The destination lies in this prefix.
+pub fn to(net: IpNet) -> Match {
+    net_match(Side::Destination, false, net)
+}
+
+pub(crate) fn not_to(net: IpNet) -> Match {
+    net_match(Side::Destination, true, net)
+}
+
+fn net_match(side: Side, not: bool, net: IpNet) -> Match {
+    Match::Net { side, not, net }
 }

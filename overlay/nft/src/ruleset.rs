@@ -1,13 +1,10 @@
 //! A ruleset as values: what an nftables table of ours should hold, free of netlink. `text` prints it in nft's
-//! words, `render` turns it into messages, [`Ruleset::state`] condenses it to what a comparison needs.
+//! words, `render` turns it into messages, `state` condenses it to what a comparison needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use tweed_model::Family;
-
-use super::fingerprint::rule_fingerprint;
-use super::{ChainState, SetState, TableState, sources};
 
 pub use super::rule::{DnatKey, L4Proto, Match, Rule, Side, Verdict};
 
@@ -168,56 +165,29 @@ impl Ruleset {
         self.sets.is_empty() && self.chains.is_empty()
     }
 
-    /// This ruleset with every element that is there already, in sets of the same name and type: what to want while
-    /// nothing may be removed yet.
-    pub fn keeping(&self, there: &TableState) -> Self {
-        let mut kept = self.clone();
-        sources::keep(&mut kept, there);
-        for (name, set) in &mut kept.sets {
-            if let Some(there) = there
-                .sets
-                .get(name)
-                .filter(|there| there.key == set.state().key)
-            {
-                set.elements.extend(there.elements.iter().cloned());
-            }
+    /// Adds a chain that packets enter by a hook; none where it would have no rules.
+    pub(crate) fn add_base_chain(&mut self, name: &str, hook: Hook, rules: Vec<Rule>) {
+        if !rules.is_empty() {
+            let hook = Some(hook);
+            self.chains.insert(name.to_owned(), Chain { hook, rules });
         }
-        kept
     }
 
-    /// What the kernel shows of this ruleset once it is in place.
-    pub fn state(&self) -> TableState {
-        TableState {
-            chains: self
-                .chains
-                .iter()
-                .map(|(name, chain)| (name.clone(), chain.state()))
-                .collect(),
-            sets: self
-                .sets
-                .iter()
-                .map(|(name, set)| (name.clone(), set.state()))
-                .collect(),
-        }
+    /// Adds a chain that rules of others lead to.
+    pub(crate) fn add_chain(&mut self, name: &str, rules: Vec<Rule>) {
+        let chain = Chain { hook: None, rules };
+        self.chains.insert(name.to_owned(), chain);
     }
 }
 
-impl Chain {
-    /// The chain, condensed.
-    pub fn state(&self) -> ChainState {
-        ChainState {
-            hook: self.hook.map(|hook| hook.to_string()),
-            rules: self.rules.iter().map(rule_fingerprint).collect(),
-        }
-    }
-}
-
-impl Set {
-    /// The set, condensed.
-    pub fn state(&self) -> SetState {
-        SetState {
-            key: self.type_text(),
-            elements: self.elements.clone(),
+impl Hook {
+    /// A hook whose chain accepts what meets no verdict.
+    pub fn new(kind: ChainKind, point: HookPoint, priority: i32) -> Self {
+        Self {
+            kind,
+            point,
+            priority,
+            drop: false,
         }
     }
 }

@@ -8,10 +8,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use tweed_model::{Dual, Family};
 
-use super::policy::{PolicyNetwork, rule};
-use super::ruleset::{DataType, Match, Rule, Ruleset, Set, Verdict, addr_bytes};
-use super::tunnel::{Mark, dropped};
-use super::{TableState, inner};
+use super::inner;
+use super::input::{Mark, PolicyNetwork};
+use super::rule::{Match, Rule, Verdict, dropped, rule};
+use super::ruleset::{DataType, Ruleset, Set, addr_bytes};
+use super::state::TableState;
 
 const SETS: [(Family, &str); 2] = [(Family::V4, "sources4-"), (Family::V6, "sources6-")];
 

@@ -1,16 +1,14 @@
-//! Whose packets a tunnel takes. A chain for each port, which nothing but its packets enters: the packet of a peer, the
+//! Which packets a tunnel takes. A chain for each port, which nothing but its packets enters: the packet of a peer, the
 //! common case, is done with after a comparison of names and a look into a set.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use tweed_model::{Dual, Family};
 
-use super::policy::{PolicyInput, PolicyNetwork, add_chain, from, hook, rule};
-use super::ruleset::{
-    Chain, ChainKind, HookPoint, L4Proto, Match, Rule, Ruleset, Set, Side, Verdict,
-};
+use super::input::{Mark, PolicyNetwork, Tunnels};
+use super::rule::{L4Proto, Match, Rule, Side, Verdict, dropped, from, rule};
+use super::ruleset::{ChainKind, Hook, HookPoint, Ruleset, Set};
 use super::sources;
 
 /// nft's `filter` priority.
@@ -26,56 +24,6 @@ pub const POD_BRIDGE: &str = "cni0";
 
 /// Kinds of interfaces behind which containers are. Other nodes may be behind one too: virtual machines, say.
 pub(super) const KINDS: [&str; 2] = ["bridge", "veth"];
-
-/// The tunnels of the network, and who may send into them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tunnels {
-    /// UDP ports, and how to know the tunnel's packets where the kernel takes them from anybody. None where the agent
-    /// itself takes them, and checks who sends them.
-    pub ports: BTreeMap<u16, Option<Mark>>,
-    /// The interface by which peers' packets come, though they may come by others.
-    pub uplink: String,
-    /// Interfaces by which none do: the bridge of pods, and the tunnels' own.
-    pub inner: BTreeSet<String>,
-    /// Whether the kernel can say of a packet to this host that what goes back would leave by another interface.
-    pub way_back: bool,
-    /// Source addresses of the peers' packets, both families mixed: no marked packet is taken from others. None where
-    /// that is switched off.
-    pub peers: Option<BTreeSet<IpAddr>>,
-    /// What each peer may be the source of, by the address that its packets come from. None where any source is taken
-    /// from a peer.
-    pub sources: Option<BTreeSet<(IpAddr, IpNet)>>,
-}
-
-/// How to know a tunnel's packets: other overlays at the same port are left alone. An Ethernet frame begins 16 bytes
-/// behind the start of the UDP header, as in VXLAN.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// What rules call them, such as `VXLAN 1`.
-    pub name: String,
-    /// Bytes from the start of the UDP header.
-    pub offset: u8,
-    /// What stands there.
-    pub bytes: Vec<u8>,
-}
-
-impl Mark {
-    pub(super) fn matches(&self) -> Match {
-        Match::Transport {
-            offset: self.offset,
-            bytes: self.bytes.clone(),
-        }
-    }
-}
-
-impl Tunnels {
-    pub(super) fn not_by_uplink(&self) -> Match {
-        Match::InInterface {
-            not: true,
-            name: self.uplink.clone(),
-        }
-    }
-}
 
 /// The set of the peers' addresses.
 pub fn peer_set(family: Family) -> &'static str {
@@ -107,7 +55,7 @@ pub(super) fn from_port(port: u16) -> Match {
 }
 
 /// Adds the chains, and the sets that they look into.
-pub(super) fn add_input(ruleset: &mut Ruleset, input: &PolicyInput, tunnels: &Tunnels) {
+pub(super) fn add_input(ruleset: &mut Ruleset, networks: &Dual<PolicyNetwork>, tunnels: &Tunnels) {
     let mut entries = Vec::new();
     for (&port, mark) in &tunnels.ports {
         let name = tunnel_chain(port);
@@ -120,26 +68,20 @@ pub(super) fn add_input(ruleset: &mut Ruleset, input: &PolicyInput, tunnels: &Tu
         )];
         match (mark, &tunnels.peers) {
             (Some(mark), Some(peers)) => {
-                ruleset.sets.extend(peer_sets(&input.networks, peers));
+                ruleset.sets.extend(peer_sets(networks, peers));
                 if let Some(all) = &tunnels.sources {
-                    rules.extend(sources::rules(ruleset, &input.networks, all));
+                    rules.extend(sources::rules(ruleset, networks, all));
                 }
-                rules.extend(strangers(&input.networks, mark));
+                rules.extend(strangers(networks, mark));
                 rules.extend(tunnels.sources.as_ref().map(|_| sources::others(mark)));
             }
-            _ => rules.extend(pods(&input.networks)),
+            _ => rules.extend(pods(networks)),
         }
-        add(ruleset, &name, rules);
+        ruleset.add_chain(&name, rules);
     }
-    let input = hook(ChainKind::Filter, HookPoint::Input, FILTER);
-    add_chain(ruleset, INPUT_CHAIN, input, entries);
-    add(ruleset, ELSEWHERE, elsewhere(tunnels));
-}
-
-/// Adds a chain that others lead to.
-fn add(ruleset: &mut Ruleset, name: &str, rules: Vec<Rule>) {
-    let chain = Chain { hook: None, rules };
-    ruleset.chains.insert(name.to_owned(), chain);
+    let input = Hook::new(ChainKind::Filter, HookPoint::Input, FILTER);
+    ruleset.add_base_chain(INPUT_CHAIN, input, entries);
+    ruleset.add_chain(ELSEWHERE, elsewhere(tunnels));
 }
 
 /// A pod can write a peer's address as its own. What this host sends to itself comes in by `lo` and may pass.
@@ -192,13 +134,4 @@ fn pods(networks: &Dual<PolicyNetwork>) -> Vec<Rule> {
     let networks = networks.values();
     let drop_pods = |policy: &PolicyNetwork| dropped(vec![from(policy.network)], "from pods");
     networks.map(drop_pods).collect()
-}
-
-pub(super) fn dropped(matches: Vec<Match>, comment: &str) -> Rule {
-    Rule {
-        matches,
-        counter: true,
-        verdict: Verdict::Drop,
-        comment: comment.to_owned(),
-    }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use tweed_model::Family;
-use tweed_nft::policy::{rule, to};
+use tweed_nft::rule::{rule, to};
 use tweed_nft::ruleset::{
     Chain, ChainKind, DataType, DnatKey, Hook, HookPoint, Match, Rule, Ruleset, Set, Verdict,
 };

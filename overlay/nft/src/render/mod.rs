@@ -18,7 +18,7 @@ pub(crate) use message::{add_table, del_table, types_of_number};
 
 pub use words::describe;
 
-use super::Change;
+use super::change::Change;
 use super::ruleset::{Ruleset, Set, data_len};
 
 /// What `nft list` shows as the table's comment. Agents know by it which tables are of their kind: it never changes.

@@ -1,9 +1,47 @@
 //! Where a table differs from the one we want, and the smallest transaction that mends it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::ruleset::{Ruleset, Set};
-use super::{Change, SetState, TableState};
+use super::state::{SetState, TableState};
+
+/// One transaction on our table.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Delete the table if it is there and create it afresh.
+    Replace(Ruleset),
+    /// Add and remove elements of sets that are otherwise right.
+    Elements {
+        /// Table name.
+        table: String,
+        /// Elements to add, by set.
+        add: BTreeMap<String, BTreeSet<Vec<u8>>>,
+        /// Elements to remove, by set.
+        remove: BTreeMap<String, BTreeSet<Vec<u8>>>,
+    },
+    /// Delete the table.
+    Delete(String),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Replace(ruleset) => write!(f, "replace nftables table inet {}", ruleset.table),
+            Self::Elements { table, add, remove } => {
+                let count = |sets: &BTreeMap<String, BTreeSet<Vec<u8>>>| -> usize {
+                    sets.values().map(BTreeSet::len).sum()
+                };
+                let (add, remove) = (count(add), count(remove));
+                write!(
+                    f,
+                    "nftables table inet {table}: add {add}, remove {remove} set elements"
+                )
+            }
+            Self::Delete(table) => write!(f, "delete nftables table inet {table}"),
+        }
+    }
+}
 
 /// The change that turns what is there into what is wanted; `None` if they are equal. Elements of plain sets are added
 /// and removed one by one; anything else replaces the table, which counts packets from zero again.
