@@ -16,10 +16,10 @@ use nix::net::if_::if_nametoindex;
 use tweed_dataplane::socket::Socket;
 use tweed_dataplane::socket::loopback::{self, Wrong};
 use tweed_dataplane::tun::Tun;
-use tweed_dataplane::worker::{Ends, Setup, SharedTrials, Worker};
+use tweed_dataplane::worker::{Setup, SharedTrials, Worker, WorkerIo};
 use tweed_forward::forwarding::Forwarding;
 use tweed_forward::offloads::Offloads;
-use tweed_forward::options::Options;
+use tweed_forward::options::ForwardOptions;
 use tweed_forward::table::Table;
 use tweed_forward::trace::{Filter, Traced};
 use tweed_model::Family;
@@ -248,7 +248,7 @@ impl State {
             self.wanted
                 .iter()
                 .for_each(|wanted| self.before.keep(wanted));
-            match (stopped.ended, stopped.ends) {
+            match (stopped.ended, stopped.io) {
                 (Ok(()), Some(ends)) => self.kept.keep(number, ends),
                 (Ok(()), None) => {}
                 // Whatever it was, the next ones begin anew.
@@ -260,20 +260,20 @@ impl State {
     }
 }
 
-fn start(wanted: &Forwarding, kept: Option<Vec<Ends>>) -> Result<(Vec<Worker>, Wrong)> {
+fn start(wanted: &Forwarding, kept: Option<Vec<WorkerIo>>) -> Result<(Vec<Worker>, Wrong)> {
     let table = table(wanted);
     let mut ends = match kept {
         Some(ends) => ends,
         None => open(wanted)?,
     };
-    for Ends { tun, .. } in &ends {
+    for WorkerIo { tun, .. } in &ends {
         tun.persist(wanted.persist)
             .with_context(|| format!("say whether {} outlives the agent", wanted.device))?;
     }
     let wrong = self_test(&mut ends);
     let trials = Arc::new(SharedTrials::default());
-    let worker = |(number, Ends { tun, sockets })| {
-        let options = Options {
+    let worker = |(number, WorkerIo { tun, sockets })| {
+        let options = ForwardOptions {
             // The flow that a NAT is to remember is that of the port that peers send to.
             keep_alive: wanted.options.keep_alive.filter(|_| number == 0),
             ..wanted.options
@@ -293,7 +293,7 @@ fn start(wanted: &Forwarding, kept: Option<Vec<Ends>>) -> Result<(Vec<Worker>, W
 }
 
 /// What the kernel does wrong on the loopback it isn't asked for.
-fn self_test(ends: &mut [Ends]) -> Wrong {
+fn self_test(ends: &mut [WorkerIo]) -> Wrong {
     let mut all = Wrong::default();
     for family in Family::BOTH {
         let sockets = ends.iter_mut().map(|ends| ends.sockets.get_mut(family));
@@ -310,7 +310,7 @@ fn self_test(ends: &mut [Ends]) -> Wrong {
 }
 
 /// The sockets first: a device that does not outlive its last user would go with each start that fails.
-fn open(wanted: &Forwarding) -> Result<Vec<Ends>> {
+fn open(wanted: &Forwarding) -> Result<Vec<WorkerIo>> {
     let sockets = |number| {
         wanted.locals.try_map(|_, addr| {
             let addr = SocketAddr::new(*addr, wanted.port);
@@ -324,7 +324,7 @@ fn open(wanted: &Forwarding) -> Result<Vec<Ends>> {
             true => Tun::open_queue(&wanted.device),
             false => Tun::open(&wanted.device),
         };
-        Ok(Ends { tun: tun?, sockets })
+        Ok(WorkerIo { tun: tun?, sockets })
     });
     ends.collect()
 }

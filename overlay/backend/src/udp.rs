@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tweed_forward::decide::Trust;
 use tweed_forward::forwarding::Forwarding;
-use tweed_forward::options::{BusyPoll, Options as Choices};
+use tweed_forward::options::{BusyPoll, ForwardOptions};
 use tweed_forward::table::Peer as Endpoint;
 use tweed_model::json::Object;
 use tweed_model::{
@@ -59,7 +59,7 @@ pub struct Udp {
     /// Whether the device outlives the agent.
     pub persist: bool,
     /// What else the operator chose.
-    pub options: Choices,
+    pub options: ForwardOptions,
     /// The pod networks, which the device is the way to.
     pub networks: Dual<IpNet>,
 }
@@ -88,7 +88,7 @@ impl Udp {
             port: port.unwrap_or(DEFAULT_PORT),
             workers: u8::try_from(workers).unwrap_or(1),
             persist: options::switch(options, "Persist", true)?,
-            options: Choices {
+            options: ForwardOptions {
                 trust,
                 busy_poll: busy_poll.map_or_else(BusyPoll::default, always),
                 keep_alive: (keep_alive > 0).then_some(Duration::from_secs(keep_alive)),

@@ -1,14 +1,18 @@
 //! One thread that carries packets: an epoll loop over a queue of the device, the sockets and its mailbox. What it takes
-//! of memory it takes at its start; the table is exchanged as a whole, and what it has counted it tells when asked.
+//! of memory it takes at its start; the table is exchanged as a whole; counters are reported on request.
 
+mod asking;
+mod busy_polling;
+mod chores;
 mod claims;
 mod inbound;
 mod mailbox;
 mod outbound;
-mod path;
-mod singly;
-mod tries;
-mod watch;
+mod resegment;
+mod setup;
+mod state;
+mod trials;
+mod underlay;
 
 use std::io;
 use std::sync::mpsc::SyncSender;
@@ -20,26 +24,23 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::{Resource, getrlimit};
 
-pub use self::mailbox::Report;
-pub use self::tries::SharedTrials;
+pub use self::mailbox::WorkerReport;
+pub use self::setup::{Setup, WorkerIo};
+pub use self::trials::SharedTrials;
 
 use tweed_forward::counters::Counters;
-use tweed_forward::options::Options;
 use tweed_forward::table::Table;
-use tweed_forward::trace::{Filter, Traced, Way};
-use tweed_model::Dual;
+use tweed_forward::trace::{Direction, Filter, Traced};
 
+use self::busy_polling::BusyPolling;
 use self::inbound::Inbox;
 use self::mailbox::{Mailbox, Tracing};
 use self::outbound::Outbox;
-use self::path::Path;
-use self::watch::Watch;
-use super::socket::Socket;
-use super::tun::Tun;
+use self::state::WorkerState;
 
 /// How often both directions take turns before the mailbox is looked at.
 const TURNS: usize = 16;
-/// Whoever waited for events so long has slept: nothing had been there.
+/// A wait for events that took longer has slept: no packet had been there.
 const SILENCE: Duration = Duration::from_micros(3);
 /// What an event is about.
 const MAIL: u64 = 1;
@@ -47,37 +48,13 @@ const DEVICE: u64 = 2;
 const SOCKETS: u64 = 4;
 const ERRORS: u64 = 8;
 
-/// What a worker works with.
-#[derive(Debug)]
-pub struct Setup {
-    /// A queue of the device.
-    pub tun: Tun,
-    /// A socket for each family that peers are reached by.
-    pub sockets: Dual<Socket>,
-    /// What to forward by at first.
-    pub table: Arc<Table>,
-    /// What the operator chose.
-    pub options: Options,
-    /// What all workers of this device know of what reaches the peers.
-    pub trials: Arc<SharedTrials>,
-}
-
-/// What a worker has carried between: for the next one, in this process or another.
-#[derive(Debug)]
-pub struct Ends {
-    /// Its queue of the device.
-    pub tun: Tun,
-    /// Its sockets.
-    pub sockets: Dual<Socket>,
-}
-
 /// What remains of a worker that was stopped.
 #[derive(Debug)]
 pub struct Stopped {
     /// Its last report.
-    pub report: Report,
-    /// What it carried between. Nothing of one that panicked.
-    pub ends: Option<Ends>,
+    pub report: WorkerReport,
+    /// Its device and sockets. None if it panicked.
+    pub io: Option<WorkerIo>,
     /// Why it had ended by itself, if it had.
     pub ended: io::Result<()>,
 }
@@ -86,15 +63,15 @@ pub struct Stopped {
 #[derive(Debug)]
 pub struct Worker {
     mailbox: Arc<Mailbox>,
-    thread: Option<JoinHandle<(Ends, io::Result<()>)>>,
+    thread: Option<JoinHandle<(WorkerIo, io::Result<()>)>>,
 }
 
-/// A way to a worker's decisions, as long as it runs.
+/// Access to a worker's decisions about packets.
 #[derive(Clone, Debug)]
 pub struct Tracer(Arc<Mailbox>);
 
 impl Tracer {
-    /// Tells of the decisions that a filter takes, as long as `listener` lives.
+    /// Sends the decisions that match a filter, as long as `listener` lives.
     pub fn trace(&self, filter: Filter, tell: SyncSender<Traced>, listener: Weak<()>) {
         let tracing = Tracing::new(filter, tell, listener);
         self.0.post(|mail| mail.tracing.push(tracing));
@@ -102,17 +79,20 @@ impl Tracer {
 }
 
 impl Worker {
-    /// Starts a worker.
+    /// Starts the thread.
     ///
     /// # Errors
     /// When the process has no thread or descriptor left.
     pub fn start(setup: Setup) -> io::Result<Self> {
-        let path = Path::new(setup);
-        let mailbox = Arc::new(Mailbox::new(path.report())?);
+        let state = WorkerState::new(setup);
+        let mailbox = Arc::new(Mailbox::new(state.report())?);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(mailbox.bell(), EpollEvent::new(EpollFlags::EPOLLIN, MAIL))?;
-        epoll.add(&path.tun, EpollEvent::new(EpollFlags::EPOLLIN, DEVICE))?;
-        for socket in path.sockets.values() {
+        epoll.add(
+            mailbox.event_fd(),
+            EpollEvent::new(EpollFlags::EPOLLIN, MAIL),
+        )?;
+        epoll.add(&state.tun, EpollEvent::new(EpollFlags::EPOLLIN, DEVICE))?;
+        for socket in state.sockets.values() {
             let event = EpollEvent::new(EpollFlags::EPOLLIN, SOCKETS);
             epoll.add(socket.receiver(), event)?;
             if let Some(sender) = socket.sender() {
@@ -123,7 +103,7 @@ impl Worker {
         let theirs = Arc::clone(&mailbox);
         let thread = thread::Builder::new()
             .name("forward".to_owned())
-            .spawn(move || run(path, &epoll, &theirs))?;
+            .spawn(move || run(state, &epoll, &theirs))?;
         Ok(Self {
             mailbox,
             thread: Some(thread),
@@ -135,13 +115,13 @@ impl Worker {
         self.mailbox.post(|mail| mail.table = Some(table));
     }
 
-    /// What it has counted up to now. Takes as long as the worker needs for what it is at.
-    pub fn report(&self) -> Report {
+    /// The counters up to now. Waits until the worker has finished its turn.
+    pub fn report(&self) -> WorkerReport {
         self.ask()()
     }
 
-    /// Asks for its [`report`](Self::report), which what is returned then waits for: meanwhile others can be asked.
-    pub fn ask(&self) -> impl FnOnce() -> Report {
+    /// Asks for a [`report`](Self::report). The result waits for it: meanwhile other workers can be asked.
+    pub fn ask(&self) -> impl FnOnce() -> WorkerReport {
         let asked = (!self.has_ended()).then(|| self.mailbox.ask());
         move || match asked {
             Some(before) => self.mailbox.answer(before),
@@ -154,7 +134,7 @@ impl Worker {
         self.report().counters
     }
 
-    /// A way to its decisions.
+    /// Access to its decisions about packets.
     pub fn tracer(&self) -> Tracer {
         Tracer(Arc::clone(&self.mailbox))
     }
@@ -164,26 +144,26 @@ impl Worker {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Tells it to end, and does not wait until it has.
+    /// Asks it to end, and does not wait.
     pub fn end_soon(&self) {
         self.mailbox.post(|mail| mail.stop = true);
     }
 
-    /// Ends it.
+    /// Ends it, and waits until it has.
     pub fn stop(mut self) -> Stopped {
-        let (ends, ended) = match self.end() {
-            Some((ends, ended)) => (Some(ends), ended),
+        let (io, ended) = match self.end() {
+            Some((io, ended)) => (Some(io), ended),
             None => (None, Err(io::Error::other("the worker panicked"))),
         };
         Stopped {
             report: self.mailbox.last(),
-            ends,
+            io,
             ended,
         }
     }
 
     /// Nothing if it has panicked.
-    fn end(&mut self) -> Option<(Ends, io::Result<()>)> {
+    fn end(&mut self) -> Option<(WorkerIo, io::Result<()>)> {
         self.end_soon();
         self.thread.take()?.join().ok()
     }
@@ -191,16 +171,16 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let _ = self.end(); // Nobody asked why.
+        let _ = self.end(); // The reason is of no use here.
     }
 }
 
-fn run(mut path: Path, epoll: &Epoll, mailbox: &Mailbox) -> (Ends, io::Result<()>) {
-    be_nice(path.options.nice);
-    let ended = carry(&mut path, epoll, mailbox);
-    mailbox.tell(path.report());
-    let Path { tun, sockets, .. } = path;
-    (Ends { tun, sockets }, ended)
+fn run(mut state: WorkerState, epoll: &Epoll, mailbox: &Mailbox) -> (WorkerIo, io::Result<()>) {
+    be_nice(state.options.nice);
+    let ended = carry(&mut state, epoll, mailbox);
+    mailbox.file(state.report());
+    let WorkerState { tun, sockets, .. } = state;
+    (WorkerIo { tun, sockets }, ended)
 }
 
 /// Sets this thread's priority; where `CAP_SYS_NICE` is missing, as far as `RLIMIT_NICE` allows it.
@@ -230,86 +210,86 @@ fn set_nice(nice: i8) -> io::Result<()> {
     Ok(())
 }
 
-fn carry(path: &mut Path, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
+fn carry(state: &mut WorkerState, epoll: &Epoll, mailbox: &Mailbox) -> io::Result<()> {
     let mut outbox = Outbox::new();
-    let mut inbox = Inbox::new(path.joins);
+    let mut inbox = Inbox::new(state.joins);
     let mut events = [EpollEvent::empty(); 8];
-    let mut watch = Watch::default();
+    let mut polling = BusyPolling::default();
     let (mut carried, mut in_vain) = (false, true);
     loop {
-        if carried || path.now < watch.until() {
-            // Who waits for this processor may be the one who is about to send, or has been sent something. And whoever
-            // sends a lot gets the time to: otherwise it would be interrupted for every packet.
+        if carried || state.now < polling.until() {
+            // A process that waits for this processor may be about to send, or to receive what was just delivered. A process
+            // that sends much is then not interrupted for every packet.
             thread::yield_now();
         }
-        let asleep = path.tick();
-        if let Some(way) = watch.expects(asleep) {
-            let before = (asleep, path.counters.carried());
-            let taken = match way {
-                Way::Out => outbox.turn(path, true)?,
-                Way::In => inbox.turn(path, true)?,
+        let asleep = state.tick();
+        if let Some(direction) = polling.expects(asleep) {
+            let before = (asleep, state.counters.carried());
+            let taken = match direction {
+                Direction::Out => outbox.turn(state, true)?,
+                Direction::In => inbox.turn(state, true)?,
             };
             if taken {
-                watch.turn(path, Some(way), before);
-                path.do_chores();
+                polling.turn(state, Some(direction), before);
+                state.do_chores();
                 carried = true;
                 continue;
             }
         }
-        watch.asks();
-        let count = match epoll.wait(&mut events, timeout(path, watch.until())) {
+        polling.asks();
+        let count = match epoll.wait(&mut events, timeout(state, polling.until())) {
             Ok(count) => count,
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno.into()),
         };
-        let first = in_vain || path.tick() - asleep >= SILENCE || watch.waits_for_one();
+        let first = in_vain || state.tick() - asleep >= SILENCE || polling.waits_for_one();
         in_vain = count == 0;
         let events = &events[..count];
         let ready = events.iter().fold(0, |ready, event| ready | event.data());
-        if ready & MAIL != 0 && !obey(path, mailbox) {
+        if ready & MAIL != 0 && !read_mail(state, mailbox) {
             return Ok(());
         }
         if events
             .iter()
             .any(|event| event.events().contains(EpollFlags::EPOLLERR))
         {
-            path.hear();
+            state.read_errors();
         }
         carried = ready & (DEVICE | SOCKETS) != 0;
         if carried {
             let waiting = [ready & DEVICE != 0, ready & SOCKETS != 0];
-            let way = match waiting {
-                [true, false] => Some(Way::Out),
-                [false, true] => Some(Way::In),
+            let direction = match waiting {
+                [true, false] => Some(Direction::Out),
+                [false, true] => Some(Direction::In),
                 _ => None,
             };
-            let before = (path.now, path.counters.carried());
-            take_turns(path, &mut outbox, &mut inbox, waiting, first)?;
-            watch.turn(path, way, before);
+            let before = (state.now, state.counters.carried());
+            take_turns(state, &mut outbox, &mut inbox, waiting, first)?;
+            polling.turn(state, direction, before);
         }
-        path.do_chores();
+        state.do_chores();
     }
 }
 
-/// Does what the mail says. Whether to go on.
-fn obey(path: &mut Path, mailbox: &Mailbox) -> bool {
+/// Takes the mail. False ends the worker.
+fn read_mail(state: &mut WorkerState, mailbox: &Mailbox) -> bool {
     let mail = mailbox.take();
     if mail.stop {
         return false;
     }
     let asked = mail.asked;
-    path.obey(mail);
+    state.take_mail(mail);
     if asked {
-        mailbox.tell(path.report());
+        mailbox.file(state.report());
     }
     true
 }
 
 /// Carries what waits at the device and at the sockets. While one has more than a turn's worth, the other is looked at
-/// too: it may have got something meanwhile. Who has waited for the underlay looks at the mail. The `first` packet after
-/// a silence doesn't wait for others: if there are any, the next events tell.
+/// too: it may have got something meanwhile. After a wait for the underlay it is time for the mail. The `first` packet after
+/// a silence doesn't wait for others: if there are any, the next events say so.
 fn take_turns(
-    path: &mut Path,
+    state: &mut WorkerState,
     outbox: &mut Outbox,
     inbox: &mut Inbox,
     mut waiting: [bool; 2],
@@ -317,10 +297,10 @@ fn take_turns(
 ) -> io::Result<()> {
     for _ in 0..TURNS {
         let more = [
-            waiting[0] && outbox.turn(path, first)?,
-            waiting[1] && inbox.turn(path, first)?,
+            waiting[0] && outbox.turn(state, first)?,
+            waiting[1] && inbox.turn(state, first)?,
         ];
-        if first || more == [false; 2] || path.has_waited() {
+        if first || more == [false; 2] || state.has_waited() {
             break;
         }
         waiting = [true; 2];
@@ -329,11 +309,11 @@ fn take_turns(
 }
 
 /// How long to wait for events: not at all while busy polling lasts, else until the next chore, if there is one.
-fn timeout(path: &Path, awake_until: Duration) -> EpollTimeout {
-    if path.now < awake_until {
+fn timeout(state: &WorkerState, awake_until: Duration) -> EpollTimeout {
+    if state.now < awake_until {
         return EpollTimeout::ZERO;
     }
-    let sleep = path.sleep();
+    let sleep = state.sleep();
     let sleep = sleep.map(|sleep| EpollTimeout::try_from(sleep + Duration::from_millis(1)));
     sleep.and_then(Result::ok).unwrap_or(EpollTimeout::NONE)
 }

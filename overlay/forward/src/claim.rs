@@ -1,10 +1,10 @@
-//! What is said of the paths to the peers, and not yet believed: that one is narrower than the uplink. An ICMP error proves
-//! nothing of who sent it, and the kernel believes it all the same. So the peer's kernel is asked, by an echo as large as
-//! the path was believed to carry (RFC 8899). If it answers, the claim is false, and what the kernel remembers of the
-//! path is passed over. If it does not, the claim counts.
+//! Claims that the path to a peer is narrower than the uplink, until they are confirmed. An ICMP error does not prove its
+//! sender, and the kernel stores its MTU all the same. So the peer's kernel is asked, by an echo as large as the MTU in
+//! use (RFC 8899). If it answers, the claim is false, and what the kernel remembers of the path is passed over. If it does
+//! not, the claim counts.
 //!
-//! Nothing is lost meanwhile: the kernel believes the claim, and fragments what is larger. So nothing is told to pods before
-//! it is confirmed: their kernels would remember it for ten minutes.
+//! Nothing is lost meanwhile: the kernel goes by the claim, and fragments what is larger. Pods are told nothing before it is
+//! confirmed: their kernels would remember it for ten minutes.
 //!
 //! A value; the time is an argument.
 
@@ -25,7 +25,7 @@ const ANSWER: Duration = Duration::from_millis(300);
 /// echoes, however many errors it sends; a path that becomes narrow just then loses packets for as long.
 const REST: Duration = Duration::from_secs(1);
 
-/// A question for a peer, in a datagram as large as the path is believed to carry.
+/// A question for a peer, in a datagram as large as the MTU in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
     /// The peer's address.
@@ -80,13 +80,7 @@ impl Claims {
 
     /// Something says that the path to a peer takes datagrams of `path` bytes only. The question that tells whether it is
     /// so, if it is to be asked. `token` is unpredictable.
-    pub fn heard(
-        &mut self,
-        peer: IpAddr,
-        path: u32,
-        token: u64,
-        now: Duration,
-    ) -> Option<Question> {
+    pub fn add(&mut self, peer: IpAddr, path: u32, token: u64, now: Duration) -> Option<Question> {
         self.0.retain(|claim| claim.state.lasts(now));
         let before = self.0.iter_mut().find(|claim| claim.peer == peer);
         if let Some(claim) = before {

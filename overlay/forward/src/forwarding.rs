@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use ipnet::Ipv4Net;
 use tweed_model::Dual;
 
-use super::options::Options;
+use super::options::ForwardOptions;
 use super::table::Peer;
 
 /// What the userspace data plane does: see the crate.
@@ -24,7 +24,7 @@ pub struct Forwarding {
     /// Whether the device outlives the agent.
     pub persist: bool,
     /// What else the operator chose.
-    pub options: Options,
+    pub options: ForwardOptions,
     /// Addresses of the uplink, for each enabled family, to receive at. Link-local ones of IPv6 are none.
     pub locals: Dual<IpAddr>,
     /// This node's subnets.
@@ -58,7 +58,7 @@ impl Forwarding {
             port: 8285,
             workers: 1,
             persist: true,
-            options: Options::default(),
+            options: ForwardOptions::default(),
             locals: Dual::default(),
             own: subnet(1),
             peers: peers.collect(),

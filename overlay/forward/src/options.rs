@@ -1,12 +1,12 @@
-//! What an operator chooses about forwarding.
+//! Options of forwarding, from the `Backend` object.
 
 use std::time::Duration;
 
 use super::decide::Trust;
 
-/// The options of every worker.
+/// Options that all workers share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct ForwardOptions {
     /// What packets from the network must prove.
     pub trust: Trust,
     /// How long a worker goes on looking for packets after the last one before it sleeps.

@@ -1,7 +1,7 @@
 //! When to look for the next packet instead of sleeping until it comes. Where questions and answers alternate, the waits
 //! are shorter than waking up after them, and each wake-up delays the answer. Looking takes the processor that would have
 //! slept; so it is for waits that have been short for a while, it ends with the first that is not, and it is left off for
-//! a second where they stay longer than it pays even so. At worst a trial is in vain, 26 ms of a second for each way.
+//! a second where they stay longer than it pays even so. At worst a trial is in vain, 26 ms of a second for each direction.
 //! What hypervisors do for their guests' processors (the kernel's Documentation/virt/kvm/halt-polling.rst) for the same
 //! reason.
 
@@ -10,11 +10,11 @@ mod tests;
 
 use std::time::Duration;
 
-use super::trace::Way;
+use super::trace::Direction;
 
 /// The longest time to look.
 pub const LIMIT: Duration = Duration::from_micros(100);
-/// A wait that is called short. The wake-ups of all who slept are in it; where they look, it is a fraction of that.
+/// A wait that is called short. It includes the wake-ups of all processes that slept; where they poll, it is a fraction of that.
 const SHORT: Duration = Duration::from_micros(200);
 /// Short waits in a row before the next one is looked through.
 const ROW: u32 = 8;
@@ -30,11 +30,11 @@ const REST: Duration = Duration::from_secs(1);
 pub struct Polling {
     outbound: Waits,
     inbound: Waits,
-    /// The last packet's way, and when it was done with.
-    last: Option<(Way, Duration)>,
+    /// The last packet's direction, and when it was done.
+    last: Option<(Direction, Duration)>,
 }
 
-/// The waits that follow packets of one way.
+/// The waits that follow packets of one direction.
 #[derive(Clone, Copy, Debug, Default)]
 struct Waits {
     /// How many in a row were short.
@@ -47,25 +47,30 @@ struct Waits {
 }
 
 impl Polling {
-    /// How long to look for the next packet after one turn. A `way` has the turn that carried one packet, and only if it
+    /// How long to look for the next packet after one turn. A `direction` has the turn that carried one packet, and only if it
     /// was one; it `came` and was `done` with at these times.
-    pub fn turn(&mut self, way: Option<Way>, came: Duration, done: Duration) -> Duration {
+    pub fn turn(
+        &mut self,
+        direction: Option<Direction>,
+        came: Duration,
+        done: Duration,
+    ) -> Duration {
         if let Some((last, since)) = self.last {
             let wait = came.saturating_sub(since);
-            let answers = way.is_some_and(|way| way != last);
+            let answers = direction.is_some_and(|direction| direction != last);
             self.after(last).end(wait, answers, came);
         }
-        self.last = way.map(|way| (way, done));
-        match way {
-            Some(way) if self.after(way).are_worth_looking(done) => LIMIT,
+        self.last = direction.map(|direction| (direction, done));
+        match direction {
+            Some(direction) if self.after(direction).are_worth_looking(done) => LIMIT,
             _ => Duration::ZERO,
         }
     }
 
-    fn after(&mut self, way: Way) -> &mut Waits {
-        match way {
-            Way::Out => &mut self.outbound,
-            Way::In => &mut self.inbound,
+    fn after(&mut self, direction: Direction) -> &mut Waits {
+        match direction {
+            Direction::Out => &mut self.outbound,
+            Direction::In => &mut self.inbound,
         }
     }
 }
@@ -75,7 +80,7 @@ impl Waits {
         self.short >= ROW && now >= self.rest
     }
 
-    /// One is over. `answers` says whether a single packet of the other way ended it.
+    /// One is over. `answers` says whether a single packet of the other direction ended it.
     fn end(&mut self, wait: Duration, answers: bool, now: Duration) {
         if self.are_worth_looking(now.saturating_sub(wait)) {
             self.looked += 1;

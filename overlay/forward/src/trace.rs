@@ -18,17 +18,17 @@ pub struct Filter {
     pub every: u64,
 }
 
-/// Which way a packet went.
+/// The direction of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// From a pod to a peer.
     Out,
     /// From a peer to a pod.
     In,
 }
 
-impl Way {
-    /// The way that an answer goes.
+impl Direction {
+    /// The direction of answers.
     pub fn other(self) -> Self {
         match self {
             Self::Out => Self::In,
@@ -37,9 +37,9 @@ impl Way {
     }
 }
 
-/// What was decided.
+/// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum TraceVerdict {
     /// Sent to a peer.
     Sent(SocketAddr),
     /// Sent to a peer in fragments.
@@ -52,37 +52,42 @@ pub enum Verdict {
     Dropped(Reason),
 }
 
-/// A decision.
+/// One packet, and what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traced {
-    /// Which way the packet went.
-    pub way: Way,
-    /// Its source.
+    /// From a pod, or to one.
+    pub direction: Direction,
+    /// Inner source.
     pub source: IpAddr,
-    /// Its destination.
+    /// Inner destination.
     pub destination: IpAddr,
     /// Its protocol's number.
     pub protocol: u8,
     /// Its length in bytes: of a super-packet, that of the whole.
     pub len: u16,
-    /// For one from the network, who sent the datagram.
+    /// For one from the network, the address that sent the datagram.
     pub sender: Option<IpAddr>,
-    /// What was decided.
-    pub verdict: Verdict,
+    /// Sent, delivered or dropped.
+    pub verdict: TraceVerdict,
 }
 
 impl Filter {
     /// Whether a packet is to or from the prefix.
-    pub fn takes(&self, source: IpAddr, destination: IpAddr) -> bool {
+    pub fn matches(&self, source: IpAddr, destination: IpAddr) -> bool {
         self.prefix.contains(&source) || self.prefix.contains(&destination)
     }
 }
 
 impl Traced {
     /// A decision about a packet.
-    pub fn new(way: Way, packet: &Packet, sender: Option<IpAddr>, verdict: Verdict) -> Self {
+    pub fn new(
+        direction: Direction,
+        packet: &Packet,
+        sender: Option<IpAddr>,
+        verdict: TraceVerdict,
+    ) -> Self {
         Self {
-            way,
+            direction,
             source: packet.source,
             destination: packet.destination,
             protocol: packet.protocol,
@@ -93,7 +98,7 @@ impl Traced {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for TraceVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sent(peer) => write!(f, "sent to {peer}"),

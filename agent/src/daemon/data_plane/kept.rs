@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sd_notify::NotifyState;
 use tweed_dataplane::socket::{Port, Socket, SocketFds};
 use tweed_dataplane::tun::Tun;
-use tweed_dataplane::worker::Ends;
+use tweed_dataplane::worker::WorkerIo;
 use tweed_forward::forwarding::Forwarding;
 use tweed_model::{Dual, Family};
 
@@ -46,7 +46,7 @@ impl Kept {
     }
 
     /// Keeps what a worker carried between.
-    pub(super) fn keep(&mut self, number: usize, ends: Ends) {
+    pub(super) fn keep(&mut self, number: usize, ends: WorkerIo) {
         let mut keep = |what: &str, fd| self.0.insert(name(number, what), fd);
         keep(DEVICE, ends.tun.into_fd());
         let Dual { v4, v6 } = ends.sockets;
@@ -61,7 +61,7 @@ impl Kept {
     }
 
     /// What the workers that are wanted carry between, for all of them or for none. Whatever else there was is closed.
-    pub(super) fn take(&mut self, wanted: &Forwarding) -> Option<Vec<Ends>> {
+    pub(super) fn take(&mut self, wanted: &Forwarding) -> Option<Vec<WorkerIo>> {
         let mut fds = std::mem::take(self);
         let ends = (0..wanted.workers).map(|number| fds.ends(wanted, number));
         let ends = ends.collect::<Option<Vec<_>>>()?;
@@ -69,7 +69,7 @@ impl Kept {
         fds.0.is_empty().then_some(ends)
     }
 
-    fn ends(&mut self, wanted: &Forwarding, number: u8) -> Option<Ends> {
+    fn ends(&mut self, wanted: &Forwarding, number: u8) -> Option<WorkerIo> {
         let mut take = |what: &str| self.0.remove(&name(number.into(), what));
         let tun = Tun::adopt(take(DEVICE)?, &wanted.device, wanted.workers > 1)?;
         let sockets = wanted.locals.try_map(|family, addr| {
@@ -81,7 +81,7 @@ impl Kept {
             Socket::adopt(fds, addr, port(wanted, number)).ok_or(())
         });
         let sockets = sockets.ok()?;
-        Some(Ends { tun, sockets })
+        Some(WorkerIo { tun, sockets })
     }
 
     /// Leaves all with the service manager. It may keep nothing: it hasn't been told how much, or there is none.

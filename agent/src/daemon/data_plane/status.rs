@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tweed_dataplane::socket::loopback::Wrong;
-use tweed_dataplane::worker::Report;
+use tweed_dataplane::worker::WorkerReport;
 use tweed_forward::counters::{Counters, Traffic};
 use tweed_forward::forwarding::Forwarding;
 use tweed_forward::offloads::Offloads;
@@ -102,7 +102,7 @@ struct OfPeer {
 
 impl Counted {
     /// Adds what an ended worker has counted. What it had learned and lost of the kernel's help ended with it.
-    pub(super) fn add(&mut self, report: &Report) {
+    pub(super) fn add(&mut self, report: &WorkerReport) {
         self.counters.add(&report.counters);
         for (peer, traffic) in report.table.peers().iter().zip(report.peers.all()) {
             let sum = self.peers.entry((peer.endpoint, peer.subnets));
@@ -111,7 +111,7 @@ impl Counted {
     }
 
     /// Adds what a running worker tells.
-    pub(super) fn add_running(&mut self, report: &Report) {
+    pub(super) fn add_running(&mut self, report: &WorkerReport) {
         self.add(report);
         let offloads = self.offloads.unwrap_or(Offloads::ALL);
         self.offloads = Some(offloads.and(report.offloads));

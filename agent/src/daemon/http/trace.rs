@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tweed_forward::trace::{Filter, Traced, Verdict, Way};
+use tweed_forward::trace::{Direction, Filter, TraceVerdict, Traced};
 
 use crate::daemon::data_plane::{DataPlane, NoTrace};
 
@@ -63,13 +63,13 @@ pub struct Decision {
 impl From<Traced> for Decision {
     fn from(traced: Traced) -> Self {
         let (peer, reason) = match traced.verdict {
-            Verdict::Sent(peer) | Verdict::Fragmented(peer) => (Some(peer), None),
-            Verdict::Answered(reason) | Verdict::Dropped(reason) => (None, Some(reason)),
-            Verdict::Delivered => (None, None),
+            TraceVerdict::Sent(peer) | TraceVerdict::Fragmented(peer) => (Some(peer), None),
+            TraceVerdict::Answered(reason) | TraceVerdict::Dropped(reason) => (None, Some(reason)),
+            TraceVerdict::Delivered => (None, None),
         };
-        let way = match traced.way {
-            Way::Out => "out",
-            Way::In => "in",
+        let way = match traced.direction {
+            Direction::Out => "out",
+            Direction::In => "in",
         };
         Self {
             way: way.to_owned(),

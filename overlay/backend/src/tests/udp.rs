@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use tweed_forward::decide::Trust;
-use tweed_forward::options::{BusyPoll, Options as Choices};
+use tweed_forward::options::{BusyPoll, ForwardOptions};
 
 fn udp(options: &str) -> Udp {
     match own(&format!(r#"{{"Type":"udp"{options}}}"#)) {
@@ -71,16 +71,16 @@ fn wrong_and_unknown_options_are_named() {
 fn options_are_careful_unless_the_operator_says_otherwise() {
     let default = udp("");
     assert_eq!((default.workers, default.persist), (1, true));
-    let careful = Choices {
+    let careful = ForwardOptions {
         nice: -17,
-        ..Choices::default()
+        ..ForwardOptions::default()
     };
     assert_eq!(default.options, careful);
     let chosen = udp(
         r#","Workers":4,"Persist":false,"Trust":"peers","BusyPoll":50,"KeepAlive":20,"Nice":5"#,
     );
     assert_eq!((chosen.workers, chosen.persist), (4, false));
-    let expected = Choices {
+    let expected = ForwardOptions {
         trust: Trust::Peers,
         busy_poll: BusyPoll::Always(Duration::from_micros(50)),
         keep_alive: Some(Duration::from_secs(20)),

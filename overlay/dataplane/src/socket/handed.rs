@@ -6,25 +6,24 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{SockType, SockaddrStorage, getsockname, getsockopt, sockopt};
 
+use super::address::address;
+use super::datagrams::{Port, Socket};
 use super::shared::tells;
-use super::{Port, Socket, address};
 
 /// The descriptors of a [`Socket`].
 #[derive(Debug)]
 pub struct SocketFds {
-    /// Where datagrams come.
+    /// Receives.
     pub receiver: OwnedFd,
-    /// Where they are sent from, if that is another one.
+    /// Sends, where that is another socket.
     pub sender: Option<OwnedFd>,
 }
 
 impl Socket {
     /// Gives its descriptors away.
     pub fn into_fds(self) -> SocketFds {
-        SocketFds {
-            receiver: self.fd,
-            sender: self.sender,
-        }
+        let (receiver, sender) = self.into_parts();
+        SocketFds { receiver, sender }
     }
 
     /// Takes what another process has bound, if it is what [`bind`](Self::bind) would give. The sockets of a shared port

@@ -12,10 +12,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockaddrStorage, getsockname, setsockopt, sockopt};
 use tweed_model::Family;
 
-use super::{Port, Socket, address};
+use super::address::address;
+use super::datagrams::{Port, Socket};
 
 /// How long all of it may take.
-const PATIENCE: Duration = Duration::from_millis(20);
+const MAX_TIME: Duration = Duration::from_millis(20);
 /// Messages: bytes of each datagram but the last, how many there are, and bytes of the last. All fit the loopback's MTU
 /// only one by one, as on the underlay.
 const MESSAGES: [(usize, usize, usize); 4] =
@@ -35,7 +36,7 @@ pub struct Wrong {
 /// Sends and receives messages on the loopback of this namespace. Where nothing can be sent there, or nothing comes at
 /// all, nothing is known to be wrong.
 pub fn test(family: Family) -> Wrong {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + MAX_TIME;
     let tested = |joined| match carry(family, joined, deadline) {
         Ok(wrong) => wrong,
         Err(error) => {
@@ -55,6 +56,13 @@ pub fn test(family: Family) -> Wrong {
     }
 }
 
+impl Socket {
+    /// Uses nothing that this kernel does wrong.
+    pub fn avoid(&mut self, wrong: &Wrong) {
+        self.leave_out(wrong.send.is_some(), wrong.receive.is_some());
+    }
+}
+
 /// What is wrong, if anything is.
 fn carry(family: Family, joined: bool, deadline: Instant) -> io::Result<Option<String>> {
     let here: IpAddr = match family {
@@ -66,14 +74,14 @@ fn carry(family: Family, joined: bool, deadline: Instant) -> io::Result<Option<S
     if !from.sends_segments() || (joined && !to.receives_segments()) {
         return Ok(None);
     }
-    setsockopt(&to.fd, sockopt::UdpGroSegment, &joined)?;
-    let name = getsockname::<SockaddrStorage>(to.fd.as_raw_fd())?;
+    setsockopt(&to.receiver(), sockopt::UdpGroSegment, &joined)?;
+    let name = getsockname::<SockaddrStorage>(to.receiver().as_raw_fd())?;
     let name = address(&name).ok_or(io::ErrorKind::InvalidInput)?;
     let mut buffer = vec![0; LONGEST];
     for (number, (size, count, last)) in MESSAGES.into_iter().enumerate() {
         let message = message(number as u8, size * (count - 1) + last);
         let single = &message[..size.min(message.len())];
-        from.send_singly(name, &[IoSlice::new(single)], size)?;
+        from.send_one_by_one(name, &[IoSlice::new(single)], size)?;
         if receive(&to, single.len(), &mut buffer, deadline)? != [single] {
             // A firewall, most likely.
             return Ok(None);
@@ -169,7 +177,7 @@ mod tests {
         for family in Family::BOTH {
             assert_eq!(test(family), Wrong::default());
         }
-        assert!(started.elapsed() < 4 * PATIENCE, "{:?}", started.elapsed());
+        assert!(started.elapsed() < 4 * MAX_TIME, "{:?}", started.elapsed());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One message: it waits for room as long as there is patience, and is sent once more if what failed was another one.
+//! Sends one message: waits for room in the buffer, and sends once more where the error was about an earlier datagram.
 
 use std::io::IoSlice;
 use std::mem;
@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 
-use super::complaint::is_fate;
+use super::errors::is_pending_error;
 
 /// How long to wait when the kernel does not say for what.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -19,37 +19,37 @@ const PAUSE: Duration = Duration::from_millis(1);
 #[repr(C, align(8))]
 pub(super) struct Control(pub(super) [u8; 24]);
 
-/// Sends `parts` as datagrams of `size` bytes, or as one without it. What it waits is taken off `patience`.
+/// Sends `parts` as datagrams of `size` bytes, or as one without it. The time spent waiting is taken off `wait`.
 pub(super) fn send(
     fd: &OwnedFd,
     to: &SockaddrStorage,
     parts: &[IoSlice<'_>],
     size: Option<u16>,
-    patience: &mut Duration,
+    wait: &mut Duration,
 ) -> Result<(), Errno> {
     let mut again = true;
     loop {
         match send_message(fd, to, parts, size) {
-            Err(Errno::EAGAIN) if !patience.is_zero() => wait_for_room(fd, patience),
-            Err(errno) if again && is_fate(errno) => again = false,
+            Err(Errno::EAGAIN) if !wait.is_zero() => wait_for_room(fd, wait),
+            Err(errno) if again && is_pending_error(errno) => again = false,
             result => return result,
         }
     }
 }
 
-fn wait_for_room(fd: &OwnedFd, patience: &mut Duration) {
+fn wait_for_room(fd: &OwnedFd, wait: &mut Duration) {
     let start = Instant::now();
     let mut events = [PollFd::new(fd.as_fd(), PollFlags::POLLOUT)];
-    let millis = u8::try_from(patience.as_millis()).unwrap_or(u8::MAX);
+    let millis = u8::try_from(wait.as_millis()).unwrap_or(u8::MAX);
     let _ = poll(&mut events, PollTimeout::from(millis));
     let room = events[0]
         .revents()
         .is_some_and(|events| events.contains(PollFlags::POLLOUT));
     if !room {
         // A message in the error queue ends each wait at once.
-        thread::sleep(PAUSE.min(*patience));
+        thread::sleep(PAUSE.min(*wait));
     }
-    *patience = patience.saturating_sub(start.elapsed());
+    *wait = wait.saturating_sub(start.elapsed());
 }
 
 /// One `sendmsg`. nix has it too, but takes memory for every control message.

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{SockaddrStorage, bind, getsockname};
 use tweed_model::Family;
 
-use super::address;
+use super::address::address;
 
 /// Numbers that ports tell: as many as there may be workers. A host with fewer takes the remainder.
 const NUMBERS: u16 = 64;

@@ -1,5 +1,5 @@
-//! What is said of the paths' MTUs, and the questions that tell whether it is so: the [claims](tweed_forward::claim) of all
-//! workers, which share them with their trials.
+//! MTUs that ICMP errors claim of paths, and the echoes by which they are checked: the [claims](tweed_forward::claim) of
+//! all workers, which share them with their trials.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,32 +10,32 @@ use tweed_forward::trial::echo::{self, Mark};
 use tweed_host::random;
 use tweed_model::Family;
 
-use super::path::Path;
-use super::tries::ends;
+use super::state::WorkerState;
+use super::trials::echo_addrs;
 
-impl Path {
-    /// Something says that datagrams of more than so many bytes do not get to an address. Says whether that is less than is
-    /// believed.
+impl WorkerState {
+    /// An ICMP error or the kernel says that datagrams of more than so many bytes do not get to an address. True if that is
+    /// less than the MTU in use.
     #[cold]
     pub(super) fn claim(&mut self, addr: IpAddr, mtu: u32) -> bool {
         if !path_mtu::is_news(&self.table, addr, mtu) {
             return false;
         }
-        let now = self.tries.elapsed();
-        let shared = &self.tries.shared;
-        let question = shared.change(|state| state.claims.heard(addr, mtu, random::bits(), now));
+        let now = self.trials.elapsed();
+        let shared = &self.trials.shared;
+        let question = shared.change(|asked| asked.claims.add(addr, mtu, random::bits(), now));
         if let Some(question) = question {
-            self.tries.shared.tell();
+            self.trials.shared.tell();
             self.ask_whole(question);
         }
         true
     }
 
-    /// Takes what may be the answer to a question. Says whether it was.
+    /// Takes a packet that may be the answer to a question. True if it was.
     pub(super) fn refutes(&mut self, mark: Mark) -> bool {
-        let now = self.tries.elapsed();
-        let shared = &self.tries.shared;
-        let peer = shared.change(|state| state.claims.answered(mark, now));
+        let now = self.trials.elapsed();
+        let shared = &self.trials.shared;
+        let peer = shared.change(|asked| asked.claims.answered(mark, now));
         if let Some(peer) = peer {
             shared.tell();
             tracing::info!(
@@ -48,35 +48,35 @@ impl Path {
 
     /// Asks again where answers have not come.
     pub(super) fn look_after_claims(&mut self) {
-        while self.tries.are_running()
-            && let Some(next) = (self.tries.shared).change(|state| state.claims.overdue(self.now))
+        while self.trials.are_running()
+            && let Some(next) = (self.trials.shared).change(|asked| asked.claims.overdue(self.now))
         {
             match next {
                 Next::Ask(question) => self.ask_whole(question),
-                Next::Counts(_) => self.tries.shared.tell(),
+                Next::Counts(_) => self.trials.shared.tell(),
             }
         }
     }
 
-    /// Learns what counts.
+    /// Lowers the MTUs of paths that are confirmed to be narrower.
     pub(super) fn take_claims(&mut self) {
-        let now = self.tries.elapsed();
-        let shared = Arc::clone(&self.tries.shared);
-        let found: Vec<Found> = shared.change(|state| state.claims.found(now).collect());
+        let now = self.trials.elapsed();
+        let shared = Arc::clone(&self.trials.shared);
+        let found: Vec<Found> = shared.change(|asked| asked.claims.found(now).collect());
         for Found { peer, path, since } in found {
             self.learn(peer, path, since);
         }
     }
 
-    /// Asks with a datagram as large as the path is believed to take.
+    /// Asks with a datagram as large as the MTU in use.
     fn ask_whole(&mut self, question: Question) {
         let Question { peer, mark } = question;
         // What is lost on the way is asked again.
         let may_come = self.send_whole(peer, mark).is_some();
         if !may_come {
-            let now = self.tries.elapsed();
-            let shared = &self.tries.shared;
-            shared.change(|state| state.claims.give_up(mark, now));
+            let now = self.trials.elapsed();
+            let shared = &self.trials.shared;
+            shared.change(|asked| asked.claims.give_up(mark, now));
             shared.tell();
         }
     }
@@ -86,7 +86,7 @@ impl Path {
         let mut peers = self.table.peers().iter();
         let peer = peers.find(|peer| peer.endpoint.ip() == addr)?;
         let mut packet = vec![0; peer.mtu.into()];
-        echo::write_whole(ends(self.table.own(), peer)?, mark, &mut packet)?;
+        echo::write_whole(echo_addrs(self.table.own(), peer)?, mark, &mut packet)?;
         let socket = self.sockets.get_mut(Family::of(&addr))?;
         match socket.send_whole(peer.endpoint, &packet) {
             Ok(()) => {

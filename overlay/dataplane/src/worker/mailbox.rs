@@ -1,5 +1,5 @@
-//! What a worker is told, and what it tells: the only state that it shares with other threads. It looks here when the
-//! bell has rung, and never for the sake of a packet.
+//! Commands to a worker, and its reports: the only state that it shares with other threads. An eventfd wakes it when there
+//! is mail; a packet never costs a look.
 
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,12 +12,12 @@ use tweed_forward::peers::PeerCounts;
 use tweed_forward::table::Table;
 use tweed_forward::trace::{Filter, Traced};
 
-/// How long a worker may take to tell what it has counted. A turn may have to wait for 20 ms.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// How long to wait for a worker's report. A turn may take 20 ms.
+const ANSWER_TIME: Duration = Duration::from_millis(200);
 
 /// What a worker has counted, and what it works with.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct WorkerReport {
     /// In all.
     pub counters: Counters,
     /// By peer, for `table`.
@@ -32,7 +32,7 @@ pub struct Report {
     pub joined_damaged: bool,
 }
 
-/// A filter, and where to tell of what it takes.
+/// A filter, and the channel for the decisions that match it.
 #[derive(Debug)]
 pub(super) struct Tracing {
     filter: Filter,
@@ -46,7 +46,7 @@ pub(super) struct Tracing {
 #[derive(Debug, Default)]
 pub(super) struct Mail {
     pub(super) table: Option<Arc<Table>>,
-    /// What else to tell of.
+    /// Traces that were begun.
     pub(super) tracing: Vec<Tracing>,
     pub(super) asked: bool,
     pub(super) stop: bool,
@@ -54,47 +54,47 @@ pub(super) struct Mail {
 
 #[derive(Debug)]
 pub(super) struct Mailbox {
-    bell: EventFd,
+    event_fd: EventFd,
     mail: Mutex<Mail>,
     /// The last report, and how many there have been.
-    told: Mutex<(u64, Report)>,
+    told: Mutex<(u64, WorkerReport)>,
     news: Condvar,
 }
 
 impl Mailbox {
-    pub(super) fn new(report: Report) -> nix::Result<Self> {
+    pub(super) fn new(report: WorkerReport) -> nix::Result<Self> {
         Ok(Self {
-            bell: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+            event_fd: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             mail: Mutex::default(),
             told: Mutex::new((0, report)),
             news: Condvar::new(),
         })
     }
 
-    /// What rings when there is mail.
-    pub(super) fn bell(&self) -> &EventFd {
-        &self.bell
+    /// Readable when there is mail.
+    pub(super) fn event_fd(&self) -> &EventFd {
+        &self.event_fd
     }
 
     pub(super) fn post(&self, write: impl FnOnce(&mut Mail)) {
         write(&mut lock(&self.mail));
-        // A full counter has rung already.
-        let _ = self.bell.write(1);
+        // A full counter is readable already.
+        let _ = self.event_fd.write(1);
     }
 
     pub(super) fn take(&self) -> Mail {
-        let _ = self.bell.read();
+        let _ = self.event_fd.read();
         std::mem::take(&mut lock(&self.mail))
     }
 
-    /// Tells, on the worker's side.
-    pub(super) fn tell(&self, report: Report) {
+    /// Files a report, on the worker's side.
+    pub(super) fn file(&self, report: WorkerReport) {
         let mut told = lock(&self.told);
         *told = (told.0 + 1, report);
         self.news.notify_all();
     }
 
-    /// Asks for a report. Says how many there had been before.
+    /// Asks for a report. Returns how many there had been before.
     pub(super) fn ask(&self) -> u64 {
         let before = lock(&self.told).0;
         self.post(|mail| mail.asked = true);
@@ -102,17 +102,17 @@ impl Mailbox {
     }
 
     /// Waits for a report that was asked for, or takes the last one where none comes.
-    pub(super) fn answer(&self, before: u64) -> Report {
+    pub(super) fn answer(&self, before: u64) -> WorkerReport {
         let told = lock(&self.told);
         let waited = self
             .news
-            .wait_timeout_while(told, PATIENCE, |told| told.0 == before);
+            .wait_timeout_while(told, ANSWER_TIME, |told| told.0 == before);
         let (told, _) = waited.unwrap_or_else(PoisonError::into_inner);
         told.1.clone()
     }
 
     /// The last report.
-    pub(super) fn last(&self) -> Report {
+    pub(super) fn last(&self) -> WorkerReport {
         lock(&self.told).1.clone()
     }
 }
@@ -127,19 +127,19 @@ impl Tracing {
         }
     }
 
-    /// Whether anybody listens still.
-    pub(super) fn is_heard(&self) -> bool {
+    /// Whether the receiver still exists.
+    pub(super) fn has_listener(&self) -> bool {
         self.listener.strong_count() > 0
     }
 
-    /// Tells of a decision that the filter takes.
+    /// Sends a decision that the filter matches.
     pub(super) fn note(&mut self, traced: &Traced) {
-        if !self.filter.takes(traced.source, traced.destination) {
+        if !self.filter.matches(traced.source, traced.destination) {
             return;
         }
         self.seen += 1;
         if self.seen.is_multiple_of(self.filter.every.max(1)) {
-            // Who doesn't keep up misses some.
+            // A full channel loses it: the worker does not wait.
             let _ = self.tell.try_send(*traced);
         }
     }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
-use tweed_forward::options::Options;
+use tweed_forward::options::ForwardOptions;
 
 use crate::lab::{Node, PORT, Underlay, nodes, nodes_with};
 use crate::packet;
@@ -43,7 +43,7 @@ fn sending_ports(node: &Node) -> Vec<u16> {
 
 #[test]
 fn a_strangers_datagram_to_a_port_that_only_sends_wakes_nobody_for_ever() {
-    let [one, two] = &nodes_with(Underlay::V4, 2, Options::default());
+    let [one, two] = &nodes_with(Underlay::V4, 2, ForwardOptions::default());
     let ports = sending_ports(one);
     assert_eq!(ports.len(), 1, "{ports:?}");
     let stranger = two.udp(([192, 0, 2, 2], 0));
@@ -157,7 +157,7 @@ fn overflows(node: &Node, v6: bool) -> u64 {
 #[test]
 fn a_family_that_always_has_a_turns_worth_does_not_keep_the_other_waiting() {
     for flooded in [false, true] {
-        let [one, two] = &nodes_with(Underlay::Both, 1, Options::default());
+        let [one, two] = &nodes_with(Underlay::Both, 1, ForwardOptions::default());
         let flood = Flood::new(two, one, flooded);
         let other = !flooded;
         let receiver = one.udp((one.pod(other), 9000));

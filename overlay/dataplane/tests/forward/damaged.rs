@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
-use tweed_forward::options::Options;
+use tweed_forward::options::ForwardOptions;
 use tweed_forward::packet::Malformed;
 use tweed_forward::reason::Reason;
 use tweed_forward::table::{Peer, Table};
@@ -46,14 +46,14 @@ fn finds_damage(from: &Node, to: &Node) {
 #[test]
 fn several_workers_find_out_together_what_reaches_a_peer_in_both_families() {
     for (underlay, table) in [(Underlay::V4, "ip"), (Underlay::V6, "ip6")] {
-        let [one, two] = nodes_with(underlay, 2, Options::default());
+        let [one, two] = nodes_with(underlay, 2, ForwardOptions::default());
         for (from, to) in [(&one, &two), (&two, &one)] {
             transfer(from, to, false, 5000, 1 << 20);
         }
         assert!(!sends_singly(&one) && !sends_singly(&two), "all is well");
         // The peer was found to be well, which is not looked at again for ten minutes.
         drop([one, two]);
-        let nodes = nodes_with(underlay, 2, Options::default());
+        let nodes = nodes_with(underlay, 2, ForwardOptions::default());
         let [one, two] = &nodes;
         damage(two, table);
         finds_damage(one, two);

@@ -12,7 +12,7 @@ use tweed_dataplane::socket::{Port, Socket};
 use tweed_dataplane::tun::Tun;
 use tweed_dataplane::worker::{Setup, SharedTrials, Worker};
 use tweed_forward::counters::Counters;
-use tweed_forward::options::Options;
+use tweed_forward::options::ForwardOptions;
 use tweed_forward::table::{Peer, Table};
 use tweed_model::{Dual, Family};
 use tweed_netlink::netns::Netns;
@@ -50,7 +50,7 @@ pub(crate) struct Node {
     pub(crate) netns: Netns,
     /// How many workers, and how they work.
     count: u8,
-    options: Options,
+    options: ForwardOptions,
     exchange: Exchange,
     pub(crate) workers: Vec<Worker>,
 }
@@ -69,11 +69,11 @@ impl Drop for Node {
 
 /// Two nodes whose pods reach each other.
 pub(crate) fn nodes(underlay: Underlay) -> [Node; 2] {
-    nodes_with(underlay, 1, Options::default())
+    nodes_with(underlay, 1, ForwardOptions::default())
 }
 
 /// Two nodes with so many workers each, that work like this.
-pub(crate) fn nodes_with(underlay: Underlay, count: u8, options: Options) -> [Node; 2] {
+pub(crate) fn nodes_with(underlay: Underlay, count: u8, options: ForwardOptions) -> [Node; 2] {
     nodes_on(underlay, count, options, |_, _| {})
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn nodes_with(underlay: Underlay, count: u8, options: Options) -> [No
 pub(crate) fn nodes_on(
     underlay: Underlay,
     count: u8,
-    options: Options,
+    options: ForwardOptions,
     exchange: Exchange,
 ) -> [Node; 2] {
     static COUNT: AtomicU32 = AtomicU32::new(0);

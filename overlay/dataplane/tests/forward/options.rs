@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use tweed_dataplane::worker::Worker;
 use tweed_forward::decide::Trust;
-use tweed_forward::options::{BusyPoll, Options};
+use tweed_forward::options::{BusyPoll, ForwardOptions};
 use tweed_forward::packet::Malformed;
 use tweed_forward::reason::Reason;
-use tweed_forward::trace::{Filter, Verdict, Way};
+use tweed_forward::trace::{Direction, Filter, TraceVerdict};
 
 use crate::lab::{Node, PORT, Underlay, nodes, nodes_with, transfer};
 use crate::packet;
 
 #[test]
 fn several_workers_share_the_device_and_the_port() {
-    let [one, two] = &nodes_with(Underlay::V4, 4, Options::default());
+    let [one, two] = &nodes_with(Underlay::V4, 4, ForwardOptions::default());
     for v6 in [false, true] {
         std::thread::scope(|scope| {
             for flow in 0..8 {
@@ -47,9 +47,9 @@ fn several_workers_share_the_device_and_the_port() {
 
 #[test]
 fn who_polls_busily_carries_the_same() {
-    let options = Options {
+    let options = ForwardOptions {
         busy_poll: BusyPoll::Always(Duration::from_millis(1)),
-        ..Options::default()
+        ..ForwardOptions::default()
     };
     let [one, two] = &nodes_with(Underlay::V4, 1, options);
     transfer(one, two, false, 5000, 4 << 20);
@@ -57,9 +57,9 @@ fn who_polls_busily_carries_the_same() {
 
 #[test]
 fn answers_that_come_at_once_are_looked_for_unless_that_is_forbidden() {
-    let options = |busy_poll| Options {
+    let options = |busy_poll| ForwardOptions {
         busy_poll,
-        ..Options::default()
+        ..ForwardOptions::default()
     };
     let questions = "ping -n -q -f -c 1000 -w 10 10.42.2.5";
     let [one, _two] = &nodes_with(Underlay::V4, 1, options(BusyPoll::default()));
@@ -77,9 +77,9 @@ fn answers_that_come_at_once_are_looked_for_unless_that_is_forbidden() {
 
 #[test]
 fn a_silent_peer_is_kept_in_memory_by_empty_datagrams_and_a_busy_one_is_not() {
-    let options = Options {
+    let options = ForwardOptions {
         keep_alive: Some(Duration::from_millis(50)),
-        ..Options::default()
+        ..ForwardOptions::default()
     };
     let [one, two] = &nodes_with(Underlay::V4, 1, options);
     two.counts("keep-alives", |counters| counters.keep_alives >= 3);
@@ -99,9 +99,9 @@ fn trust_can_be_given_to_peers_or_to_anyone() {
         (Trust::Peers, true, false),
         (Trust::Anyone, true, true),
     ] {
-        let options = Options {
+        let options = ForwardOptions {
             trust,
-            ..Options::default()
+            ..ForwardOptions::default()
         };
         let [one, two] = &nodes_with(Underlay::V4, 1, options);
         two.sh("ip addr add 192.0.2.66/24 dev eth0");
@@ -161,17 +161,17 @@ fn what_is_decided_about_a_prefix_is_told_while_somebody_listens() {
     one.sh("ping -n -c 1 -W 5 10.42.2.5");
     one.tries("ping -n -c 1 -W 5 -t 1 10.42.2.5");
     one.tries("ping -n -c 1 -W 5 10.42.99.1");
-    let verdicts: Vec<(Way, Verdict)> = told
+    let verdicts: Vec<(Direction, TraceVerdict)> = told
         .try_iter()
-        .map(|traced| (traced.way, traced.verdict))
+        .map(|traced| (traced.direction, traced.verdict))
         .collect();
     let peer = ([192, 0, 2, 2], PORT).into();
     assert_eq!(
         verdicts,
         [
-            (Way::Out, Verdict::Sent(peer)),
-            (Way::In, Verdict::Delivered),
-            (Way::Out, Verdict::Answered(Reason::HopLimit)),
+            (Direction::Out, TraceVerdict::Sent(peer)),
+            (Direction::In, TraceVerdict::Delivered),
+            (Direction::Out, TraceVerdict::Answered(Reason::HopLimit)),
         ]
     );
     let (tell, told) = sync_channel(100);
@@ -197,7 +197,8 @@ fn a_table_that_is_exchanged_keeps_the_counts_and_what_was_learned() {
     one.worker().forward_by(Arc::new(one.table(1472)));
     let after = one.worker().report();
     assert_eq!(after.table.peers()[0].mtu, 1272);
-    let packets = |report: &tweed_dataplane::worker::Report| report.peers.all()[0].sent.packets;
+    let packets =
+        |report: &tweed_dataplane::worker::WorkerReport| report.peers.all()[0].sent.packets;
     assert!(packets(&after) >= packets(&learned) && packets(&learned) > 1000);
     let start = Instant::now();
     transfer(one, two, false, 5001, 4 << 20);

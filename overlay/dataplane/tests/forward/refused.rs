@@ -14,7 +14,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{SockaddrStorage, bind};
 use tracing::span;
 use tweed_dataplane::socket::{Port, Sent, Socket};
-use tweed_forward::options::Options;
+use tweed_forward::options::ForwardOptions;
 
 use crate::lab::{PORT, Underlay, nodes_on, transfer};
 use crate::unexpected;
@@ -112,14 +112,14 @@ fn what_the_kernel_refuses_for_good_is_tried_once_and_told_once() {
     let warnings = Warnings::default();
     tracing::subscriber::with_default(warnings.clone(), || {
         for _ in 0..3 {
-            assert_eq!(send(&mut socket, 1000), Sent::Singly);
+            assert_eq!(send(&mut socket, 1000), Sent::OneByOne);
             assert!(!socket.sends_segments());
         }
         let came = datagrams(&UdpSocket::from(lite), 9);
         assert!(came.chunks(3).all(|came| came == sent));
         // This one would be taken whole: it is no longer tried.
         exchange(&socket, &plain);
-        assert_eq!(send(&mut socket, 1000), Sent::Singly);
+        assert_eq!(send(&mut socket, 1000), Sent::OneByOne);
         assert_eq!(datagrams(&udp, 3), sent);
     });
     assert_eq!(warnings.0.load(Ordering::Relaxed), 1);
@@ -164,7 +164,7 @@ fn what_the_kernel_remembers_of_a_path_counts_only_as_long_as_it_is_heeded() {
         (false, 1473, Sent::Narrow),
         (true, 972, Sent::Whole),
     ] {
-        socket.heed_path_mtu(heed);
+        socket.use_path_mtu(heed);
         assert_eq!(send(&mut socket, size), sent, "{size}, {heed}");
         let whole = [vec![1; size], vec![2; size], vec![3; 7]];
         assert_eq!(datagrams(&receiver, 3), whole, "{size}, {heed}");
@@ -177,7 +177,7 @@ fn what_the_kernel_remembers_of_a_path_counts_only_as_long_as_it_is_heeded() {
 
 #[test]
 fn pods_talk_where_the_kernel_takes_no_several_datagrams_at_once() {
-    let [one, two] = &nodes_on(Underlay::V4, 1, Options::default(), make_lite);
+    let [one, two] = &nodes_on(Underlay::V4, 1, ForwardOptions::default(), make_lite);
     for v6 in [false, true] {
         transfer(one, two, v6, 5000, 4 << 20);
         transfer(two, one, v6, 5001, 4 << 20);
@@ -220,7 +220,12 @@ fn leave_checksums_out(socket: &Socket, _: SocketAddr) {
 
 #[test]
 fn a_kernel_that_does_not_say_why_is_asked_a_few_times_and_no_more() {
-    let [one, two] = &nodes_on(Underlay::V4, 1, Options::default(), leave_checksums_out);
+    let [one, two] = &nodes_on(
+        Underlay::V4,
+        1,
+        ForwardOptions::default(),
+        leave_checksums_out,
+    );
     transfer(one, two, false, 5000, 4 << 20);
     let report = one.worker().report();
     let counters = report.counters;

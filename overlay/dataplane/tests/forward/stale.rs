@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tweed_forward::counters::Counters;
 use tweed_forward::decide::Trust;
-use tweed_forward::options::Options;
+use tweed_forward::options::ForwardOptions;
 use tweed_forward::reason::Reason;
 use tweed_forward::table::{Peer, Table};
 use tweed_model::Dual;
@@ -17,9 +17,9 @@ const PINGS: u64 = 5;
 /// Two nodes that route from the device to the device too, and believe that the other one has the subnet. With `own`
 /// they believe that it is theirs as well.
 fn stale(trust: Trust, own: bool) -> [Node; 2] {
-    let options = Options {
+    let options = ForwardOptions {
         trust,
-        ..Options::default()
+        ..ForwardOptions::default()
     };
     let nodes = nodes_with(Underlay::V4, 1, options);
     for node in &nodes {

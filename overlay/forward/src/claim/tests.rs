@@ -24,7 +24,7 @@ fn unanswered(claims: &mut Claims, mut now: Duration) -> (Found, usize, Duration
 #[test]
 fn a_claim_that_the_peer_refutes_never_counts_and_the_kernels_memory_is_passed_over() {
     let mut claims = Claims::default();
-    let question = claims.heard(PEER, 552, 7, SECOND).unwrap();
+    let question = claims.add(PEER, 552, 7, SECOND).unwrap();
     assert_eq!((question.peer, claims.running()), (PEER, 1));
     assert!(!claims.is_false(PEER, SECOND), "nothing is known yet");
     let strange = Mark {
@@ -43,7 +43,7 @@ fn a_claim_that_the_peer_refutes_never_counts_and_the_kernels_memory_is_passed_o
 #[test]
 fn a_late_answer_to_an_earlier_question_refutes_too() {
     let mut claims = Claims::default();
-    let first = claims.heard(PEER, 552, 7, SECOND).unwrap();
+    let first = claims.add(PEER, 552, 7, SECOND).unwrap();
     assert!(matches!(
         claims.overdue(SECOND + ANSWER),
         Some(Next::Ask(_))
@@ -54,32 +54,32 @@ fn a_late_answer_to_an_earlier_question_refutes_too() {
 #[test]
 fn a_claim_that_nobody_refutes_counts_within_a_second_until_it_is_old() {
     let mut claims = Claims::default();
-    claims.heard(PEER, 1400, 7, SECOND).unwrap();
-    assert_eq!(claims.heard(PEER, 1300, 8, SECOND), None);
-    assert_eq!(claims.heard(PEER, 1350, 9, SECOND), None);
+    claims.add(PEER, 1400, 7, SECOND).unwrap();
+    assert_eq!(claims.add(PEER, 1300, 8, SECOND), None);
+    assert_eq!(claims.add(PEER, 1350, 9, SECOND), None);
     let (found, questions, when) = unanswered(&mut claims, SECOND);
     assert_eq!((found.peer, found.path, questions), (PEER, 1300, 3));
     assert!(when <= 2 * SECOND);
     assert_eq!(claims.found(when).collect::<Vec<_>>(), [found]);
-    assert!(claims.heard(PEER, 1300, 8, when).is_none(), "it is known");
+    assert!(claims.add(PEER, 1300, 8, when).is_none(), "it is known");
     assert_eq!(claims.found(when + LIFETIME).count(), 0);
-    assert!(claims.heard(PEER, 1300, 8, when + LIFETIME).is_some());
+    assert!(claims.add(PEER, 1300, 8, when + LIFETIME).is_some());
     assert!(!claims.is_false(PEER, when));
 }
 
 #[test]
 fn a_narrower_claim_is_looked_at_though_a_wider_one_counts() {
     let mut claims = Claims::default();
-    claims.heard(PEER, 1400, 7, SECOND).unwrap();
+    claims.add(PEER, 1400, 7, SECOND).unwrap();
     let (_, _, now) = unanswered(&mut claims, SECOND);
-    let question = claims.heard(PEER, 1300, 8, now).unwrap();
+    let question = claims.add(PEER, 1300, 8, now).unwrap();
     assert_eq!(claims.answered(question.mark, now), Some(PEER));
 }
 
 #[test]
 fn what_the_interface_itself_refuses_counts_at_once() {
     let mut claims = Claims::default();
-    let question = claims.heard(PEER, 1300, 7, SECOND).unwrap();
+    let question = claims.add(PEER, 1300, 7, SECOND).unwrap();
     let found = claims.give_up(question.mark, SECOND).unwrap();
     assert_eq!((found.path, found.since), (1300, SECOND));
     assert_eq!(claims.give_up(question.mark, SECOND), None);
@@ -88,10 +88,10 @@ fn what_the_interface_itself_refuses_counts_at_once() {
 #[test]
 fn after_a_false_claim_a_true_one_counts_within_two_seconds() {
     let mut claims = Claims::default();
-    let question = claims.heard(PEER, 552, 7, SECOND).unwrap();
+    let question = claims.add(PEER, 552, 7, SECOND).unwrap();
     claims.answered(question.mark, SECOND).unwrap();
-    assert_eq!(claims.heard(PEER, 1300, 8, SECOND + MILLISECOND), None);
-    assert!(claims.heard(PEER, 1300, 8, SECOND + REST).is_some());
+    assert_eq!(claims.add(PEER, 1300, 8, SECOND + MILLISECOND), None);
+    assert!(claims.add(PEER, 1300, 8, SECOND + REST).is_some());
     assert!(
         !claims.is_false(PEER, SECOND + REST),
         "the kernel is heeded"
@@ -103,8 +103,8 @@ fn after_a_false_claim_a_true_one_counts_within_two_seconds() {
 #[test]
 fn peers_that_are_gone_are_forgotten() {
     let mut claims = Claims::default();
-    claims.heard(PEER, 552, 7, SECOND).unwrap();
-    claims.heard(OTHER, 552, 8, SECOND).unwrap();
+    claims.add(PEER, 552, 7, SECOND).unwrap();
+    claims.add(OTHER, 552, 8, SECOND).unwrap();
     claims.follow(|peer| peer == OTHER);
     assert_eq!(claims.running(), 1);
 }
@@ -119,7 +119,7 @@ proptest! {
         for (token, (passes, path, takes)) in sent.into_iter().enumerate() {
             now += Duration::from_millis(passes);
             prop_assert_eq!(claims.overdue(now), None);
-            if let Some(question) = claims.heard(PEER, path, token as u64, now) {
+            if let Some(question) = claims.add(PEER, path, token as u64, now) {
                 asked += 1;
                 now += Duration::from_millis(takes);
                 prop_assert_eq!(claims.answered(question.mark, now), Some(PEER));

@@ -18,7 +18,7 @@ struct Clock {
 
 impl Clock {
     /// A turn after a wait.
-    fn after(&mut self, wait: Duration, way: Option<Way>) -> Duration {
+    fn after(&mut self, wait: Duration, way: Option<Direction>) -> Duration {
         let came = self.now + wait;
         self.now = came + DONE;
         self.polling.turn(way, came, self.now)
@@ -33,8 +33,12 @@ impl Clock {
     ) -> [usize; 2] {
         let mut looked = [0; 2];
         for _ in 0..count {
-            looked[0] += usize::from(!self.after(wait_for_question, Some(Way::Out)).is_zero());
-            looked[1] += usize::from(!self.after(wait_for_answer, Some(Way::In)).is_zero());
+            looked[0] += usize::from(
+                !self
+                    .after(wait_for_question, Some(Direction::Out))
+                    .is_zero(),
+            );
+            looked[1] += usize::from(!self.after(wait_for_answer, Some(Direction::In)).is_zero());
         }
         looked
     }
@@ -75,13 +79,13 @@ fn each_way_is_judged_by_its_own_waits() {
 fn who_looked_in_vain_sleeps_until_there_was_a_row_again() {
     let mut clock = Clock::default();
     clock.talk(9, micros(30), micros(20));
-    assert_eq!(clock.after(micros(20), Some(Way::Out)), LIMIT);
-    clock.after(micros(5_000), Some(Way::In));
+    assert_eq!(clock.after(micros(20), Some(Direction::Out)), LIMIT);
+    clock.after(micros(5_000), Some(Direction::In));
     for _ in 0..8 {
-        assert!(clock.after(micros(20), Some(Way::Out)).is_zero());
-        clock.after(micros(30), Some(Way::In));
+        assert!(clock.after(micros(20), Some(Direction::Out)).is_zero());
+        clock.after(micros(30), Some(Direction::In));
     }
-    assert_eq!(clock.after(micros(20), Some(Way::Out)), LIMIT);
+    assert_eq!(clock.after(micros(20), Some(Direction::Out)), LIMIT);
 }
 
 #[test]
@@ -98,12 +102,12 @@ fn a_trial_in_vain_is_the_most_that_is_spent_in_a_second() {
 #[test]
 fn packets_of_one_way_and_several_at_once_are_no_answers() {
     let mut clock = Clock::default();
-    for way in [Some(Way::Out), None] {
+    for way in [Some(Direction::Out), None] {
         let looked = (0..100).filter(|_| !clock.after(micros(20), way).is_zero());
         assert_eq!(looked.count(), 0, "{way:?}");
     }
     for _ in 0..100 {
-        assert!(clock.after(micros(20), Some(Way::In)).is_zero());
+        assert!(clock.after(micros(20), Some(Direction::In)).is_zero());
         assert!(clock.after(micros(20), None).is_zero());
     }
 }
@@ -146,7 +150,7 @@ proptest! {
     #[test]
     fn of_what_is_looked_through_most_pays_whatever_comes(rows in prop::collection::vec(row(), 1..20)) {
         let mut clock = Clock::default();
-        let mut way = Way::Out;
+        let mut way = Direction::Out;
         let (mut look, mut before) = (Duration::ZERO, None);
         let (mut looks, mut spent) = (0, Duration::ZERO);
         for (count, least, more, odd) in rows {
@@ -156,10 +160,10 @@ proptest! {
                 let wait = micros(least + turn as u64 * 37 % (more + 1));
                 let is_odd = turn % odd == odd - 1;
                 if !is_odd {
-                    way = if way == Way::Out { Way::In } else { Way::Out };
+                    way = if way == Direction::Out { Direction::In } else { Direction::Out };
                 }
                 let now = (!is_odd || turn % 2 == 0).then_some(way);
-                let place = usize::from(before == Some(Way::In));
+                let place = usize::from(before == Some(Direction::In));
                 waits[place] += u32::from(before.is_some());
                 if !look.is_zero() {
                     looks += 1;

@@ -35,12 +35,12 @@ pub enum Form {
     },
 }
 
-/// Between which addresses.
+/// The addresses between which an echo goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ends {
-    /// That of our device.
+pub struct AddrPair {
+    /// Our device's.
     pub from: IpAddr,
-    /// That of the peer's.
+    /// The peer's device's.
     pub to: IpAddr,
 }
 
@@ -55,7 +55,13 @@ pub struct Mark {
 
 /// Writes a question to the beginning of `out`, in packets of `size` bytes, [`LARGEST`] at most. None if the families
 /// differ or there is no room.
-pub fn write(ends: Ends, mark: Mark, form: Form, size: usize, out: &mut [u8]) -> Option<Packets> {
+pub fn write(
+    pair: AddrPair,
+    mark: Mark,
+    form: Form,
+    size: usize,
+    out: &mut [u8],
+) -> Option<Packets> {
     let size = size.min(LARGEST);
     let (count, place, short) = match form {
         Form::Alone => (1, 0, false),
@@ -68,14 +74,14 @@ pub fn write(ends: Ends, mark: Mark, form: Form, size: usize, out: &mut [u8]) ->
     };
     out.get(..packets.len)?;
     for (number, range) in packets.iter().enumerate() {
-        packet(ends, mark, number == place, &mut out[range])?;
+        packet(pair, mark, number == place, &mut out[range])?;
     }
     Some(packets)
 }
 
 /// Writes a question that fills `out`. None if the families differ or there is no room.
-pub fn write_whole(ends: Ends, mark: Mark, out: &mut [u8]) -> Option<()> {
-    packet(ends, mark, true, out)
+pub fn write_whole(pair: AddrPair, mark: Mark, out: &mut [u8]) -> Option<()> {
+    packet(pair, mark, true, out)
 }
 
 /// The mark of the question that a packet answers, if it is an answer to one of ours.
@@ -99,8 +105,8 @@ pub fn answered(packet: &Packet, bytes: &[u8]) -> Option<Mark> {
     (whole && head[4..6] == id(mark)).then_some(mark)
 }
 
-fn packet(ends: Ends, mark: Mark, asks: bool, out: &mut [u8]) -> Option<()> {
-    let Ends { from, to } = ends;
+fn packet(pair: AddrPair, mark: Mark, asks: bool, out: &mut [u8]) -> Option<()> {
+    let AddrPair { from, to } = pair;
     let (kinds, message) = match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
             const DONT_FRAGMENT: u8 = 0x40;

@@ -3,7 +3,7 @@ use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
 
-use super::echo::{Ends, LARGEST, ROOM};
+use super::echo::{AddrPair, LARGEST, ROOM};
 use super::*;
 use crate::arbitrary::at_least;
 use crate::packet::Packet;
@@ -292,12 +292,12 @@ proptest! {
     }
 }
 
-fn ends(v6: bool) -> Ends {
+fn ends(v6: bool) -> AddrPair {
     let addr = |v4: &str, v6_addr: &str| match v6 {
         true => v6_addr.parse().unwrap(),
         false => v4.parse().unwrap(),
     };
-    Ends {
+    AddrPair {
         from: addr("10.42.1.0", "fd00:42:0:1::"),
         to: addr("10.42.2.0", "fd00:42:0:2::"),
     }

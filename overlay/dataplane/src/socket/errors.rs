@@ -1,4 +1,4 @@
-//! What the underlay says of datagrams that were sent: ICMP errors, from the socket's error queue (ip(7), `IP_RECVERR`).
+//! ICMP errors about datagrams that were sent, from the socket's error queue (ip(7), `IP_RECVERR`).
 
 use std::io::IoSliceMut;
 use std::net::SocketAddr;
@@ -7,20 +7,20 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
 
-use super::address;
+use super::address::address;
 
-/// What the underlay says of datagrams to a peer.
+/// An ICMP error about a datagram to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Complaint {
-    /// The path takes so many bytes at once, IP header included.
-    Narrow(u32),
-    /// Nobody listens there, or there is no way.
-    Refused,
+pub enum UnderlayError {
+    /// The MTU of the path, in bytes with the IP header.
+    TooBig(u32),
+    /// The port is closed, or there is no route to the host.
+    Unreachable,
 }
 
-/// Whether a call failed for what had happened to another datagram: what ICMP errors become (`icmp_err_convert`,
-/// `icmpv6_err_convert`).
-pub(super) fn is_fate(errno: Errno) -> bool {
+/// Whether a call failed for an ICMP error about an earlier datagram, which Linux reports by the next call on the socket:
+/// the numbers of `icmp_err_convert` and `icmpv6_err_convert`.
+pub(super) fn is_pending_error(errno: Errno) -> bool {
     matches!(
         errno,
         Errno::ECONNREFUSED
@@ -36,8 +36,8 @@ pub(super) fn is_fate(errno: Errno) -> bool {
     )
 }
 
-/// The next message of a socket's error queue, and to whom the datagram was.
-pub(super) fn complaint(fd: BorrowedFd<'_>) -> Option<(SocketAddr, Complaint)> {
+/// The next message of a socket's error queue, and the datagram's destination.
+pub(super) fn next_error(fd: BorrowedFd<'_>) -> Option<(SocketAddr, UnderlayError)> {
     let mut control = [0; 128];
     let mut start = [0; 64];
     loop {
@@ -53,13 +53,13 @@ pub(super) fn complaint(fd: BorrowedFd<'_>) -> Option<(SocketAddr, Complaint)> {
         });
         let to = message.address.as_ref().and_then(address);
         if let (Some(error), Some(to)) = (error, to) {
-            let narrow = error.ee_errno == libc::EMSGSIZE as u32;
-            let complaint = if narrow {
-                Complaint::Narrow(error.ee_info)
+            let too_big = error.ee_errno == libc::EMSGSIZE as u32;
+            let error = if too_big {
+                UnderlayError::TooBig(error.ee_info)
             } else {
-                Complaint::Refused
+                UnderlayError::Unreachable
             };
-            return Some((to, complaint));
+            return Some((to, error));
         }
     }
 }

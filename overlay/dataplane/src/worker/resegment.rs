@@ -14,7 +14,7 @@ const GIVE_UP: u32 = 8;
 /// The largest packet in bytes.
 const LARGEST: usize = 1 << 16;
 
-pub(super) struct Singly {
+pub(super) struct Resegmenter {
     /// A super-packet in one piece.
     whole: Vec<u8>,
     /// Its packets.
@@ -23,7 +23,7 @@ pub(super) struct Singly {
     refused: [u32; 2],
 }
 
-impl Singly {
+impl Resegmenter {
     pub(super) fn new() -> Self {
         Self {
             whole: Vec::with_capacity(LARGEST),
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn what_is_refused_joined_is_written_as_it_came_and_given_up_after_some_in_a_row() {
         let (offload, whole, segments) = joined();
-        let mut singly = Singly::new();
+        let mut resegmenter = Resegmenter::new();
         for round in 1..=GIVE_UP {
             let mut written: Vec<Vec<u8>> = Vec::new();
             let write = |parts: &[IoSlice<'_>]| {
@@ -163,27 +163,27 @@ mod tests {
                 Ok(())
             };
             let parts = [IoSlice::new(&whole[..50]), IoSlice::new(&whole[50..])];
-            assert!(singly.write(&refusal(libc::EINVAL), &offload, &parts, write));
+            assert!(resegmenter.write(&refusal(libc::EINVAL), &offload, &parts, write));
             assert_eq!(written, segments);
             let expected = (round == GIVE_UP).then_some(Kind::Tcp);
-            assert_eq!(singly.given_up(&offload), expected, "{round}");
+            assert_eq!(resegmenter.given_up(&offload), expected, "{round}");
         }
     }
 
     #[test]
     fn one_that_is_taken_between_or_refused_for_another_reason_gives_nothing_up() {
         let (offload, whole, _) = joined();
-        let mut singly = Singly::new();
+        let mut resegmenter = Resegmenter::new();
         let parts = [IoSlice::new(&whole)];
         for _ in 0..3 * GIVE_UP {
-            assert!(singly.write(&refusal(libc::EINVAL), &offload, &parts, |_| Ok(())));
-            assert_eq!(singly.given_up(&offload), None);
-            singly.taken(&offload);
+            assert!(resegmenter.write(&refusal(libc::EINVAL), &offload, &parts, |_| Ok(())));
+            assert_eq!(resegmenter.given_up(&offload), None);
+            resegmenter.taken(&offload);
             let down = |_: &[IoSlice<'_>]| -> io::Result<()> { panic!("written") };
-            assert!(!singly.write(&refusal(libc::EIO), &offload, &parts, down));
+            assert!(!resegmenter.write(&refusal(libc::EIO), &offload, &parts, down));
             // Refused one by one as well: something is wrong with the packets.
             let refuse = |_: &[IoSlice<'_>]| Err(refusal(libc::EINVAL));
-            assert!(!singly.write(&refusal(libc::EINVAL), &offload, &parts, refuse));
+            assert!(!resegmenter.write(&refusal(libc::EINVAL), &offload, &parts, refuse));
         }
     }
 }
