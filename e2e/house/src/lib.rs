@@ -51,3 +51,32 @@ pub fn packages() -> Vec<String> {
     found.sort();
     found
 }
+
+/// The page of each crate: `README.md` in its folder. Parts of `e2e` may do without one of their own.
+///
+/// # Panics
+/// When a folder can't be read.
+pub fn pages() -> Vec<PathBuf> {
+    let page = |package: &String| root().join(package).join("README.md");
+    let is_part = |package: &String| package.starts_with("e2e/") && !page(package).exists();
+    let packages = packages();
+    let whole = packages.iter().filter(|package| !is_part(package));
+    whole.map(page).collect()
+}
+
+/// All documents: the README, the folder `docs`, the pages.
+///
+/// # Panics
+/// When a folder can't be read.
+pub fn documents() -> Vec<PathBuf> {
+    let mut found = vec![root().join("README.md")];
+    for entry in fs::read_dir(root().join("docs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "md") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found.extend(pages());
+    found
+}

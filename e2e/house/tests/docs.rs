@@ -1,23 +1,12 @@
 //! The documents and the tree agree: links lead to files and headings that exist, every path of the tree that is
-//! mentioned is there, the path table of ARCHITECTURE knows every module, and every make target is one.
+//! mentioned is there, every crate has a page, and every make target is one.
 #![allow(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tweed_house::{packages, root};
-
-fn documents() -> Vec<PathBuf> {
-    let mut found = vec![root().join("README.md"), root().join("overlay/README.md")];
-    for entry in fs::read_dir(root().join("docs")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|ending| ending == "md") {
-            found.push(path);
-        }
-    }
-    found
-}
+use tweed_house::{documents, pages, root};
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -93,17 +82,18 @@ fn broken_links(document: &Path, text: &str) -> Vec<String> {
     found
 }
 
-/// What stands in backticks in the second column of the first table below a heading.
-fn table_paths(text: &str, heading: &str) -> Vec<String> {
-    let below = text.lines().skip_while(|line| *line != heading);
-    let rows = below
-        .skip_while(|line| !line.starts_with('|'))
-        .take_while(|line| line.starts_with('|'));
-    let columns = rows.filter_map(|row| row.split('|').nth(2));
-    columns
-        .flat_map(|column| column.split('`').skip(1).step_by(2))
-        .map(str::to_owned)
-        .collect()
+/// The files and folders that a crate's page names: what stands in backticks in the second column of its tables, and
+/// elsewhere what ends in `.rs`.
+fn page_paths(text: &str) -> Vec<&str> {
+    let spans = |text| str::split(text, '`').skip(1).step_by(2);
+    let mut found = Vec::new();
+    for (_, line) in prose(text) {
+        let row = line.starts_with('|');
+        let column = row.then(|| line.split('|').nth(2)).flatten();
+        found.extend(column.into_iter().flat_map(spans));
+        found.extend(spans(line).filter(|span| !row && span.ends_with(".rs")));
+    }
+    found
 }
 
 /// What begins with a folder of the top level, in code. Not what a build makes.
@@ -141,25 +131,38 @@ fn every_relative_link_leads_somewhere() {
 }
 
 #[test]
-fn every_path_of_the_path_table_exists() {
-    let text = read(&root().join("docs/ARCHITECTURE.md"));
-    let paths = table_paths(&text, "## Where things are");
-    assert!(paths.len() > 20, "the table is not read: {paths:?}");
-    let missing: Vec<_> = paths
-        .iter()
-        .filter(|path| !root().join(path).exists())
-        .collect();
-    assert!(missing.is_empty(), "{missing:?}");
+fn architecture_leads_to_a_page_of_every_crate() {
+    let document = root().join("docs/ARCHITECTURE.md");
+    let text = read(&document);
+    let links: BTreeSet<&str> = prose(&text).flat_map(|(_, line)| links(line)).collect();
+    for page in pages() {
+        assert!(page.exists(), "{} is missing", page.display());
+        let relative = page.strip_prefix(root()).unwrap().display().to_string();
+        let is_linked = links.contains(format!("../{relative}").as_str());
+        let is_part = relative.starts_with("e2e/"); // That page leads to its own parts.
+        assert!(
+            is_linked || is_part,
+            "docs/ARCHITECTURE.md does not link {relative}"
+        );
+    }
 }
 
 #[test]
-fn the_path_table_knows_every_package() {
-    let text = read(&root().join("docs/ARCHITECTURE.md"));
-    let paths = table_paths(&text, "## Where things are");
-    for package in packages() {
-        let known = paths.iter().any(|known| known.starts_with(&package));
-        assert!(known, "{package} is not in the table");
+fn every_file_that_a_page_names_exists() {
+    let mut missing = Vec::new();
+    for page in pages() {
+        let folder = page.parent().unwrap();
+        let is_there = |path: &str| {
+            let places = [folder.join("src"), folder.to_owned(), root()];
+            places.iter().any(|place| place.join(path).exists())
+        };
+        let text = read(&page);
+        let gone = page_paths(&text)
+            .into_iter()
+            .filter(|path| !is_there(path));
+        missing.extend(gone.map(|path| format!("{}: {path}", page.display())));
     }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
 #[test]
@@ -307,8 +310,8 @@ fn these_tests_would_notice() {
         anchor("### What `cleanup` removes, and why"),
         "what-cleanup-removes-and-why"
     );
-    let table = "## T\n\n| a | b |\n|---|---|\n| x | `one`, `two` |\n\n| y | `three` |";
-    assert_eq!(table_paths(table, "## T"), ["one", "two"]);
+    let page = "| a | b |\n|---|---|\n| `x.rs` | `one`, `two.rs` |\n\nIn `three.rs` and `four`.";
+    assert_eq!(page_paths(page), ["one", "two.rs", "three.rs"]);
     let paths = mentioned_paths("agent/no `agent/a b`\n```text\nx ─► overlay/b\n```");
     assert_eq!(paths, BTreeSet::from(["agent/a", "overlay/b"]));
     let targets = make_targets("make `make one` and\n```sh\nmake two # three\n```\nmake four");
