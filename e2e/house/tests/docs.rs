@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tweed_house::{documents, pages, root};
 
@@ -157,9 +157,7 @@ fn every_file_that_a_page_names_exists() {
             places.iter().any(|place| place.join(path).exists())
         };
         let text = read(&page);
-        let gone = page_paths(&text)
-            .into_iter()
-            .filter(|path| !is_there(path));
+        let gone = page_paths(&text).into_iter().filter(|path| !is_there(path));
         missing.extend(gone.map(|path| format!("{}: {path}", page.display())));
     }
     assert!(missing.is_empty(), "{}", missing.join("\n"));

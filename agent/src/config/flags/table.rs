@@ -45,7 +45,7 @@ pub static KUBE_ANNOTATION_PREFIX: Flag = Flag::new(
 pub static KUBECONFIG_FILE: Flag = Flag::new(
     "kubeconfig-file",
     One("FILE"),
-    "Path of a kubeconfig, for agents that are no pods; without one the pod's service account is used",
+    "Path of a kubeconfig, for agents that run outside of pods; without one the pod's service account is used",
 );
 pub static NET_CONFIG_PATH: Flag = Flag::new(
     "net-config-path",
