@@ -17,14 +17,14 @@ const LABELS: &str =
     "app.kubernetes.io/name=tweed-connectivity,app.kubernetes.io/component=responder";
 /// How often the pods are looked at while they come.
 const LOOK: Duration = Duration::from_secs(1);
-/// For one request.
+/// Time for one request.
 const REQUEST: Duration = Duration::from_secs(15);
 
 /// Finds the responders, and waits at most this long until all of them are ready.
 ///
 /// # Errors
 /// If this is no pod of the test, or the API server doesn't answer.
-pub async fn in_cluster(patience: Duration) -> Result<Cluster> {
+pub async fn in_cluster(limit: Duration) -> Result<Cluster> {
     let mut config = Config::incluster().context(
         "this is no pod with a service account: apply manifests/connectivity.yaml, or name the responders by --host and --pod",
     )?;
@@ -35,7 +35,7 @@ pub async fn in_cluster(patience: Duration) -> Result<Cluster> {
         config.cluster_url
     );
     let client = Client::try_from(config).context("API server")?;
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + limit;
     loop {
         // Rights, too, are there a moment after they were applied.
         let seen = Lists::read(&client).await.map(|lists| lists.cluster());
@@ -62,7 +62,7 @@ impl Lists {
         })
     }
 
-    /// Who takes part, and whether these are all that are to come.
+    /// The responders, and whether they are complete.
     fn cluster(&self) -> (Cluster, bool) {
         let cluster = cluster(&self.sets, &self.pods, &self.services);
         let complete = complete(&self.sets) && cluster.missing.is_empty();

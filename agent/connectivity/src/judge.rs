@@ -8,7 +8,7 @@ use serde::Serialize;
 use tweed_model::Family;
 
 use super::plan::{Cluster, Side};
-use super::protocol::{Heard, Names, Observations, Pair};
+use super::protocol::{Arrival, Names, Observations, Pair};
 
 /// What came of asking one responder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,14 +22,14 @@ pub enum Row {
 /// All that has been found out.
 #[derive(Clone, Debug)]
 pub struct Survey {
-    /// Who took part.
+    /// The responders that took part.
     pub cluster: Cluster,
     /// How many other nodes each was to probe at most.
     pub peers: usize,
     /// In the order of the responders.
     pub rows: Vec<Row>,
-    /// Whose datagrams each has had; `None` where it couldn't be asked.
-    pub heard: Vec<Option<Vec<Heard>>>,
+    /// The senders of the datagrams that arrived at each; `None` where it couldn't be asked.
+    pub arrivals: Vec<Option<Vec<Arrival>>>,
 }
 
 /// What is wrong with the way from one responder to another.
@@ -55,7 +55,7 @@ pub enum Fault {
     },
     /// Somebody else answers.
     Mistaken {
-        /// Who.
+        /// The responder that answered.
         name: String,
     },
     /// Small packets pass, large ones don't.
@@ -76,7 +76,7 @@ pub enum Fault {
     },
     /// The other end sees another address than ours.
     Source {
-        /// Which.
+        /// The address that arrived.
         seen: IpAddr,
     },
 }
@@ -98,10 +98,10 @@ impl Fault {
 
 /// The way from one responder to another in one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Way {
-    /// Who probed.
+pub struct PathResult {
+    /// Number of the probing responder.
     pub from: usize,
-    /// Whom.
+    /// Number of the probed responder.
     pub to: usize,
     /// Over which protocol.
     pub family: Family,
@@ -116,7 +116,7 @@ pub struct Way {
 /// What one responder says of service or resolvers: nothing if all is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
-    /// Who.
+    /// Number of the responder.
     pub from: usize,
     /// What it asked.
     pub what: What,
@@ -129,17 +129,17 @@ pub struct Local {
 pub enum What {
     /// The service in front of the responders.
     Service(IpAddr),
-    /// A resolver.
+    /// One that `resolv.conf` names.
     Resolver(IpAddr),
     /// Any resolver: it knows none.
     Resolvers,
 }
 
-/// Everything that was tried, judged.
+/// All faults.
 #[derive(Clone, Debug, Default)]
-pub struct Verdict {
+pub struct Judgement {
     /// Between responders.
-    pub ways: Vec<Way>,
+    pub ways: Vec<PathResult>,
     /// To service and resolvers.
     pub locals: Vec<Local>,
     /// Responders that couldn't be asked, and why.
@@ -148,36 +148,36 @@ pub struct Verdict {
     pub unfinished: Vec<(usize, usize)>,
 }
 
-/// Judges.
-pub fn judge(survey: &Survey) -> Verdict {
-    let mut verdict = Verdict::default();
+/// Finds at most one fault for each path, the one that explains the others.
+pub fn judge(survey: &Survey) -> Judgement {
+    let mut judgement = Judgement::default();
     for (from, row) in survey.rows.iter().enumerate() {
         match row {
-            Row::Unasked(reason) => verdict.unasked.push((from, reason.clone())),
+            Row::Unasked(reason) => judgement.unasked.push((from, reason.clone())),
             Row::Asked(seen) => {
                 if seen.left > 0 {
-                    verdict.unfinished.push((from, seen.left));
+                    judgement.unfinished.push((from, seen.left));
                 }
                 let pairs = seen.pairs.iter();
-                verdict
+                judgement
                     .ways
                     .extend(pairs.filter_map(|pair| way(survey, from, pair)));
                 for service in &seen.services {
-                    verdict.locals.push(Local {
+                    judgement.locals.push(Local {
                         from,
                         what: What::Service(service.addr),
                         fault: service.answer.as_ref().err().map(|reason| said(reason)),
                     });
                 }
                 let names = seen.names.iter();
-                verdict
+                judgement
                     .locals
                     .extend(names.flat_map(|names| resolvers(survey, from, names)));
             }
         }
     }
-    explain(survey, &mut verdict.ways);
-    verdict
+    explain(survey, &mut judgement.ways);
+    judgement
 }
 
 /// A reason in words, even if there is none.
@@ -188,10 +188,10 @@ fn said(reason: &str) -> String {
     }
 }
 
-fn way(survey: &Survey, from: usize, pair: &Pair) -> Option<Way> {
+fn way(survey: &Survey, from: usize, pair: &Pair) -> Option<PathResult> {
     let to = usize::from(pair.to);
     survey.cluster.endpoints.get(to)?;
-    Some(Way {
+    Some(PathResult {
         from,
         to,
         family: Family::of(&pair.addr),
@@ -202,11 +202,11 @@ fn way(survey: &Survey, from: usize, pair: &Pair) -> Option<Way> {
 }
 
 fn fault(survey: &Survey, from: usize, to: usize, pair: &Pair) -> Option<Fault> {
-    let arrived = survey.heard[to].as_ref().map(|heard| {
+    let arrived = survey.arrivals[to].as_ref().map(|arrivals| {
         let v6 = Family::of(&pair.addr) == Family::V6;
-        heard
+        arrivals
             .iter()
-            .any(|heard| usize::from(heard.from) == from && heard.v6 == v6)
+            .any(|arrival| usize::from(arrival.from) == from && arrival.v6 == v6)
     });
     let connected = match (&pair.tcp, &pair.udp) {
         (Err(reason), Err(_)) => {
@@ -254,12 +254,12 @@ fn fault(survey: &Survey, from: usize, to: usize, pair: &Pair) -> Option<Fault> 
 }
 
 /// Marks what follows from other faults between the same two nodes, so that one cause is one finding.
-fn explain(survey: &Survey, ways: &mut [Way]) {
-    let ends = |way: &Way| {
+fn explain(survey: &Survey, ways: &mut [PathResult]) {
+    let ends = |way: &PathResult| {
         let endpoints = &survey.cluster.endpoints;
         (&endpoints[way.from], &endpoints[way.to])
     };
-    // To pods it goes over the overlay, whoever sends; to nodes below it.
+    // To pods it goes over the overlay, from every sender; to nodes below it.
     let mut lost = BTreeSet::new();
     let mut between_pods = BTreeSet::new();
     for way in ways.iter() {
@@ -289,7 +289,7 @@ fn explain(survey: &Survey, ways: &mut [Way]) {
 }
 
 /// Whether datagrams arrived on a way on which nothing is answered, where that is known.
-fn arrived(way: &Way) -> Option<bool> {
+fn arrived(way: &PathResult) -> Option<bool> {
     match way.fault {
         Some(Fault::Silent { arrived, .. }) => arrived,
         _ => None,

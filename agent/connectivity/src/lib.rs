@@ -4,7 +4,7 @@
 //! once, so that the whole matrix is measured and not one row of it, and gathers what they saw. What to probe (`plan`),
 //! what the results mean (`judge`) and how they read (`report`) is pure.
 //!
-//! Against misuse: whoever asks a responder for anything must know the content of a file that all of them share
+//! Against misuse: a client of a responder must know the content of a file that all of them share
 //! (`key`), the only addresses it connects to are asked on its own port, where another responder has to know that
 //! content too, and an answer to a datagram is never larger than the datagram. It sends to nobody else but the resolvers
 //! of its own `resolv.conf`.
@@ -32,9 +32,9 @@ mod words;
 pub use discover::in_cluster;
 pub use key::Key;
 pub use plan::{Cluster, Endpoint, Side};
-pub use report::Report;
+pub use report::PathReport;
 pub use run::survey;
-pub use serve::{Options, serve};
+pub use serve::{ServeOptions, serve};
 
 /// The port of responders, TCP and UDP, where no other one is asked for.
 pub const PORT: u16 = 8479;

@@ -1,4 +1,4 @@
-//! Who takes part, and who probes whom. Pure.
+//! The responders that take part, and which of them probe which. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -148,8 +148,8 @@ impl Prober {
     /// Asks the service several times; every time must work, once it is known here.
     async fn service(&self, addr: IpAddr) -> Service {
         let to = SocketAddr::new(addr, self.port);
-        let (patience, pause) = SERVICE_NEW;
-        let end = Instant::now() + patience;
+        let (limit, pause) = SERVICE_NEW;
+        let end = Instant::now() + limit;
         let mut answered = 0;
         let answer = loop {
             match self.connect(to).await {

@@ -1,4 +1,4 @@
-//! What test and responders say to each other: after the key, one JSON document a line each way; and datagrams.
+//! The messages between test and responders: after the key, one JSON document a line each way; and datagrams.
 
 use std::net::IpAddr;
 
@@ -9,27 +9,29 @@ use super::key::DATAGRAM_KEY;
 /// What a responder is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
-    /// Who it is, and whom it sees.
+    /// For its name, and the source address of the question.
     Hello,
     /// To probe others.
     Probe(Round),
-    /// Whose datagrams it has had in a run.
-    Heard(u64),
+    /// For the senders of the datagrams that arrived in a run.
+    #[serde(rename = "Heard")]
+    Arrivals(u64),
     /// To read this many bytes that follow, and count them.
     Swallow(u32),
-    /// To ask another responder, to whom the way from here is broken.
+    /// To ask another responder, which the test does not reach.
     Relay(IpAddr, Box<Self>),
 }
 
-/// The answer to each.
+/// The answer to a question, or a refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// To [`Ask::Hello`].
     Hello(Hello),
     /// To [`Ask::Probe`].
     Probed(Observations),
-    /// To [`Ask::Heard`].
-    Heard(Vec<Heard>),
+    /// To [`Ask::Arrivals`].
+    #[serde(rename = "Heard")]
+    Arrivals(Vec<Arrival>),
     /// To [`Ask::Swallow`].
     Swallowed(u32),
     /// Why there is none.
@@ -99,14 +101,14 @@ pub struct Pair {
     pub udp: Result<(), String>,
     /// A datagram in the largest packet; not tried where small ones fail.
     pub big: Option<Big>,
-    /// Bytes in full packets; not tried where connections fail, or where nobody asked.
+    /// Bytes in full packets; not tried where connections fail, or where it was not asked for.
     pub transfer: Option<Result<(), String>>,
 }
 
 /// A connection that was answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connected {
-    /// Who answered.
+    /// The name of the responder that answered.
     pub name: String,
     /// Our address at this end.
     pub own: IpAddr,
@@ -132,7 +134,7 @@ pub struct Big {
 pub struct Service {
     /// Its address.
     pub addr: IpAddr,
-    /// Who answered, or what came instead.
+    /// The name of the responder that answered, or what came instead.
     pub answer: Result<String, String>,
 }
 
@@ -145,9 +147,9 @@ pub struct Names {
     pub resolvers: Vec<(IpAddr, Result<Vec<IpAddr>, String>)>,
 }
 
-/// A sender from whom a datagram has arrived.
+/// The sender of a datagram that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Heard {
+pub struct Arrival {
     /// Its number.
     pub from: u16,
     /// Whether over IPv6.
@@ -159,7 +161,7 @@ const ANSWER: &[u8; 8] = b"tweedC1!";
 
 /// Bytes of the smallest question.
 pub const SMALLEST: usize = 8 + DATAGRAM_KEY + 8 + 2;
-/// Bytes of an answer. It is smaller, so that nobody can use a responder to multiply what he sends.
+/// Bytes of an answer. It is smaller, so that a responder multiplies no traffic.
 pub const ANSWER_SIZE: usize = 8 + 8 + 4;
 
 /// A datagram that asks for an answer, of `size` bytes and at least [`SMALLEST`].

@@ -4,22 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tweed_model::Family;
 
-use super::judge::{Fault, Survey, Verdict, Way, judge};
+use super::judge::{Fault, Judgement, PathResult, Survey, judge};
 use super::plan::{Endpoint, Side};
 use super::words::{self, Scope};
 
 mod matrix;
 mod parts;
 
-pub use parts::{Cell, Finding, LocalCell, Report};
+pub use parts::{Cell, Finding, LocalCell, PathReport};
 
 /// People don't read more findings than these.
 const LONGEST: usize = 40;
 
-impl Report {
+impl PathReport {
     /// Judges a survey and reports.
     pub fn of(survey: &Survey) -> Self {
-        let verdict = judge(survey);
+        let judgement = judge(survey);
         let endpoints = &survey.cluster.endpoints;
         let end = |index: usize| (endpoints[index].node.clone(), endpoints[index].side);
         let nodes: Vec<String> = survey
@@ -28,14 +28,14 @@ impl Report {
             .into_iter()
             .map(str::to_owned)
             .collect();
-        let mut findings = unreachable(survey, &verdict);
-        findings.extend(between(endpoints, &verdict.ways));
-        findings.extend(locally(endpoints, &verdict));
+        let mut findings = unreachable(survey, &judgement);
+        findings.extend(between(endpoints, &judgement.ways));
+        findings.extend(locally(endpoints, &judgement));
         Self {
             ok: findings.is_empty(),
             sampled: (survey.peers + 1 < nodes.len()).then_some(survey.peers),
             nodes,
-            ways: verdict
+            ways: judgement
                 .ways
                 .iter()
                 .map(|way| Cell {
@@ -47,7 +47,7 @@ impl Report {
                     explained: way.explained,
                 })
                 .collect(),
-            locals: verdict
+            locals: judgement
                 .locals
                 .iter()
                 .map(|local| LocalCell {
@@ -76,7 +76,7 @@ impl Report {
 }
 
 /// Responders that aren't ready, or can't be asked.
-fn unreachable(survey: &Survey, verdict: &Verdict) -> Vec<Finding> {
+fn unreachable(survey: &Survey, judgement: &Judgement) -> Vec<Finding> {
     let missing = survey
         .cluster
         .missing
@@ -86,7 +86,7 @@ fn unreachable(survey: &Survey, verdict: &Verdict) -> Vec<Finding> {
             what: format!("not tested: the responder isn't ready ({reason})"),
             hint: "kubectl -n kube-tweed-connectivity describe daemonsets,pods".to_owned(),
         });
-    let unasked = verdict.unasked.iter().map(|(index, reason)| {
+    let unasked = judgement.unasked.iter().map(|(index, reason)| {
         let end = &survey.cluster.endpoints[*index];
         Finding {
             place: words::place(end.side, &end.node),
@@ -97,7 +97,7 @@ fn unreachable(survey: &Survey, verdict: &Verdict) -> Vec<Finding> {
             ),
         }
     });
-    let unfinished = verdict.unfinished.iter().map(|(index, left)| {
+    let unfinished = judgement.unfinished.iter().map(|(index, left)| {
         let end = &survey.cluster.endpoints[*index];
         Finding {
             place: words::place(end.side, &end.node),
@@ -111,7 +111,7 @@ fn unreachable(survey: &Survey, verdict: &Verdict) -> Vec<Finding> {
 /// Ways by what is wrong with them: fault, kinds of ends, families.
 type Alike = (Side, Side, bool, Option<bool>, Fault, Vec<Family>);
 
-fn between(endpoints: &[Endpoint], ways: &[Way]) -> Vec<Finding> {
+fn between(endpoints: &[Endpoint], ways: &[PathResult]) -> Vec<Finding> {
     // First the families of one way: one line if it is the same fault.
     let mut families: BTreeMap<(usize, usize, &Fault), Vec<Family>> = BTreeMap::new();
     for way in ways.iter().filter(|way| !way.explained) {
@@ -174,7 +174,7 @@ fn families_in(families: &[Family], endpoints: &[Endpoint]) -> String {
 }
 
 /// Whether two nodes reach each other without the overlay, in any family; `None` where that wasn't tried.
-fn below(endpoints: &[Endpoint], ways: &[Way], from: &str, to: &str) -> Option<bool> {
+fn below(endpoints: &[Endpoint], ways: &[PathResult], from: &str, to: &str) -> Option<bool> {
     let mut tried = ways.iter().filter(|way| {
         let ends = [(way.from, from), (way.to, to)];
         ends.iter().all(|(index, node)| {
@@ -193,7 +193,7 @@ fn below(endpoints: &[Endpoint], ways: &[Way], from: &str, to: &str) -> Option<b
 /// The pairs of different nodes that were tried.
 fn tested<'a>(
     endpoints: &'a [Endpoint],
-    ways: &[Way],
+    ways: &[PathResult],
     from: Side,
     to: Side,
 ) -> BTreeSet<(&'a str, &'a str)> {
@@ -238,13 +238,13 @@ fn grouped(
 }
 
 /// Services and resolvers.
-fn locally(endpoints: &[Endpoint], verdict: &Verdict) -> Vec<Finding> {
+fn locally(endpoints: &[Endpoint], judgement: &Judgement) -> Vec<Finding> {
     let mut alike: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
-    for local in &verdict.locals {
+    for local in &judgement.locals {
         if let Some(fault) = &local.fault {
             let end = &endpoints[local.from];
             // What answers is in pods, and perhaps in those that aren't reached.
-            let ways = verdict.ways.iter().any(|way| {
+            let ways = judgement.ways.iter().any(|way| {
                 way.from == local.from && endpoints[way.to].side == Side::Pod && way.fault.is_some()
             });
             alike

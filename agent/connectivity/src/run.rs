@@ -52,9 +52,9 @@ pub async fn survey(cluster: Cluster, key: Key, port: u16, peers: usize) -> Resu
         }
     })
     .await;
-    let heard = each(&caller, |caller, index| async move {
-        match caller.ask(index, Ask::Heard(run)).await {
-            Ok(Answer::Heard(heard)) => Some(heard),
+    let arrivals = each(&caller, |caller, index| async move {
+        match caller.ask(index, Ask::Arrivals(run)).await {
+            Ok(Answer::Arrivals(arrivals)) => Some(arrivals),
             _ => None,
         }
     })
@@ -63,7 +63,7 @@ pub async fn survey(cluster: Cluster, key: Key, port: u16, peers: usize) -> Resu
         cluster: caller.cluster.clone(),
         peers,
         rows,
-        heard,
+        arrivals,
     })
 }
 

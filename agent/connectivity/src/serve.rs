@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::key::Key;
 use super::probe::{self, Prober, ROUND};
 use super::protocol::{Answer, Ask, Hello};
-use super::udp::{self, Ears};
+use super::udp::{self, Arrivals};
 use super::wire;
 
 /// Connections at once; further ones wait in the kernel's queue.
@@ -24,7 +24,7 @@ const SHORT: Duration = Duration::from_secs(10);
 
 /// How a responder is set up.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ServeOptions {
     /// The addresses on which it answers, and no others: an answer must come from the address that was asked.
     pub addresses: Vec<IpAddr>,
     /// The port, for TCP and UDP.
@@ -38,7 +38,7 @@ pub struct Options {
 struct Responder {
     name: String,
     prober: Arc<Prober>,
-    ears: Ears,
+    arrivals: Arrivals,
     connections: Arc<Semaphore>,
     /// One test at a time, so that tests don't disturb each other's.
     rounds: Semaphore,
@@ -48,7 +48,7 @@ struct Responder {
 ///
 /// # Errors
 /// If an address can't be bound.
-pub async fn serve(options: Options) -> Result<()> {
+pub async fn serve(options: ServeOptions) -> Result<()> {
     ensure!(
         !options.addresses.is_empty(),
         "no address to answer on: give --address"
@@ -59,7 +59,7 @@ pub async fn serve(options: Options) -> Result<()> {
             key: options.key,
             port: options.port,
         }),
-        ears: Ears::default(),
+        arrivals: Arrivals::default(),
         connections: Arc::new(Semaphore::new(CONNECTIONS)),
         rounds: Semaphore::new(1),
     });
@@ -72,7 +72,7 @@ pub async fn serve(options: Options) -> Result<()> {
         tasks.spawn(accept(Arc::clone(&responder), listener));
         let responder = Arc::clone(&responder);
         tasks.spawn(async move {
-            udp::answer_all(&socket, &responder.prober.key, &responder.ears).await;
+            udp::answer_all(&socket, &responder.prober.key, &responder.arrivals).await;
         });
     }
     tasks.join_all().await;
@@ -88,7 +88,7 @@ async fn accept(responder: Arc<Responder>, listener: TcpListener) {
             Ok((stream, from)) => {
                 let responder = Arc::clone(&responder);
                 tokio::spawn(async move {
-                    // Whoever asked hears of it; nobody else needs to.
+                    // The asking side gets the error.
                     let _ = responder.converse(stream, from).await;
                     drop(permit);
                 });
@@ -128,7 +128,7 @@ impl Responder {
                 source: from,
                 mtu: probe::mtus().get(&own).copied(),
             }),
-            Ask::Heard(run) => Answer::Heard(self.ears.heard(run)),
+            Ask::Arrivals(run) => Answer::Arrivals(self.arrivals.of(run)),
             Ask::Probe(round) => {
                 let _turn = self.rounds.acquire().await;
                 Answer::Probed(Arc::clone(&self.prober).round(round).await)

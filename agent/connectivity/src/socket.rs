@@ -44,7 +44,7 @@ sockopt_impl!(
 pub enum Segments {
     /// Such as pass everywhere.
     Small,
-    /// As large as the path is believed to take.
+    /// As large as the MTU that the kernel has for the path.
     Full,
 }
 
@@ -84,7 +84,7 @@ pub async fn unfragmented(to: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// What the kernel believes to be the MTU of the path of a connected socket: the interface's, or what a router said.
+/// The MTU of the path of a connected socket, as the kernel has it: the interface's, or what a router said.
 pub fn path_mtu(socket: &UdpSocket) -> Option<u32> {
     let mtu = match socket.peer_addr().ok()? {
         SocketAddr::V4(_) => getsockopt(socket, sockopt::IpMtu),

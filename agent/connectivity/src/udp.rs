@@ -12,31 +12,31 @@ use tokio::time::timeout;
 use tweed_model::Family;
 
 use super::key::Key;
-use super::protocol::{self, Big, Heard};
+use super::protocol::{self, Arrival, Big};
 use super::socket::{path_mtu, unfragmented};
 
 /// Attempts before a datagram counts as lost for good, and how long each waits.
-const PATIENT: (u32, Duration) = (3, Duration::from_millis(700));
+const SLOW: (u32, Duration) = (3, Duration::from_millis(700));
 /// The same while the largest packet is searched for, of which many are lost.
-const BRISK: (u32, Duration) = (2, Duration::from_millis(250));
+const FAST: (u32, Duration) = (2, Duration::from_millis(250));
 /// Larger than any datagram.
 const BUFFER: usize = 1 << 16;
 
-/// Whose datagrams have arrived in the latest run.
+/// Datagrams that have arrived in the latest run.
 #[derive(Debug, Default)]
-pub struct Ears(Mutex<(u64, BTreeSet<Heard>)>);
+pub struct Arrivals(Mutex<(u64, BTreeSet<Arrival>)>);
 
-impl Ears {
-    fn note(&self, run: u64, heard: Heard) {
+impl Arrivals {
+    fn note(&self, run: u64, arrival: Arrival) {
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if latest.0 != run {
             *latest = (run, BTreeSet::new());
         }
-        latest.1.insert(heard);
+        latest.1.insert(arrival);
     }
 
-    /// Who has been heard in a run.
-    pub fn heard(&self, run: u64) -> Vec<Heard> {
+    /// The senders of a run; none of another run than the latest.
+    pub fn of(&self, run: u64) -> Vec<Arrival> {
         let latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match latest.0 == run {
             true => latest.1.iter().copied().collect(),
@@ -45,8 +45,8 @@ impl Ears {
     }
 }
 
-/// Answers datagrams of those who have the key, for ever.
-pub async fn answer_all(socket: &UdpSocket, key: &Key, ears: &Ears) {
+/// Answers datagrams that have the key, for ever.
+pub async fn answer_all(socket: &UdpSocket, key: &Key, arrivals: &Arrivals) {
     let mut buffer = vec![0; BUFFER];
     loop {
         // An error is one that an earlier answer met: its receiver is gone.
@@ -55,7 +55,7 @@ pub async fn answer_all(socket: &UdpSocket, key: &Key, ears: &Ears) {
         };
         if let Some((run, number)) = protocol::read_question(key.datagram(), &buffer[..size]) {
             let v6 = Family::of(&from.ip()) == Family::V6;
-            ears.note(run, Heard { from: number, v6 });
+            arrivals.note(run, Arrival { from: number, v6 });
             let _ = socket.send_to(&protocol::answer(run, size), from).await;
         }
     }
@@ -102,7 +102,7 @@ impl<'a> Line<'a> {
     /// # Errors
     /// What the kernel says, or nothing if no answer came.
     pub async fn small(&self) -> Result<(), String> {
-        self.asked(0, PATIENT).await
+        self.asked(0, SLOW).await
     }
 
     /// Sends a packet of this many bytes, and if that doesn't pass, searches for the largest that does. To be called
@@ -113,7 +113,7 @@ impl<'a> Line<'a> {
             passed: size,
             told: None,
         };
-        if self.asked(size, PATIENT).await.is_err() {
+        if self.asked(size, SLOW).await.is_err() {
             let told = self.path_mtu().filter(|mtu| *mtu < size);
             big.told = told;
             big.passed = self.search(size, told).await;
@@ -126,14 +126,14 @@ impl<'a> Line<'a> {
         let smallest = self.headers + u32::try_from(protocol::SMALLEST).unwrap_or(u32::MAX);
         let (mut passes, mut fails) = (smallest, size);
         if let Some(told) = told {
-            match self.asked(told, BRISK).await {
+            match self.asked(told, FAST).await {
                 Ok(()) => passes = told,
                 Err(_) => fails = told,
             }
         }
         while passes + 1 < fails {
             let middle = passes.midpoint(fails);
-            match self.asked(middle, BRISK).await {
+            match self.asked(middle, FAST).await {
                 Ok(()) => passes = middle,
                 Err(_) => fails = middle,
             }

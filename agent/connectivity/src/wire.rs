@@ -15,9 +15,9 @@ use super::protocol::{Answer, Ask};
 use super::socket::{Segments, connect};
 
 /// What the first line begins with; the key follows.
-const GREETING: &str = "tweed-connectivity 1 ";
+const HELLO: &str = "tweed-connectivity 1 ";
 /// The longest first line: nobody without the key can have more than this kept for him.
-const LONGEST_GREETING: u64 = 128;
+const LONGEST_HELLO: u64 = 128;
 /// The longest question or answer: that of some ten thousand targets.
 const LONGEST: u64 = 4 << 20;
 /// How long a connection may take to come about: a lost first packet is repeated after one and three seconds.
@@ -26,7 +26,6 @@ pub const CONNECT: Duration = Duration::from_secs(4);
 /// A question's answer, and how it went.
 #[derive(Debug)]
 pub struct Answered {
-    /// The answer.
     pub answer: Answer,
     /// Our own address.
     pub own: IpAddr,
@@ -106,15 +105,15 @@ fn closed(kind: ErrorKind) -> io::Error {
 }
 
 async fn send_ask(stream: &mut TcpStream, key: &Key, ask: &Ask) -> io::Result<()> {
-    let greeting = format!("{GREETING}{}\n", key.line());
-    stream.write_all(greeting.as_bytes()).await?;
+    let hello = format!("{HELLO}{}\n", key.line());
+    stream.write_all(hello.as_bytes()).await?;
     write(stream, ask).await
 }
 
 /// Reads who asks for what. `None` if it is nobody who may: the port is probed by kubelets, and found by scanners.
 pub async fn read_ask(stream: &mut BufReader<TcpStream>, key: &Key) -> io::Result<Option<Ask>> {
-    let line = read_line(stream, LONGEST_GREETING).await?;
-    let theirs = line.strip_prefix(GREETING.as_bytes());
+    let line = read_line(stream, LONGEST_HELLO).await?;
+    let theirs = line.strip_prefix(HELLO.as_bytes());
     if theirs.map(<[u8]>::trim_ascii_end) != Some(key.line().as_bytes()) {
         return Ok(None);
     }

@@ -9,7 +9,7 @@ use crate::config::cli::{ConnectivityServeArgs, ConnectivityTestArgs};
 use crate::config::settings::UsageError;
 use crate::daemon;
 use crate::runtime;
-use tweed_connectivity::{self as connectivity, Cluster, Endpoint, Key, Options, Report};
+use tweed_connectivity::{self as connectivity, Cluster, Endpoint, Key, PathReport, ServeOptions};
 
 use super::print;
 
@@ -27,7 +27,7 @@ pub fn test(args: ConnectivityTestArgs) -> Result<ExitCode> {
         };
         let peers = usize::from(args.peers);
         let survey = connectivity::survey(cluster, key, args.shared.port, peers).await?;
-        Ok(Report::of(&survey))
+        Ok(PathReport::of(&survey))
     })?;
     print::print(args.output.output, &report, || report.text())?;
     Ok(match report.ok {
@@ -62,7 +62,7 @@ pub fn serve(args: ConnectivityServeArgs) -> Result<()> {
         Some(name) => name,
         None => host_name()?,
     };
-    let options = Options {
+    let options = ServeOptions {
         addresses: args.addresses,
         port: args.shared.port,
         name,

@@ -30,7 +30,6 @@ pub enum TunError {
     /// It cannot be made or attached to.
     #[error("open TUN device {name}: {source}")]
     Open {
-        /// Its name.
         name: String,
         /// Why not, and what to do.
         #[source]

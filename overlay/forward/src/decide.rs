@@ -1,5 +1,5 @@
 //! What happens with a packet: to a peer, to the pods, back as an ICMP error, or nowhere. Total over all bytes, and the
-//! only place where that is decided. Nothing is changed here; the hop limit is taken by who carries the decision out.
+//! only place where that is decided. Nothing is changed here; the caller decrements the hop limit.
 
 #[cfg(test)]
 mod tests;

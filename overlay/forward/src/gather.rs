@@ -99,7 +99,7 @@ impl Run {
 /// A message for the underlay.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
-    /// Who shall have it.
+    /// The receiver.
     pub peer: PeerId,
     /// Its bytes. Each part ends where a packet ends.
     pub parts: &'a [IoSlice<'a>],

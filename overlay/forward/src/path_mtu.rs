@@ -10,9 +10,9 @@ use super::table::Table;
 /// How long a path counts as narrow: as long as Linux remembers it (`net.ipv4.route.mtu_expires`; RFC 8201 §4 wants
 /// five minutes at least). After that a larger packet may be tried again.
 pub(super) const LIFETIME: Duration = Duration::from_mins(10);
-/// Paths that are remembered. Whoever can forge ICMP errors of the underlay must not make the list grow.
+/// Paths that are remembered. Forged ICMP errors of the underlay must not make the list grow.
 const MOST: usize = 4096;
-/// The narrowest path that is believed: what IPv6 wants of every link (RFC 8200 §5), and so what each that carries both
+/// The smallest MTU that is applied: what IPv6 wants of every link (RFC 8200 §5), and so what each that carries both
 /// families has. Nothing in an ICMP error proves that a router sent it: what a forged one can cost ends here, where a peer
 /// answers no [question](super::claim). Over an IPv4 path that is truly narrower, the kernel fragments the datagrams.
 const LEAST: u32 = 1280;
@@ -30,8 +30,8 @@ struct Narrow {
     until: Duration,
 }
 
-/// Whether a path is said to be narrower than is believed. A kernel that believes it refuses messages of several datagrams
-/// to it, with reason, and fragments single ones.
+/// Whether a path is said to be narrower than any MTU that is applied. A kernel that applies it refuses messages of several
+/// datagrams to it, with reason, and fragments single ones.
 pub fn is_too_narrow(path: u32) -> bool {
     path < LEAST
 }

@@ -6,9 +6,7 @@ use super::packet::{Fragment, Packet, protocol, word};
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// TCP.
     Tcp,
-    /// UDP.
     Udp,
 }
 

@@ -48,7 +48,6 @@ pub enum TraceVerdict {
     Delivered,
     /// Dropped, and its sender told.
     Answered(Reason),
-    /// Dropped.
     Dropped(Reason),
 }
 

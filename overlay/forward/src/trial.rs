@@ -44,7 +44,7 @@ const SILENCES: u8 = 3;
 const ALONE: Duration = Duration::from_secs(1);
 /// How long one to another may take at least; four times what a single one took, if that is more.
 const AT_LEAST: Duration = Duration::from_millis(100);
-/// How long several at once are believed to reach a peer.
+/// How long a trial that went well counts.
 const LIFETIME: Duration = Duration::from_mins(10);
 /// When a peer that gets single datagrams, or did not answer, is tried again.
 const RETRY: Duration = Duration::from_secs(30);
@@ -63,16 +63,16 @@ pub struct Target {
 /// How a peer gets its datagrams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// One by one.
+    /// Whether it gets single datagrams.
     pub singly: bool,
-    /// When to try it.
+    /// When the next trial is due.
     pub due: Duration,
 }
 
-/// What is to be asked.
+/// A question to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// The peer.
+    /// To be asked.
     pub peer: Target,
     /// How it is told from others.
     pub mark: Mark,

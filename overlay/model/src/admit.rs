@@ -39,21 +39,18 @@ pub struct Peer {
 pub enum Refusal {
     /// A subnet lies outside the pod network.
     Outside {
-        /// The subnet.
         subnet: IpNet,
         /// The network it should lie in.
         network: IpNet,
     },
     /// A subnet overlaps ours.
     OverlapsOwn {
-        /// The subnet.
         subnet: IpNet,
         /// Ours.
         own: IpNet,
     },
     /// A subnet overlaps an older lease's.
     Overlaps {
-        /// The subnet.
         subnet: IpNet,
         /// The lease that was there first.
         older: SubnetKey,
@@ -70,7 +67,6 @@ pub enum Refusal {
     /// A subnet holds what this host reaches otherwise: a network on its links, its own address, its gateway or its
     /// store.
     TakesHostsOwn {
-        /// The subnet.
         subnet: IpNet,
         /// What it holds.
         what: String,

@@ -248,7 +248,7 @@ fn data(
 pub struct Chosen {
     /// The usable ones.
     pub addrs: Dual<IpAddr>,
-    /// The others.
+    /// Annotations that can't be used.
     pub wrong: Vec<AnnotationError>,
 }
 

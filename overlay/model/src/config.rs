@@ -26,7 +26,7 @@ const KEYS: &[&str] = &[
     "Backend",
 ];
 
-/// Who cuts the pod network into subnets.
+/// The side that cuts the pod network into subnets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Subnets {
     /// We do, by the configuration's keys.

@@ -54,14 +54,14 @@ pub enum Term {
     /// It ends when nobody renews it, or with its node.
     #[default]
     Leased,
-    /// A reservation: it has no end, and whoever comes to hold it must keep it so.
+    /// A reservation: it has no end, and its holder must keep it so.
     Reserved,
 }
 
 /// A lease as a store holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// The subnets.
+    /// Of both families.
     pub key: SubnetKey,
     /// What the holder announced.
     pub attrs: LeaseAttrs,

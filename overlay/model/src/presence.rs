@@ -1,5 +1,5 @@
 //! What an agent leaves for the CNI plugins in its folder, `<instance>.agent`: which `subnet.env` is its own, and where it
-//! answers while it runs. From that a plugin knows whether the file that it builds pods from still has somebody who keeps
+//! answers while it runs. From that a plugin knows whether the file that it builds pods from still has an agent that keeps
 //! the network behind it. flannel has no such thing, and without it nothing is said about the agent.
 
 use std::fmt;

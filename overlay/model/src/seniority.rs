@@ -1,4 +1,4 @@
-//! Who announced a VTEP MAC first. The age of a lease does not tell: the holder of an old one may announce another node's
+//! Which lease announced a VTEP MAC first. The age of a lease does not say: the holder of an old one may announce another node's
 //! MAC today. So it is remembered since when each lease has announced the MAC that it announces now.
 
 use std::collections::BTreeMap;

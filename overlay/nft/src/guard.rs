@@ -1,11 +1,11 @@
 //! What keeps pods away from the tunnels of other nodes. A packet that a pod writes to a tunnel's port there would be
-//! unpacked like a node's, since pods are masqueraded, and come from anybody whom the pod makes up.
+//! unpacked like a node's, since pods are masqueraded, and come from any source that the pod makes up.
 //!
 //! The first packet of a flow is enough: NAT chains see no other. One that is dropped leaves nothing behind, so that the
-//! next is a first one again. They stand before everybody else's: where a NAT chain has made up its mind about a packet,
-//! later ones are not asked.
+//! next is a first one again. They stand before all other programs' chains: where a NAT chain has decided about a packet,
+//! later ones are skipped.
 //!
-//! The answers of a flow are no first packets either, whoever writes them. So no flow of a pod begins at a tunnel's port:
+//! The answers of a flow are no first packets either, even when the pod makes them up. So no flow of a pod begins at a tunnel's port:
 //! its answers would go to one, once the node at the other end has forgotten the flow.
 
 use tweed_model::Dual;

@@ -41,7 +41,7 @@ pub struct Masquerade {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tunnels {
     /// UDP ports, and how to know the tunnel's packets where the kernel takes them from anybody. None where the agent
-    /// itself takes them, and checks who sends them.
+    /// itself takes them, and checks their senders.
     pub ports: BTreeMap<u16, Option<Mark>>,
     /// The interface by which peers' packets come, though they may come by others.
     pub uplink: String,

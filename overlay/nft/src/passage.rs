@@ -63,7 +63,7 @@ impl Holds {
 
 /// What a rule does with packets for which it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict<At> {
+pub enum PassageVerdict<At> {
     /// Nothing that decides.
     Continue,
     /// Lets them pass, or nobody knows.
@@ -84,7 +84,7 @@ pub struct Step<At> {
     /// Whether it holds.
     pub holds: Holds,
     /// What it does then.
-    pub verdict: Verdict<At>,
+    pub verdict: PassageVerdict<At>,
     /// Where the next rule of its chain is.
     pub next: At,
 }
@@ -131,12 +131,12 @@ fn walk<C: Chains>(chains: &mut C, mut at: C::At, depth: usize, rules: &mut usiz
             continue;
         }
         let fate = match step.verdict {
-            Verdict::Continue => continue,
-            Verdict::Accept => Fate::Passes,
-            Verdict::Drop => Fate::Dropped,
-            Verdict::Return => Fate::Falls,
-            Verdict::Goto(to) => walk(chains, to, depth - 1, rules),
-            Verdict::Jump(to) => match walk(chains, to, depth - 1, rules) {
+            PassageVerdict::Continue => continue,
+            PassageVerdict::Accept => Fate::Passes,
+            PassageVerdict::Drop => Fate::Dropped,
+            PassageVerdict::Return => Fate::Falls,
+            PassageVerdict::Goto(to) => walk(chains, to, depth - 1, rules),
+            PassageVerdict::Jump(to) => match walk(chains, to, depth - 1, rules) {
                 Fate::Falls => continue,
                 decided => decided,
             },
@@ -157,7 +157,7 @@ fn walk<C: Chains>(chains: &mut C, mut at: C::At, depth: usize, rules: &mut usiz
 mod tests {
     use super::*;
 
-    type Rule = (Holds, Verdict<(usize, usize)>);
+    type Rule = (Holds, PassageVerdict<(usize, usize)>);
 
     struct Lists(Vec<Vec<Rule>>);
 
@@ -181,7 +181,7 @@ mod tests {
     }
 
     use Holds::{No, Perhaps, Yes};
-    use Verdict::{Accept, Continue, Drop, Goto, Jump, Return};
+    use PassageVerdict::{Accept, Continue, Drop, Goto, Jump, Return};
 
     #[test]
     fn only_what_is_certain_is_called_dropped() {

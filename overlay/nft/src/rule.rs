@@ -15,16 +15,14 @@ pub struct Rule {
     pub counter: bool,
     /// What happens.
     pub verdict: Verdict,
-    /// Why, for whoever lists the table; at most 127 bytes reach the kernel.
+    /// Shown by `nft list`; at most 127 bytes reach the kernel.
     pub comment: String,
 }
 
 /// Which address of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The source.
     Source,
-    /// The destination.
     Destination,
 }
 
@@ -80,14 +78,12 @@ pub enum Match {
     DestPort {
         /// The protocol, matched too.
         proto: L4Proto,
-        /// The port.
         port: u16,
     },
     /// The source port of a transport protocol.
     SourcePort {
         /// The protocol, matched too.
         proto: L4Proto,
-        /// The port.
         port: u16,
     },
     /// Raw bytes counted from the start of the transport header.
@@ -135,11 +131,8 @@ pub enum Match {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum L4Proto {
-    /// TCP.
     Tcp,
-    /// UDP.
     Udp,
-    /// SCTP.
     Sctp,
 }
 

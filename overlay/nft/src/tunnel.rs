@@ -38,7 +38,7 @@ pub fn tunnel_chain(port: u16) -> String {
     format!("port-{port}")
 }
 
-/// Packets to a port.
+/// Packets to a UDP port.
 pub(super) fn to_port(port: u16) -> Match {
     Match::DestPort {
         proto: L4Proto::Udp,
@@ -46,7 +46,7 @@ pub(super) fn to_port(port: u16) -> Match {
     }
 }
 
-/// Packets from a port.
+/// Packets from a UDP port.
 pub(super) fn from_port(port: u16) -> Match {
     Match::SourcePort {
         proto: L4Proto::Udp,

@@ -1,4 +1,4 @@
-//! User data: the bytes that netfilter keeps beside a rule or an element for whoever wrote it. They are a list of
+//! User data: the bytes that netfilter keeps beside a rule or an element for the program that wrote it. They are a list of
 //! type (1 byte), length (1 byte), value. Type 0 is the comment that `nft list` prints; readers skip types they don't
 //! know, so ours travels beside it (seen with nft 1.0.6 and iptables-nft 1.8.9).
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tweed_model::Family;
 
-use super::parts::{Cell, Report};
+use super::parts::{Cell, PathReport};
 use crate::plan::Side;
 use crate::words;
 
@@ -19,7 +19,7 @@ const KINDS: [(Side, Side, &str); 4] = [
 ];
 
 /// The summary and the tables.
-pub(super) fn render(report: &Report) -> String {
+pub(super) fn render(report: &PathReport) -> String {
     let mut text = summary(report);
     if report.nodes.len() <= WIDEST {
         for (from, to, title) in KINDS {
@@ -41,7 +41,7 @@ pub(super) fn render(report: &Report) -> String {
     text
 }
 
-fn summary(report: &Report) -> String {
+fn summary(report: &PathReport) -> String {
     let works = report
         .ways
         .iter()
@@ -75,7 +75,7 @@ fn millis(micros: u64) -> String {
     format!("{}.{}", micros / 1000, micros % 1000 / 100)
 }
 
-fn table(report: &Report, title: &str, cells: &[&Cell]) -> String {
+fn table(report: &PathReport, title: &str, cells: &[&Cell]) -> String {
     let mut by_pair: BTreeMap<(&str, &str), Vec<&Cell>> = BTreeMap::new();
     for cell in cells {
         let pair = (cell.from.0.as_str(), cell.to.0.as_str());
@@ -118,7 +118,7 @@ fn both(cells: &[&Cell]) -> String {
     }
 }
 
-fn locals(report: &Report) -> String {
+fn locals(report: &PathReport) -> String {
     let mut targets: Vec<&str> = report
         .locals
         .iter()

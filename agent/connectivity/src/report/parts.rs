@@ -8,10 +8,9 @@ use crate::plan::Side;
 
 /// What came of a test.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct PathReport {
     /// Whether everything works that was to be tested.
     pub ok: bool,
-    /// The nodes.
     pub nodes: Vec<String>,
     /// How many other nodes each has probed, where that isn't all of them.
     pub sampled: Option<usize>,
@@ -46,7 +45,7 @@ pub struct Cell {
 pub struct LocalCell {
     /// The node that asked, and where there.
     pub from: (String, Side),
-    /// Whom.
+    /// The service or resolver that was asked.
     pub to: String,
     /// What is wrong.
     pub fault: Option<String>,

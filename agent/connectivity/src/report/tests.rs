@@ -7,7 +7,7 @@ use crate::protocol::{Connected, Pair};
 
 #[test]
 fn where_all_is_well_there_is_a_matrix_and_no_finding() {
-    let report = Report::of(&well(3));
+    let report = PathReport::of(&well(3));
     assert!(report.ok, "{:?}", report.findings);
     let text = report.text();
     for line in [
@@ -32,7 +32,7 @@ fn where_all_is_well_there_is_a_matrix_and_no_finding() {
 fn large_packets_that_are_lost_one_way_are_named_with_pair_direction_and_size() {
     let mut survey = well(3);
     survey.change("p2", "p3", Some(Family::V4), not_large);
-    let report = Report::of(&survey);
+    let report = PathReport::of(&survey);
     let [found] = &report.findings[..] else {
         panic!("{:?}", report.findings);
     };
@@ -66,7 +66,7 @@ fn one_direction_that_is_cut_is_one_finding_and_blames_the_overlay_only_where_no
     };
     assert_eq!(place, "pods of node2 → pods of node3");
     assert_eq!(what, "nothing arrives (no answer in 4s)");
-    let text = Report::of(&survey).text();
+    let text = PathReport::of(&survey).text();
     for line in [
         "node2        ok     -        nothing",
         "node3        ok     nothing  -",
@@ -263,7 +263,7 @@ fn who_could_not_be_tested_is_a_finding_too() {
         "Pending: ErrImagePull".to_owned(),
     ));
     survey.rows[0] = Row::Unasked("10.244.1.2:8479: no answer in 4s".to_owned());
-    survey.heard[0] = None;
+    survey.arrivals[0] = None;
     survey.asked(3).left = 5;
     let findings = survey.findings();
     assert_eq!(findings.len(), 3, "{findings:?}");
@@ -279,7 +279,7 @@ fn who_could_not_be_tested_is_a_finding_too() {
 fn a_sample_says_that_it_is_one_and_a_large_cluster_has_no_table() {
     let mut survey = well(20);
     survey.peers = 4;
-    let text = Report::of(&survey).text();
+    let text = PathReport::of(&survey).text();
     assert!(
         text.contains("each node has probed 4 others of 19"),
         "{text}"

@@ -55,9 +55,9 @@ pub enum Port {
     Alone,
     /// So many workers share it, and this is that of a number. They are bound in their order, from 0 on.
     Shared {
-        /// Which one.
+        /// From 0 on.
         number: u8,
-        /// How many there are.
+        /// The workers of the port.
         of: u8,
     },
 }

@@ -81,11 +81,11 @@ mod tests {
         let addr = free();
         let fds = Socket::bind(addr, Port::Alone).unwrap().into_fds();
         let peer = std::net::UdpSocket::bind(local(0)).unwrap();
-        peer.send_to(b"for whoever it is", addr).unwrap();
+        peer.send_to(b"for the next one", addr).unwrap();
         let socket = Socket::adopt(fds, addr, Port::Alone).unwrap();
         let mut buffer = [0; 64];
         let received = socket.receive(&mut buffer).unwrap().unwrap();
-        assert_eq!(&buffer[..received.len], b"for whoever it is");
+        assert_eq!(&buffer[..received.len], b"for the next one");
         assert_eq!(received.from, peer.local_addr().unwrap());
     }
 

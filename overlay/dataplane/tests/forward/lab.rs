@@ -21,7 +21,7 @@ use tweed_netlink::netns::Netns;
 pub(crate) const PORT: u16 = 8285;
 pub(crate) const DEVICE: &str = "flannel0";
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What of the underlay the nodes use.
 #[derive(Clone, Copy)]
@@ -187,7 +187,7 @@ impl Node {
         let start = Instant::now();
         // A process that another test starts at this moment has the device open for a moment too.
         while self.tries(&format!("ip link show {DEVICE}")).0 {
-            assert!(start.elapsed() < PATIENCE, "the device stays");
+            assert!(start.elapsed() < TIMEOUT, "the device stays");
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -262,7 +262,7 @@ impl Node {
         let start = Instant::now();
         while !wanted(&self.worker().counters()) {
             let counters = self.worker().counters();
-            assert!(start.elapsed() < PATIENCE, "{what}: {counters:?}");
+            assert!(start.elapsed() < TIMEOUT, "{what}: {counters:?}");
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -272,7 +272,7 @@ impl Node {
             .netns
             .run(|| UdpSocket::bind(addr.into()).unwrap())
             .unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         socket
     }
 }
@@ -285,14 +285,14 @@ pub(crate) fn transfer(from: &Node, to: &Node, v6: bool, port: u16, len: usize) 
     thread::scope(|scope| {
         let receiver = scope.spawn(|| {
             let (mut stream, _) = listener.accept().unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_read_timeout(Some(TIMEOUT)).unwrap();
             let mut came = Vec::with_capacity(len);
             stream.read_to_end(&mut came).unwrap();
             came
         });
-        let connect = || TcpStream::connect_timeout(&addr, PATIENCE).unwrap();
+        let connect = || TcpStream::connect_timeout(&addr, TIMEOUT).unwrap();
         let mut stream = from.netns.run(connect).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(TIMEOUT)).unwrap();
         let bytes: Vec<u8> = (0..len).map(byte).collect();
         stream.write_all(&bytes).unwrap();
         drop(stream);

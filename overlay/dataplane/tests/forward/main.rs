@@ -17,7 +17,7 @@ use tweed_forward::reason::Reason;
 
 use crate::lab::{DEVICE, Node, PORT, Underlay, nodes, transfer};
 
-/// Drops that are not those of a healthy node: the kernel greets groups on every link with IPv6.
+/// Drops that are not those of a healthy node: the kernel joins multicast groups on every link with IPv6.
 fn unexpected(node: &Node) -> Vec<(Reason, u64)> {
     let expected = [Reason::Multicast, Reason::MartianSource];
     let counters = node.worker().counters();
@@ -158,7 +158,7 @@ fn an_underlay_narrower_than_was_told_is_learned_and_costs_no_packet() {
 }
 
 #[test]
-fn an_interface_without_offloads_costs_no_packet_whoever_cuts_them() {
+fn an_interface_without_offloads_costs_no_packet() {
     let [one, two] = &nodes(Underlay::V4);
     for node in [one, two] {
         node.sh("ethtool -K eth0 tx off gso off gro off");

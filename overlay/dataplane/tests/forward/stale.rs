@@ -1,4 +1,4 @@
-//! Nodes whose tables contradict each other: each believes that the other has a subnet that is nobody's any more. What is
+//! Nodes whose tables contradict each other: in each the other one has a subnet that belongs to no node any more. What is
 //! sent there must come to an end, and soon.
 
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::lab::{DEVICE, Node, Underlay, nodes_with};
 
 const PINGS: u64 = 5;
 
-/// Two nodes that route from the device to the device too, and believe that the other one has the subnet. With `own`
-/// they believe that it is theirs as well.
+/// Two nodes that route from the device to the device too. In the table of each the other one has the subnet. With `own`
+/// each has it itself as well.
 fn stale(trust: Trust, own: bool) -> [Node; 2] {
     let options = ForwardOptions {
         trust,

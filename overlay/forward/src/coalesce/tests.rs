@@ -110,7 +110,7 @@ fn join(packets: &[Vec<u8>]) -> Vec<(Offload, Vec<u8>)> {
         .collect()
 }
 
-/// Cuts what was joined, as the kernel does for whoever cannot take it whole.
+/// Cuts what was joined, as the kernel does for a receiver that cannot take it whole.
 fn cut(joined: &[(Offload, Vec<u8>)]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for (offload, bytes) in joined {

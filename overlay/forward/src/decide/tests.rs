@@ -247,7 +247,7 @@ fn came(trust: Trust, sender: &str, from: u8, to: u8) -> Option<Reason> {
 }
 
 #[test]
-fn only_a_peer_is_heard_and_only_about_its_own_pods() {
+fn only_packets_of_a_peer_are_taken_and_only_from_its_own_pods() {
     let strict = |sender, from| came(Trust::Subnets, sender, from, 1);
     assert_eq!(strict("192.0.2.2", 2), None);
     assert_eq!(strict("::ffff:192.0.2.2", 2), None);
@@ -264,7 +264,7 @@ fn only_a_peer_is_heard_and_only_about_its_own_pods() {
 }
 
 #[test]
-fn only_what_is_for_our_pods_is_let_in_whoever_is_trusted() {
+fn only_what_is_for_our_pods_is_let_in_with_every_kind_of_trust() {
     for trust in [Trust::Subnets, Trust::Peers, Trust::Anyone] {
         assert_eq!(came(trust, "192.0.2.2", 2, 3), Some(Reason::Looped));
         assert_eq!(came(trust, "192.0.2.2", 2, 99), Some(Reason::NotForUs));

@@ -13,7 +13,7 @@ const WITH_LENGTH: [u8; 6] = [0, 43, 60, 135, 139, 140];
 const AUTHENTICATION: u8 = 51;
 /// The fragment header has eight bytes (RFC 8200 §4.5).
 const FRAGMENT: u8 = 44;
-/// More headers than any sender has a use for. A longer chain is an attack on whoever reads it.
+/// More headers than any sender has a use for. A longer chain is an attack on the reader.
 const MOST_HEADERS: usize = 8;
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Packet, Malformed> {

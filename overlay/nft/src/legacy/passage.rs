@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use tweed_model::subnet::number;
 
 use super::{HEADER, Layout, LegacyTable, Target, name, u16_at};
-use crate::passage::{Chains, Fate, Holds, Packet, Step, Verdict, fate};
+use crate::passage::{Chains, Fate, Holds, Packet, PassageVerdict, Step, fate};
 use crate::xt;
 
 /// Targets that decide nothing.
@@ -75,18 +75,18 @@ impl Chains for Walk<'_> {
         let target = usize::from(u16_at(bytes, layout.offsets)?);
         let verdict = match rule.target {
             Target::End => return None,
-            Target::Verdict(super::ACCEPT) => Verdict::Accept,
-            Target::Verdict(super::DROP) | Target::Reject => Verdict::Drop,
-            Target::Verdict(super::RETURN) => Verdict::Return,
+            Target::Verdict(super::ACCEPT) => PassageVerdict::Accept,
+            Target::Verdict(super::DROP) | Target::Reject => PassageVerdict::Drop,
+            Target::Verdict(super::RETURN) => PassageVerdict::Return,
             Target::Verdict(jump) => match usize::try_from(jump) {
-                Ok(to) if to == next => Verdict::Continue,
-                Ok(to) if rule.goto => Verdict::Goto(to),
-                Ok(to) => Verdict::Jump(to),
-                Err(_) => Verdict::Accept,
+                Ok(to) if to == next => PassageVerdict::Continue,
+                Ok(to) if rule.goto => PassageVerdict::Goto(to),
+                Ok(to) => PassageVerdict::Jump(to),
+                Err(_) => PassageVerdict::Accept,
             },
             Target::Other => match HARMLESS.contains(&name(&bytes[target..])?) {
-                true => Verdict::Continue,
-                false => Verdict::Accept,
+                true => PassageVerdict::Continue,
+                false => PassageVerdict::Accept,
             },
         };
         let inverted = *bytes.get(layout.inverted)?;

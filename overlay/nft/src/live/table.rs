@@ -70,7 +70,6 @@ pub fn apply(socket: &mut Netfilter, change: &Change) -> Result<(), KernelError>
 /// What a counting rule has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Packets.
     pub packets: u64,
     /// Their bytes, from the IP header on.
     pub bytes: u64,

@@ -3,7 +3,7 @@
 use super::super::*;
 use crate::judge::Row;
 use crate::plan::Cluster;
-use crate::protocol::{Big, Connected, Heard, Names, Observations, Pair, Round, Service};
+use crate::protocol::{Arrival, Big, Connected, Names, Observations, Pair, Round, Service};
 
 /// Nodes of this many, each with a responder in a pod and one of its own, in both families: all is well.
 pub(super) fn well(nodes: usize) -> Survey {
@@ -26,14 +26,14 @@ pub(super) fn well(nodes: usize) -> Survey {
     let rounds = cluster.rounds(1, 100);
     let everybody: Vec<_> = (0..rounds.len())
         .flat_map(|from| {
-            [false, true].map(|v6| Heard {
+            [false, true].map(|v6| Arrival {
                 from: u16::try_from(from).unwrap(),
                 v6,
             })
         })
         .collect();
     Survey {
-        heard: vec![Some(everybody); rounds.len()],
+        arrivals: vec![Some(everybody); rounds.len()],
         rows: rounds
             .iter()
             .map(|round| Row::Asked(fine(&cluster, round)))
@@ -113,14 +113,14 @@ impl Survey {
         self.change(from, to, None, silent);
         self.change(to, from, None, silent);
         let number = index(from);
-        self.heard[index(to)]
+        self.arrivals[index(to)]
             .as_mut()
             .unwrap()
-            .retain(|heard| usize::from(heard.from) != number);
+            .retain(|arrival| usize::from(arrival.from) != number);
     }
 
     pub(super) fn findings(&self) -> Vec<(String, String, String)> {
-        let report = Report::of(self);
+        let report = PathReport::of(self);
         assert_eq!(report.ok, report.findings.is_empty());
         let findings = report.findings.into_iter();
         findings

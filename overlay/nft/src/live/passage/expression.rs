@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::lookup::{Found, Set};
 use crate::live::read::{RuleReading, attribute, text};
-use crate::passage::{Holds, Packet, Verdict};
+use crate::passage::{Holds, Packet, PassageVerdict};
 use crate::xt;
 use tweed_model::Family;
 
@@ -23,7 +23,6 @@ enum Value {
     Bits(Vec<u8>, Vec<u8>),
     /// The name of the interface by which the packet comes.
     Input,
-    /// Its number.
     InputNumber,
 }
 
@@ -38,12 +37,12 @@ pub(super) fn judge(
     rule: &RuleReading,
     packet: &Packet,
     sets: &mut dyn FnMut(&str) -> Option<Rc<Set>>,
-) -> (Holds, Verdict<At>) {
+) -> (Holds, PassageVerdict<At>) {
     let mut judge = Judge {
         packet,
         registers: BTreeMap::new(),
         holds: Holds::Yes,
-        verdict: Verdict::Continue,
+        verdict: PassageVerdict::Continue,
     };
     for (name, data) in rule.expressions() {
         if judge.holds == Holds::No {
@@ -60,7 +59,7 @@ struct Judge<'a> {
     packet: &'a Packet,
     registers: BTreeMap<u32, Value>,
     holds: Holds,
-    verdict: Verdict<At>,
+    verdict: PassageVerdict<At>,
 }
 
 impl Judge<'_> {
@@ -98,7 +97,7 @@ impl Judge<'_> {
             "lookup" => self.look_up(data, sets),
             "immediate" => self.immediate(data),
             "reject" => {
-                self.verdict = Verdict::Drop;
+                self.verdict = PassageVerdict::Drop;
                 Some(())
             }
             "match" => {
@@ -112,9 +111,9 @@ impl Judge<'_> {
                 let name = attribute(data, 1)?;
                 let name = name.split(|byte| *byte == 0).next()?;
                 match name {
-                    b"REJECT" => self.verdict = Verdict::Drop,
+                    b"REJECT" => self.verdict = PassageVerdict::Drop,
                     name if TARGETS.contains(&name) => {}
-                    _ => self.verdict = Verdict::Accept,
+                    _ => self.verdict = PassageVerdict::Accept,
                 }
                 Some(())
             }
@@ -201,7 +200,7 @@ impl Judge<'_> {
         match (found, map) {
             (None, Some(0)) => {
                 // Any of the map's verdicts.
-                self.verdict = Verdict::Accept;
+                self.verdict = PassageVerdict::Accept;
                 self.and(Holds::Perhaps);
             }
             (None, _) => self.and(Holds::Perhaps),
@@ -237,12 +236,12 @@ impl Judge<'_> {
     fn decide(&mut self, code: i32, chain: Option<String>) {
         let chain = chain.map(|chain| (chain, 0));
         self.verdict = match (code, chain) {
-            (0, _) => Verdict::Drop,
-            (-1, _) => Verdict::Continue,
-            (-3, Some(chain)) => Verdict::Jump(chain),
-            (-4, Some(chain)) => Verdict::Goto(chain),
-            (-5, _) => Verdict::Return,
-            _ => Verdict::Accept,
+            (0, _) => PassageVerdict::Drop,
+            (-1, _) => PassageVerdict::Continue,
+            (-3, Some(chain)) => PassageVerdict::Jump(chain),
+            (-4, Some(chain)) => PassageVerdict::Goto(chain),
+            (-5, _) => PassageVerdict::Return,
+            _ => PassageVerdict::Accept,
         };
     }
 }
