@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
-use ipnet::IpNet;
 use tokio::sync::{Notify, watch};
 
-use tweed_model::{ClusterSnapshot, Lease, Pool, SubnetKey, Subnets};
-use tweed_store::etcd::{self, Etcd};
-use tweed_store::file::{self, FileStore};
-use tweed_store::kube::KubeStore;
-use tweed_store::{Ended, Holding, LeaseStore, NodeReport, OwnRecord, Request, StoreError};
+use tweed_model::{ClusterSnapshot, Lease, SubnetKey};
+use tweed_store::etcd::{self, Etcd, EtcdHeld};
+use tweed_store::file::{self, FileHeld, FileStore};
+use tweed_store::kube::{KubeHeld, KubeStore};
+use tweed_store::{Ended, Held, Holding, LeaseStore, Remote, Request, StoreError};
 
 use crate::config::options::{EtcdOptions, StoreOptions};
 
@@ -21,9 +20,9 @@ use crate::config::options::{EtcdOptions, StoreOptions};
 #[derive(Debug)]
 pub enum Store {
     /// An etcd cluster.
-    Etcd(Box<Etcd>),
+    Etcd(Etcd),
     /// The Kubernetes API.
-    Kube(Box<KubeStore>),
+    Kube(KubeStore),
     /// A folder.
     File(FileStore),
 }
@@ -35,10 +34,10 @@ impl Store {
     /// If certificates can't be read, or the folder can't be used.
     pub fn open(options: &StoreOptions) -> anyhow::Result<Self> {
         match options {
-            StoreOptions::Etcd(etcd) => Ok(Self::Etcd(Box::new(
-                Etcd::new(etcd.connection()).context("etcd")?,
-            ))),
-            StoreOptions::Kube(kube) => Ok(Self::Kube(Box::new(KubeStore::new(kube.clone())))),
+            StoreOptions::Etcd(etcd) => {
+                Ok(Self::Etcd(Etcd::new(etcd.connection()).context("etcd")?))
+            }
+            StoreOptions::Kube(kube) => Ok(Self::Kube(KubeStore::new(kube.clone()))),
             StoreOptions::File { dir } => Ok(Self::File(FileStore::new(file::Options::new(dir)))),
         }
     }
@@ -74,75 +73,113 @@ impl fmt::Display for StoreOptions {
     }
 }
 
-/// Asks the store that it is.
+/// Asks the one that it is.
 macro_rules! each {
-    ($self:ident, $store:ident => $call:expr) => {
+    ($kind:ident, $self:expr, $one:ident => $call:expr) => {
         match $self {
-            Self::Etcd($store) => $call,
-            Self::Kube($store) => $call,
-            Self::File($store) => $call,
+            $kind::Etcd($one) => $call,
+            $kind::Kube($one) => $call,
+            $kind::File($one) => $call,
         }
     };
 }
 
+impl Store {
+    /// How long each lease lasts if its node renews it no more, where the store knows such a thing.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn time_left(&self) -> Result<BTreeMap<SubnetKey, Duration>, StoreError> {
+        match self {
+            Self::Etcd(etcd) => etcd.time_left().await,
+            Self::Kube(_) | Self::File(_) => Ok(BTreeMap::new()),
+        }
+    }
+}
+
 impl LeaseStore for Store {
+    type Held = HeldLease;
+    type Remote = Self;
+    type Cluster = KubeStore;
+
     async fn config(&self) -> Result<String, StoreError> {
-        each!(self, store => store.config().await)
+        each!(Store, self, store => store.config().await)
     }
 
     async fn put_config(&self, text: &str) -> Result<(), StoreError> {
-        each!(self, store => store.put_config(text).await)
+        each!(Store, self, store => store.put_config(text).await)
     }
 
-    async fn acquire(&self, request: &Request) -> Result<Lease, StoreError> {
-        each!(self, store => store.acquire(request).await)
-    }
-
-    async fn keep(&self, lease: &Lease, standing: watch::Sender<Holding>) -> Ended {
-        each!(self, store => store.keep(lease, standing).await)
+    async fn acquire(&self, request: &Request) -> Result<HeldLease, StoreError> {
+        Ok(match self {
+            Self::Etcd(store) => HeldLease::Etcd(store.acquire(request).await?),
+            Self::Kube(store) => HeldLease::Kube(store.acquire(request).await?),
+            Self::File(store) => HeldLease::File(store.acquire(request).await?),
+        })
     }
 
     async fn release(&self, key: &SubnetKey) -> Result<(), StoreError> {
-        each!(self, store => store.release(key).await)
-    }
-
-    fn redial(&self) {
-        each!(self, store => store.redial());
-    }
-
-    fn heard(&self) -> Option<Instant> {
-        each!(self, store => store.heard())
+        each!(Store, self, store => store.release(key).await)
     }
 
     async fn list(&self) -> Result<ClusterSnapshot, StoreError> {
-        each!(self, store => store.list().await)
-    }
-
-    async fn time_left(&self) -> Result<BTreeMap<SubnetKey, Duration>, StoreError> {
-        each!(self, store => store.time_left().await)
+        each!(Store, self, store => store.list().await)
     }
 
     async fn follow(&self, out: watch::Sender<Arc<ClusterSnapshot>>, relist: Arc<Notify>) {
-        each!(self, store => store.follow(out, relist).await);
+        each!(Store, self, store => store.follow(out, relist).await);
     }
 
-    async fn own(&self) -> Result<OwnRecord, StoreError> {
-        each!(self, store => store.own().await)
+    fn remote(&self) -> Option<&Self> {
+        match self {
+            Self::Etcd(_) | Self::Kube(_) => Some(self),
+            Self::File(_) => None,
+        }
     }
 
-    fn subnets(&self) -> Subnets {
-        each!(self, store => store.subnets())
+    fn cluster(&self) -> Option<&KubeStore> {
+        match self {
+            Self::Kube(store) => store.cluster(),
+            Self::Etcd(_) | Self::File(_) => None,
+        }
     }
+}
 
+impl Remote for Store {
     async fn servers(&self) -> Vec<String> {
-        each!(self, store => store.servers().await)
+        match self {
+            Self::Etcd(store) => store.servers().await,
+            Self::Kube(store) => store.servers().await,
+            Self::File(_) => Vec::new(),
+        }
     }
 
-    fn fits(&self, pool: &Pool, subnet: &IpNet) -> bool {
-        each!(self, store => store.fits(pool, subnet))
+    fn redial(&self) {
+        match self {
+            Self::Etcd(store) => store.redial(),
+            Self::Kube(store) => store.redial(),
+            Self::File(_) => {}
+        }
+    }
+}
+
+/// A lease of one of the stores.
+#[derive(Debug)]
+pub enum HeldLease {
+    /// A key in etcd.
+    Etcd(EtcdHeld),
+    /// A Node's subnets.
+    Kube(KubeHeld),
+    /// A file.
+    File(FileHeld),
+}
+
+impl Held for HeldLease {
+    fn lease(&self) -> &Lease {
+        each!(HeldLease, self, held => held.lease())
     }
 
-    async fn attend(&self, report: watch::Receiver<NodeReport>) {
-        each!(self, store => store.attend(report).await);
+    async fn keep(self, standing: watch::Sender<Holding>) -> Ended {
+        each!(HeldLease, self, held => held.keep(standing).await)
     }
 }

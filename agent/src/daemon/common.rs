@@ -5,7 +5,7 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use ipnet::IpNet;
-use tweed_model::{Seniority, SubnetKey};
+use tweed_model::{LeaseAttrs, Seniority, SubnetKey};
 use tweed_plan::Choices;
 use tweed_reconcile::worker::Wake;
 
@@ -30,6 +30,8 @@ pub(super) struct Common {
     pub(super) known: Known,
     /// The lease that the last session lost for good: what stands under its key is somebody else's.
     pub(super) given_up: Option<SubnetKey>,
+    /// What this process announced in the lease that it held until now.
+    pub(super) until_now: Option<LeaseAttrs>,
     /// When a session last ended for the subnet on which pods sit.
     pub(super) returned: Option<Instant>,
     /// Which lease announced what first.
@@ -56,6 +58,7 @@ impl Common {
             former: BTreeSet::new(),
             known: Known::default(),
             given_up: None,
+            until_now: None,
             returned: None,
             redrawn: None,
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
-use tweed_model::{ClusterSnapshot, Lease};
-use tweed_store::{Ended, Holding, LeaseStore};
+use tweed_model::ClusterSnapshot;
+use tweed_store::{Ended, Held, Holding, LeaseStore};
 
 use super::asking::Trouble;
 use super::session::{Session, join};
@@ -15,9 +15,9 @@ use super::session::{Session, join};
 pub(super) type Task<'s, T> = Pin<Box<dyn Future<Output = T> + 's>>;
 
 /// Those that are open. A closed channel tells nothing.
-pub(super) struct Lines<'s> {
+pub(super) struct Lines<'s, H> {
     /// It is asked for a session.
-    pub(super) asking: Option<Task<'s, Result<Session, Trouble>>>,
+    pub(super) asking: Option<Task<'s, Result<(Session, H), Trouble>>>,
     /// It is followed.
     pub(super) following: Option<Task<'s, ()>>,
     /// It keeps the lease, until there is a reason why it can't.
@@ -26,7 +26,7 @@ pub(super) struct Lines<'s> {
     pub(super) standings: watch::Receiver<Holding>,
 }
 
-impl Default for Lines<'_> {
+impl<H> Default for Lines<'_, H> {
     /// None is open.
     fn default() -> Self {
         Self {
@@ -39,7 +39,7 @@ impl Default for Lines<'_> {
     }
 }
 
-impl<'s> Lines<'s> {
+impl<'s, H: Held + 's> Lines<'s, H> {
     /// Follows the store from now on; until its first list these are the peers.
     pub(super) fn follow<S: LeaseStore>(
         &mut self,
@@ -53,12 +53,12 @@ impl<'s> Lines<'s> {
     }
 
     /// Keeps this lease from now on.
-    pub(super) fn keep<S: LeaseStore>(&mut self, store: &'s S, lease: &Lease) {
+    pub(super) fn keep(&mut self, held: H) {
         let (standing, standings) = watch::channel(Holding::Held);
-        let lease = lease.clone();
+        let key = held.lease().key;
         self.keeping = Some(Box::pin(async move {
-            match store.keep(&lease, standing).await {
-                Ended::Taken(by) => format!("lease {} was taken by {}", lease.key, join(&by)),
+            match held.keep(standing).await {
+                Ended::Taken(by) => format!("lease {key} was taken by {}", join(&by)),
                 Ended::Changed(reason) => reason,
             }
         }));

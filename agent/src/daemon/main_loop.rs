@@ -12,7 +12,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 use tweed_reconcile::worker::{Report, Wake};
-use tweed_store::LeaseStore;
+use tweed_store::{LeaseStore, Remote};
 
 use super::asking::{Asker, Said, ask, networks_in};
 use super::common::Common;
@@ -46,13 +46,13 @@ pub(super) struct Outside<Stop, Attend> {
 }
 
 /// The state of the loop.
-pub(super) struct Loop<'s, S> {
+pub(super) struct Loop<'s, S: LeaseStore> {
     store: &'s S,
     common: Common,
     facts: SharedFacts,
     keepers: Keepers,
     phase: Phase,
-    lines: Lines<'s>,
+    lines: Lines<'s, S::Held>,
     /// What was saved when the daemon began to wait, and what the store has said since.
     saved: Option<SavedLease>,
     said: Rc<RefCell<Said>>,
@@ -68,7 +68,10 @@ pub(super) struct Loop<'s, S> {
     started: Instant,
 }
 
-impl<'s, S: LeaseStore> Loop<'s, S> {
+impl<'s, S: LeaseStore> Loop<'s, S>
+where
+    S::Held: 's,
+{
     pub(super) fn new(store: &'s S, common: Common, facts: SharedFacts, keepers: Keepers) -> Self {
         Self {
             store,
@@ -138,7 +141,9 @@ impl<'s, S: LeaseStore> Loop<'s, S> {
 
     /// Begins to wait for a session, and asks the store; after this time the saved state stands in.
     fn wait(&mut self, grace: Option<Duration>) {
-        self.phase = Phase::Waiting;
+        if let Phase::Running(active) = std::mem::replace(&mut self.phase, Phase::Waiting) {
+            self.common.until_now = Some(active.session.request.attrs);
+        }
         self.lines = Lines::default();
         self.saved = saved::lease(&self.common.state);
         let networks = self
@@ -167,6 +172,7 @@ impl<'s, S: LeaseStore> Loop<'s, S> {
             saved: self.saved.clone(),
             known: self.common.known.clone(),
             given_up: self.common.given_up,
+            until_now: self.common.until_now.clone(),
             redrawn: self.common.redrawn.clone(),
             facts: self.facts.clone(),
             announced: Rc::clone(&self.announced),
@@ -204,8 +210,7 @@ impl<'s, S: LeaseStore> Loop<'s, S> {
     fn take_standing(&mut self) {
         let holding = self.lines.standings.borrow_and_update().clone();
         if let Some(active) = self.phase.active() {
-            let heard = self.store.heard();
-            active.take_standing(&holding, (true, heard), &mut self.facts.lock());
+            active.take_standing(&holding, true, &mut self.facts.lock());
         }
     }
 
@@ -243,7 +248,9 @@ impl<'s, S: LeaseStore> Loop<'s, S> {
     /// Ends the session for a reason of the uplink, if there is one.
     fn leave_uplink(&mut self, ends: Option<String>) {
         if let Some(reason) = ends {
-            self.store.redial();
+            if let Some(remote) = self.store.remote() {
+                remote.redial();
+            }
             self.end(&reason, Some(GRACE));
         }
     }

@@ -35,7 +35,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tweed_store::{LeaseStore, NodeReport};
+use tweed_store::{Cluster, LeaseStore, NodeReport};
 
 use crate::config::options::Options;
 use crate::files::state_dir::StateDir;
@@ -116,7 +116,9 @@ pub async fn run<S: LeaseStore>(
         hang_up,
         stop,
         attend: async {
-            store.attend(report).await;
+            if let Some(cluster) = store.cluster() {
+                cluster.attend(report).await;
+            }
             std::future::pending().await
         },
     };

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tweed_backend::Backends;
 use tweed_host::bounded_file::{self, MIB};
 use tweed_model::{NetworkConfig, Subnets};
-use tweed_store::{LeaseStore, StoreError};
+use tweed_store::{LeaseStore, StoreError, cut_by, servers_of};
 
 use crate::config::cli::Output;
 use crate::config::network_notes::notes;
@@ -74,7 +74,7 @@ pub async fn set(
     output: Output,
 ) -> anyhow::Result<()> {
     let text = read(file)?;
-    let summary = summary_for(store.subnets(), &text, &apart(&store.servers().await))?;
+    let summary = summary_for(cut_by(store), &text, &apart(&servers_of(store).await))?;
     match store.config().await {
         Ok(before) => {
             let change = Change::between(&before, &text, store).await?;
@@ -108,8 +108,8 @@ pub fn check_file(file: &Path, cut_by: Subnets, output: Output) -> anyhow::Resul
 /// # Errors
 /// What is wrong with it; or if there is none.
 pub async fn check_store(store: &impl LeaseStore, output: Output) -> anyhow::Result<()> {
-    let apart = apart(&store.servers().await);
-    let summary = summary_for(store.subnets(), &store.config().await?, &apart)?;
+    let apart = apart(&servers_of(store).await);
+    let summary = summary_for(cut_by(store), &store.config().await?, &apart)?;
     print::print(output, &summary, || summary.words())
 }
 

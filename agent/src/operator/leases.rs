@@ -13,6 +13,7 @@ use tweed_model::{ClusterSnapshot, Lease, SubnetKey};
 use tweed_store::LeaseStore;
 
 use crate::config::cli::Output;
+use crate::store::Store;
 
 use super::{print, table};
 
@@ -47,7 +48,7 @@ struct Listing {
 ///
 /// # Errors
 /// If the store can't be read.
-pub async fn list(store: &impl LeaseStore, output: Output) -> anyhow::Result<()> {
+pub async fn list(store: &Store, output: Output) -> anyhow::Result<()> {
     let snapshot = store.list().await?;
     let listing = Listing::of(snapshot, &store.time_left().await?);
     print::print(output, &listing, || listing.words())

@@ -21,13 +21,6 @@ use graph::rings;
 use source::{Source, Tree};
 use tweed_house::{packages, root};
 
-/// Circles that are still to be broken up: a package, and the modules whose files may be in one. Nothing is to be added.
-const STANDING: &[(&str, &[&str])] = &[
-    ("overlay/store", &["etcd"]),
-    ("overlay/store", &["kube"]),
-    ("overlay/store", &["tls"]),
-];
-
 /// Modules of a crate, by path: `["net", "link"]`.
 type Modules = BTreeMap<Vec<String>, Source>;
 
@@ -162,44 +155,20 @@ fn explained(package: &str, ring: &[String], graph: &BTreeMap<String, BTreeSet<S
     text
 }
 
-/// Whether a file is this module, or below it.
-fn is_in(file: &str, module: &str) -> bool {
-    let rest = file.strip_prefix(module);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-}
-
 #[test]
 fn no_crate_has_a_circle_between_its_files() {
     let mut found = Vec::new();
-    let mut standing: BTreeSet<usize> = (0..STANDING.len()).collect();
     for package in packages() {
-        let src = root().join(&package).join("src");
-        let modules = modules(&src);
-        assert!(
-            !src.exists() || !modules.is_empty(),
-            "no modules in {package}"
-        );
+        let modules = modules(&root().join(&package).join("src"));
+        assert!(!modules.is_empty(), "no modules in {package}");
         let graph = graph_of(&modules);
-        for ring in rings(&graph) {
-            let known = STANDING.iter().position(|(standing, files)| {
-                let known = |file: &String| files.iter().any(|module| is_in(file, module));
-                *standing == package && ring.iter().all(known)
-            });
-            match known {
-                Some(known) => drop(standing.remove(&known)),
-                None => found.push(explained(&package, &ring, &graph)),
-            }
-        }
+        let rings = rings(&graph);
+        found.extend(rings.iter().map(|ring| explained(&package, ring, &graph)));
     }
     assert!(
         found.is_empty(),
         "files that need each other:\n{}",
         found.join("\n")
-    );
-    let gone: Vec<_> = standing.iter().map(|known| STANDING[*known]).collect();
-    assert!(
-        gone.is_empty(),
-        "no circles any more, take them off the list: {gone:?}"
     );
 }
 

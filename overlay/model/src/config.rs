@@ -36,6 +36,17 @@ pub enum Subnets {
     Assigned,
 }
 
+impl Subnets {
+    /// Whether a subnet can be one of a pool's.
+    #[must_use]
+    pub fn fit(self, pool: &Pool, subnet: &IpNet) -> bool {
+        match self {
+            Self::Leased => pool.fits(subnet),
+            Self::Assigned => pool.network.contains(subnet),
+        }
+    }
+}
+
 /// A validated network configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkConfig {

@@ -5,7 +5,8 @@
 //! the same address on a private management network, share one subnet. Here:
 //!
 //! * **Own**: same address and same data, be it that of another backend which the node runs as well; or, where the backend announces no data, same address and a subnet that
-//!   this node remembers. A reservation for the address that nobody has filled with data is own too.
+//!   this node remembers. A reservation for the address that nobody has filled with data is own too; and the entry that
+//!   this very process announced until now, whatever it announces from now on.
 //! * **Suspect**: only the address or only the data agrees; or neither does, but it is the very entry that this node
 //!   held last, by its order of creation (a backend without data, and another address since). That is this node after it lost its state or changed its
 //!   address; or a second node behind the same NAT; or a cloned machine. A store takes such a lease over only if its
@@ -70,12 +71,19 @@ fn claim(lease: &Lease, request: &Request) -> Claim {
     let no_data = theirs.data.is_empty() && all_ours.clone().any(Dual::is_empty);
     let same_data = all_ours.any(|ours| same_data(&theirs.data, ours));
     let remembered = request.previous.contains(&lease.key.0);
+    let held = request.held.filter(|(key, _)| *key == lease.key);
+    let until_now = request.announced.as_ref().filter(|_| held.is_some());
+    if until_now.is_some_and(|announced| same_holder(announced, theirs)) {
+        return Claim::Own;
+    }
     let unclaimed = lease.term == Term::Reserved && theirs.data.is_empty();
     match (same_public(theirs, ours), same_data) {
         (true, true) => Claim::Own,
         (true, false) if unclaimed || (no_data && remembered) => Claim::Own,
         (true, false) | (false, true) => Claim::Suspect,
-        (false, false) if request.held == Some((lease.key, lease.created)) => Claim::Suspect,
+        (false, false) if held.is_some_and(|(_, created)| created == lease.created) => {
+            Claim::Suspect
+        }
         (false, false) => Claim::Foreign,
     }
 }

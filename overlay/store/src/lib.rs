@@ -1,6 +1,6 @@
 //! Where leases come from: one trait, and the stores behind it.
 
-use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -71,6 +71,10 @@ pub struct Request {
     pub avoid: Vec<IpNet>,
     /// The lease that this node held last, with its order of creation.
     pub held: Option<(SubnetKey, u64)>,
+    /// What this very process announced in that lease until now: nobody need be asked whose it is.
+    pub announced: Option<LeaseAttrs>,
+    /// [`OwnRecord::wishes`] that this request goes by: the lease is kept as long as they stay.
+    pub wishes: Dual<IpAddr>,
     /// The subnets on which pods of this node sit, as far as their bridge tells; none where nothing does.
     pub inhabited: Dual<IpNet>,
     /// What this node would announce as data for the other backends that it runs: a lease with that is its own as well.
@@ -88,6 +92,8 @@ pub enum Holding {
     Unsure {
         /// Why.
         reason: String,
+        /// When it was heard last, as far as is known.
+        since: Instant,
     },
     /// The key was gone; it is being taken back. Keep programming.
     Lost {
@@ -99,6 +105,17 @@ pub enum Holding {
         /// The other holder's public addresses.
         by: Dual<IpAddr>,
     },
+}
+
+impl Holding {
+    /// Whether it says something else than the one before.
+    #[must_use]
+    pub fn is_news(&self, before: &Self) -> bool {
+        match (self, before) {
+            (Self::Unsure { reason, .. }, Self::Unsure { reason: before, .. }) => reason != before,
+            _ => self != before,
+        }
+    }
 }
 
 /// Why a lease can't be kept.
@@ -149,8 +166,17 @@ pub struct NodeReport {
 
 /// A place where nodes lease subnets and see each other's leases.
 ///
-/// Implementations own their connections and background tasks, end them when dropped, and never block the runtime.
+/// A store is a handle: clones are the same one. Stores own their connections and background tasks, end them when the
+/// last handle is dropped, and never block the runtime. What a store knows of an own lease is in [`Held`], and nowhere
+/// else.
 pub trait LeaseStore {
+    /// A lease of this node's.
+    type Held: Held;
+    /// What only stores that are servers have; [`Infallible`] where there is none.
+    type Remote: Remote;
+    /// What only stores that know nodes by name have; [`Infallible`] where there is none.
+    type Cluster: Cluster;
+
     /// The raw text of the network configuration.
     ///
     /// # Errors
@@ -161,12 +187,7 @@ pub trait LeaseStore {
     fn put_config(&self, text: &str) -> impl Future<Output = Result<(), StoreError>>;
 
     /// Takes a lease: one held before where that's possible, else a free one. Atomic against any number of others.
-    fn acquire(&self, request: &Request) -> impl Future<Output = Result<Lease, StoreError>>;
-
-    /// Keeps a lease that [`LeaseStore::acquire`] returned, until the future is dropped or the lease is
-    /// [`Holding::Taken`]: renews it, restores its key and attributes if somebody removes or edits them, and reports
-    /// each change of its standing. Returns only when another lease must be acquired.
-    fn keep(&self, lease: &Lease, standing: watch::Sender<Holding>) -> impl Future<Output = Ended>;
+    fn acquire(&self, request: &Request) -> impl Future<Output = Result<Self::Held, StoreError>>;
 
     /// Gives a lease up, whoever holds it (`tweedd leases release`).
     ///
@@ -174,25 +195,8 @@ pub trait LeaseStore {
     /// [`StoreError::NotFound`] if there is none.
     fn release(&self, key: &SubnetKey) -> impl Future<Output = Result<(), StoreError>>;
 
-    /// The way to the store has changed (another uplink, another address): connections from before are dead and would
-    /// only be found so by waiting. The next request makes new ones.
-    fn redial(&self) {}
-
-    /// When the store gave its last answer, where it is asked often enough for that to say something.
-    fn heard(&self) -> Option<Instant> {
-        None
-    }
-
     /// One full, linearizable list.
     fn list(&self) -> impl Future<Output = Result<ClusterSnapshot, StoreError>>;
-
-    /// How long each lease lasts if its node renews it no more, where the store knows such a thing.
-    ///
-    /// # Errors
-    /// If the store can't be read.
-    fn time_left(&self) -> impl Future<Output = Result<BTreeMap<SubnetKey, Duration>, StoreError>> {
-        std::future::ready(Ok(BTreeMap::new()))
-    }
 
     /// Follows the store: each change replaces the snapshot in `out` (only when it differs), for ever. Reconnects by
     /// itself, lists afresh whenever events may have been missed, and at each `relist` notification. The snapshot that
@@ -203,32 +207,78 @@ pub trait LeaseStore {
         relist: Arc<tokio::sync::Notify>,
     ) -> impl Future<Output = ()>;
 
-    /// What the store knows of this node before it holds a lease; nothing, where nodes have no names.
+    /// The servers behind it, if it has any.
+    fn remote(&self) -> Option<&Self::Remote>;
+
+    /// The cluster that it belongs to, if that knows nodes by name and cuts the network into their subnets.
+    fn cluster(&self) -> Option<&Self::Cluster>;
+}
+
+/// A lease that was acquired and is to be kept. One that is dropped stays in the store, as when a process dies.
+pub trait Held {
+    /// The lease as it was acquired.
+    fn lease(&self) -> &Lease;
+
+    /// Keeps the lease until the future is dropped: renews it, restores its key and attributes if somebody removes or
+    /// edits them, and reports each change of its standing. Returns only when another lease must be acquired.
+    fn keep(self, standing: watch::Sender<Holding>) -> impl Future<Output = Ended>;
+}
+
+/// The servers of a store.
+pub trait Remote {
+    /// Their hosts, names or addresses.
+    fn servers(&self) -> impl Future<Output = Vec<String>>;
+
+    /// The way to them has changed (another uplink, another address): connections from before are dead and would only be
+    /// found so by waiting. The next request makes new ones.
+    fn redial(&self);
+}
+
+/// A cluster that knows this node by name.
+pub trait Cluster {
+    /// What it knows of this node before a lease is acquired.
     ///
     /// # Errors
-    /// If the store can't be read.
-    fn own(&self) -> impl Future<Output = Result<OwnRecord, StoreError>> {
-        std::future::ready(Ok(OwnRecord::default()))
+    /// If it can't be read.
+    fn own(&self) -> impl Future<Output = Result<OwnRecord, StoreError>>;
+
+    /// Tells it how the node's network is. Never returns.
+    fn attend(&self, report: watch::Receiver<NodeReport>) -> impl Future<Output = ()>;
+}
+
+/// The hosts of a store's servers, names or addresses; none where it has no servers.
+pub async fn servers_of(store: &impl LeaseStore) -> Vec<String> {
+    match store.remote() {
+        Some(remote) => remote.servers().await,
+        None => Vec::new(),
+    }
+}
+
+/// What cuts the network into subnets: the cluster, where there is one, else this node.
+pub fn cut_by(store: &impl LeaseStore) -> Subnets {
+    match store.cluster() {
+        Some(_) => Subnets::Assigned,
+        None => Subnets::Leased,
+    }
+}
+
+impl Remote for Infallible {
+    async fn servers(&self) -> Vec<String> {
+        match *self {}
     }
 
-    /// Whether a subnet is one that this store could lease from a pool.
-    fn fits(&self, pool: &Pool, subnet: &IpNet) -> bool {
-        pool.fits(subnet)
+    fn redial(&self) {
+        match *self {}
+    }
+}
+
+impl Cluster for Infallible {
+    async fn own(&self) -> Result<OwnRecord, StoreError> {
+        match *self {}
     }
 
-    /// What cuts the network into subnets: this node, or the store.
-    fn subnets(&self) -> Subnets {
-        Subnets::Leased
-    }
-
-    /// The hosts of the servers that the store is reached at, names or addresses.
-    fn servers(&self) -> impl Future<Output = Vec<String>> {
-        std::future::ready(Vec::new())
-    }
-
-    /// Tells the cluster how the node's network is, where the store has a place for that. Never returns.
-    fn attend(&self, _report: watch::Receiver<NodeReport>) -> impl Future<Output = ()> {
-        std::future::pending()
+    async fn attend(&self, _report: watch::Receiver<NodeReport>) {
+        match *self {}
     }
 }
 

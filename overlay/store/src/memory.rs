@@ -1,19 +1,21 @@
 //! A store in memory, for tests and for trying things out: several nodes of one process share a network.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tweed_host::random;
 use tweed_model::lease::Term;
 use tweed_model::{ClusterSnapshot, Lease, SubnetKey};
 
 use super::claim::{self, Choice, Survey};
-use super::standing::{Fight, Finding, find, say, say_lost};
-use super::{Ended, Holding, LeaseStore, Request, StoreError};
+use super::standing::{Fight, Finding, find, say, say_lost, say_unsure};
+use super::{Ended, Held, Holding, LeaseStore, Request, StoreError};
 
 /// One node's way to a network in memory. A clone is the same node; [`Memory::node`] makes another one. Leases have no
-/// end; a suspect one counts as abandoned unless it is being kept.
+/// end; a suspect one counts as abandoned once its [`MemoryHeld`] is dropped.
 #[derive(Clone)]
 pub struct Memory {
     shared: Arc<Shared>,
@@ -152,6 +154,10 @@ impl Memory {
 }
 
 impl LeaseStore for Memory {
+    type Held = MemoryHeld;
+    type Remote = Infallible;
+    type Cluster = Infallible;
+
     async fn config(&self) -> Result<String, StoreError> {
         self.reach()?;
         self.lock()
@@ -169,9 +175,9 @@ impl LeaseStore for Memory {
         Ok(())
     }
 
-    async fn acquire(&self, request: &Request) -> Result<Lease, StoreError> {
+    async fn acquire(&self, request: &Request) -> Result<MemoryHeld, StoreError> {
         self.reach()?;
-        self.change(|content| {
+        let lease = self.change(|content| {
             let survey = Survey::of(&content.leases.values().collect::<Vec<_>>(), &[], request);
             let lives = survey
                 .reuse
@@ -193,40 +199,11 @@ impl LeaseStore for Memory {
                 .leases
                 .retain(|other, _| !survey.own.contains(other));
             content.leases.insert(key, lease.clone());
+            *content.kept.entry(key).or_default() += 1;
             Ok(lease)
-        })
-    }
-
-    async fn keep(&self, lease: &Lease, standing: watch::Sender<Holding>) -> Ended {
-        let _kept = Kept::new(self, lease.key);
-        let mut seen = self.shared.changes.subscribe();
-        let mut online = self.online.subscribe();
-        let mut fight = Fight::default();
-        loop {
-            seen.mark_unchanged();
-            online.mark_unchanged();
-            match self.reach() {
-                Err(error) => say(
-                    &standing,
-                    Holding::Unsure {
-                        reason: error.to_string(),
-                    },
-                ),
-                Ok(()) => {
-                    let gone = !self.lock().leases.contains_key(&lease.key);
-                    if gone {
-                        say_lost(&standing, format!("lease {} is gone", lease.key));
-                        fight.pause().await;
-                    }
-                    if let Finding::Taken(by) = self.secure(lease) {
-                        say(&standing, Holding::Taken { by });
-                        return Ended::Taken(by);
-                    }
-                    say(&standing, Holding::Held);
-                }
-            }
-            self.changed(&mut seen, &mut online).await;
-        }
+        });
+        let store = self.clone();
+        lease.map(|lease| MemoryHeld { store, lease })
     }
 
     async fn release(&self, key: &SubnetKey) -> Result<(), StoreError> {
@@ -266,32 +243,63 @@ impl LeaseStore for Memory {
             }
         }
     }
-}
 
-/// Marks a lease as kept for as long as it lives.
-struct Kept<'a> {
-    store: &'a Memory,
-    key: SubnetKey,
-}
+    fn remote(&self) -> Option<&Infallible> {
+        None
+    }
 
-impl<'a> Kept<'a> {
-    fn new(store: &'a Memory, key: SubnetKey) -> Self {
-        *store.lock().kept.entry(key).or_default() += 1;
-        Self { store, key }
+    fn cluster(&self) -> Option<&Infallible> {
+        None
     }
 }
 
-impl Drop for Kept<'_> {
-    fn drop(&mut self) {
-        let mut content = self.store.lock();
-        if let Some(count) = content.kept.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                content.kept.remove(&self.key);
+/// A lease in memory, which counts as kept for as long as this lives.
+pub struct MemoryHeld {
+    store: Memory,
+    lease: Lease,
+}
+
+impl Held for MemoryHeld {
+    fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    async fn keep(self, standing: watch::Sender<Holding>) -> Ended {
+        let Self { store, lease } = &self;
+        let mut seen = store.shared.changes.subscribe();
+        let mut online = store.online.subscribe();
+        let mut fight = Fight::default();
+        loop {
+            seen.mark_unchanged();
+            online.mark_unchanged();
+            match store.reach() {
+                Err(error) => say_unsure(&standing, error, Instant::now()),
+                Ok(()) => {
+                    let gone = !store.lock().leases.contains_key(&lease.key);
+                    if gone {
+                        say_lost(&standing, format!("lease {} is gone", lease.key));
+                        fight.pause().await;
+                    }
+                    if let Finding::Taken(by) = store.secure(lease) {
+                        say(&standing, Holding::Taken { by });
+                        return Ended::Taken(by);
+                    }
+                    say(&standing, Holding::Held);
+                }
             }
+            store.changed(&mut seen, &mut online).await;
         }
     }
 }
 
-#[cfg(test)]
-mod tests;
+impl Drop for MemoryHeld {
+    fn drop(&mut self) {
+        let mut content = self.store.lock();
+        if let Some(count) = content.kept.get_mut(&self.lease.key) {
+            *count -= 1;
+            if *count == 0 {
+                content.kept.remove(&self.lease.key);
+            }
+        }
+    }
+}

@@ -62,10 +62,18 @@ pub(crate) fn find(
 /// Reports a standing, if it is news.
 pub(crate) fn say(standing: &Sender<Holding>, holding: Holding) {
     standing.send_if_modified(|current| {
-        let news = *current != holding;
-        *current = holding;
+        let news = holding.is_news(current);
+        if news {
+            *current = holding;
+        }
         news
     });
+}
+
+/// Reports that the store can't be reached, and when it was heard last.
+pub(crate) fn say_unsure(standing: &Sender<Holding>, reason: impl ToString, since: Instant) {
+    let (reason, since) = (reason.to_string(), since.into_std());
+    say(standing, Holding::Unsure { reason, since });
 }
 
 /// Reports a loss. The first reason is the best one.

@@ -223,19 +223,16 @@ impl Active {
         }
     }
 
-    /// Files how the lease stands; `confirmed` is whether the store has given it. A store that can't be reached has been
-    /// away since it was `heard` last.
-    pub(super) fn take_standing(
-        &mut self,
-        holding: &Holding,
-        (confirmed, heard): (bool, Option<Instant>),
-        facts: &mut Facts,
-    ) {
-        if self.holding.as_ref() != Some(holding) {
+    /// Files how the lease stands; `confirmed` is whether the store has given it.
+    pub(super) fn take_standing(&mut self, holding: &Holding, confirmed: bool, facts: &mut Facts) {
+        let before = self.holding.as_ref();
+        if before.is_none_or(|before| holding.is_news(before)) {
             self.holding = Some(holding.clone());
             match holding {
                 Holding::Held => tracing::info!(lease = %self.session.lease.key, "lease held"),
-                Holding::Unsure { reason } => tracing::warn!(reason, "the store is out of reach"),
+                Holding::Unsure { reason, .. } => {
+                    tracing::warn!(reason, "the store is out of reach");
+                }
                 Holding::Lost { reason } => tracing::warn!(reason, "lease lost, taking it back"),
                 Holding::Taken { by } => {
                     tracing::error!(by = join(by), "lease taken by another node");
@@ -246,13 +243,12 @@ impl Active {
             Holding::Unsure { .. } if !confirmed && !self.snapshot.in_sync => Standing::Saved,
             other => Standing::from(other),
         };
-        facts
-            .lease
-            .set(standing, heard.unwrap_or_else(Instant::now));
-        facts.lease.store_error = match holding {
-            Holding::Unsure { reason } => Some(reason.clone()),
-            _ => None,
+        let (error, since) = match holding {
+            Holding::Unsure { reason, since } => (Some(reason.clone()), *since),
+            _ => (None, Instant::now()),
         };
+        facts.lease.set(standing, since);
+        facts.lease.store_error = error;
     }
 
     /// Files what a pass did.

@@ -1,7 +1,7 @@
 //! A session from the saved state, without a word of the store.
 
-use tweed_model::{Family, Lease};
-use tweed_store::{LeaseStore, OwnRecord, Request};
+use tweed_model::{Family, Lease, Subnets};
+use tweed_store::{OwnRecord, Request};
 
 use super::confirm::networks_in;
 use super::network::Network;
@@ -23,24 +23,20 @@ pub fn may_stand_in(asker: &Asker, said: &Said) -> bool {
 ///
 /// # Errors
 /// Why this node can't be a part of the saved network now.
-pub fn from_saved<S: LeaseStore>(
-    store: &S,
-    asker: &Asker,
-    said: &Said,
-) -> Option<Result<Session, String>> {
+pub fn from_saved(cut_by: Subnets, asker: &Asker, said: &Said) -> Option<Result<Session, String>> {
     let saved = asker.saved.as_ref().filter(|_| may_stand_in(asker, said))?;
-    Some(session(store, asker, saved, said))
+    Some(session(cut_by, asker, saved, said))
 }
 
-fn session<S: LeaseStore>(
-    store: &S,
+fn session(
+    cut_by: Subnets,
     asker: &Asker,
     saved: &SavedLease,
     said: &Said,
 ) -> Result<Session, String> {
     let config = said.config.as_ref().unwrap_or(&saved.config);
     let asked = Asked {
-        network: Network::read(config.clone(), store.subnets())?,
+        network: Network::read(config.clone(), cut_by)?,
         record: OwnRecord {
             wishes: saved.wishes,
             overwrites: saved.overwrites,
@@ -49,16 +45,16 @@ fn session<S: LeaseStore>(
         servers: said.servers.clone(),
     };
     let prepared = asker.prepare(&asked)?;
-    let lease = lease(store, saved, &prepared.request).ok_or(
+    let lease = lease(cut_by, saved, &prepared.request).ok_or(
         "the store is out of reach, and the saved lease doesn't fit the saved configuration",
     )?;
-    Ok(prepared.session(asked, lease, store.subnets()))
+    Ok(prepared.session(asked, lease, cut_by))
 }
 
 /// The saved lease with what is to be announced now, if it fits the configuration.
-fn lease<S: LeaseStore>(store: &S, saved: &SavedLease, request: &Request) -> Option<Lease> {
+fn lease(cut_by: Subnets, saved: &SavedLease, request: &Request) -> Option<Lease> {
     let fits = |family: Family| match (request.pools.get(family), saved.key.0.get(family)) {
-        (Some(pool), Some(subnet)) => store.fits(pool, subnet),
+        (Some(pool), Some(subnet)) => cut_by.fit(pool, subnet),
         (None, None) => true,
         _ => false,
     };

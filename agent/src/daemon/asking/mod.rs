@@ -16,7 +16,7 @@ use std::time::Duration;
 use tweed_host::random;
 use tweed_model::Lease;
 use tweed_model::lease::Term;
-use tweed_store::{LeaseStore, StoreError};
+use tweed_store::{Cluster, Held, LeaseStore, OwnRecord, StoreError, cut_by, servers_of};
 
 use super::session::Session;
 use crate::files::state_dir::SavedLease;
@@ -38,19 +38,22 @@ pub(super) async fn ask<S: LeaseStore>(
     asker: Asker,
     said: Rc<RefCell<Said>>,
     pause: Duration,
-) -> Result<Session, Trouble> {
+) -> Result<(Session, S::Held), Trouble> {
     if !pause.is_zero() {
         tokio::time::sleep(pause.mul_f64(0.8 + 0.4 * random::fraction())).await;
     }
-    let hosts = store.servers().await;
+    let hosts = servers_of(store).await;
     said.borrow_mut().servers.extend(facts::literal(&hosts));
     let text = store.config().await.map_err(Trouble::from)?;
     said.borrow_mut().config = Some(text.clone());
-    let network = Network::read(text, store.subnets()).map_err(Trouble::Missing)?;
-    let record = store.own().await.map_err(|error| match error {
-        StoreError::Unavailable(_) => Trouble::Away(error.to_string()),
-        _ => Trouble::Missing(error.to_string()),
-    })?;
+    let network = Network::read(text, cut_by(store)).map_err(Trouble::Missing)?;
+    let record = match store.cluster() {
+        Some(cluster) => cluster.own().await.map_err(|error| match error {
+            StoreError::Unavailable(_) => Trouble::Away(error.to_string()),
+            _ => Trouble::Missing(error.to_string()),
+        })?,
+        None => OwnRecord::default(),
+    };
     let servers = facts::addresses_of(hosts).await;
     said.borrow_mut().servers.extend(&servers);
     let asked = Asked {
@@ -63,10 +66,11 @@ pub(super) async fn ask<S: LeaseStore>(
     let saved = asker.saved.as_ref();
     let confirmed = confirm::changed_network(store, saved, &asked.network.text, known).await;
     said.borrow_mut().confirmed = confirmed.map_err(Trouble::Missing)?;
-    let lease = store.acquire(&prepared.request).await;
-    let lease = lease.map_err(Trouble::from)?;
+    let held = store.acquire(&prepared.request).await;
+    let held = held.map_err(Trouble::from)?;
+    let lease = held.lease().clone();
     tell_of_another(&lease, asker.saved.as_ref());
-    Ok(prepared.session(asked, lease, store.subnets()))
+    Ok((prepared.session(asked, lease, cut_by(store)), held))
 }
 
 /// A node that gets another subnet than it had says so, and which.

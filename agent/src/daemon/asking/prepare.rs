@@ -37,6 +37,8 @@ pub struct Asker {
     pub known: Known,
     /// The lease that the last session lost for good: what stands under its key is somebody else's.
     pub given_up: Option<SubnetKey>,
+    /// What this process announced in the lease that it held until now.
+    pub until_now: Option<LeaseAttrs>,
     /// MACs that were drawn because somebody else had the saved ones first.
     pub redrawn: Option<Redrawn>,
     pub facts: SharedFacts,
@@ -88,7 +90,7 @@ impl Asker {
         let identity = identity::of((&self.state, redrawn), &network.backends, announced);
         saved::save_identity(&self.state, &identity);
         Ok(Prepared {
-            request: self.request(network, &choice, &identity, &found.host),
+            request: self.request((network, record), &choice, &identity, &found.host),
             wanted,
             choice,
             identity,
@@ -112,7 +114,7 @@ impl Asker {
 
     fn request(
         &self,
-        network: &Network,
+        (network, record): (&Network, &OwnRecord),
         choice: &Choice,
         identity: &Identity,
         host: &Host,
@@ -130,6 +132,8 @@ impl Asker {
             previous: self.previous(),
             avoid: host::inside(pools, host),
             held: held.filter(|(key, _)| self.given_up != Some(*key)),
+            announced: self.until_now.clone(),
+            wishes: record.wishes,
             inhabited: inhabited::read(pools),
             also: identity::announced_else(self.redrawn.as_ref(), backends, pools, identity),
             ttl: self.lease_ttl,

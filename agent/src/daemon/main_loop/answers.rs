@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::Notify;
-use tweed_store::{Holding, LeaseStore};
+use tweed_store::{Holding, LeaseStore, cut_by};
 
 use super::{FIRST_LIST, GRACE, Loop, MOMENT};
 use crate::daemon::active::Active;
@@ -14,11 +14,14 @@ use crate::daemon::saved;
 use crate::daemon::session::{Session, join};
 use crate::daemon::status::standing::Standing;
 
-impl<S: LeaseStore> Loop<'_, S> {
-    pub(super) fn take_answer(&mut self, answer: Result<Session, Trouble>) {
+impl<'s, S: LeaseStore> Loop<'s, S>
+where
+    S::Held: 's,
+{
+    pub(super) fn take_answer(&mut self, answer: Result<(Session, S::Held), Trouble>) {
         self.lines.asking = None;
         match answer {
-            Ok(session) => self.take_lease(session),
+            Ok((session, held)) => self.take_lease(session, held),
             Err(trouble) => {
                 self.take_trouble(trouble);
                 self.ask(RETRY);
@@ -27,20 +30,20 @@ impl<S: LeaseStore> Loop<'_, S> {
     }
 
     /// The store has given a lease: what runs on the saved one goes on without a break if that is the same.
-    fn take_lease(&mut self, session: Session) {
+    fn take_lease(&mut self, session: Session, held: S::Held) {
         match std::mem::replace(&mut self.phase, Phase::Waiting) {
-            Phase::Waiting => self.begin(session, true),
+            Phase::Waiting => self.begin(session, Some(held)),
             Phase::Offline(mut active) => match active.session.difference(&session) {
                 None => {
                     let facts = &mut self.facts.lock();
                     active.confirm(session, &mut self.common, facts);
-                    active.take_standing(&Holding::Held, (true, None), facts);
-                    self.lines.keep(self.store, &active.session.lease);
+                    active.take_standing(&Holding::Held, true, facts);
+                    self.lines.keep(held);
                     self.phase = Phase::Running(active);
                 }
                 Some(reason) => {
                     tracing::warn!(reason, "session ends, another one begins");
-                    self.begin(session, true);
+                    self.begin(session, Some(held));
                 }
             },
             running @ Phase::Running(_) => self.phase = running,
@@ -55,9 +58,9 @@ impl<S: LeaseStore> Loop<'_, S> {
             match gone {
                 true => self.lose(&reason),
                 false => {
-                    let holding = Holding::Unsure { reason };
-                    let heard = self.store.heard();
-                    active.take_standing(&holding, (false, heard), &mut self.facts.lock());
+                    let since = Instant::now();
+                    let holding = Holding::Unsure { reason, since };
+                    active.take_standing(&holding, false, &mut self.facts.lock());
                 }
             }
         } else if away && may_stand_in(&self.asker(), &self.said.borrow()) {
@@ -81,7 +84,7 @@ impl<S: LeaseStore> Loop<'_, S> {
             return;
         }
         let asker = self.asker();
-        let session = from_saved(self.store, &asker, &self.said.borrow());
+        let session = from_saved(cut_by(self.store), &asker, &self.said.borrow());
         match session {
             Some(Ok(session)) => {
                 match &self.away {
@@ -93,7 +96,7 @@ impl<S: LeaseStore> Loop<'_, S> {
                         "the store has not answered yet, going on from the saved state"
                     ),
                 }
-                self.begin(session, false);
+                self.begin(session, None);
             }
             Some(Err(reason)) => {
                 self.say_waiting(reason);
@@ -103,15 +106,16 @@ impl<S: LeaseStore> Loop<'_, S> {
         }
     }
 
-    /// Begins a session; `confirmed` if the store has given its lease.
-    fn begin(&mut self, session: Session, confirmed: bool) {
+    /// Begins a session, on the lease that the store has given, or without its word.
+    fn begin(&mut self, session: Session, held: Option<S::Held>) {
+        let confirmed = held.is_some();
         self.common.known.before = session.settled;
         let peers = Arc::new(saved::peers(&self.common.state));
         let relist = Arc::new(Notify::new());
         self.lines.follow(self.store, &peers, Arc::clone(&relist));
-        if confirmed {
+        if let Some(held) = held {
             self.lines.asking = None;
-            self.lines.keep(self.store, &session.lease);
+            self.lines.keep(held);
         }
         tracing::info!(
             lease = %session.lease.key, backend = %session.backends, mtu = session.mtu,
@@ -137,7 +141,7 @@ impl<S: LeaseStore> Loop<'_, S> {
         });
         self.first = false;
         match confirmed {
-            true => active.take_standing(&Holding::Held, (true, None), facts),
+            true => active.take_standing(&Holding::Held, true, facts),
             false => {
                 let why = self.away.take();
                 facts.lease.set(Standing::Saved, now);

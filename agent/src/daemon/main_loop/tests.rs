@@ -1,6 +1,7 @@
 //! Against a store whose answers each test chooses, and without a kernel thread: the test reads what it would be told.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::future::{pending, ready};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
@@ -12,7 +13,7 @@ use tweed_model::lease::Term;
 use tweed_model::{ClusterSnapshot, Dual, Identity, Lease, LeaseAttrs, Mac, SubnetKey};
 use tweed_netlink::netns::isolated;
 use tweed_state::Desired;
-use tweed_store::{Ended, Holding, NodeReport, Request, StoreError};
+use tweed_store::{Ended, Held, Holding, NodeReport, Request, StoreError};
 
 use super::*;
 use crate::config::flags::Flags;
@@ -48,7 +49,23 @@ struct Double {
     follows: Cell<usize>,
 }
 
+struct DoubleHeld(Lease);
+
+impl Held for DoubleHeld {
+    fn lease(&self) -> &Lease {
+        &self.0
+    }
+
+    fn keep(self, _standing: watch::Sender<Holding>) -> impl Future<Output = Ended> {
+        pending()
+    }
+}
+
 impl LeaseStore for Double {
+    type Held = DoubleHeld;
+    type Remote = Infallible;
+    type Cluster = Infallible;
+
     async fn config(&self) -> Result<String, StoreError> {
         match self.answers.get() {
             Answers::Never => pending().await,
@@ -65,23 +82,15 @@ impl LeaseStore for Double {
         Ok(())
     }
 
-    fn acquire(&self, request: &Request) -> impl Future<Output = Result<Lease, StoreError>> {
+    fn acquire(&self, request: &Request) -> impl Future<Output = Result<DoubleHeld, StoreError>> {
         let key = match self.answers.get() {
             Answers::Another => "10.5.9.0-24",
             _ => "10.5.1.0-24",
         };
-        ready(Ok(Lease {
+        ready(Ok(DoubleHeld(Lease {
             attrs: request.attrs.clone(),
             ..lease(key)
-        }))
-    }
-
-    fn keep(
-        &self,
-        _lease: &Lease,
-        _standing: watch::Sender<Holding>,
-    ) -> impl Future<Output = Ended> {
-        pending()
+        })))
     }
 
     fn release(&self, _key: &SubnetKey) -> impl Future<Output = Result<(), StoreError>> {
@@ -102,6 +111,14 @@ impl LeaseStore for Double {
             out.closed().await;
             pending().await
         }
+    }
+
+    fn remote(&self) -> Option<&Infallible> {
+        None
+    }
+
+    fn cluster(&self) -> Option<&Infallible> {
+        None
     }
 }
 

@@ -26,7 +26,7 @@ impl From<&Holding> for Standing {
     fn from(holding: &Holding) -> Self {
         match holding {
             Holding::Held => Self::Held,
-            Holding::Unsure { reason } => Self::Unsure(reason.clone()),
+            Holding::Unsure { reason, .. } => Self::Unsure(reason.clone()),
             Holding::Lost { reason } => Self::Lost(reason.clone()),
             Holding::Taken { by } => {
                 let by: Vec<String> = by.values().map(ToString::to_string).collect();

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use anyhow::bail;
 use tweed_model::{Dual, Family, Lease, NetworkConfig, Pool, shown};
-use tweed_store::LeaseStore;
+use tweed_store::{LeaseStore, cut_by};
 
 /// So many leases are named.
 const NAMED: usize = 20;
@@ -66,7 +66,7 @@ impl Change {
         let fits = |pools: &Dual<Pool>, lease: &Lease| {
             Family::BOTH.into_iter().all(|family| {
                 match (pools.get(family), lease.key.0.get(family)) {
-                    (Some(pool), Some(subnet)) => store.fits(pool, subnet),
+                    (Some(pool), Some(subnet)) => cut_by(store).fit(pool, subnet),
                     (None, None) => true,
                     _ => false,
                 }

@@ -23,6 +23,8 @@ async fn network() -> anyhow::Result<Memory> {
             previous: vec![Dual::of_nets([subnet.parse()?])],
             avoid: Vec::new(),
             held: None,
+            announced: None,
+            wishes: Dual::default(),
             inhabited: Dual::default(),
             also: Vec::new(),
             ttl: Duration::from_secs(60),

@@ -42,6 +42,8 @@ fn request(attrs: LeaseAttrs, previous: &[&str]) -> Request {
             .collect(),
         avoid: Vec::new(),
         held: None,
+        announced: None,
+        wishes: Dual::default(),
         inhabited: Dual::default(),
         also: Vec::new(),
         ttl: Duration::from_secs(60),
@@ -110,6 +112,23 @@ fn the_very_entry_that_was_held_last_is_suspect_whatever_stands_in_it_now() {
         let mut request = request(mine.clone(), &["10.5.9.0-24"]);
         request.held = Some((entry.key, created));
         assert_eq!(claim(&entry, &request), expected, "created {created}");
+    }
+}
+
+#[test]
+fn what_this_process_announced_until_now_in_the_lease_that_it_held_is_own() {
+    let (mine, before) = (attrs("10.0.0.1", None), attrs("10.0.0.2", Some("a")));
+    let entry = lease("10.5.9.0-24", before.clone(), 7, Term::Leased);
+    let another: SubnetKey = "10.5.8.0-24".parse().unwrap();
+    for (held, announced, expected) in [
+        (entry.key, &before, Claim::Own),
+        (entry.key, &attrs("10.0.0.2", Some("b")), Claim::Suspect),
+        (another, &before, Claim::Foreign),
+    ] {
+        let mut request = request(mine.clone(), &["10.5.9.0-24"]);
+        request.held = Some((held, 7));
+        request.announced = Some(announced.clone());
+        assert_eq!(claim(&entry, &request), expected, "{held} {announced:?}");
     }
 }
 

@@ -8,9 +8,11 @@ use tweed_host::random;
 use tweed_model::lease::Term;
 use tweed_model::{Lease, SubnetKey, wire};
 
+use super::client;
+use super::etcd_lease::Attachment;
 use super::grant::{Created, revision_of};
 use super::listing::{self, Entry, Listing};
-use super::{Etcd, Tenure, client};
+use super::network::Network;
 use crate::backoff::jittered;
 use crate::claim::{self, Claim, Survey};
 use crate::{Request, StoreError};
@@ -20,40 +22,41 @@ const ATTEMPTS: u32 = 30;
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-pub(super) async fn acquire(store: &Etcd, request: &Request) -> Result<Lease, StoreError> {
-    let mut taker = Taker {
-        store,
+pub(super) async fn acquire(
+    network: &Network,
+    request: &Request,
+) -> Result<(Lease, Attachment), StoreError> {
+    let mut taking = Taking {
+        network,
         request,
         value: wire::format_attrs(&request.attrs),
         granted: None,
     };
-    let result = taker.run().await;
+    let result = taking.run().await;
     let used = result
         .as_ref()
-        .is_ok_and(|(_, tenure)| Some(tenure.id) == taker.granted);
-    if let Some(id) = taker.granted.filter(|_| !used) {
-        store.drop_etcd_lease(id).await;
+        .is_ok_and(|(_, attachment)| Some(attachment.id) == taking.granted);
+    if let Some(id) = taking.granted.filter(|_| !used) {
+        network.drop_etcd_lease(id).await;
     }
-    let (lease, tenure) = result?;
-    store.remember(lease.key, tenure);
-    Ok(lease)
+    result
 }
 
-struct Taker<'a> {
-    store: &'a Etcd,
+struct Taking<'a> {
+    network: &'a Network,
     request: &'a Request,
     value: String,
     /// The etcd lease for the new key, once one was needed.
     granted: Option<i64>,
 }
 
-impl Taker<'_> {
-    async fn run(&mut self) -> Result<(Lease, Tenure), StoreError> {
+impl Taking<'_> {
+    async fn run(&mut self) -> Result<(Lease, Attachment), StoreError> {
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 sleep(jittered((LOOK_EVERY * attempt).min(LONGEST_PAUSE))).await;
             }
-            let listing = listing::read(&self.store.cluster, &self.store.keys).await?;
+            let listing = listing::read(&self.network.cluster, &self.network.keys).await?;
             if let Some(taken) = self.attempt(&listing).await? {
                 return Ok(taken);
             }
@@ -63,11 +66,14 @@ impl Taker<'_> {
     }
 
     /// One try on what was listed; `None` if the world has moved on since.
-    async fn attempt(&mut self, listing: &Listing) -> Result<Option<(Lease, Tenure)>, StoreError> {
+    async fn attempt(
+        &mut self,
+        listing: &Listing,
+    ) -> Result<Option<(Lease, Attachment)>, StoreError> {
         // An earlier try may have succeeded though its answer got lost.
         if let Some(entry) = listing.entries.values().find(|entry| self.made(entry)) {
             if claim::is_overruled(&entry.lease, &listing.leases()) {
-                self.store.withdraw(&entry.lease.key, entry.id).await?;
+                self.network.withdraw(&entry.lease.key, entry.id).await?;
                 return Ok(None);
             }
             return Ok(Some(self.held(&entry.lease, entry.id)));
@@ -78,9 +84,6 @@ impl Taker<'_> {
             let Some(mut entry) = listing.entries.get(key).cloned() else {
                 continue;
             };
-            if self.attached(&entry) {
-                return self.reuse(listing, &survey, &entry, Claim::Own).await;
-            }
             if *claim == Claim::Suspect {
                 match self.abandoned(&entry).await? {
                     Some(revision) => entry.changed = revision,
@@ -96,16 +99,9 @@ impl Taker<'_> {
         Some(entry.id) == self.granted && entry.value == self.value.as_bytes()
     }
 
-    /// Whether this very process attached the entry to the etcd lease under which it stands: there is nobody to ask,
-    /// though address or backend may have changed since.
-    fn attached(&self, entry: &Entry) -> bool {
-        let tenure = self.store.recall(&entry.lease.key);
-        entry.id != 0 && tenure.is_some_and(|tenure| tenure.id == entry.id)
-    }
-
     /// Asks the holder of an entry whether it lives. Answers the revision of the question if nobody did.
     async fn abandoned(&self, entry: &Entry) -> Result<Option<i64>, StoreError> {
-        let name = self.store.keys.subnet(&entry.lease.key);
+        let name = self.network.keys.subnet(&entry.lease.key);
         let question = claim::question(&entry.lease.attrs, random::bits());
         let untouched = vec![Compare::mod_revision(
             name.clone(),
@@ -118,7 +114,7 @@ impl Taker<'_> {
             Some(PutOptions::new().with_ignore_lease()),
         )];
         let response = self
-            .store
+            .network
             .transact("ask for a lease's holder", untouched, ask)
             .await?;
         let asked = revision_of(&response);
@@ -139,7 +135,7 @@ impl Taker<'_> {
 
     async fn last_change(&self, name: &str) -> Result<Option<i64>, StoreError> {
         let get = |client| async move { client::kv(&client).get(name, None).await };
-        let response = self.store.cluster.call("look at a lease", get).await?;
+        let response = self.network.cluster.call("look at a lease", get).await?;
         Ok(response.kvs().first().map(|pair| pair.mod_revision()))
     }
 
@@ -149,7 +145,7 @@ impl Taker<'_> {
         survey: &Survey,
         entry: &Entry,
         claim: Claim,
-    ) -> Result<Option<(Lease, Tenure)>, StoreError> {
+    ) -> Result<Option<(Lease, Attachment)>, StoreError> {
         let key = entry.lease.key;
         let replaced = own_entries(listing, survey, Some(key));
         let id = match (entry.lease.term, claim) {
@@ -160,7 +156,7 @@ impl Taker<'_> {
         let as_it_should = entry.id == id && entry.value == self.value.as_bytes();
         if !(as_it_should && replaced.is_empty())
             && self
-                .store
+                .network
                 .replace(&key, entry.changed, &self.value, id, &replaced)
                 .await?
                 .is_none()
@@ -174,7 +170,7 @@ impl Taker<'_> {
         &mut self,
         listing: &Listing,
         survey: &Survey,
-    ) -> Result<Option<(Lease, Tenure)>, StoreError> {
+    ) -> Result<Option<(Lease, Attachment)>, StoreError> {
         let chosen = survey
             .draw(self.request, random::bits())
             .map_err(|error| StoreError::Exhausted(error.to_string()))?;
@@ -182,7 +178,7 @@ impl Taker<'_> {
         let id = self.etcd_lease().await?;
         let replaced = own_entries(listing, survey, None);
         match self
-            .store
+            .network
             .create(listing, &key, &self.value, id, &replaced)
             .await?
         {
@@ -202,29 +198,29 @@ impl Taker<'_> {
 
     /// Whether an etcd lease that an earlier run of this node left is good for this one, and still there.
     async fn can_go_on(&self, id: i64) -> Result<bool, StoreError> {
-        let lasts = self.store.lasts(id).await?;
+        let lasts = self.network.lasts(id).await?;
         let same_ttl =
             lasts.is_some_and(|lasts| lasts.granted.as_secs() == self.request.ttl.as_secs());
-        Ok(same_ttl && self.store.renew(id).await?)
+        Ok(same_ttl && self.network.renew(id).await?)
     }
 
     async fn etcd_lease(&mut self) -> Result<i64, StoreError> {
         if let Some(id) = self.granted {
             return Ok(id);
         }
-        let id = self.store.new_etcd_lease(self.request.ttl).await?;
+        let id = self.network.new_etcd_lease(self.request.ttl).await?;
         self.granted = Some(id);
         Ok(id)
     }
 
-    fn held(&self, lease: &Lease, id: i64) -> (Lease, Tenure) {
+    fn held(&self, lease: &Lease, id: i64) -> (Lease, Attachment) {
         let lease = Lease {
             attrs: self.request.attrs.clone(),
             ..lease.clone()
         };
         (
             lease,
-            Tenure {
+            Attachment {
                 id,
                 ttl: self.request.ttl,
             },

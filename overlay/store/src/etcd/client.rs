@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Channel, Client, Error as EtcdError};
-use tokio::time::Instant;
 use tweed_model::shown::shortened;
 
+use super::heard::Heard;
 use super::options::{Options, names};
-use super::pulse::Heard;
+
 use crate::tls::{Fault, Material, Names, connector, fault};
 use crate::{StoreError, host_of};
 
@@ -38,8 +38,6 @@ pub(super) struct Cluster {
     preferred: AtomicUsize,
     /// How to call what TLS uses, as of the last connection.
     names: Mutex<Arc<Names>>,
-    /// When any endpoint answered last.
-    heard: Arc<Mutex<Option<Instant>>>,
 }
 
 #[derive(Clone)]
@@ -60,7 +58,6 @@ impl Cluster {
         let endpoints = options.checked_endpoints()?;
         Ok(Self {
             connections: Mutex::new(vec![None; endpoints.len()]),
-            heard: Arc::default(),
             preferred: AtomicUsize::new(0),
             names: Mutex::new(Arc::new(names(&Material::default()))),
             options,
@@ -203,11 +200,6 @@ impl Cluster {
         self.options.pulse
     }
 
-    /// When any endpoint answered last.
-    pub(super) fn heard(&self) -> Option<Instant> {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn connection(&self, index: usize) -> Result<Connection, StoreError> {
         let cached = self.lock()[index].clone();
         if let Some(connection) = cached {
@@ -223,7 +215,7 @@ impl Cluster {
             made = connect(self.options.without_login()).await?;
         }
         let client = made.map_err(|error| self.failed(index, "connect", &error))?;
-        let heard = Heard::new(&self.heard);
+        let heard = Heard::new();
         let connection = Connection { client, heard };
         self.lock()[index] = Some(connection.clone());
         Ok(connection)

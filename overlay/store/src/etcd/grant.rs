@@ -4,18 +4,13 @@
 //! express (equal IPv6 under another IPv4, other lengths) show in the same transaction: it also reads what has been
 //! created since the list. Whoever finds an overlapping key there came second, and takes its own key back.
 
-use std::time::Duration;
-
-use etcd_client::{
-    Client, Compare, CompareOp, Error, GetOptions, KeyValue, LeaseGrantOptions, PutOptions, Txn,
-    TxnOp, TxnResponse,
-};
-use tweed_host::random;
+use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnResponse};
 use tweed_model::subnet::keys_overlap;
 use tweed_model::{Dual, SubnetKey};
 
+use super::client;
 use super::listing::{Entry, Listing, gets};
-use super::{Etcd, client};
+use super::network::Network;
 use crate::StoreError;
 
 /// How an attempt to create a key ended.
@@ -26,7 +21,7 @@ pub(super) enum Created {
     Overtaken,
 }
 
-impl Etcd {
+impl Network {
     /// Creates a key that overlaps nothing in `listing`, and removes own leases that it replaces.
     pub(super) async fn create(
         &self,
@@ -147,73 +142,6 @@ impl Etcd {
         };
         self.cluster.call(what, send).await
     }
-
-    /// A new etcd lease. Its number is chosen here, so that a request whose answer got lost can be repeated without
-    /// leaving a second one behind for a day.
-    pub(super) async fn new_etcd_lease(&self, ttl: Duration) -> Result<i64, StoreError> {
-        let id = i64::try_from(random::bits() >> 1)
-            .unwrap_or(i64::MAX)
-            .max(1);
-        let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX).max(1);
-        let options = LeaseGrantOptions::new().with_id(id);
-        let grant = |mut client: Client| {
-            let options = options.clone();
-            async move {
-                match client.lease_grant(seconds, Some(options)).await {
-                    Err(Error::GRpcStatus(status))
-                        if status.message().contains("lease already exists") =>
-                    {
-                        Ok(())
-                    }
-                    result => result.map(drop),
-                }
-            }
-        };
-        self.cluster.call("grant an etcd lease", grant).await?;
-        Ok(id)
-    }
-
-    /// Renews an etcd lease. False if there is none any more.
-    pub(super) async fn renew(&self, id: i64) -> Result<bool, StoreError> {
-        let renew = |mut client: Client| async move {
-            match client.lease_keep_alive(id).await {
-                Ok(_) => Ok(true),
-                Err(Error::LeaseKeepAliveError(reason)) if reason.contains("not found") => {
-                    Ok(false)
-                }
-                Err(error) => Err(error),
-            }
-        };
-        self.cluster.call("renew an etcd lease", renew).await
-    }
-
-    /// How long an etcd lease lasts; `None` if there is none any more.
-    pub(super) async fn lasts(&self, id: i64) -> Result<Option<Lasts>, StoreError> {
-        let look = |mut client: Client| async move { client.lease_time_to_live(id, None).await };
-        let answer = self.cluster.call("look at an etcd lease", look).await?;
-        let seconds = |number| u64::try_from(number).ok().map(Duration::from_secs);
-        let left = seconds(answer.ttl()).filter(|left| !left.is_zero());
-        Ok(left
-            .zip(seconds(answer.granted_ttl()))
-            .map(|(left, granted)| Lasts { left, granted }))
-    }
-
-    /// Gives an etcd lease up that no key is attached to. Should that fail it runs out by itself.
-    pub(super) async fn drop_etcd_lease(&self, id: i64) {
-        let revoke = |mut client: Client| async move { client.lease_revoke(id).await.map(drop) };
-        if let Err(error) = self.cluster.call("revoke an etcd lease", revoke).await {
-            tracing::debug!(%error, "an unused etcd lease stays until it runs out");
-        }
-    }
-}
-
-/// The times of an etcd lease.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lasts {
-    /// Without another renewal.
-    pub(super) left: Duration,
-    /// From one renewal on.
-    pub(super) granted: Duration,
 }
 
 /// The revision at which a transaction was answered; at its write, if it wrote.

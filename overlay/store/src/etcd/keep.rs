@@ -1,7 +1,10 @@
 //! Keeping the own lease: its etcd lease is renewed, its key watched. Whatever happens, the same question is asked:
 //! what stands under the key now, and what does that make of us?
 
+use std::convert::Infallible;
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Event, EventType, WatchOptions, WatchResponse};
@@ -10,17 +13,67 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 use tweed_model::{Dual, Lease, wire};
 
 use super::client::{self, Member};
+use super::etcd_lease::Attachment;
 use super::grant::Created;
 use super::listing::{self, Listing};
+use super::network::Network;
 use super::pulse::{self, Turn};
-use super::{Etcd, Tenure};
+use super::stream;
 use crate::backoff::{Backoff, jittered};
-use crate::standing::{Fight, Finding, find, say, say_lost};
-use crate::{Holding, StoreError};
+use crate::standing::{Fight, Finding, find, say, say_lost, say_unsure};
+use crate::{Ended, Held, Holding, StoreError};
 
-/// flannel's lease time, for a lease that an earlier run acquired and of which etcd knows nothing any more.
-const USUAL_TTL: Duration = Duration::from_secs(86_400);
+const WHAT: &str = "watch the own lease";
+/// A reservation is looked at this often.
+const DAY: Duration = Duration::from_hours(24);
 const SHORTEST_RENEWAL: Duration = Duration::from_millis(300);
+
+/// A lease in etcd.
+pub struct EtcdHeld {
+    pub(super) network: Arc<Network>,
+    pub(super) lease: Lease,
+    pub(super) attachment: Attachment,
+}
+
+impl fmt::Debug for EtcdHeld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EtcdHeld").field(&self.lease).finish()
+    }
+}
+
+impl Held for EtcdHeld {
+    fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    async fn keep(self, standing: Sender<Holding>) -> Ended {
+        let mut keeper = Keeper {
+            network: &self.network,
+            lease: &self.lease,
+            name: self.network.keys.subnet(&self.lease.key),
+            value: wire::format_attrs(&self.lease.attrs),
+            attachment: self.attachment,
+            standing: &standing,
+            heard: Instant::now(),
+        };
+        let mut trouble = Backoff::default();
+        loop {
+            let started = Instant::now();
+            match keeper.hold().await {
+                Ok(never) => match never {},
+                Err(Stop::Taken(by)) => {
+                    say(&standing, Holding::Taken { by });
+                    return Ended::Taken(by);
+                }
+                Err(Stop::Failed(error)) => {
+                    say_unsure(&standing, error, keeper.heard);
+                    trouble.reset_after(started.elapsed());
+                    sleep(trouble.next()).await;
+                }
+            }
+        }
+    }
+}
 
 /// Why keeping stopped for the moment, or for good.
 enum Stop {
@@ -34,132 +87,58 @@ impl From<StoreError> for Stop {
     }
 }
 
-pub(super) async fn keep(store: &Etcd, lease: &Lease, standing: &Sender<Holding>) -> Dual<IpAddr> {
-    let mut keeper = Keeper {
-        store,
-        lease,
-        name: store.keys.subnet(&lease.key),
-        value: wire::format_attrs(&lease.attrs),
-        tenure: store.recall(&lease.key),
-        standing,
-        trouble: Backoff::default(),
-    };
-    loop {
-        let started = Instant::now();
-        match keeper.session().await {
-            Stop::Taken(by) => {
-                say(standing, Holding::Taken { by });
-                return by;
-            }
-            Stop::Failed(error) => {
-                say(
-                    standing,
-                    Holding::Unsure {
-                        reason: error.to_string(),
-                    },
-                );
-                keeper.trouble.reset_after(started.elapsed());
-                sleep(keeper.trouble.next()).await;
-            }
-        }
-    }
-}
-
 struct Keeper<'a> {
-    store: &'a Etcd,
+    network: &'a Network,
     lease: &'a Lease,
     name: String,
     value: String,
-    tenure: Option<Tenure>,
+    attachment: Attachment,
     standing: &'a Sender<Holding>,
-    trouble: Backoff,
+    /// When etcd was heard last.
+    heard: Instant,
 }
 
 impl Keeper<'_> {
     /// Holds the lease until something fails or somebody takes it.
-    async fn session(&mut self) -> Stop {
-        match self.hold().await {
-            Ok(never) => match never {},
-            Err(stop) => stop,
-        }
+    async fn hold(&mut self) -> Result<Infallible, Stop> {
+        let revision = self.secure().await?;
+        let member = self.network.cluster.member().await?;
+        let stop = self.hold_over(&member, revision).await;
+        self.heard = member.heard.last().max(self.heard);
+        stop
     }
 
-    async fn hold(&mut self) -> Result<std::convert::Infallible, Stop> {
-        let mut revision = self.secure().await?;
-        let member = self.store.cluster.member().await?;
-        let mut stream = self.open(&member, revision).await?;
-        let mut renewal = self.renewal();
-        let mut fight = Fight::default();
-        let silent = pulse::until_silent(self.store, &member, Turn::First);
-        tokio::pin!(silent);
-        loop {
-            tokio::select! {
-                error = &mut silent => return Err(error.into()),
-                message = stream.message() => {
-                    let response = self.checked(&member, message)?;
-                    if let Some(deleted) = change_after(&response, revision) {
-                        if deleted {
-                            say_lost(self.standing, format!("etcd key {} was deleted, or its lease ran out", self.name));
-                        }
-                        fight.pause().await;
-                        revision = self.secure().await?;
-                        renewal = self.renewal();
-                    }
-                }
-                _ = renewal.tick() => {
-                    if !self.renew().await? {
-                        revision = self.secure().await?;
-                        renewal = self.renewal();
-                    }
-                }
-            }
-        }
-    }
-
-    async fn open(&self, member: &Member, revision: i64) -> Result<etcd_client::WatchStream, Stop> {
+    async fn hold_over(&mut self, member: &Member, mut revision: i64) -> Result<Infallible, Stop> {
+        let way = (&self.network.cluster, member);
         let options = WatchOptions::new().with_start_revision(revision + 1);
         let mut watcher = client::watcher(&member.client);
-        let open = watcher.watch(self.name.clone(), Some(options));
-        match tokio::time::timeout(self.store.cluster.timeout(), open).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(self
-                .store
-                .cluster
-                .stream_failed(member, "watch the own lease", &error)
-                .into()),
-            Err(_) => Err(self
-                .store
-                .cluster
-                .stream_ended(member, "watch the own lease", "didn't answer")
-                .into()),
-        }
-    }
-
-    fn checked(
-        &self,
-        member: &Member,
-        message: Result<Option<WatchResponse>, etcd_client::Error>,
-    ) -> Result<WatchResponse, Stop> {
-        let what = "watch the own lease";
-        match message {
-            Ok(Some(response)) if response.canceled() => {
-                let why = format!("ended the watch ({})", response.cancel_reason());
-                Err(self.store.cluster.stream_ended(member, what, &why).into())
+        let opening = watcher.watch(self.name.clone(), Some(options));
+        let mut stream = stream::open(way, WHAT, opening).await?;
+        let mut renewal = self.renewal();
+        let mut fight = Fight::default();
+        let silent = pulse::until_silent(self.network, member, Turn::First);
+        tokio::pin!(silent);
+        loop {
+            let well = tokio::select! {
+                error = &mut silent => return Err(error.into()),
+                message = stream.message() => {
+                    let response = stream::checked(way, WHAT, message)?;
+                    let change = change_after(&response, revision);
+                    if change == Some(EventType::Delete) {
+                        let why = format!("etcd key {} was deleted, or its lease ran out", self.name);
+                        say_lost(self.standing, why);
+                    }
+                    if change.is_some() {
+                        fight.pause().await;
+                    }
+                    change.is_none()
+                }
+                _ = renewal.tick() => self.renew().await?,
+            };
+            if !well {
+                revision = self.secure().await?;
+                renewal = self.renewal();
             }
-            Ok(Some(response)) => {
-                member.heard.now();
-                Ok(response)
-            }
-            Ok(None) => Err(self
-                .store
-                .cluster
-                .stream_ended(member, what, "closed the connection")
-                .into()),
-            Err(error) => Err(self
-                .store
-                .cluster
-                .stream_failed(member, what, &error)
-                .into()),
         }
     }
 
@@ -167,11 +146,11 @@ impl Keeper<'_> {
     async fn secure(&mut self) -> Result<i64, Stop> {
         let mut pace = Backoff::default();
         loop {
-            let listing = listing::read(&self.store.cluster, &self.store.keys).await?;
+            let listing = listing::read(&self.network.cluster, &self.network.keys).await?;
             let unreadable: Vec<_> = listing.unreadable.keys().copied().collect();
-            let known = self.tenure.map(|tenure| tenure.id).filter(|id| *id != 0);
-            let own = listing.entries.get(&self.lease.key);
-            let by_us = |_: &Lease| known.is_some() && own.map(|entry| entry.id) == known;
+            self.heard = Instant::now();
+            let own = listing.entries.get(&self.lease.key).map(|entry| entry.id);
+            let by_us = |_: &Lease| own == self.attachment.live();
             let done = match find(self.lease, &listing.leases(), &unreadable, by_us) {
                 Finding::Taken(by) => return Err(Stop::Taken(by)),
                 Finding::Gone => self.take_back(&listing).await?,
@@ -198,7 +177,7 @@ impl Keeper<'_> {
                 "somebody edited the own lease; restoring it"
             );
             return self
-                .store
+                .network
                 .replace(&self.lease.key, entry.changed, &self.value, entry.id, &[])
                 .await;
         }
@@ -213,30 +192,24 @@ impl Keeper<'_> {
             key = self.name,
             "somebody made the own lease unreadable; restoring it"
         );
-        let id = match self.tenure {
-            Some(Tenure { id: 0, .. }) => 0,
+        let id = match self.attachment.id {
+            0 => 0,
             _ => self.live_etcd_lease().await?,
         };
-        self.store
+        self.network
             .replace(&self.lease.key, *changed, &self.value, id, &[])
             .await
     }
 
-    /// The key stands under this etcd lease, which may be that of an earlier run.
+    /// The key stands under this etcd lease, which may be another one than it did.
     async fn adopt(&mut self, id: i64) -> Result<(), StoreError> {
-        if self.tenure.is_none_or(|tenure| tenure.id != id) {
-            let granted = if id == 0 {
-                None
-            } else {
-                self.store.lasts(id).await?
+        if self.attachment.id != id {
+            let lasts = match id {
+                0 => None,
+                _ => self.network.lasts(id).await?,
             };
-            let ttl = granted
-                .map(|lasts| lasts.granted)
-                .or(self.tenure.map(|tenure| tenure.ttl));
-            self.set_tenure(Tenure {
-                id,
-                ttl: ttl.unwrap_or(USUAL_TTL),
-            });
+            let ttl = lasts.map_or(self.attachment.ttl, |lasts| lasts.granted);
+            self.attachment = Attachment { id, ttl };
         }
         Ok(())
     }
@@ -249,7 +222,7 @@ impl Keeper<'_> {
         say_lost(self.standing, reason);
         let id = self.live_etcd_lease().await?;
         match self
-            .store
+            .network
             .create(listing, &self.lease.key, &self.value, id, &[])
             .await?
         {
@@ -258,52 +231,46 @@ impl Keeper<'_> {
         }
     }
 
-    /// The etcd lease of this tenure if it still lives, else a new one. A reservation that was deleted is none any more.
+    /// The etcd lease of before if it still lives, else a new one. A reservation that was deleted is none any more.
     async fn live_etcd_lease(&mut self) -> Result<i64, StoreError> {
-        let ttl = self.tenure.map_or(USUAL_TTL, |tenure| tenure.ttl);
-        if let Some(Tenure { id, .. }) = self.tenure
-            && id != 0
-            && self.store.renew(id).await?
-        {
-            return Ok(id);
+        let live = self.attachment.live();
+        if live.is_none() || !self.renew().await? {
+            self.attachment.id = self.network.new_etcd_lease(self.attachment.ttl).await?;
         }
-        let id = self.store.new_etcd_lease(ttl).await?;
-        self.set_tenure(Tenure { id, ttl });
-        Ok(id)
+        Ok(self.attachment.id)
     }
 
     /// Renews the etcd lease. False if it is gone, and the key with it.
     async fn renew(&self) -> Result<bool, StoreError> {
-        match self.tenure {
-            Some(Tenure { id, .. }) if id != 0 => self.store.renew(id).await,
-            _ => Ok(true),
+        match self.attachment.live() {
+            Some(id) => self.network.renew(id).await,
+            None => Ok(true),
         }
     }
 
     /// Three times within the lease time, so that one lost renewal harms nobody.
     fn renewal(&self) -> Interval {
-        let every = match self.tenure {
-            Some(Tenure { id, ttl }) if id != 0 => (ttl / 3).max(SHORTEST_RENEWAL),
-            _ => USUAL_TTL,
+        let Attachment { ttl, .. } = self.attachment;
+        let every = match self.attachment.live() {
+            Some(_) => (ttl / 3).max(SHORTEST_RENEWAL),
+            None => DAY,
         };
         let mut interval = interval_at(Instant::now() + jittered(every), every);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         interval
     }
-
-    fn set_tenure(&mut self, tenure: Tenure) {
-        self.tenure = Some(tenure);
-        self.store.remember(self.lease.key, tenure);
-    }
 }
 
-/// Whether a response tells of a change after `revision`, and whether the last one is a deletion.
-fn change_after(response: &WatchResponse, revision: i64) -> Option<bool> {
+/// What the last change after `revision` is that a response tells of.
+fn change_after(response: &WatchResponse, revision: i64) -> Option<EventType> {
     let later = |event: &&Event| {
         event
             .kv()
             .is_some_and(|pair| pair.mod_revision() > revision)
     };
-    let last = response.events().iter().rfind(later)?;
-    Some(last.event_type() == EventType::Delete)
+    response
+        .events()
+        .iter()
+        .rfind(later)
+        .map(|event| event.event_type())
 }

@@ -2,20 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use etcd_client::{Event, EventType, GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnOpResponse};
-use futures::{StreamExt, stream};
 use tweed_model::lease::Term;
 use tweed_model::wire::{self, EtcdKeys, WireError};
 use tweed_model::{ClusterSnapshot, Lease, LeaseAttrs, SubnetKey, shown};
 
-use super::Etcd;
 use super::client::{self, Cluster};
 use crate::StoreError;
-
-/// So many etcd leases are asked about at once.
-const ASKED_AT_ONCE: usize = 16;
 
 /// A lease as etcd holds it.
 #[derive(Clone, Debug)]
@@ -62,25 +56,6 @@ pub(super) async fn read(cluster: &Cluster, keys: &EtcdKeys) -> Result<Listing, 
         }
     }
     Ok(listing)
-}
-
-/// How long each key's etcd lease lasts without another renewal.
-pub(super) async fn time_left(store: &Etcd) -> Result<BTreeMap<SubnetKey, Duration>, StoreError> {
-    let listing = read(&store.cluster, &store.keys).await?;
-    let leased = listing
-        .entries
-        .into_iter()
-        .filter(|(_, entry)| entry.id != 0);
-    let ask = |(key, entry): (SubnetKey, Entry)| async move {
-        let time = store.lasts(entry.id).await?;
-        Ok::<_, StoreError>(time.map(|time| (key, time.left)))
-    };
-    let mut answers = stream::iter(leased.map(ask)).buffer_unordered(ASKED_AT_ONCE);
-    let mut left = BTreeMap::new();
-    while let Some(answer) = answers.next().await {
-        left.extend(answer?);
-    }
-    Ok(left)
 }
 
 /// The answers to a transaction's reads.

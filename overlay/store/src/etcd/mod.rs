@@ -5,52 +5,38 @@
 
 mod acquire;
 mod client;
+mod etcd_lease;
 mod grant;
+mod heard;
 mod keep;
 mod listing;
+mod network;
 mod options;
 mod pulse;
+mod stream;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch as channel};
+use tweed_model::{ClusterSnapshot, SubnetKey};
 
-use self::client::Cluster;
+pub use self::keep::EtcdHeld;
+use self::network::Network;
 pub use self::options::Options;
-use tweed_model::wire::EtcdKeys;
-use tweed_model::{ClusterSnapshot, Lease, SubnetKey};
-
-use super::{Ended, Holding, LeaseStore, Request, StoreError};
+use crate::{LeaseStore, Remote, Request, StoreError};
 
 /// One network in etcd.
-pub struct Etcd {
-    cluster: Cluster,
-    keys: EtcdKeys,
-    /// What this process knows about the leases that it acquired.
-    tenures: Mutex<BTreeMap<SubnetKey, Tenure>>,
-    listings: AtomicU64,
-    /// All leases are listed afresh after this at the latest.
-    relist: Duration,
-}
-
-/// The part of an own lease that only etcd knows about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tenure {
-    /// The etcd lease to which the key is attached, 0 for a reservation.
-    id: i64,
-    ttl: Duration,
-}
+#[derive(Clone)]
+pub struct Etcd(Arc<Network>);
 
 impl fmt::Debug for Etcd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Etcd")
-            .field("keys", &self.keys)
-            .finish_non_exhaustive()
+        f.debug_tuple("Etcd").field(&self.0.keys).finish()
     }
 }
 
@@ -60,40 +46,38 @@ impl Etcd {
     /// # Errors
     /// [`StoreError::Refused`] if the options make no sense together.
     pub fn new(options: Options) -> Result<Self, StoreError> {
-        Ok(Self {
-            keys: EtcdKeys::new(&options.prefix),
-            relist: options.relist,
-            cluster: Cluster::new(options)?,
-            tenures: Mutex::default(),
-            listings: AtomicU64::new(0),
-        })
+        Ok(Self(Arc::new(Network::new(options)?)))
     }
 
-    fn next_listing(&self) -> u64 {
-        self.listings.fetch_add(1, Ordering::Relaxed) + 1
+    /// How long each lease lasts if its node renews it no more.
+    ///
+    /// # Errors
+    /// If etcd can't be read.
+    pub async fn time_left(&self) -> Result<BTreeMap<SubnetKey, Duration>, StoreError> {
+        etcd_lease::time_left(&self.0).await
+    }
+}
+
+impl Remote for Etcd {
+    async fn servers(&self) -> Vec<String> {
+        self.0.cluster.hosts()
     }
 
-    fn remember(&self, key: SubnetKey, tenure: Tenure) {
-        self.tenures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, tenure);
-    }
-
-    fn recall(&self, key: &SubnetKey) -> Option<Tenure> {
-        self.tenures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .copied()
+    fn redial(&self) {
+        self.0.cluster.redial();
     }
 }
 
 impl LeaseStore for Etcd {
+    type Held = EtcdHeld;
+    type Remote = Self;
+    type Cluster = Infallible;
+
     async fn config(&self) -> Result<String, StoreError> {
-        let key = self.keys.config();
+        let key = self.0.keys.config();
         let get = |client| async move { client::kv(&client).get(key, None).await };
         let response = self
+            .0
             .cluster
             .call("read the network configuration", get)
             .await?;
@@ -110,57 +94,51 @@ impl LeaseStore for Etcd {
     }
 
     async fn put_config(&self, text: &str) -> Result<(), StoreError> {
-        let key = self.keys.config();
+        let key = self.0.keys.config();
         let put = |client| async move { client::kv(&client).put(key, text, None).await };
-        self.cluster
+        self.0
+            .cluster
             .call("write the network configuration", put)
             .await
             .map(drop)
     }
 
-    async fn acquire(&self, request: &Request) -> Result<Lease, StoreError> {
-        acquire::acquire(self, request).await
-    }
-
-    async fn keep(&self, lease: &Lease, standing: channel::Sender<Holding>) -> Ended {
-        Ended::Taken(keep::keep(self, lease, &standing).await)
+    async fn acquire(&self, request: &Request) -> Result<EtcdHeld, StoreError> {
+        let (lease, attachment) = acquire::acquire(&self.0, request).await?;
+        Ok(EtcdHeld {
+            network: Arc::clone(&self.0),
+            lease,
+            attachment,
+        })
     }
 
     async fn release(&self, key: &SubnetKey) -> Result<(), StoreError> {
-        let name = self.keys.subnet(key);
+        let name = self.0.keys.subnet(key);
         let delete = |client| {
             let name = name.clone();
             async move { client::kv(&client).delete(name, None).await }
         };
-        let response = self.cluster.call("release a lease", delete).await?;
+        let response = self.0.cluster.call("release a lease", delete).await?;
         if response.deleted() == 0 {
             return Err(StoreError::NotFound(name));
         }
         Ok(())
     }
 
-    fn redial(&self) {
-        self.cluster.redial();
-    }
-
-    fn heard(&self) -> Option<Instant> {
-        self.cluster.heard().map(Into::into)
-    }
-
-    async fn servers(&self) -> Vec<String> {
-        self.cluster.hosts()
-    }
-
     async fn list(&self) -> Result<ClusterSnapshot, StoreError> {
-        let listing = listing::read(&self.cluster, &self.keys).await?;
-        Ok(listing.into_snapshot(self.next_listing()))
-    }
-
-    async fn time_left(&self) -> Result<BTreeMap<SubnetKey, Duration>, StoreError> {
-        listing::time_left(self).await
+        let listing = listing::read(&self.0.cluster, &self.0.keys).await?;
+        Ok(listing.into_snapshot(self.0.next_listing()))
     }
 
     async fn follow(&self, out: channel::Sender<Arc<ClusterSnapshot>>, relist: Arc<Notify>) {
-        watch::follow(self, &out, &relist).await;
+        watch::follow(&self.0, &out, &relist).await;
+    }
+
+    fn remote(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn cluster(&self) -> Option<&Infallible> {
+        None
     }
 }

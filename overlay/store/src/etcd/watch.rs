@@ -4,18 +4,19 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use etcd_client::{Error, WatchOptions, WatchResponse, WatchStream};
+use etcd_client::{WatchOptions, WatchResponse, WatchStream};
 use futures::FutureExt;
 use tokio::sync::Notify;
 use tokio::sync::watch::Sender;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tweed_host::random;
 use tweed_model::ClusterSnapshot;
 
-use super::Etcd;
 use super::client::{self, Member};
 use super::listing::{self, Listing};
+use super::network::Network;
 use super::pulse::{self, Turn};
+use super::stream;
 use crate::StoreError;
 use crate::backoff::Backoff;
 
@@ -23,12 +24,12 @@ const WHAT: &str = "watch leases";
 /// How many waiting responses become one snapshot, when many nodes change at once.
 const COALESCED: usize = 256;
 
-pub(super) async fn follow(store: &Etcd, out: &Sender<Arc<ClusterSnapshot>>, relist: &Notify) {
+pub(super) async fn follow(network: &Network, out: &Sender<Arc<ClusterSnapshot>>, relist: &Notify) {
     let mut trouble = Backoff::default();
     let mut said = String::new();
     loop {
         let started = Instant::now();
-        match follow_once(store, out, relist).await {
+        match follow_once(network, out, relist).await {
             Ok(never) => match never {},
             Err(error) => {
                 trouble.reset_after(started.elapsed());
@@ -51,13 +52,13 @@ fn say_once(said: &mut String, error: String) {
 }
 
 async fn follow_once(
-    store: &Etcd,
+    network: &Network,
     out: &Sender<Arc<ClusterSnapshot>>,
     relist: &Notify,
 ) -> Result<Infallible, StoreError> {
-    let listing = listing::read(&store.cluster, &store.keys).await?;
+    let listing = listing::read(&network.cluster, &network.keys).await?;
     let mut view = View {
-        store,
+        network,
         out,
         snapshot: ClusterSnapshot::default(),
         revision: 0,
@@ -66,23 +67,23 @@ async fn follow_once(
         news: false,
     };
     view.replace(listing)?;
-    let member = store.cluster.member().await?;
-    let mut stream = open(store, &member, view.revision).await?;
-    let silent = pulse::until_silent(store, &member, Turn::Second);
+    let member = network.cluster.member().await?;
+    let mut stream = open(network, &member, view.revision).await?;
+    let silent = pulse::until_silent(network, &member, Turn::Second);
     tokio::pin!(silent);
     loop {
-        let afresh = store.relist.mul_f64(0.8 + 0.2 * random::fraction());
+        let afresh = network.relist.mul_f64(0.8 + 0.2 * random::fraction());
         tokio::select! {
             error = &mut silent => return Err(error),
-            () = relist.notified() => view.replace(listing::read(&store.cluster, &store.keys).await?)?,
+            () = relist.notified() => view.replace(listing::read(&network.cluster, &network.keys).await?)?,
             () = sleep_until(view.listed + afresh) => {
-                view.replace(listing::read(&store.cluster, &store.keys).await?)?;
+                view.replace(listing::read(&network.cluster, &network.keys).await?)?;
             }
             message = stream.message() => {
                 let mut next = Some(message);
                 let mut handled = 0;
                 while let Some(message) = next.take() {
-                    view.apply(&checked(store, &member, message)?);
+                    view.apply(&stream::checked((&network.cluster, &member), WHAT, message)?);
                     handled += 1;
                     if handled < COALESCED {
                         next = stream.message().now_or_never();
@@ -95,47 +96,25 @@ async fn follow_once(
 }
 
 /// One stream with two watches: the leases and the configuration.
-async fn open(store: &Etcd, member: &Member, revision: i64) -> Result<WatchStream, StoreError> {
+async fn open(
+    network: &Network,
+    member: &Member,
+    revision: i64,
+) -> Result<WatchStream, StoreError> {
     let from = WatchOptions::new().with_start_revision(revision + 1);
-    let open = async {
+    let opening = async {
         let mut watcher = client::watcher(&member.client);
         let leases = from.clone().with_prefix();
-        let mut stream = watcher.watch(store.keys.subnets(), Some(leases)).await?;
-        stream.watch(store.keys.config(), Some(from)).await?;
-        Ok::<_, Error>(stream)
+        let mut stream = watcher.watch(network.keys.subnets(), Some(leases)).await?;
+        stream.watch(network.keys.config(), Some(from)).await?;
+        Ok(stream)
     };
-    match timeout(store.cluster.timeout(), open).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(store.cluster.stream_failed(member, WHAT, &error)),
-        Err(_) => Err(store.cluster.stream_ended(member, WHAT, "didn't answer")),
-    }
-}
-
-fn checked(
-    store: &Etcd,
-    member: &Member,
-    message: Result<Option<WatchResponse>, Error>,
-) -> Result<WatchResponse, StoreError> {
-    let ended = |why: &str| Err(store.cluster.stream_ended(member, WHAT, why));
-    match message {
-        Ok(Some(response)) if response.compact_revision() != 0 => {
-            ended("has compacted changes that we had not seen yet")
-        }
-        Ok(Some(response)) if response.canceled() => {
-            ended(&format!("ended the watch ({})", response.cancel_reason()))
-        }
-        Ok(Some(response)) => {
-            member.heard.now();
-            Ok(response)
-        }
-        Ok(None) => ended("closed the connection"),
-        Err(error) => Err(store.cluster.stream_failed(member, WHAT, &error)),
-    }
+    stream::open((&network.cluster, member), WHAT, opening).await
 }
 
 /// The snapshot as it grows, and what others have been shown of it.
 struct View<'a> {
-    store: &'a Etcd,
+    network: &'a Network,
     out: &'a Sender<Arc<ClusterSnapshot>>,
     snapshot: ClusterSnapshot,
     /// Changes up to here are in the snapshot. A list overtakes the events that are still on their way.
@@ -161,7 +140,7 @@ impl View<'_> {
         self.seen = listing.revision;
         self.revision = listing.revision;
         self.listed = Instant::now();
-        self.snapshot = listing.into_snapshot(self.store.next_listing());
+        self.snapshot = listing.into_snapshot(self.network.next_listing());
         self.news = true;
         self.publish();
         Ok(())
@@ -175,7 +154,7 @@ impl View<'_> {
                 .kv()
                 .is_some_and(|pair| pair.mod_revision() > self.revision)
             {
-                self.news |= listing::apply(&mut self.snapshot, &self.store.keys, event);
+                self.news |= listing::apply(&mut self.snapshot, &self.network.keys, event);
             }
         }
     }

@@ -17,14 +17,13 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Tells when to look again.
 pub(super) struct Changes {
-    folder: Folder,
     gate: Gate,
     every: Duration,
     events: Option<EventStream<[u8; 4096]>>,
 }
 
 impl Changes {
-    pub(super) fn new(folder: &Folder, gate: &Gate, every: Duration) -> Self {
+    pub(super) fn new(gate: &Gate, every: Duration) -> Self {
         let events = Inotify::init().and_then(|inotify| inotify.into_event_stream([0; 4096]));
         let events = events
             .inspect_err(
@@ -32,7 +31,6 @@ impl Changes {
             )
             .ok();
         Self {
-            folder: folder.clone(),
             gate: gate.clone(),
             every,
             events,
@@ -44,8 +42,8 @@ impl Changes {
     pub(super) async fn arm(&self) -> Armed {
         let watched = match &self.events {
             Some(events) => {
-                let (watches, folder) = (events.watches(), self.folder.clone());
-                let watch = move || {
+                let watches = events.watches();
+                let watch = move |folder: &Folder| {
                     let folders = [folder.path().to_owned(), folder.subnets()];
                     Ok(folders.iter().all(|folder| watch(&watches, folder)))
                 };

@@ -1,7 +1,6 @@
 //! The way to the folder: on threads of its own, and with an end to the wait. A network file system whose server is gone
 //! keeps whoever asks for as long as it likes; those who ask must not become more and more, and the agent goes on.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::folder::Folder;
 use crate::StoreError;
 
 /// How long the folder may take for an answer: longer than a lock may be held.
@@ -19,15 +19,15 @@ const AT_ONCE: usize = 2;
 /// Lets work into the folder. Clones are the same one.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
-    folder: PathBuf,
+    folder: Folder,
     turns: Arc<Semaphore>,
     patience: Duration,
 }
 
 impl Gate {
-    pub(super) fn new(folder: &Path) -> Self {
+    pub(super) fn new(folder: Folder) -> Self {
         Self {
-            folder: folder.to_owned(),
+            folder,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             patience: PATIENCE,
         }
@@ -37,15 +37,15 @@ impl Gate {
     /// keeps its turn until it ends.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&Folder) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let turns = Arc::clone(&self.turns);
+        let (turns, folder) = (Arc::clone(&self.turns), self.folder.clone());
         let turn = async {
             // The semaphore is never closed.
             let turn = turns.acquire_owned().await.ok();
             let done = spawn_blocking(move || {
                 let _turn = turn;
-                work()
+                work(&folder)
             });
             done.await.unwrap_or_else(|error| {
                 let what = format!("the folder's thread ended: {error}");
@@ -55,7 +55,7 @@ impl Gate {
         let late = |_| {
             Err(StoreError::Unavailable(format!(
                 "{} has not answered for {} s; is it on a network file system whose server is gone?",
-                self.folder.display(),
+                self.folder.path().display(),
                 self.patience.as_secs()
             )))
         };
@@ -65,6 +65,7 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use super::*;
@@ -73,13 +74,13 @@ mod tests {
     async fn a_folder_that_never_answers_is_unavailable_and_keeps_two_threads_at_most() {
         let gate = Gate {
             patience: Duration::from_millis(50),
-            ..Gate::new(Path::new("/net/store"))
+            ..Gate::new(Folder::new(Path::new("/net/store")))
         };
         let inside = Arc::new(AtomicUsize::new(0));
         let answers = Arc::new(AtomicBool::new(false));
         for _ in 0..6 {
             let (inside, answers) = (Arc::clone(&inside), Arc::clone(&answers));
-            let work = move || {
+            let work = move |_: &Folder| {
                 inside.fetch_add(1, Ordering::SeqCst);
                 while !answers.load(Ordering::SeqCst) {
                     std::thread::sleep(Duration::from_millis(5));
@@ -96,6 +97,6 @@ mod tests {
             patience: PATIENCE,
             ..gate
         };
-        assert_eq!(gate.run(|| Ok(7)).await.unwrap(), 7);
+        assert_eq!(gate.run(|_| Ok(7)).await.unwrap(), 7);
     }
 }

@@ -12,9 +12,10 @@
 mod changes;
 mod folder;
 mod gate;
+mod keep;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,14 +25,14 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tweed_host::random;
 use tweed_model::lease::Term;
-use tweed_model::{ClusterSnapshot, Dual, Lease, SubnetKey, wire};
+use tweed_model::{ClusterSnapshot, Lease, SubnetKey, wire};
 
 use self::changes::Changes;
-use self::folder::{Content, Folder};
+use self::folder::Folder;
 use self::gate::Gate;
+pub use self::keep::FileHeld;
 use super::claim::{self, ANSWER_TIME, Choice, Survey};
-use super::standing::{Fight, Finding, find, say, say_lost};
-use super::{Ended, Holding, LeaseStore, Request, StoreError};
+use super::{LeaseStore, Request, StoreError};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -55,12 +56,11 @@ impl Options {
 }
 
 /// One network in a folder.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FileStore {
-    folder: Folder,
     gate: Gate,
     reread: Duration,
-    listings: AtomicU64,
+    listings: Arc<AtomicU64>,
 }
 
 /// What came of a try to take a lease.
@@ -74,27 +74,14 @@ impl FileStore {
     /// Touches nothing yet.
     pub fn new(options: Options) -> Self {
         Self {
-            folder: Folder::new(&options.folder),
-            gate: Gate::new(&options.folder),
+            gate: Gate::new(Folder::new(&options.folder)),
             reread: options.reread,
-            listings: AtomicU64::new(0),
+            listings: Arc::default(),
         }
     }
 
-    /// Does something with the folder without blocking the runtime.
-    async fn with_folder<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Folder) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let folder = self.folder.clone();
-        self.gate.run(move || work(&folder)).await
-    }
-
     async fn snapshot(&self, listings: u64) -> Result<ClusterSnapshot, StoreError> {
-        Ok(self
-            .with_folder(Folder::read)
-            .await?
-            .into_snapshot(listings))
+        Ok(self.gate.run(Folder::read).await?.into_snapshot(listings))
     }
 
     fn next_listing(&self) -> u64 {
@@ -106,7 +93,7 @@ impl FileStore {
         let deadline = Instant::now() + ANSWER_TIME;
         while Instant::now() < deadline {
             sleep(LOOK_EVERY).await;
-            let content = self.with_folder(Folder::read).await?;
+            let content = self.gate.run(Folder::read).await?;
             if content
                 .texts
                 .get(&key)
@@ -117,58 +104,6 @@ impl FileStore {
         }
         Ok(false)
     }
-
-    /// What stands in the own file, and whether all is well.
-    async fn look(&self, lease: &Lease) -> Result<(Finding, bool), StoreError> {
-        let lease = lease.clone();
-        self.with_folder(move |folder| Ok(judged(&lease, &folder.read()?)))
-            .await
-    }
-
-    /// Writes the own file, unless it belongs to somebody else.
-    async fn repair(&self, lease: &Lease) -> Result<Finding, StoreError> {
-        let lease = lease.clone();
-        self.with_folder(move |folder| {
-            let locked = folder.lock()?;
-            let (finding, well) = judged(&lease, &locked.read()?);
-            if !well && !matches!(finding, Finding::Taken(_)) {
-                locked.write(&lease.key, &wire::format_attrs(&lease.attrs))?;
-            }
-            Ok(finding)
-        })
-        .await
-    }
-
-    async fn secure(
-        &self,
-        lease: &Lease,
-        standing: &watch::Sender<Holding>,
-        fight: &mut Fight,
-    ) -> Result<Option<Dual<IpAddr>>, StoreError> {
-        let (mut finding, well) = self.look(lease).await?;
-        if finding == Finding::Gone {
-            say_lost(standing, format!("the file of lease {} is gone", lease.key));
-        }
-        if !well {
-            fight.pause().await;
-            finding = self.repair(lease).await?;
-        }
-        Ok(match finding {
-            Finding::Taken(by) => Some(by),
-            _ => None,
-        })
-    }
-}
-
-fn judged(lease: &Lease, content: &Content) -> (Finding, bool) {
-    let finding = find(lease, &content.leases(), &content.unreadable, |_| false);
-    let text = wire::format_attrs(&lease.attrs);
-    let written = content
-        .texts
-        .get(&lease.key)
-        .is_some_and(|found| found == text.as_bytes());
-    let well = finding == Finding::Ours && written;
-    (finding, well)
 }
 
 /// A question that was put to the holder of a lease, and whether somebody answered.
@@ -231,9 +166,14 @@ fn attempt(
 }
 
 impl LeaseStore for FileStore {
+    type Held = FileHeld;
+    type Remote = Infallible;
+    type Cluster = Infallible;
+
     async fn config(&self) -> Result<String, StoreError> {
         let config = self
-            .with_folder(|folder| Ok((folder.config()?, folder.config_file())))
+            .gate
+            .run(|folder| Ok((folder.config()?, folder.config_file())))
             .await?;
         match config {
             (Some(text), _) => Ok(text),
@@ -247,19 +187,27 @@ impl LeaseStore for FileStore {
 
     async fn put_config(&self, text: &str) -> Result<(), StoreError> {
         let text = text.to_owned();
-        self.with_folder(move |folder| folder.lock()?.write_config(&text))
+        self.gate
+            .run(move |folder| folder.lock()?.write_config(&text))
             .await
     }
 
-    async fn acquire(&self, request: &Request) -> Result<Lease, StoreError> {
+    async fn acquire(&self, request: &Request) -> Result<FileHeld, StoreError> {
         let mut asked = BTreeMap::new();
         loop {
             let (request, known) = (request.clone(), asked.clone());
             match self
-                .with_folder(move |folder| attempt(folder, &request, &known))
+                .gate
+                .run(move |folder| attempt(folder, &request, &known))
                 .await?
             {
-                Attempt::Taken(lease) => return Ok(*lease),
+                Attempt::Taken(lease) => {
+                    return Ok(FileHeld {
+                        gate: self.gate.clone(),
+                        reread: self.reread,
+                        lease: *lease,
+                    });
+                }
                 Attempt::Asked(key, question) => {
                     tracing::info!(lease = %key, "a lease looks like ours, but isn't quite; asking its holder");
                     let answered = self.answers(key, &question).await?;
@@ -269,32 +217,11 @@ impl LeaseStore for FileStore {
         }
     }
 
-    async fn keep(&self, lease: &Lease, standing: watch::Sender<Holding>) -> Ended {
-        let mut changes = Changes::new(&self.folder, &self.gate, self.reread);
-        let mut fight = Fight::default();
-        loop {
-            let armed = changes.arm().await;
-            match self.secure(lease, &standing, &mut fight).await {
-                Ok(None) => say(&standing, Holding::Held),
-                Ok(Some(by)) => {
-                    say(&standing, Holding::Taken { by });
-                    return Ended::Taken(by);
-                }
-                Err(error) => say(
-                    &standing,
-                    Holding::Unsure {
-                        reason: error.to_string(),
-                    },
-                ),
-            }
-            changes.next(armed).await;
-        }
-    }
-
     async fn release(&self, key: &SubnetKey) -> Result<(), StoreError> {
         let key = *key;
         let removed = self
-            .with_folder(move |folder| folder.lock()?.remove(&key))
+            .gate
+            .run(move |folder| folder.lock()?.remove(&key))
             .await?;
         if removed {
             Ok(())
@@ -308,7 +235,7 @@ impl LeaseStore for FileStore {
     }
 
     async fn follow(&self, out: watch::Sender<Arc<ClusterSnapshot>>, relist: Arc<Notify>) {
-        let mut changes = Changes::new(&self.folder, &self.gate, self.reread);
+        let mut changes = Changes::new(&self.gate, self.reread);
         let mut listings = self.next_listing();
         loop {
             let armed = changes.arm().await;
@@ -331,5 +258,13 @@ impl LeaseStore for FileStore {
                 () = relist.notified() => listings = self.next_listing(),
             }
         }
+    }
+
+    fn remote(&self) -> Option<&Infallible> {
+        None
+    }
+
+    fn cluster(&self) -> Option<&Infallible> {
+        None
     }
 }

@@ -9,38 +9,38 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::KubeStore;
 use super::connect::Failure;
 use super::events::Warning;
+use super::network::Network;
 use super::node::NodeRecord;
-use super::own::Own;
+use super::own::{Own, Seen};
 use crate::backoff::Backoff;
 use crate::standing::Fight;
 use crate::{Health, NodeReport, StoreError};
 
-pub(super) async fn attend(store: &KubeStore, mut report: watch::Receiver<NodeReport>) {
+pub(super) async fn attend(network: &Network, mut report: watch::Receiver<NodeReport>) {
     let mut trouble = Backoff::default();
     loop {
-        let Err(error) = watch_over(store, &mut report).await;
+        let Err(error) = watch_over(network, &mut report).await;
         tracing::debug!(%error, "the node's condition can't be kept now");
         sleep(trouble.next()).await;
     }
 }
 
 async fn watch_over(
-    store: &KubeStore,
+    network: &Network,
     report: &mut watch::Receiver<NodeReport>,
 ) -> Result<std::convert::Infallible, StoreError> {
-    let mut own = store.own.subscribe().await?;
+    let mut own = network.own.subscribe().await?;
     let mut fight = Fight::default();
     let mut trouble = Backoff::default();
     loop {
         let now = report.borrow_and_update().clone();
         let seen = own.borrow_and_update().clone();
         let done = match seen {
-            Own::There(node) => {
-                warn(store, &node, &now).await;
-                tell(store, &node, &now.health, &mut fight).await
+            Own::There(Seen { node, .. }) => {
+                warn(network, &node, &now).await;
+                tell(network, &node, &now.health, &mut fight).await
             }
             Own::Unread | Own::Absent | Own::Unsure(..) => Ok(()),
         };
@@ -69,7 +69,7 @@ async fn watch_over(
     }
 }
 
-async fn warn(store: &KubeStore, node: &NodeRecord, report: &NodeReport) {
+async fn warn(network: &Network, node: &NodeRecord, report: &NodeReport) {
     let cni = report.cni_warnings.iter();
     let cni = cni.map(|note| ("CNIConfiguration", "InstallCNI", note));
     let host = report.host_warnings.iter();
@@ -80,18 +80,18 @@ async fn warn(store: &KubeStore, node: &NodeRecord, report: &NodeReport) {
             action,
             note,
         };
-        store.warn(node, &warning).await;
+        network.warn(node, &warning).await;
     }
 }
 
 async fn tell(
-    store: &KubeStore,
+    network: &Network,
     node: &NodeRecord,
     health: &Health,
     fight: &mut Fight,
 ) -> Result<(), Failure> {
     let mut repaired = false;
-    if store.options.set_condition
+    if network.options.set_condition
         && let Some(condition) = condition(node, health)
     {
         fight.pause().await;
@@ -99,12 +99,12 @@ async fn tell(
         tracing::info!(node = node.name(), condition = %condition["status"], "setting NetworkUnavailable");
         let patch =
             json!({ "metadata": {"uid": node.uid()}, "status": { "conditions": [condition] } });
-        store
+        network
             .patch_status(&node.name(), &Patch::Strategic(patch))
             .await?;
     }
     if *health == Health::Up
-        && let Some(taints) = remaining(&node.taints, &store.options.remove_taints)
+        && let Some(taints) = remaining(&node.taints, &network.options.remove_taints)
     {
         if !repaired {
             fight.pause().await;
@@ -115,7 +115,7 @@ async fn tell(
             "metadata": { "uid": node.uid(), "resourceVersion": node.resource_version() },
             "spec": { "taints": taints },
         });
-        store.patch(&node.name(), &Patch::Merge(patch)).await?;
+        network.patch(&node.name(), &Patch::Merge(patch)).await?;
     }
     Ok(())
 }

@@ -2,7 +2,6 @@
 //! when the API server no longer has what came in between, a fresh list is compared whole.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,18 +10,16 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, ResourceExt};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
-use tweed_host::bounded_file::{self, Links, MIB};
 use tweed_model::annotations::Prefix;
-use tweed_model::{ClusterSnapshot, Dual, Lease, NetworkConfig, Pool, SubnetKey, Subnets};
+use tweed_model::{ClusterSnapshot, Dual, Lease, SubnetKey};
 
-use super::KubeStore;
+use super::config;
+use super::network::{Network, PAGE};
 use super::node::NodeRecord;
 use super::own::explain;
 use super::versions::{afresh_after, part};
 use crate::backoff::Backoff;
 
-/// Nodes in one page of a list: what of it is decoded at a time bounds the memory.
-pub(super) const PAGE: u32 = 200;
 /// How many waiting events become one snapshot, when many nodes change at once.
 const COALESCED: usize = 256;
 /// How often the file with the network configuration is read, and lapsed leases are let go.
@@ -31,16 +28,16 @@ const LOOK: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(30);
 
 pub(super) async fn follow(
-    store: &KubeStore,
+    network: &Network,
     out: &watch::Sender<Arc<ClusterSnapshot>>,
     relist: &Notify,
 ) {
-    let mut view = View::new(store, out);
+    let mut view = View::new(network, out);
     let mut trouble = Backoff::default();
     let mut said = String::new();
     loop {
         let started = Instant::now();
-        if let Some(error) = follow_once(store, &mut view, relist, &mut trouble).await {
+        if let Some(error) = follow_once(network, &mut view, relist, &mut trouble).await {
             say_once(&mut said, error);
             trouble.reset_after(started.elapsed());
             sleep(trouble.next()).await;
@@ -61,14 +58,14 @@ fn say_once(said: &mut String, error: String) {
 
 /// Watches until a fresh list is asked for, or another API server is to be tried: says why.
 async fn follow_once(
-    store: &KubeStore,
+    network: &Network,
     view: &mut View<'_>,
     relist: &Notify,
     trouble: &mut Backoff,
 ) -> Option<String> {
-    let mut dialled = store.servers.dialled();
-    let turn = store.servers.turn();
-    let client = match store.servers.client().await {
+    let mut dialled = network.servers.dialled();
+    let turn = network.servers.turn();
+    let client = match network.servers.client().await {
         Ok(client) => client,
         Err(error) => return Some(error.to_string()),
     };
@@ -78,7 +75,7 @@ async fn follow_once(
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut said = String::new();
     let mut well = Instant::now();
-    let mut restored = store.versions.restored();
+    let mut restored = network.versions.restored();
     let (began, part) = (Instant::now(), part());
     loop {
         tokio::select! {
@@ -100,7 +97,7 @@ async fn follow_once(
                         Err(error) => {
                             let failure = explain("watch nodes", &error);
                             say_once(&mut said, failure.text.clone());
-                            if failure.code == 0 && store.servers.failed(turn) {
+                            if failure.code == 0 && network.servers.failed(turn) {
                                 return Some(failure.text);
                             }
                             trouble.reset_after(well.elapsed());
@@ -133,7 +130,7 @@ struct Member {
 
 /// All nodes as they are known, and what others have been shown of them.
 struct View<'a> {
-    store: &'a KubeStore,
+    network: &'a Network,
     out: &'a watch::Sender<Arc<ClusterSnapshot>>,
     members: BTreeMap<String, Member>,
     /// Members of a list that isn't complete yet.
@@ -145,14 +142,14 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(store: &'a KubeStore, out: &'a watch::Sender<Arc<ClusterSnapshot>>) -> Self {
-        let config = read_config(&store.options.config_file);
+    fn new(network: &'a Network, out: &'a watch::Sender<Arc<ClusterSnapshot>>) -> Self {
+        let config = network.config();
         Self {
-            store,
+            network,
             out,
             members: BTreeMap::new(),
             listed: None,
-            families: families(config.as_deref()),
+            families: config::families(config.as_deref()),
             config,
             listings: 0,
             news: false,
@@ -162,7 +159,7 @@ impl<'a> View<'a> {
     fn take(&mut self, event: Event<NodeRecord>) {
         if let Event::InitApply(node) | Event::Apply(node) | Event::Delete(node) = &event {
             let version = node.resource_version();
-            self.store.versions.saw(version.as_deref());
+            self.network.versions.saw(version.as_deref());
         }
         match event {
             Event::Init => self.listed = Some(BTreeMap::new()),
@@ -174,7 +171,7 @@ impl<'a> View<'a> {
             }
             Event::InitDone => {
                 self.members = self.listed.take().unwrap_or_default();
-                self.listings = self.store.next_listing();
+                self.listings = self.network.next_listing();
                 self.news = true;
             }
             Event::Apply(node) => {
@@ -193,7 +190,7 @@ impl<'a> View<'a> {
     fn member(&self, node: &NodeRecord) -> Option<Member> {
         let before = self.members.get(&node.name());
         judge(
-            &self.store.options.prefix,
+            &self.network.options.prefix,
             &self.families,
             node,
             before,
@@ -203,7 +200,7 @@ impl<'a> View<'a> {
 
     /// What isn't told by the API server: the configuration's file, and time.
     fn look(&mut self) {
-        let config = read_config(&self.store.options.config_file);
+        let config = self.network.config();
         if config.is_some() && config != self.config {
             self.config = config;
             self.news = true;
@@ -316,25 +313,6 @@ pub(super) fn listed(
         Some((node.name(), member))
     });
     snapshot(&members.collect(), listings)
-}
-
-pub(super) fn read_config(file: &Path) -> Option<String> {
-    bounded_file::read_text(file, Links::Followed, MIB).ok()
-}
-
-/// The families of a network: both, where its configuration can't be read.
-pub(super) fn families(config: Option<&str>) -> Dual<()> {
-    let both = Dual {
-        v4: Some(()),
-        v6: Some(()),
-    };
-    pools(config).map_or(both, |pools| pools.map(|_, _| ()))
-}
-
-/// The pod networks of a configuration that can be read.
-pub(super) fn pools(config: Option<&str>) -> Option<Dual<Pool>> {
-    let parsed = NetworkConfig::parse_for(Subnets::Assigned, config?).ok();
-    parsed.map(|(config, _)| config.pools)
 }
 
 #[cfg(test)]

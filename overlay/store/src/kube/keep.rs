@@ -1,56 +1,68 @@
 //! Keeping the own lease: the annotations are put back whenever they differ, and the session ends when Kubernetes
 //! assigns another subnet.
 
-use std::convert::Infallible;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt;
 use serde_json::json;
 use tokio::sync::watch::Sender;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tweed_model::admit::no_node;
 use tweed_model::annotations::{self, Annotations};
 use tweed_model::{Dual, Family, Lease, LeaseAttrs};
 
 use super::assign::none;
 use super::connect::Failure;
+use super::network::Network;
 use super::node::NodeRecord;
 use super::own::Own;
-use super::{KubeStore, USUAL_DELAY};
 use crate::backoff::{Backoff, jittered};
-use crate::standing::{Fight, say, say_lost};
-use crate::{Ended, Holding, StoreError};
+use crate::standing::{Fight, say, say_lost, say_unsure};
+use crate::{Ended, Held, Holding, StoreError};
 
 /// A write that failed is tried again after this at the latest, even if nothing is heard of the Node.
 const RETRY: Duration = Duration::from_secs(30);
 
-pub(super) async fn keep(store: &KubeStore, lease: &Lease, standing: &Sender<Holding>) -> Ended {
-    let mut trouble = Backoff::default();
-    loop {
-        match hold(store, lease, standing).await {
-            Ok(Err(reason)) => return Ended::Changed(reason),
-            Ok(Ok(never)) => match never {},
-            Err(error) => {
-                say(
-                    standing,
-                    Holding::Unsure {
-                        reason: error.to_string(),
-                    },
-                );
-                sleep(trouble.next()).await;
+/// A lease that Kubernetes has assigned.
+pub struct KubeHeld {
+    pub(super) network: Arc<Network>,
+    pub(super) lease: Lease,
+    /// The addresses that the Node's annotations asked for.
+    pub(super) wishes: Dual<IpAddr>,
+}
+
+impl fmt::Debug for KubeHeld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KubeHeld").field(&self.lease).finish()
+    }
+}
+
+impl Held for KubeHeld {
+    fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    async fn keep(self, standing: Sender<Holding>) -> Ended {
+        let mut trouble = Backoff::default();
+        loop {
+            match hold(&self, &standing).await {
+                Ok(reason) => return Ended::Changed(reason),
+                Err(error) => {
+                    say_unsure(&standing, error, Instant::now());
+                    sleep(trouble.next()).await;
+                }
             }
         }
     }
 }
 
 /// Ends with the reason for which another lease must be acquired.
-async fn hold(
-    store: &KubeStore,
-    lease: &Lease,
-    standing: &Sender<Holding>,
-) -> Result<Result<Infallible, String>, StoreError> {
-    let mut own = store.own.subscribe().await?;
-    let wishes = store.wishes();
+async fn hold(held: &KubeHeld, standing: &Sender<Holding>) -> Result<String, StoreError> {
+    let network = &held.network;
+    let mut own = network.own.subscribe().await?;
     let mut fight = Fight::default();
     let mut trouble = Backoff::default();
     loop {
@@ -62,25 +74,23 @@ async fn hold(
                 standing,
                 "the Node was deleted; waiting until it is registered again".to_owned(),
             ),
-            Own::Unsure(reason, _) => say(standing, Holding::Unsure { reason }),
-            Own::There(node) => {
-                if let Some(reason) = moved(store, lease, &node, &wishes) {
-                    return Ok(Err(reason));
+            Own::Unsure(reason, _) => say_unsure(standing, reason, Instant::now()),
+            Own::There(seen) => {
+                let node = &seen.node;
+                if let Some(reason) = moved(held, node) {
+                    return Ok(reason);
                 }
                 if node.pod_cidrs.is_empty() {
-                    // Registered anew, and none is left. It is looked at again to find out more.
-                    let reason = store.refuse(&node, none(&node)).await.to_string();
+                    // Registered anew, and none is left.
+                    let reason = network.refuse(&seen, none(node)).await.to_string();
                     say(standing, Holding::Lost { reason });
-                    again = Some(USUAL_DELAY);
                 } else {
-                    store.assigned();
-                    match settle(store, &node, &lease.attrs, Some(&mut fight)).await {
+                    match settle(network, node, &held.lease.attrs, Some(&mut fight)).await {
                         Ok(()) => say(standing, Holding::Held),
                         // Somebody else was quicker, which will be heard of.
                         Err(failure) if failure.code == 409 => {}
                         Err(failure) => {
-                            let reason = failure.text;
-                            say(standing, Holding::Unsure { reason });
+                            say_unsure(standing, failure.text, Instant::now());
                             again = Some(trouble.next());
                         }
                     }
@@ -88,7 +98,7 @@ async fn hold(
             }
         }
         let patience = again.unwrap_or(RETRY * 1000);
-        // Ends either way: the watch's sender lives as long as the store.
+        // Ends either way: the watch's sender lives as long as the network.
         let _ = timeout(
             patience.max(jittered(Duration::from_millis(100))),
             own.changed(),
@@ -98,14 +108,10 @@ async fn hold(
 }
 
 /// Why the lease is no longer what Kubernetes assigns.
-fn moved(
-    store: &KubeStore,
-    lease: &Lease,
-    node: &NodeRecord,
-    wishes: &Dual<std::net::IpAddr>,
-) -> Option<String> {
-    let found = annotations::wishes(&store.options.prefix, node.annotations()).addrs;
-    if found != *wishes {
+fn moved(held: &KubeHeld, node: &NodeRecord) -> Option<String> {
+    let (lease, options) = (&held.lease, &held.network.options);
+    let found = annotations::wishes(&options.prefix, node.annotations()).addrs;
+    if found != held.wishes {
         return Some("the annotations node-public-ip of the Node changed".to_owned());
     }
     if node.pod_cidrs.is_empty() {
@@ -130,13 +136,13 @@ fn moved(
 
 /// Sees to it that the node's annotations say what they should.
 pub(super) async fn settle(
-    store: &KubeStore,
+    network: &Network,
     node: &NodeRecord,
     attrs: &LeaseAttrs,
     fight: Option<&mut Fight>,
 ) -> Result<(), Failure> {
-    let prefix = &store.options.prefix;
-    let wanted = wanted(store, node, attrs);
+    let prefix = &network.options.prefix;
+    let wanted = wanted(network, node, attrs);
     let changes = annotations::changes(prefix, &wanted, node.annotations());
     if changes.is_empty() {
         return Ok(());
@@ -154,19 +160,19 @@ pub(super) async fn settle(
         // Not of a Node that was made anew in the meantime, which may have another subnet.
         "metadata": { "uid": node.uid(), "annotations": changes },
     });
-    store
+    network
         .patch_status(&node.name(), &kube::api::Patch::Merge(patch))
         .await
 }
 
-fn wanted(store: &KubeStore, node: &NodeRecord, attrs: &LeaseAttrs) -> Annotations {
-    let prefix = &store.options.prefix;
+fn wanted(network: &Network, node: &NodeRecord, attrs: &LeaseAttrs) -> Annotations {
+    let prefix = &network.options.prefix;
     let overwrites = annotations::overwrites(prefix, node.annotations());
     for wrong in &overwrites.wrong {
         tracing::warn!(node = node.name(), %wrong, "ignored");
     }
     let mut attrs = attrs.clone();
-    let pools = store.pools();
+    let pools = network.pools();
     for (family, addr) in overwrites.addrs.iter() {
         if let Some(why) = no_node(&pools, addr) {
             tracing::error!(

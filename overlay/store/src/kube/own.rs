@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, ResourceExt};
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::assign::{self, Missing};
 use super::connect::{Failure, Servers};
 use super::node::NodeRecord;
 use super::options::NodeName;
@@ -18,6 +20,14 @@ use super::versions::Versions;
 use crate::StoreError;
 use crate::backoff::Backoff;
 
+/// How long a subnet may take to be assigned before it is asked why.
+const USUAL_DELAY: Duration = Duration::from_secs(10);
+/// How often it is asked.
+const EXPLAIN_EVERY: Duration = Duration::from_secs(300);
+/// So many other Nodes are looked at for that.
+const OTHERS: u32 = 200;
+/// Within this time a Node that has just been registered usually has a subnet.
+const MOMENT: Duration = Duration::from_secs(2);
 /// How long the first answer may take before the store counts as out of reach.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
@@ -27,11 +37,18 @@ pub(super) enum Own {
     /// Nothing yet.
     Unread,
     /// The API server can't be reached, or refuses. Says why, and what was known before.
-    Unsure(String, Option<Arc<NodeRecord>>),
+    Unsure(String, Option<Seen>),
     /// There is no such Node.
     Absent,
     /// The Node.
-    There(Arc<NodeRecord>),
+    There(Seen),
+}
+
+/// The Node, and why it has no subnet, once that was looked into.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) node: Arc<NodeRecord>,
+    pub(super) missing: Option<Missing>,
 }
 
 /// The watch, begun when somebody first asks.
@@ -111,7 +128,7 @@ impl OwnNode {
     ///
     /// # Errors
     /// If the API server can't be reached, or there is no such Node.
-    pub(super) async fn read(&self) -> Result<Arc<NodeRecord>, StoreError> {
+    pub(super) async fn read(&self) -> Result<Seen, StoreError> {
         let mut state = self.subscribe().await?;
         let known = state.wait_for(|own| !matches!(own, Own::Unread));
         let own = match timeout(FIRST_ANSWER, known).await {
@@ -119,7 +136,7 @@ impl OwnNode {
             Ok(Err(_)) | Err(_) => Own::Unread,
         };
         match own {
-            Own::There(node) => Ok(node),
+            Own::There(seen) => Ok(seen),
             Own::Absent => Err(StoreError::Unassigned(format!(
                 "there is no Node {} in Kubernetes: the kubelet has not registered it yet, or it was deleted",
                 self.name().await?
@@ -130,10 +147,33 @@ impl OwnNode {
             ))),
         }
     }
+
+    /// The Node once it is as wanted; as it is, if it isn't a moment later.
+    ///
+    /// # Errors
+    /// As for [`OwnNode::read`].
+    pub(super) async fn read_when(
+        &self,
+        wanted: impl Fn(&NodeRecord) -> bool,
+    ) -> Result<Seen, StoreError> {
+        let seen = self.read().await?;
+        if wanted(&seen.node) {
+            return Ok(seen);
+        }
+        let mut state = self.subscribe().await?;
+        let news = state.wait_for(|own| match own {
+            Own::There(seen) => wanted(&seen.node),
+            Own::Unread | Own::Absent | Own::Unsure(..) => true,
+        });
+        // Ends either way.
+        drop(timeout(MOMENT, news).await);
+        self.read().await
+    }
 }
 
 async fn follow(servers: &Servers, versions: &Versions, name: &str, state: &watch::Sender<Own>) {
     let mut trouble = Backoff::default();
+    let mut absence = None;
     loop {
         let started = Instant::now();
         let mut dialled = servers.dialled();
@@ -141,7 +181,7 @@ async fn follow(servers: &Servers, versions: &Versions, name: &str, state: &watc
         let turn = servers.turn();
         let why = match servers.client().await {
             Ok(client) => tokio::select! {
-                failure = follow_once(client, versions, name, state) => {
+                failure = follow_once(client, versions, name, (state, &mut absence)) => {
                     if failure.code == 0 {
                         servers.failed(turn);
                     }
@@ -164,33 +204,92 @@ async fn follow_once(
     client: kube::Client,
     versions: &Versions,
     name: &str,
-    state: &watch::Sender<Own>,
+    (state, absence): (&watch::Sender<Own>, &mut Option<Absence>),
 ) -> Failure {
     let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = watcher(Api::<NodeRecord>::all(client), only).boxed();
+    let nodes = Api::<NodeRecord>::all(client);
+    let mut events = watcher(nodes.clone(), only).boxed();
     let mut found = false;
-    while let Some(event) = events.next().await {
-        if matches!(event, Ok(Event::InitDone)) {
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            missing = explained(&nodes, absence.as_ref()) => {
+                if let Some(absence) = absence {
+                    absence.due = Instant::now() + EXPLAIN_EVERY;
+                    absence.seen.missing = missing.or(absence.seen.missing.take());
+                    state.send_replace(Own::There(absence.seen.clone()));
+                }
+                continue;
+            }
+        };
+        if matches!(event, Some(Ok(Event::InitDone))) {
             versions.ask();
         }
         match event {
-            Ok(Event::Init) => found = false,
-            Ok(Event::InitApply(node) | Event::Apply(node)) => {
+            Some(Ok(Event::Init)) => found = false,
+            Some(Ok(Event::InitApply(node) | Event::Apply(node))) => {
                 found = true;
                 versions.saw(node.resource_version().as_deref());
-                state.send_replace(Own::There(Arc::new(node)));
+                state.send_replace(Own::There(see(node, absence)));
             }
-            Ok(Event::InitDone) if found => {}
-            Ok(Event::InitDone | Event::Delete(_)) => {
+            Some(Ok(Event::InitDone)) if found => {}
+            Some(Ok(Event::InitDone | Event::Delete(_))) => {
+                *absence = None;
                 state.send_replace(Own::Absent);
             }
-            Err(error) => return explain("watch the own Node", &error),
+            Some(Err(error)) => return explain("watch the own Node", &error),
+            None => {
+                return Failure {
+                    code: 0,
+                    text: "the watch of the own Node ended".to_owned(),
+                };
+            }
         }
     }
-    Failure {
-        code: 0,
-        text: "the watch of the own Node ended".to_owned(),
+}
+
+/// A Node without a subnet, and when it is to be looked into.
+struct Absence {
+    seen: Seen,
+    due: Instant,
+}
+
+/// A Node that has come; what was found out about its subnet stays with it as long as it has none.
+fn see(node: NodeRecord, absence: &mut Option<Absence>) -> Seen {
+    let mut seen = Seen {
+        node: Arc::new(node),
+        missing: None,
+    };
+    if !seen.node.pod_cidrs.is_empty() {
+        *absence = None;
+        return seen;
     }
+    let before = absence.take();
+    let due = before.as_ref().map(|before| before.due);
+    seen.missing = before.and_then(|before| before.seen.missing);
+    *absence = Some(Absence {
+        seen: seen.clone(),
+        due: due.unwrap_or_else(|| Instant::now() + USUAL_DELAY),
+    });
+    seen
+}
+
+/// Why a Node has no subnet, from a look at the others, when that is due.
+async fn explained(nodes: &Api<NodeRecord>, absence: Option<&Absence>) -> Option<Missing> {
+    let Some(Absence { seen, due }) = absence else {
+        return std::future::pending().await;
+    };
+    sleep_until(*due).await;
+    let first = ListParams::default().limit(OTHERS);
+    let page = timeout(FIRST_ANSWER, nodes.list(&first)).await.ok()?.ok()?;
+    let more = page.metadata.remaining_item_count.unwrap_or(0);
+    let missing = assign::none(&seen.node);
+    Some(assign::explain(
+        missing,
+        &seen.node.name(),
+        &page.items,
+        more,
+    ))
 }
 
 /// What went wrong with a watch.
@@ -207,7 +306,7 @@ pub(super) fn explain(what: &str, error: &watcher::Error) -> Failure {
 fn unsure(state: &watch::Sender<Own>, why: String) {
     state.send_if_modified(|own| {
         let known = match own {
-            Own::There(node) => Some(Arc::clone(node)),
+            Own::There(seen) => Some(seen.clone()),
             Own::Unsure(before, _) if *before == why => return false,
             Own::Unsure(_, known) => known.take(),
             Own::Absent | Own::Unread => None,

@@ -18,8 +18,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tower::Service;
 
-use super::Names;
-use super::explain::Fault;
+use super::explain::{Fault, Names};
 
 type Failure = Box<dyn Error + Send + Sync>;
 type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;

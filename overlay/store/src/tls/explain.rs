@@ -9,8 +9,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
-use super::Material;
 use super::certificate::{Certificate, date};
+use super::material::Material;
 
 /// How a server says that it does not take the client's certificate.
 const REFUSALS: [AlertDescription; 9] = [

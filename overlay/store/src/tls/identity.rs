@@ -6,8 +6,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-use super::Pem;
 use super::certificate::Certificate;
+use super::material::Pem;
 
 /// Reads a certificate with those that signed it, and its key.
 pub(super) fn read(

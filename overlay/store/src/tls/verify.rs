@@ -18,9 +18,9 @@ use rustls::{
     SignatureScheme,
 };
 
-use super::Pem;
 use super::certificate::Certificate;
 use super::identity::no_certificate;
+use super::material::{Pem, read};
 
 /// A CA file is read again this long after the last time, for connections that are made from then on.
 const READ_AGAIN: Duration = Duration::from_secs(60);
@@ -94,7 +94,7 @@ impl Verifier {
         {
             roots.1 = Instant::now();
             // A file that is being replaced costs nothing: what was read before is kept.
-            let pem = super::read(file).map(|bytes| Pem {
+            let pem = read(file).map(|bytes| Pem {
                 bytes,
                 ..pem.clone()
             });

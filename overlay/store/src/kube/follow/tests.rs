@@ -25,7 +25,13 @@ fn record(value: Value) -> NodeRecord {
 }
 
 fn judged(value: Value, before: Option<&Member>, now: Instant) -> Option<Member> {
-    judge(&prefix(), &families(None), &record(value), before, now)
+    judge(
+        &prefix(),
+        &config::families(None),
+        &record(value),
+        before,
+        now,
+    )
 }
 
 #[test]
@@ -64,7 +70,7 @@ fn a_new_node_of_the_same_name_or_another_subnet_is_not_forgiven() {
 #[test]
 fn of_two_nodes_with_one_subnet_the_older_one_has_it() {
     let nodes = [node("a", 7, 30), node("b", 7, 10)].map(record);
-    let snapshot = listed(&prefix(), &families(None), &nodes, 1);
+    let snapshot = listed(&prefix(), &config::families(None), &nodes, 1);
     let [lease] = snapshot.leases.values().collect::<Vec<_>>()[..] else {
         panic!("{snapshot:?}")
     };
@@ -80,7 +86,7 @@ fn what_can_t_be_read_is_refused_by_name_and_harms_nobody() {
     let mut none = node("none", 4, 0);
     none["spec"] = json!({});
     let nodes = [node("good", 2, 0), bad, none].map(record);
-    let snapshot = listed(&prefix(), &families(None), &nodes, 1);
+    let snapshot = listed(&prefix(), &config::families(None), &nodes, 1);
     assert_eq!(snapshot.leases.len(), 1);
     assert!(snapshot.broken["node bad"].contains("public-ip"));
     assert!(snapshot.broken["node none"].contains("podCIDR"));

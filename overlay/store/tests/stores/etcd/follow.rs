@@ -2,7 +2,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tweed_model::lease::Term;
 use tweed_model::{ClusterSnapshot, Lease, wire};
 use tweed_store::LeaseStore;
 use tweed_store::etcd::{Etcd, Options};
@@ -12,54 +11,12 @@ use super::scene::*;
 use super::server::{PREFIX, Server};
 
 #[tokio::test]
-async fn leases_come_change_and_go() {
-    let server = Server::start().await;
-    let store = server.store();
-    let first = store.acquire(&request(v4(), 1)).await.unwrap();
-    let mut followed = Followed::new(server.store());
-    let snapshot = followed.until(|snapshot| snapshot.in_sync).await;
-    assert_eq!(*snapshot.leases[&first.key], first);
-    assert_eq!(snapshot.listings, 1);
-
-    let second = server.store().acquire(&request(v4(), 2)).await.unwrap();
-    followed
-        .until(|snapshot| {
-            snapshot
-                .leases
-                .get(&second.key)
-                .is_some_and(|lease| **lease == second)
-        })
-        .await;
-
-    let mut client = server.client().await;
-    let moved = attrs(&v4(), 3);
-    put(
-        &mut client,
-        &second.key.to_string(),
-        &wire::format_attrs(&moved),
-        0,
-    )
-    .await;
-    let snapshot = followed
-        .until(|snapshot| snapshot.leases[&second.key].attrs == moved)
-        .await;
-    assert_eq!(snapshot.leases[&second.key].term, Term::Reserved);
-    assert_eq!(snapshot.leases[&second.key].created, second.created);
-
-    store.release(&first.key).await.unwrap();
-    let snapshot = followed
-        .until(|snapshot| !snapshot.leases.contains_key(&first.key))
-        .await;
-    assert_eq!((snapshot.leases.len(), snapshot.listings), (1, 1));
-}
-
-#[tokio::test]
 async fn keys_that_cannot_be_read_are_named_and_harm_nobody() {
     let server = Server::start().await;
-    let lease = server.store().acquire(&request(v4(), 1)).await.unwrap();
+    let lease = take(&server.store(), &request(v4(), 1)).await;
     let mut client = server.client().await;
     put(&mut client, "x", "y", 0).await;
-    let mut followed = Followed::new(server.store());
+    let mut followed = follow(server.store());
     followed
         .until(|snapshot| snapshot.broken.len() == 1 && snapshot.leases.contains_key(&lease.key))
         .await;
@@ -99,28 +56,10 @@ async fn keys_that_cannot_be_read_are_named_and_harm_nobody() {
 }
 
 #[tokio::test]
-async fn a_relist_counts_and_changes_nothing_else() {
-    let server = Server::start().await;
-    server.store().acquire(&request(v4(), 1)).await.unwrap();
-    let mut followed = Followed::new(server.store());
-    let before = followed.until(|snapshot| snapshot.listings == 1).await;
-    followed.relist.notify_one();
-    let after = followed.until(|snapshot| snapshot.listings == 2).await;
-    assert_eq!(
-        *after,
-        ClusterSnapshot {
-            listings: 2,
-            ..(*before).clone()
-        }
-    );
-    assert_eq!(server.store().list().await.unwrap().leases, after.leases);
-}
-
-#[tokio::test]
 async fn the_configuration_is_followed_too() {
     let server = Server::start().await;
     let store = server.store();
-    let mut followed = Followed::new(server.store());
+    let mut followed = follow(server.store());
     followed
         .until(|snapshot| snapshot.in_sync && snapshot.config.is_none())
         .await;
@@ -140,7 +79,7 @@ async fn the_configuration_is_followed_too() {
 #[tokio::test]
 async fn saved_peers_stay_until_the_first_list() {
     let mut server = Server::start().await;
-    let lease = server.store().acquire(&request(v4(), 1)).await.unwrap();
+    let lease = take(&server.store(), &request(v4(), 1)).await;
     let saved = Lease {
         key: key("10.5.250.0-24"),
         ..lease.clone()
@@ -150,7 +89,7 @@ async fn saved_peers_stay_until_the_first_list() {
         ..ClusterSnapshot::default()
     };
     server.stop();
-    let mut followed = Followed::starting_with(server.store(), saved.clone());
+    let mut followed = follow_from(server.store(), saved.clone());
     sleep(Duration::from_millis(500)).await;
     assert_eq!(**followed.snapshots.borrow(), saved);
     server.restart().await;
@@ -161,9 +100,9 @@ async fn saved_peers_stay_until_the_first_list() {
 #[tokio::test]
 async fn what_changed_while_etcd_was_away_and_compacted_is_seen_attributes_included() {
     let mut server = Server::start().await;
-    let stays = server.store().acquire(&request(v4(), 1)).await.unwrap();
-    let goes = server.store().acquire(&request(v4(), 2)).await.unwrap();
-    let mut followed = Followed::new(server.store());
+    let stays = take(&server.store(), &request(v4(), 1)).await;
+    let goes = take(&server.store(), &request(v4(), 2)).await;
+    let mut followed = follow(server.store());
     let before = followed.until(|snapshot| snapshot.leases.len() == 2).await;
     server.stop();
     sleep(Duration::from_millis(300)).await;
@@ -201,7 +140,7 @@ async fn what_changed_while_etcd_was_away_and_compacted_is_seen_attributes_inclu
 #[tokio::test]
 async fn a_compaction_under_a_live_watch_is_not_even_noticed() {
     let server = Server::start().await;
-    let mut followed = Followed::new(server.store());
+    let mut followed = follow(server.store());
     followed.until(|snapshot| snapshot.in_sync).await;
     let mut client = server.client().await;
     for n in 0..50 {
@@ -230,7 +169,7 @@ async fn a_compaction_under_a_live_watch_is_not_even_noticed() {
 #[tokio::test]
 async fn a_thousand_leases_in_one_go_arrive_whole() {
     let server = Server::start().await;
-    let mut followed = Followed::new(server.store());
+    let mut followed = follow(server.store());
     followed.until(|snapshot| snapshot.in_sync).await;
     let mut client = server.client().await;
     for block in 0..10u8 {
@@ -254,8 +193,8 @@ async fn a_thousand_leases_in_one_go_arrive_whole() {
 #[tokio::test]
 async fn a_watch_that_starts_below_a_compaction_leads_to_a_fresh_list() {
     let server = Server::start().await;
-    let stays = server.store().acquire(&request(v4(), 1)).await.unwrap();
-    let goes = server.store().acquire(&request(v4(), 2)).await.unwrap();
+    let stays = take(&server.store(), &request(v4(), 1)).await;
+    let goes = take(&server.store(), &request(v4(), 2)).await;
     // The list is long enough to be told from everything else; behind it the way to etcd is shut, so that the watch
     // arrives late.
     server
@@ -268,7 +207,7 @@ async fn a_watch_that_starts_below_a_compaction_leads_to_a_fresh_list() {
         endpoints: vec![relay.url.clone()],
         ..server.options()
     };
-    let mut followed = Followed::new(Etcd::new(options).unwrap());
+    let mut followed = follow(Etcd::new(options).unwrap());
     relay.shut().await;
     followed.until(|snapshot| snapshot.leases.len() == 2).await;
 
@@ -293,8 +232,8 @@ async fn a_watch_that_starts_below_a_compaction_leads_to_a_fresh_list() {
 #[tokio::test]
 async fn a_lease_that_is_written_again_unchanged_is_no_news() {
     let server = Server::start().await;
-    let lease = server.store().acquire(&request(v4(), 1)).await.unwrap();
-    let mut followed = Followed::new(server.store());
+    let lease = take(&server.store(), &request(v4(), 1)).await;
+    let mut followed = follow(server.store());
     let before = followed.until(|snapshot| snapshot.leases.len() == 1).await;
     let mut client = server.client().await;
     let id = client.lease_grant(60, None).await.unwrap().id();
@@ -316,6 +255,6 @@ async fn all_leases_are_listed_afresh_now_and_then_whatever_the_watch_says() {
         relist: Duration::from_millis(300),
         ..server.options()
     });
-    let mut followed = Followed::new(store.unwrap());
+    let mut followed = follow(store.unwrap());
     followed.until(|snapshot| snapshot.listings >= 3).await;
 }

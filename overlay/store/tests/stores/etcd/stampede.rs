@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::future::join_all;
 use tweed_model::subnet::keys_overlap;
 use tweed_model::{Dual, Pool, SubnetKey};
-use tweed_store::LeaseStore;
+use tweed_store::{Held, LeaseStore};
 
 use super::scene::*;
 use super::server::Server;
@@ -22,7 +22,10 @@ async fn stampede(pools: Dual<Pool>) -> Vec<SubnetKey> {
             .map(|(store, request)| store.acquire(request)),
     )
     .await;
-    let keys: Vec<_> = leases.into_iter().map(|lease| lease.unwrap().key).collect();
+    let keys: Vec<_> = leases
+        .into_iter()
+        .map(|lease| lease.unwrap().lease().key)
+        .collect();
     let stored = server.store().list().await.unwrap().leases;
     assert_eq!(
         stored.into_keys().collect::<BTreeSet<_>>(),
@@ -82,6 +85,9 @@ async fn nodes_with_different_subnet_lengths_at_once_do_not_overlap() {
             .map(|(store, request)| store.acquire(request)),
     )
     .await;
-    let keys: Vec<_> = leases.into_iter().map(|lease| lease.unwrap().key).collect();
+    let keys: Vec<_> = leases
+        .into_iter()
+        .map(|lease| lease.unwrap().lease().key)
+        .collect();
     assert_disjoint(&keys);
 }

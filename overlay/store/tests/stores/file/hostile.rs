@@ -9,7 +9,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tokio::time::timeout;
 use tweed_model::Dual;
-use tweed_store::{LeaseStore, StoreError};
+use tweed_store::{Held, LeaseStore, StoreError};
 
 use super::scene::*;
 
@@ -30,7 +30,7 @@ fn refused(error: &StoreError, words: &[&str]) {
 #[tokio::test]
 async fn a_fifo_a_link_and_a_huge_file_among_the_leases_are_named_and_stop_nobody() {
     let folder = tempfile::tempdir().unwrap();
-    let first = store(folder.path()).acquire(&request(1)).await.unwrap();
+    let first = take(&store(folder.path()), &wish(1)).await;
     let subnets = folder.path().join("subnets");
     fifo(&subnets.join("10.5.7.0-24.json"));
     symlink("/etc/passwd", subnets.join("10.5.8.0-24.json")).unwrap();
@@ -47,13 +47,13 @@ async fn a_fifo_a_link_and_a_huge_file_among_the_leases_are_named_and_stop_nobod
         assert!(said.contains(word), "{name}: {said}");
     }
     // A third host gets its lease, and none of those three.
-    let mut request = request(3);
+    let mut request = wish(3);
     request.previous = ["10.5.7.0/24", "10.5.8.0/24", "10.5.9.0/24"]
         .map(|net| Dual::of_nets([net.parse().unwrap()]))
         .to_vec();
     let third = timeout(SOON, store(folder.path()).acquire(&request)).await;
-    let third = third.unwrap().unwrap();
-    assert!(request.previous.iter().all(|net| net.v4 != third.key.0.v4));
+    let third = third.unwrap().unwrap().lease().key;
+    assert!(request.previous.iter().all(|net| net.v4 != third.0.v4));
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn a_fifo_or_a_link_as_lock_is_named() {
         } else {
             symlink(&elsewhere, &lock).unwrap();
         }
-        let error = timeout(SOON, store(folder.path()).acquire(&request(1))).await;
+        let error = timeout(SOON, store(folder.path()).acquire(&wish(1))).await;
         refused(&error.unwrap().unwrap_err(), &["/lock", "regular file"]);
         let error = timeout(SOON, store(folder.path()).list()).await;
         refused(&error.unwrap().unwrap_err(), &["/lock", "regular file"]);
@@ -101,17 +101,17 @@ async fn nothing_is_written_through_a_link_in_place_of_the_unfinished_file() {
     fs::create_dir(&subnets).unwrap();
     fs::write(&precious, "precious").unwrap();
     symlink(&precious, subnets.join(".unfinished")).unwrap();
-    store(folder.path()).acquire(&request(1)).await.unwrap();
+    take(&store(folder.path()), &wish(1)).await;
     assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
     fifo(&subnets.join(".unfinished"));
-    let second = timeout(SOON, store(folder.path()).acquire(&request(2))).await;
+    let second = timeout(SOON, store(folder.path()).acquire(&wish(2))).await;
     second.unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn leases_of_more_than_64_mib_together_are_not_kept() {
     let folder = tempfile::tempdir().unwrap();
-    store(folder.path()).acquire(&request(1)).await.unwrap();
+    take(&store(folder.path()), &wish(1)).await;
     let text = format!("{{\"PublicIP\":\"192.168.0.7\"{}}}", " ".repeat(15 << 10));
     for n in 0..4500 {
         let name = format!("10.{}.{}.0-24.json", 6 + n / 256, n % 256);

@@ -1,6 +1,4 @@
 //! The Kubernetes store against a small API server of our own, for what a real one can't be made to do in a test.
-#![cfg(feature = "kube")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fake;
 
@@ -11,8 +9,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tweed_model::ClusterSnapshot;
 use tweed_model::annotations::Prefix;
-use tweed_store::LeaseStore;
 use tweed_store::kube::{KubeStore, NodeName, Options};
+use tweed_store::{Cluster, LeaseStore};
 
 use fake::Fake;
 

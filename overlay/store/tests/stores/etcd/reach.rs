@@ -55,12 +55,8 @@ impl Tls {
 }
 
 async fn lease_through(options: Options) {
-    let lease = Etcd::new(options.clone())
-        .unwrap()
-        .acquire(&request(v4(), 1))
-        .await
-        .unwrap();
-    let mut followed = Followed::new(Etcd::new(options).unwrap());
+    let lease = take(&Etcd::new(options.clone()).unwrap(), &request(v4(), 1)).await;
+    let mut followed = follow(Etcd::new(options).unwrap());
     followed
         .until(|snapshot| snapshot.leases.contains_key(&lease.key))
         .await;
@@ -166,24 +162,18 @@ async fn with_login_a_lease_is_taken_kept_and_followed_over_a_restart() {
     let mut server = Server::start().await;
     demand_login(&mut server.client().await).await;
     let options = as_user(&server, "node", "node-secret");
-    let store = std::sync::Arc::new(Etcd::new(options.clone()).unwrap());
-    let lease = store.acquire(&request(v4(), 1)).await.unwrap();
-    let mut kept = Kept::new(&store, &lease);
+    let store = Etcd::new(options.clone()).unwrap();
+    let (_lease, mut kept) = keep(&store, &request(v4(), 1)).await;
     kept.until_held().await;
-    let mut followed = Followed::new(Etcd::new(options.clone()).unwrap());
+    let mut followed = follow(Etcd::new(options.clone()).unwrap());
     followed.until(|snapshot| snapshot.leases.len() == 1).await;
 
     // A restarted etcd knows none of the tokens it gave out.
     server.stop();
-    kept.until(|holding| matches!(holding, tweed_store::Holding::Unsure { .. }))
-        .await;
+    kept.until_unsure().await;
     server.run_again();
     kept.until_held().await;
-    let second = Etcd::new(options)
-        .unwrap()
-        .acquire(&request(v4(), 2))
-        .await
-        .unwrap();
+    let second = take(&Etcd::new(options).unwrap(), &request(v4(), 2)).await;
     followed
         .until(|snapshot| snapshot.leases.contains_key(&second.key))
         .await;
@@ -194,8 +184,8 @@ async fn a_token_that_ran_out_is_renewed_without_a_word() {
     let server = Server::start_with(&["--auth-token-ttl".into(), "1".into()]).await;
     demand_login(&mut server.client().await).await;
     let store = Etcd::new(as_user(&server, "node", "node-secret")).unwrap();
-    let lease = store.acquire(&request(v4(), 1)).await.unwrap();
-    let mut followed = Followed::new(Etcd::new(as_user(&server, "node", "node-secret")).unwrap());
+    let lease = take(&store, &request(v4(), 1)).await;
+    let mut followed = follow(Etcd::new(as_user(&server, "node", "node-secret")).unwrap());
     followed.until(|snapshot| snapshot.in_sync).await;
     sleep(Duration::from_secs(3)).await;
     store.release(&lease.key).await.unwrap();
@@ -206,7 +196,7 @@ async fn a_token_that_ran_out_is_renewed_without_a_word() {
 async fn a_login_is_left_out_where_nobody_needs_one_and_made_as_soon_as_somebody_does() {
     let server = Server::start().await;
     let store = Etcd::new(as_user(&server, "node", "node-secret")).unwrap();
-    store.acquire(&request(v4(), 1)).await.unwrap();
+    take(&store, &request(v4(), 1)).await;
     demand_login(&mut server.client().await).await;
     let again = Instant::now() + Duration::from_secs(10);
     while let Err(error) = store.list().await {
@@ -294,10 +284,10 @@ async fn a_follower_moves_to_the_endpoint_that_is_left() {
         endpoints: vec![relay.url.clone(), server.url()],
         ..server.options()
     };
-    let mut followed = Followed::new(Etcd::new(options).unwrap());
+    let mut followed = follow(Etcd::new(options).unwrap());
     followed.until(|snapshot| snapshot.in_sync).await;
     relay.cut();
-    let lease = server.store().acquire(&request(v4(), 1)).await.unwrap();
+    let lease = take(&server.store(), &request(v4(), 1)).await;
     followed
         .until(|snapshot| snapshot.leases.contains_key(&lease.key))
         .await;
@@ -311,7 +301,7 @@ async fn a_prefix_without_leading_slash_works_as_in_flannel() {
         ..server.options()
     })
     .unwrap();
-    let lease = store.acquire(&request(v4(), 1)).await.unwrap();
+    let lease = take(&store, &request(v4(), 1)).await;
     let mut client = server.client().await;
     let found = client
         .get(format!("relative/net/subnets/{}", lease.key), None)

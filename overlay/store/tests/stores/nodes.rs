@@ -1,19 +1,15 @@
-//! Nodes, and what they ask for.
+//! Nodes: what they ask for, and tasks that keep and follow.
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use etcd_client::{Client, PutOptions};
 use serde_json::json;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
-use tweed_model::{ClusterSnapshot, Dual, Lease, LeaseAttrs, Pool, SubnetKey, subnet};
-use tweed_store::etcd::Etcd;
-use tweed_store::{Ended, Holding, LeaseStore, Request};
-
-use super::server::PREFIX;
+use tokio::time::{sleep, timeout};
+use tweed_model::{ClusterSnapshot, Dual, Family, Lease, LeaseAttrs, Pool, SubnetKey, subnet};
+use tweed_store::{Ended, Held, Holding, LeaseStore, Request};
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
@@ -54,8 +50,8 @@ pub(crate) fn dual() -> Dual<Pool> {
 pub(crate) fn attrs(pools: &Dual<Pool>, n: u16) -> LeaseAttrs {
     LeaseAttrs {
         public: pools.map(|family, _| match family {
-            tweed_model::Family::V4 => IpAddr::from([192, 168, (n >> 8) as u8, n as u8]),
-            tweed_model::Family::V6 => IpAddr::from([0xfd99, 0, 0, 0, 0, 0, 0, n]),
+            Family::V4 => IpAddr::from([192, 168, (n >> 8) as u8, n as u8]),
+            Family::V6 => IpAddr::from([0xfd99, 0, 0, 0, 0, 0, 0, n]),
         }),
         backend_type: "vxlan".into(),
         data: pools.map(|_, _| mac_data(n)),
@@ -73,6 +69,8 @@ pub(crate) fn request(pools: Dual<Pool>, n: u16) -> Request {
         previous: Vec::new(),
         avoid: Vec::new(),
         held: None,
+        announced: None,
+        wishes: Dual::default(),
         inhabited: Dual::default(),
         also: Vec::new(),
         ttl: Duration::from_secs(60),
@@ -83,35 +81,9 @@ pub(crate) fn key(text: &str) -> SubnetKey {
     text.parse().unwrap()
 }
 
-pub(crate) fn etcd_key(key: &SubnetKey) -> String {
-    format!("{PREFIX}/subnets/{key}")
-}
-
-/// Puts a lease as flannel or an operator does: without any condition.
-pub(crate) async fn put(client: &mut Client, key: &str, value: &str, etcd_lease: i64) {
-    let options = PutOptions::new().with_lease(etcd_lease);
-    client
-        .put(format!("{PREFIX}/subnets/{key}"), value, Some(options))
-        .await
-        .unwrap();
-}
-
-/// The number of the store's last change.
-pub(crate) async fn revision(client: &mut Client) -> i64 {
-    let response = client.get("x", None).await.unwrap();
-    response.header().unwrap().revision()
-}
-
-pub(crate) async fn value_of(client: &mut Client, key: &SubnetKey) -> Option<String> {
-    let response = client.get(etcd_key(key), None).await.unwrap();
-    response
-        .kvs()
-        .first()
-        .map(|pair| pair.value_str().unwrap().to_owned())
-}
-
-pub(crate) async fn etcd_lease_of(client: &mut Client, key: &SubnetKey) -> i64 {
-    client.get(etcd_key(key), None).await.unwrap().kvs()[0].lease()
+/// Takes a lease and does nothing for it from then on: the process dies.
+pub(crate) async fn take(store: &impl LeaseStore, request: &Request) -> Lease {
+    store.acquire(request).await.unwrap().lease().clone()
 }
 
 /// A lease that is being kept, in a task of its own.
@@ -121,12 +93,13 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    pub(crate) fn new(store: &Arc<Etcd>, lease: &Lease) -> Self {
+    /// In a task that `spawn` makes.
+    pub(crate) fn by(spawn: impl FnOnce(watch::Sender<Holding>) -> JoinHandle<Ended>) -> Self {
         let (sender, standing) = watch::channel(Holding::Unsure {
             reason: "not asked yet".into(),
+            since: Instant::now(),
         });
-        let (store, lease) = (store.clone(), lease.clone());
-        let task = tokio::spawn(async move { store.keep(&lease, sender).await });
+        let task = spawn(sender);
         Self { standing, task }
     }
 
@@ -143,17 +116,25 @@ impl Kept {
         self.until(|holding| *holding == Holding::Held).await;
     }
 
+    pub(crate) async fn until_unsure(&mut self) -> Holding {
+        self.until(|holding| matches!(holding, Holding::Unsure { .. }))
+            .await
+    }
+
     /// The other holder, once the lease is taken.
     pub(crate) async fn taken_by(self) -> Dual<IpAddr> {
-        match timeout(SOON, self.task).await.expect("taken").unwrap() {
+        let by = match timeout(SOON, self.task).await.expect("taken").unwrap() {
             Ended::Taken(by) => by,
             Ended::Changed(reason) => panic!("{reason}"),
-        }
+        };
+        assert_eq!(*self.standing.borrow(), Holding::Taken { by });
+        by
     }
 
     /// The process dies.
-    pub(crate) fn die(self) {
+    pub(crate) async fn die(self) {
         self.task.abort();
+        assert!(self.task.await.is_err());
     }
 }
 
@@ -165,19 +146,17 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
-    pub(crate) fn new(store: Etcd) -> Self {
-        Self::starting_with(store, ClusterSnapshot::default())
-    }
-
-    pub(crate) fn starting_with(store: Etcd, saved: ClusterSnapshot) -> Self {
+    /// In a task that `spawn` makes; until the first list there are saved peers.
+    pub(crate) fn by(
+        saved: ClusterSnapshot,
+        spawn: impl FnOnce(watch::Sender<Arc<ClusterSnapshot>>, Arc<Notify>) -> JoinHandle<()>,
+    ) -> Self {
         let (sender, snapshots) = watch::channel(Arc::new(saved));
         let relist = Arc::new(Notify::new());
-        let notify = relist.clone();
-        let task = tokio::spawn(async move { store.follow(sender, notify).await });
         Self {
+            task: spawn(sender, Arc::clone(&relist)),
             relist,
             snapshots,
-            task,
         }
     }
 
@@ -197,5 +176,13 @@ impl Followed {
 impl Drop for Followed {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "{what}");
+        sleep(Duration::from_millis(10)).await;
     }
 }

@@ -1,12 +1,11 @@
 //! An etcd that says nothing any more: its process is stopped, its machine has no power, or packets are dropped.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tweed_model::wire;
+use tweed_store::Holding;
 use tweed_store::etcd::{Etcd, Options};
-use tweed_store::{Holding, LeaseStore};
 
 use super::relay::Relay;
 use super::scene::*;
@@ -28,26 +27,24 @@ fn by_default_silence_is_noticed_within_eight_seconds() {
 #[tokio::test]
 async fn a_frozen_etcd_is_noticed_and_watched_again_once_it_goes_on() {
     let server = Server::start().await;
-    let store = Arc::new(Etcd::new(attentive(server.options())).unwrap());
-    let lease = store.acquire(&request(v4(), 1)).await.unwrap();
-    let mut kept = Kept::new(&store, &lease);
+    let store = Etcd::new(attentive(server.options())).unwrap();
+    let (_lease, mut kept) = keep(&store, &request(v4(), 1)).await;
     kept.until_held().await;
-    let mut followed = Followed::new(Etcd::new(attentive(server.options())).unwrap());
+    let mut followed = follow(Etcd::new(attentive(server.options())).unwrap());
     followed.until(|snapshot| snapshot.in_sync).await;
 
     server.freeze(true);
     let began = Instant::now();
-    let unsure = kept
-        .until(|holding| matches!(holding, Holding::Unsure { .. }))
-        .await;
+    let unsure = kept.until_unsure().await;
     assert!(began.elapsed() < Duration::from_secs(5), "too late");
     assert!(format!("{unsure:?}").contains(&server.url()), "{unsure:?}");
-    let heard = store.heard().expect("it has answered before");
-    assert!(heard <= began.into_std(), "it has said nothing since");
+    let Holding::Unsure { since, .. } = unsure else {
+        unreachable!()
+    };
+    assert!(since <= began.into_std(), "it has said nothing since");
 
     server.freeze(false);
     kept.until_held().await;
-    assert!(store.heard() > Some(heard));
     let mut client = server.client().await;
     put(
         &mut client,
@@ -69,16 +66,14 @@ async fn a_silent_member_is_passed_over_by_those_who_keep_and_those_who_follow()
         endpoints: vec![relay.url.clone(), server.url()],
         ..server.options()
     });
-    let store = Arc::new(Etcd::new(options.clone()).unwrap());
-    let lease = store.acquire(&request(v4(), 1)).await.unwrap();
-    let mut kept = Kept::new(&store, &lease);
+    let store = Etcd::new(options.clone()).unwrap();
+    let (lease, mut kept) = keep(&store, &request(v4(), 1)).await;
     kept.until_held().await;
-    let mut followed = Followed::new(Etcd::new(options).unwrap());
+    let mut followed = follow(Etcd::new(options).unwrap());
     followed.until(|snapshot| snapshot.in_sync).await;
 
     relay.hold();
-    kept.until(|holding| matches!(holding, Holding::Unsure { .. }))
-        .await;
+    kept.until_unsure().await;
     kept.until_held().await;
     let mut client = server.client().await;
     client.delete(etcd_key(&lease.key), None).await.unwrap();
