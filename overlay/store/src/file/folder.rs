@@ -2,8 +2,9 @@
 //! synced, and renamed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -94,7 +95,8 @@ impl Folder {
     /// Everything, with no write going on. A folder that isn't there is empty.
     pub(super) fn read(&self) -> Result<Content, StoreError> {
         let path = self.path.join(LOCK);
-        // Without a lock file nobody has written yet. A reader needs no permission to write.
+        // Without a lock file nobody has written yet. A reader needs no permission to write, but is the writers' user or
+        // root: a lock that others can open is one that they can hold.
         let lock = optional(bounded_file::open(&path, Links::Refused));
         let lock = lock.map_err(|error| failed("open", &path, &error))?;
         if let Some(lock) = &lock {
@@ -109,9 +111,10 @@ impl Folder {
         fs::create_dir_all(&subnets).map_err(|error| failed("make", &subnets, &error))?;
         let path = self.path.join(LOCK);
         let mut options = File::options();
-        options.create(true).truncate(false).write(true);
+        options.create(true).truncate(false).write(true).mode(0o600);
         let opened = bounded_file::open_with(&mut options, &path, Links::Refused);
         let lock = opened.map_err(|error| failed("open", &path, &error))?;
+        close_to_others(&lock).map_err(|error| failed("close to others", &path, &error))?;
         acquire_lock(&path, &lock, Sharing::Exclusive)?;
         Ok(Locked {
             folder: self,
@@ -272,6 +275,17 @@ fn term(attrs: &LeaseAttrs) -> Term {
 fn order(modified: SystemTime) -> u64 {
     let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Earlier versions made the lock for all to open. Only its owner and root can change that; others leave it as it is.
+fn close_to_others(lock: &File) -> io::Result<()> {
+    if lock.metadata()?.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    match lock.set_permissions(Permissions::from_mode(0o600)) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        result => result,
+    }
 }
 
 fn acquire_lock(path: &Path, lock: &File, sharing: Sharing) -> Result<(), StoreError> {

@@ -51,13 +51,6 @@ fn secretive(error: &(dyn Error + 'static)) -> Option<String> {
     }
     if let Some(error) = error.downcast_ref() {
         return match error {
-            AuthError::AuthExecRun { out, .. } => Some(format!(
-                "the program of `exec` has failed ({}; what it wrote is not shown here)",
-                out.status
-            )),
-            AuthError::AuthExecParse(_) => Some(
-                "what the program of `exec` wrote is no ExecCredential (not shown here)".to_owned(),
-            ),
             AuthError::ParseTokenKey(_) => {
                 Some("`token-key` is no JSON path (not shown here)".to_owned())
             }

@@ -14,6 +14,7 @@ use kube::client::{Body, ConfigExt};
 use kube::core::Status;
 use tokio::sync::{OnceCell, watch};
 use tokio::time::timeout;
+use tower::filter::AsyncFilterLayer;
 use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder};
 use tweed_model::shown::shortened;
@@ -170,7 +171,8 @@ impl From<Failure> for StoreError {
 }
 
 async fn connect(options: &Options) -> Result<Vec<Client>, StoreError> {
-    let access = access(options).await?;
+    let mut access = access(options).await?;
+    access.run_program().await?;
     let mut urls = Vec::new();
     for server in &options.servers {
         urls.push(server.parse().map_err(|error| {
@@ -211,8 +213,8 @@ fn client(access: Access) -> Result<Client, String> {
         names,
         ..
     } = access;
-    // Programs that give certificates, and proxies, are the library's affair altogether.
-    if config.auth_info.exec.is_some() || config.proxy_url.is_some() {
+    // Proxies are the library's affair altogether.
+    if config.proxy_url.is_some() {
         return Client::try_from(config).map_err(|error| chain(&error));
     }
     let names = Arc::new(Names::new(names, &material));
@@ -224,12 +226,16 @@ fn client(access: Access) -> Result<Client, String> {
     connector.set_write_timeout(config.write_timeout);
     connector.set_reset_reader_on_write(config.reset_reader_on_write);
     let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
-    let with_token = move |mut request: Request<Body>| {
-        if let Some(token) = &token {
-            request.headers_mut().insert(AUTHORIZATION, token.header());
+    let with_token = AsyncFilterLayer::new(move |mut request: Request<Body>| {
+        let token = token.clone();
+        async move {
+            if let Some(token) = token {
+                let header = token.header().await?;
+                request.headers_mut().insert(AUTHORIZATION, header);
+            }
+            Ok::<_, BoxError>(request)
         }
-        request
-    };
+    });
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(
@@ -238,7 +244,7 @@ fn client(access: Access) -> Result<Client, String> {
                 .then(|| RetryLayer::new(RetryPolicy::server_retry())),
         )
         .option_layer(config.auth_layer().map_err(|error| chain(&error))?)
-        .map_request(with_token)
+        .layer(with_token)
         .layer(
             config
                 .extra_headers_layer()

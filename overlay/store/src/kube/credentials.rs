@@ -1,27 +1,20 @@
 //! Where the API server is and what proves who we are: from a kubeconfig, or from a pod's service account. What of it is
 //! read from files may end in a line break, and data in base64 may have several, as with client-go.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-use http::HeaderValue;
 use kube::Config;
 use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig};
 use secrecy::{ExposeSecret, SecretString};
-use tweed_host::bounded_file::{self, KIB, Links};
+use tweed_host::bounded_file::{self, Links};
 
+use super::bearer::bearer;
 use super::causes::chain;
 use super::options::Options;
+use super::program;
+use super::token::Token;
 use crate::StoreError;
 use crate::tls::{Material, Pem};
-
-/// A file with a token is read again after this: tokens of pods last an hour.
-const READ_AGAIN: Duration = Duration::from_secs(60);
-
-/// The longest token in bytes.
-const LARGEST: usize = 64 * KIB;
 
 /// How to reach an API server.
 #[derive(Clone, Debug)]
@@ -77,7 +70,7 @@ fn of_pod(mut config: Config) -> Result<Access, StoreError> {
     let ca = config.root_cert_file.take();
     let ca = ca.map(|file| Pem::read("ca.crt of the service account", &file));
     let token = config.auth_info.token_file.take();
-    let token = token.map(|file| Token::read(Path::new(&file)));
+    let token = token.map(|file| Token::of_file(Path::new(&file)));
     config.root_cert = None;
     Ok(Access {
         config,
@@ -116,6 +109,30 @@ async fn of_kubeconfig(file: &Path) -> Result<Access, String> {
         origin: format!("kubeconfig {}", file.display()),
         names: OF_A_KUBECONFIG,
     })
+}
+
+impl Access {
+    /// Runs the program that gives credentials, where the kubeconfig names one and no other ones.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) async fn run_program(&mut self) -> Result<(), StoreError> {
+        let user = &mut self.config.auth_info;
+        let Some(exec) = user.exec.take() else {
+            return Ok(());
+        };
+        let password = user.username.is_some() && user.password.is_some();
+        let token = user.token.is_some() || self.token.is_some();
+        if user.auth_provider.is_some() || password || token {
+            return Ok(());
+        }
+        let given = program::run(&exec).await;
+        let given = given.map_err(|why| StoreError::Refused(format!("{}: {why}", self.origin)))?;
+        self.material.client = given.client.or(self.material.client.take());
+        let token = given.token;
+        self.token = token.map(|token| Token::of_program(exec, token, given.expires));
+        Ok(())
+    }
 }
 
 /// What the current context names. What is missing is said by the library.
@@ -228,6 +245,12 @@ fn token_of(user: &mut AuthInfo) -> Result<Option<Token>, String> {
                 bearer(text, key)?;
             }
         }
+        if provider.config.contains_key("cmd-path") {
+            return Err(
+                "an auth-provider with `cmd-path` can't be used, as with kubectl since 1.26: name the program under `exec`"
+                    .to_owned(),
+            );
+        }
     }
     let other = user.auth_provider.is_some() || user.username.is_some() && user.password.is_some();
     if other {
@@ -244,63 +267,7 @@ fn token_of(user: &mut AuthInfo) -> Result<Option<Token>, String> {
         return Ok(None);
     };
     user.token = None;
-    Token::read(Path::new(&file)).map(Some)
-}
-
-/// A token in a file.
-#[derive(Clone)]
-pub(super) struct Token {
-    file: PathBuf,
-    known: Arc<Mutex<(HeaderValue, Instant)>>,
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Token({})", self.file.display())
-    }
-}
-
-impl Token {
-    pub(super) fn read(file: &Path) -> Result<Self, String> {
-        let header = header(file)?;
-        Ok(Self {
-            file: file.to_owned(),
-            known: Arc::new(Mutex::new((header, Instant::now()))),
-        })
-    }
-
-    /// What goes into a request. While the file can't be read, the token that stood there.
-    pub(super) fn header(&self) -> HeaderValue {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.1.elapsed() >= READ_AGAIN {
-            known.1 = Instant::now();
-            match header(&self.file) {
-                Ok(fresh) => known.0 = fresh,
-                Err(error) => tracing::warn!(error, "going on with the token of before"),
-            }
-        }
-        known.0.clone()
-    }
-}
-
-fn header(file: &Path) -> Result<HeaderValue, String> {
-    let what = format!("tokenFile {}", file.display());
-    let text = bounded_file::read_text(file, Links::Followed, LARGEST);
-    let text = text.map_err(|error| format!("read {what}: {error}"))?;
-    let token = text.trim();
-    if token.is_empty() {
-        return Err(format!("{what} is empty"));
-    }
-    bearer(token, &what)
-}
-
-/// A token as it goes into a request. The library ends the process over one that can't.
-fn bearer(token: &str, what: &str) -> Result<HeaderValue, String> {
-    let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| {
-        format!("{what} is no token: it has line breaks within, or other control characters")
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
+    Token::of_file(Path::new(&file)).map(Some)
 }
 
 #[cfg(test)]

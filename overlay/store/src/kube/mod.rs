@@ -5,6 +5,7 @@
 //! when it differs from what stands there.
 
 mod assign;
+mod bearer;
 mod causes;
 mod condition;
 mod config;
@@ -17,6 +18,8 @@ mod network;
 mod node;
 mod options;
 mod own;
+mod program;
+mod token;
 mod versions;
 
 use std::fmt;

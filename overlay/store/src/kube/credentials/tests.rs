@@ -5,23 +5,6 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn a_token_is_taken_without_the_line_break_at_its_end() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("token");
-    for text in ["abc.def", "abc.def\n", "abc.def\r\n", "\n abc.def \n\n"] {
-        std::fs::write(&file, text).unwrap();
-        let token = Token::read(&file).unwrap();
-        assert_eq!(token.header(), "Bearer abc.def", "{text:?}");
-        assert!(token.header().is_sensitive());
-    }
-    for (text, wrong) in [(" \n", "is empty"), ("a\nb", "line breaks within")] {
-        std::fs::write(&file, text).unwrap();
-        let error = Token::read(&file).unwrap_err();
-        assert!(error.contains(wrong) && error.contains("token"), "{error}");
-    }
-}
-
-#[test]
 fn data_may_be_broken_into_lines() {
     assert_eq!(base64("aGVsbG8=").unwrap(), b"hello");
     assert_eq!(base64("aGVs\n bG8=\n").unwrap(), b"hello");
@@ -112,6 +95,8 @@ async fn a_token_with_a_line_break_within_is_named_and_ends_no_process() {
         let said = said_of(&with_user(&format!("{provider}\"{token}\""))).await;
         assert!(said.starts_with("id-token is no token: "), "{said}");
     }
+    let provider = "    auth-provider:\n      name: gcp\n      config:\n        cmd-path: gcloud";
+    assert!(said_of(&with_user(provider)).await.contains("`exec`"));
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 //! elsewhere.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use nix::sys::stat::Mode;
@@ -119,4 +119,17 @@ async fn leases_of_more_than_64_mib_together_are_not_kept() {
     }
     let error = store(folder.path()).list().await.unwrap_err();
     refused(&error, &["/subnets", "64 MiB"]);
+}
+
+#[tokio::test]
+async fn nobody_but_its_owner_can_open_the_folders_lock_though_an_earlier_version_made_it_for_all()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let lock = folder.path().join("lock");
+    let mode = || fs::metadata(&lock).unwrap().permissions().mode() & 0o777;
+    let lease = take(&store(folder.path()), &wish(1)).await;
+    assert_eq!(mode(), 0o600);
+    fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).unwrap();
+    store(folder.path()).release(&lease.key).await.unwrap();
+    assert_eq!(mode(), 0o600);
 }

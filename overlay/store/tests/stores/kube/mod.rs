@@ -2,6 +2,7 @@
 
 mod fake;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,19 +98,16 @@ async fn a_server_that_merely_restarts_is_not_listed_afresh() {
     assert_eq!(now.listings, before.listings);
 }
 
-#[tokio::test]
-async fn a_kubeconfigs_token_file_may_end_in_a_line_break() {
-    let fake = Fake::start(100).await;
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("token"), "abc.def\n").unwrap();
-    let file = folder.path().join("kubeconfig");
+/// A store by a kubeconfig whose user has this, in a folder with a file `token`.
+fn by_kubeconfig(fake: &Fake, folder: &Path, user: &str) -> KubeStore {
+    let file = folder.join("kubeconfig");
     let text = format!(
         "current-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\nclusters: [{{name: c, cluster: \
-         {{server: '{}'}}}}]\nusers: [{{name: u, user: {{tokenFile: token}}}}]\n",
+         {{server: '{}'}}}}]\nusers: [{{name: u, user: {{{user}}}}}]\n",
         fake.url
     );
     std::fs::write(&file, text).unwrap();
-    let store = KubeStore::new(Options {
+    KubeStore::new(Options {
         servers: Vec::new(),
         kubeconfig: Some(file),
         prefix: Prefix::default(),
@@ -117,7 +115,44 @@ async fn a_kubeconfigs_token_file_may_end_in_a_line_break() {
         node: NodeName::Unknown,
         set_condition: false,
         remove_taints: Vec::new(),
-    });
+    })
+}
+
+#[tokio::test]
+async fn a_kubeconfigs_token_file_may_end_in_a_line_break() {
+    let fake = Fake::start(100).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "abc.def\n").unwrap();
+    let store = by_kubeconfig(&fake, folder.path(), "tokenFile: token");
     store.list().await.unwrap();
     assert_eq!(fake.authorization().as_deref(), Some("Bearer abc.def"));
+}
+
+#[tokio::test]
+async fn a_programs_token_is_sent_and_one_with_a_line_break_is_refused_by_the_programs_name() {
+    let fake = Fake::start(100).await;
+    let folder = tempfile::tempdir().unwrap();
+    let answer = folder.path().join("answer");
+    let user = format!(
+        "exec: {{apiVersion: client.authentication.k8s.io/v1, command: cat, args: [{}]}}",
+        answer.display()
+    );
+    let good = r#"{"status":{"token":"abc\n","expirationTimestamp":"2030-01-01T00:00:00Z"}}"#;
+    std::fs::write(&answer, good).unwrap();
+    let store = by_kubeconfig(&fake, folder.path(), &user);
+    store.list().await.unwrap();
+    assert_eq!(fake.authorization().as_deref(), Some("Bearer abc"));
+    for bad in [
+        r#"{"status":{"token":"S3CRET\ntok"}}"#,
+        r#"{"status":{"token":"S3CRET\ntok","expirationTimestamp":"2030-01-01T00:00:00Z"}}"#,
+    ] {
+        std::fs::write(&answer, bad).unwrap();
+        let store = by_kubeconfig(&fake, folder.path(), &user);
+        let said = store.list().await.unwrap_err().to_string();
+        assert!(
+            said.contains("kubeconfig") && said.contains("`exec`, cat: its token is no token"),
+            "{said}"
+        );
+        assert!(!said.contains("S3CRET"), "{said}");
+    }
 }
