@@ -208,10 +208,14 @@ pub trait LeaseStore {
     ) -> impl Future<Output = ()>;
 
     /// The servers behind it, if it has any.
-    fn remote(&self) -> Option<&Self::Remote>;
+    fn remote(&self) -> Option<&Self::Remote> {
+        None
+    }
 
     /// The cluster that it belongs to, if that knows nodes by name and cuts the network into their subnets.
-    fn cluster(&self) -> Option<&Self::Cluster>;
+    fn cluster(&self) -> Option<&Self::Cluster> {
+        None
+    }
 }
 
 /// A lease that was acquired and is to be kept. One that is dropped stays in the store, as when a process dies.

@@ -243,14 +243,6 @@ impl LeaseStore for Memory {
             }
         }
     }
-
-    fn remote(&self) -> Option<&Infallible> {
-        None
-    }
-
-    fn cluster(&self) -> Option<&Infallible> {
-        None
-    }
 }
 
 /// A lease in memory, which counts as kept for as long as this lives.

@@ -112,14 +112,6 @@ impl LeaseStore for Double {
             pending().await
         }
     }
-
-    fn remote(&self) -> Option<&Infallible> {
-        None
-    }
-
-    fn cluster(&self) -> Option<&Infallible> {
-        None
-    }
 }
 
 fn lease(key: &str) -> Lease {

@@ -137,8 +137,4 @@ impl LeaseStore for Etcd {
     fn remote(&self) -> Option<&Self> {
         Some(self)
     }
-
-    fn cluster(&self) -> Option<&Infallible> {
-        None
-    }
 }

@@ -259,12 +259,4 @@ impl LeaseStore for FileStore {
             }
         }
     }
-
-    fn remote(&self) -> Option<&Infallible> {
-        None
-    }
-
-    fn cluster(&self) -> Option<&Infallible> {
-        None
-    }
 }
