@@ -159,8 +159,12 @@ fn explained(package: &str, ring: &[String], graph: &BTreeMap<String, BTreeSet<S
 fn no_crate_has_a_circle_between_its_files() {
     let mut found = Vec::new();
     for package in packages() {
-        let modules = modules(&root().join(&package).join("src"));
-        assert!(!modules.is_empty(), "no modules in {package}");
+        let src = root().join(&package).join("src");
+        let modules = modules(&src);
+        assert!(
+            !src.exists() || !modules.is_empty(),
+            "no modules in {package}"
+        );
         let graph = graph_of(&modules);
         let rings = rings(&graph);
         found.extend(rings.iter().map(|ring| explained(&package, ring, &graph)));
