@@ -5,3 +5,10 @@ pub mod atomic;
 pub mod cni;
 pub mod for_plugins;
 pub mod state_dir;
+
+/// Device and inode of what has this name now.
+pub fn file_id(path: &std::path::Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let found = std::fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}

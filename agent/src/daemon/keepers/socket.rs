@@ -1,21 +1,24 @@
 //! The socket of the operator's commands: made again when its file is gone, or as soon as there is room for it.
 
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tokio::net::UnixListener;
+use nix::sys::stat::{Mode, fchmod};
+use tokio::net::{UnixListener, UnixSocket};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{Keeper, News};
 use crate::daemon::facts::Facts;
-use crate::files::atomic;
+use crate::files::{atomic, file_id};
 
 /// How often its file is looked at, and between two attempts to make it.
 const LOOK: Duration = Duration::from_secs(1);
+/// Connections that wait until they are taken.
+const WAITING: u32 = 128;
 
 /// Looks after the file.
 pub struct Socket {
@@ -58,7 +61,7 @@ impl Socket {
 
     fn bind(&mut self) -> std::io::Result<()> {
         let listener = bind(&self.path)?;
-        self.made = file(&self.path);
+        self.made = file_id(&self.path);
         // The server lives as long as the daemon.
         let _ = self.listeners.send(listener);
         Ok(())
@@ -71,7 +74,7 @@ impl Keeper for Socket {
             return None;
         }
         self.due = now + LOOK;
-        if self.made.is_some() && file(&self.path) == self.made {
+        if self.made.is_some() && file_id(&self.path) == self.made {
             return None;
         }
         let socket = self.path.display().to_string();
@@ -86,19 +89,16 @@ impl Keeper for Socket {
     }
 }
 
-fn file(path: &Path) -> Option<(u64, u64)> {
-    let found = std::fs::symlink_metadata(path).ok()?;
-    Some((found.dev(), found.ino()))
-}
-
 fn bind(path: &Path) -> std::io::Result<UnixListener> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
     remove_left_over(path)?;
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    let socket = UnixSocket::new_stream()?;
+    // The file gets the socket's mode: it is never there with another one.
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    socket.bind(path)?;
+    socket.listen(WAITING)
 }
 
 /// Removes a socket that a process left that is no more. Anything else that stands there is not ours to remove.
@@ -123,6 +123,8 @@ fn remove_left_over(path: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! What a kernel or a container's filter doesn't let it give up stays, and status says so.
 
 mod files;
+mod filter;
 mod landlock;
 mod place;
 mod syscalls;

@@ -1,12 +1,14 @@
-//! A filter of system calls (seccomp(2)): those that the daemon has no use for, and an attacker has, fail with EPERM. It
-//! comes on top of a runtime's or service manager's filter, never in its place.
+//! A filter of system calls (seccomp(2)): those that the daemon has no use for, and an attacker has, fail with EPERM, and the
+//! kernel's log names them. It comes on top of a runtime's or service manager's filter, never in its place.
 
 use std::io;
 
 use nix::errno::Errno;
-use nix::libc::{
-    self, BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W,
-    SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, sock_filter, sock_fprog,
+use nix::libc::{self, SECCOMP_RET_ERRNO, sock_filter, sock_fprog};
+
+use super::filter::{
+    Argument::{self, Bits, Is, Other, Without},
+    Filter,
 };
 
 /// Processes, other processes' memory, namespaces and mounts, the kernel itself, its clock and its keys; and what had more
@@ -64,7 +66,45 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_setdomainname,
     libc::SYS_personality,
     libc::SYS_vhangup,
+    OPEN_TREE_ATTR,
+    // Signals. To its own threads: `CONDITIONAL`.
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_process_mrelease,
+    // Processors and turns of other processes.
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_ioprio_set,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    // Modes, owners and attributes of files, programs' capabilities among them. Modes by descriptor: `CONDITIONAL`.
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    SETXATTRAT,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
+    // The mode of what it makes lies where a filter can't look.
+    libc::SYS_openat2,
 ];
+// Not in libc yet (asm-generic/unistd.h).
+const FCHMODAT2: libc::c_long = 452;
+const SETXATTRAT: libc::c_long = 463;
+const REMOVEXATTRAT: libc::c_long = 466;
+const OPEN_TREE_ATTR: libc::c_long = 467;
+const FILE_SETATTR: libc::c_long = 469;
 
 /// What only this kind of processor has.
 #[cfg(target_arch = "x86_64")]
@@ -76,9 +116,45 @@ const REFUSED_HERE: &[libc::c_long] = &[
     libc::SYS_iopl,
     libc::SYS_ioperm,
     libc::SYS_modify_ldt,
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_HERE: &[libc::c_long] = &[];
+
+/// Modes by which a program runs as its owner.
+const SET_ID: libc::c_int = (libc::S_ISUID | libc::S_ISGID).cast_signed();
+/// And those by which others may write.
+const GIVES_AWAY: libc::c_int = SET_ID | (libc::S_IWGRP | libc::S_IWOTH).cast_signed();
+/// Flags with which a file is made.
+const MAKES: libc::c_int = libc::O_CREAT | (libc::O_TMPFILE & !libc::O_DIRECTORY);
+/// What the daemon talks to: the kernel, peers, its store, its own commands and the service manager.
+const FAMILIES: &[libc::c_int] = &[
+    libc::AF_UNIX,
+    libc::AF_INET,
+    libc::AF_INET6,
+    libc::AF_NETLINK,
+];
+/// Has the kernel send another process signals when a descriptor is ready (linux/fcntl.h, asm-generic/sockios.h).
+const SET_OWNER: &[libc::c_int] = &[libc::F_SETOWN, 15];
+const SET_OWNER_IOCTL: &[libc::c_int] = &[0x8901, 0x8902];
+
+/// Calls that are refused where all of their arguments are so.
+const CONDITIONAL: &[(libc::c_long, &[Argument])] = &[
+    (libc::SYS_prlimit64, &[Other(0, &[0])]),
+    (libc::SYS_setpriority, &[Other(0, &[0])]),
+    (libc::SYS_setpriority, &[Other(1, &[0])]),
+    (libc::SYS_socket, &[Other(0, FAMILIES)]),
+    (libc::SYS_fcntl, &[Is(1, SET_OWNER)]),
+    (libc::SYS_ioctl, &[Is(1, SET_OWNER_IOCTL)]),
+    (libc::SYS_fchmod, &[Bits(1, GIVES_AWAY)]),
+    (libc::SYS_openat, &[Bits(2, MAKES), Bits(3, SET_ID)]),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, &[Bits(1, MAKES), Bits(2, SET_ID)]),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_creat, &[Bits(1, SET_ID)]),
+];
 
 /// What the kernel calls the processor (linux/audit.h). `None` where nobody has tried this.
 const ARCHITECTURE: Option<u32> = if cfg!(target_arch = "x86_64") {
@@ -88,14 +164,6 @@ const ARCHITECTURE: Option<u32> = if cfg!(target_arch = "x86_64") {
 } else {
     None
 };
-/// Numbers of x86_64's other way in begin here.
-const X32: u32 = 0x4000_0000;
-
-/// Where things are in what a filter sees (`struct seccomp_data`, linux/seccomp.h).
-const NUMBER: u32 = 0;
-const ARCH: u32 = 4;
-/// The half of the first argument that has the small numbers: both processors are little-endian.
-const FIRST_ARGUMENT: u32 = 16;
 
 /// Namespaces that a new thread could be given.
 const NEW_NAMESPACES: libc::c_int = libc::CLONE_NEWNS
@@ -112,7 +180,11 @@ pub(super) fn confine() -> io::Result<()> {
         let what = "the numbers of its system calls on this processor are not known here";
         return Err(io::Error::new(io::ErrorKind::Unsupported, what));
     };
-    let mut filter = program(architecture);
+    install(older_calls(architecture), 0)?;
+    install(refusals(architecture), libc::SECCOMP_FILTER_FLAG_LOG)
+}
+
+fn install(mut filter: Vec<sock_filter>, flags: libc::c_ulong) -> io::Result<()> {
     let program = sock_fprog {
         len: u16::try_from(filter.len()).map_err(io::Error::other)?,
         filter: filter.as_mut_ptr(),
@@ -125,7 +197,7 @@ pub(super) fn confine() -> io::Result<()> {
             libc::SECCOMP_SET_MODE_FILTER,
             // Else kernels before 5.16 slow a filtered process down against Spectre, which is for those who run the code
             // of others.
-            libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW | flags,
             &raw const program,
         )
     };
@@ -133,60 +205,29 @@ pub(super) fn confine() -> io::Result<()> {
     Ok(())
 }
 
-/// Of calls that are never refused the kernel takes note when it gets the program, and doesn't run it for them.
-fn program(architecture: u32) -> Vec<sock_filter> {
-    let refuse = SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
-    let mut program = vec![
-        load(ARCH),
-        // Another way in has other numbers.
-        jump(BPF_JEQ, architecture, 1, 0),
-        end(refuse),
-        load(NUMBER),
-        jump(BPF_JGE, X32, 0, 1),
-        end(refuse),
-    ];
+/// What a filter can't look into is not there; the C library then uses the older call. That is no attack, and not logged.
+fn older_calls(architecture: u32) -> Vec<sock_filter> {
+    let mut filter = Filter::new(architecture, REFUSE);
+    let absent = SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
+    filter.end_where(libc::SYS_clone3, &[], absent);
+    filter.finish()
+}
+
+const REFUSE: u32 = SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
+
+fn refusals(architecture: u32) -> Vec<sock_filter> {
+    let mut filter = Filter::new(architecture, REFUSE);
     for call in REFUSED.iter().chain(REFUSED_HERE) {
-        program.extend([jump(BPF_JEQ, number(*call), 0, 1), end(refuse)]);
+        filter.end_where(*call, &[], REFUSE);
     }
-    program.extend([
-        // What a filter can't look into is not there; the C library then uses the older call.
-        jump(BPF_JEQ, number(libc::SYS_clone3), 0, 1),
-        end(SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned()),
-        jump(BPF_JEQ, number(libc::SYS_clone), 0, 5),
-        load(FIRST_ARGUMENT),
-        jump(BPF_JSET, NEW_NAMESPACES.cast_unsigned(), 0, 1),
-        end(refuse),
-        // Threads, and no processes.
-        jump(BPF_JSET, libc::CLONE_THREAD.cast_unsigned(), 1, 0),
-        end(refuse),
-        end(SECCOMP_RET_ALLOW),
-    ]);
-    program
-}
-
-fn number(call: libc::c_long) -> u32 {
-    // They are all below a thousand.
-    call as u32
-}
-
-fn load(offset: u32) -> sock_filter {
-    step(BPF_LD | BPF_W | BPF_ABS, offset, 0, 0)
-}
-
-/// Passes over so many steps.
-fn jump(condition: u32, value: u32, if_so: u8, if_not: u8) -> sock_filter {
-    step(BPF_JMP | condition | BPF_K, value, if_so, if_not)
-}
-
-fn end(verdict: u32) -> sock_filter {
-    step(BPF_RET | BPF_K, verdict, 0, 0)
-}
-
-fn step(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter {
-        code: code as u16,
-        jt,
-        jf,
-        k,
+    for (call, arguments) in CONDITIONAL {
+        filter.end_where(*call, arguments, REFUSE);
     }
+    // To its own threads alone, as abort(3) does.
+    let own = [std::process::id().cast_signed()];
+    filter.end_where(libc::SYS_tgkill, &[Other(0, &own)], REFUSE);
+    // Threads, and no processes.
+    filter.end_where(libc::SYS_clone, &[Bits(0, NEW_NAMESPACES)], REFUSE);
+    filter.end_where(libc::SYS_clone, &[Without(0, libc::CLONE_THREAD)], REFUSE);
+    filter.finish()
 }

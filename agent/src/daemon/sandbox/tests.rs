@@ -1,3 +1,5 @@
+mod calls;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixListener;
