@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tweed_lab::agent::Agent;
 use tweed_lab::cluster::Cluster;
+use tweed_lab::etcd::PREFIX;
 use tweed_lab::topology::{Lab, Topology};
 use tweed_lab::traffic;
 use tweed_lab::wait::eventually;
@@ -125,6 +126,43 @@ fn a_forged_icmp_error_changes_nothing_where_the_peer_answers_full_packets() -> 
         })?;
         let transfer = traffic::tcp(one.place(), two.place(), two.v4()?, 8 << 20)?;
         ensure!(transfer.taken < Duration::from_secs(5), "{transfer:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn older_leases_with_a_peers_address_do_not_make_a_forged_icmp_error_count() -> Result<()> {
+    Topology::on_segments(&[0, 1]).play(|lab| {
+        let mut cluster = Cluster::on_etcd(lab, &udp(&[Family::V4]))?;
+        cluster.talks(Family::V4)?;
+        let peer = lab.hosts[1].v4();
+        let (key, _) = cluster.etcd()?.lease_of(peer)?;
+        // More than one question goes by, and all older than the peer's own, which it takes again.
+        for number in 201..212 {
+            let lease = serde_json::json!({ "PublicIP": peer, "PublicIPv6": null });
+            let older = format!("{PREFIX}/subnets/10.244.{number}.0-24");
+            cluster.etcd()?.put(&older, &lease.to_string())?;
+        }
+        cluster.etcd()?.delete(&key)?;
+        let (one, two) = (&cluster.pods[0], &cluster.pods[1]);
+        eventually("the peer is the youngest of them", || {
+            let status = cluster.agents[0].status()?;
+            let peers = status["data_plane"]["peers"].as_array().map(Vec::len);
+            ensure!(peers == Some(12), "{status}");
+            cluster.talks(Family::V4)
+        })?;
+        mislead(lab)?;
+        eventually("full packets go in one piece", || {
+            let fragments = || lab.hosts[0].sh("nstat -asz IpFragCreates");
+            let before = fragments()?;
+            traffic::ping_size(one.place(), two.v4()?, 1472)?;
+            ensure!(fragments()? == before, "the kernel fragments");
+            Ok(())
+        })?;
+        let status = cluster.agents[0].status()?;
+        let peers = status["data_plane"]["peers"].as_array();
+        let mut peers = peers.context("peers")?.iter();
+        ensure!(peers.all(|peer| peer["mtu"] == 1500 - 28), "{status}");
         Ok(())
     })
 }

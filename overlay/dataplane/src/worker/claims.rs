@@ -6,12 +6,17 @@ use std::sync::Arc;
 
 use tweed_forward::claim::{Found, Next, Question};
 use tweed_forward::path_mtu;
+use tweed_forward::table::Peer;
 use tweed_forward::trial::echo::{self, Mark};
 use tweed_host::random;
 use tweed_model::Family;
 
 use super::state::WorkerState;
 use super::trials::echo_addrs;
+
+/// A question goes by so many leases of one address at most: more could make many large packets of one small error. The next
+/// question goes by the next ones.
+const MOST: usize = 8;
 
 impl WorkerState {
     /// An ICMP error or the kernel says that datagrams of more than so many bytes do not get to an address. True if that is
@@ -81,10 +86,21 @@ impl WorkerState {
         }
     }
 
-    /// None if nothing of that size can go out, or there is nobody to be asked.
+    /// None if nothing of that size can go out, or there is nobody to be asked. Any lease may name the address: the peer is
+    /// asked by the subnet of each, since an answer by any of them tells how wide the path is.
     fn send_whole(&mut self, addr: IpAddr, mark: Mark) -> Option<()> {
-        let mut peers = self.table.peers().iter();
-        let peer = peers.find(|peer| peer.endpoint.ip() == addr)?;
+        let table = Arc::clone(&self.table);
+        let peers = table.peers().iter();
+        let peers: Vec<&Peer> = peers.filter(|peer| peer.endpoint.ip() == addr).collect();
+        let before = usize::from(mark.number.saturating_sub(1)) * MOST;
+        let next = peers.iter().cycle().skip(before % peers.len().max(1));
+        let asked = next.take(peers.len().min(MOST));
+        let sent = asked.filter_map(|peer| self.send_one(peer, mark));
+        (sent.count() > 0).then_some(())
+    }
+
+    fn send_one(&mut self, peer: &Peer, mark: Mark) -> Option<()> {
+        let addr = peer.endpoint.ip();
         let mut packet = vec![0; peer.mtu.into()];
         echo::write_whole(echo_addrs(self.table.own(), peer)?, mark, &mut packet)?;
         let socket = self.sockets.get_mut(Family::of(&addr))?;
