@@ -59,3 +59,22 @@ fn a_device_or_process_that_has_the_vxlan_port_is_named() -> Result<()> {
         agent.ready().map(drop)
     })
 }
+
+#[test]
+fn an_interface_that_has_a_devices_name_is_named_and_keeps_what_is_its_own() -> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let host = &lab.hosts[0];
+        let etcd = Etcd::start(lab)?;
+        etcd.put_config(&vxlan())?;
+        host.sh("ip link add other type dummy")?;
+        host.sh("ip link property add dev other altname flannel.1")?;
+        let before = host.sh("ip -d addr show other")?;
+        let mut agent = Agent::start(lab, host, &Launch::etcd())?;
+        let remedy = "ip link property del dev other altname flannel.1";
+        says(&agent, remedy)?;
+        let after = host.sh("ip -d addr show other")?;
+        ensure!(after == before, "{after}");
+        host.sh(remedy)?;
+        agent.ready().map(drop)
+    })
+}

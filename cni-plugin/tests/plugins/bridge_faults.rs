@@ -106,6 +106,15 @@ fn something_else_of_the_bridges_name_stays_and_is_named() {
             "{text}"
         );
         assert!(host.reservations("net").is_empty());
+        sh("ip link del cni0");
+        sh("ip link add other type dummy && ip link property add dev other altname cni0");
+        let (code, text) = call(host, &pod).fails("ADD");
+        assert_eq!(code, 104);
+        let remedy = "ip link property del dev other altname cni0";
+        assert!(text.contains(remedy), "{text}");
+        assert!(host.reservations("net").is_empty());
+        sh(remedy);
+        call(host, &pod).add();
     });
 }
 

@@ -65,8 +65,9 @@ pub(super) fn obstacle(
     link: &Link,
     error: &io::Error,
 ) -> Option<String> {
-    match &link.kind {
+    let taken = holder::of_name(&mut linux.netlink, name, &link.kind);
+    taken.or_else(|| match &link.kind {
         LinkKind::Vxlan(vxlan) => vxlan::obstacle(linux, name, vxlan, error),
         _ => None,
-    }
+    })
 }

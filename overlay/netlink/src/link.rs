@@ -113,11 +113,25 @@ impl Netlink {
         Ok(links)
     }
 
-    /// The interface of this name (or alternative name), `None` if there is none.
+    /// The interface of this name, `None` if there is none: one that has it as an alternative name is another interface.
     ///
     /// # Errors
     /// The kernel's refusal for another reason.
     pub fn link(&mut self, name: &str) -> Result<Option<LinkInfo>, NetlinkError> {
+        let found = self.link_of_any_name(name)?;
+        Ok(found.filter(|link| link.name == name))
+    }
+
+    /// The interface that has this as an alternative name: no other can be made with it.
+    ///
+    /// # Errors
+    /// The kernel's refusal for another reason.
+    pub fn link_by_altname(&mut self, name: &str) -> Result<Option<LinkInfo>, NetlinkError> {
+        let found = self.link_of_any_name(name)?;
+        Ok(found.filter(|link| link.name != name))
+    }
+
+    fn link_of_any_name(&mut self, name: &str) -> Result<Option<LinkInfo>, NetlinkError> {
         let request = LinkUnspec::new_with_name(name);
         self.get_link(format_args!("look up link {name}"), request)
     }

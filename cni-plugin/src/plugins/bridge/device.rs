@@ -56,9 +56,17 @@ fn create(netlink: &mut Netlink, config: &Config) -> Result<LinkInfo, CniError> 
     }
     let accept_ra = of_interface(Family::V6, name, "accept_ra");
     set_if_there(&accept_ra, "0");
-    netlink
-        .link(name)?
-        .ok_or_else(|| CniError::failed(format!("bridge {name} was removed while it was made")))
+    if let Some(bridge) = netlink.link(name)? {
+        return Ok(bridge);
+    }
+    Err(match netlink.link_by_altname(name)? {
+        Some(LinkInfo { name: other, .. }) => {
+            let msg = format!("{name:?} is an alternative name of interface {other}");
+            let remedy = format!("take it away: ip link property del dev {other} altname {name}");
+            CniError::new(Kind::Conflict, msg).details(remedy)
+        }
+        None => CniError::failed(format!("bridge {name} was removed while it was made")),
+    })
 }
 
 /// Whether the bridge surely keeps its address: it has the one that we give at creation. Another bridge may have been

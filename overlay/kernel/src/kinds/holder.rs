@@ -1,9 +1,35 @@
-//! Who has the UDP port of a VXLAN device that can't be made or brought up: another device, or a process.
+//! What has the name of a device that can't be made or brought up, or the UDP port of a VXLAN device: an interface, or a
+//! process.
 
 use std::fs;
 use std::path::Path;
 
 use tweed_netlink::Netlink;
+use tweed_state::LinkKind;
+
+use super::tun;
+
+/// In words, with what to do; `None` if the name is free, or a device of the kind has it.
+pub(super) fn of_name(netlink: &mut Netlink, name: &str, kind: &LinkKind) -> Option<String> {
+    if let Some(other) = netlink.link_by_altname(name).ok()? {
+        let other = other.name;
+        return Some(format!(
+            "{name} is an alternative name of interface {other}; take it away: ip link property del dev {other} altname {name}"
+        ));
+    }
+    let there = netlink.link(name).ok()??;
+    let is_tun = matches!(kind, LinkKind::Tun { .. }) && tun::read(&there).is_some();
+    let is_vxlan = matches!(kind, LinkKind::Vxlan(_)) && there.kind == "vxlan";
+    (!is_tun && !is_vxlan).then(|| {
+        let kind = match there.kind.as_str() {
+            "" => "a network card",
+            kind => kind,
+        };
+        format!(
+            "interface {name} is another kind of device ({kind}); give it another name: ip link set {name} down; ip link set {name} name other0"
+        )
+    })
+}
 
 /// In words, with what to do; `None` if nobody is found.
 pub(super) fn of_vxlan(netlink: &mut Netlink, name: &str, vni: u32, port: u16) -> Option<String> {

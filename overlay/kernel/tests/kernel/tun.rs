@@ -5,6 +5,7 @@ use nix::sched::{CloneFlags, unshare};
 use tweed_dataplane::tun::Tun;
 use tweed_kernel::{Kernel, Linux};
 use tweed_model::Mac;
+use tweed_netlink::{LinkInfo, Netlink};
 use tweed_state::{Link, LinkKind, NextHop, Op, ROUTE_PROTOCOL, Route, RouteKey};
 
 use crate::host::{ALIAS, net, observe, on_host, scope};
@@ -162,6 +163,35 @@ fn a_tap_device_under_the_name_is_another_kind() {
         let op = Op::AddLink(NAME.to_owned(), wanted());
         let error = linux.apply(&op).unwrap_err().to_string();
         assert!(error.contains("add link flannel0 tun"), "{error}");
+        let remedy = "give it another name: ip link set flannel0 down; ip link set flannel0 name";
+        assert!(error.contains(remedy), "{error}");
+    });
+}
+
+fn other() -> Option<LinkInfo> {
+    Netlink::open().unwrap().link("other").unwrap()
+}
+
+#[test]
+fn an_interface_with_the_name_as_an_alternative_one_is_named_and_never_touched() {
+    on_host(|linux| {
+        for kind in ["dummy", "tun"] {
+            match kind {
+                "tun" => run("ip tuntap add dev other mode tun"),
+                _ => run("ip link add other type dummy"),
+            }
+            run("ip link property add dev other altname flannel0");
+            let before = other();
+            let error = linux.apply(&Op::AddLink(NAME.to_owned(), wanted()));
+            let error = error.unwrap_err().to_string();
+            let remedy = "flannel0 is an alternative name of interface other; take it away: ip link property del dev other altname flannel0";
+            assert!(error.contains(remedy), "{error}");
+            let addr = Op::AddAddr(NAME.to_owned(), "10.42.1.0/32".parse().unwrap());
+            let error = linux.apply(&addr).unwrap_err().to_string();
+            assert!(error.contains("there is no interface flannel0"), "{error}");
+            assert_eq!(other(), before);
+            run("ip link del other");
+        }
     });
 }
 
