@@ -6,6 +6,7 @@ mod advertised;
 mod alone;
 mod another_network;
 mod backends;
+mod beside;
 mod cleanup;
 mod config_change;
 mod connectivity;

@@ -34,6 +34,8 @@ fn a_firewall_that_drops_pods_packets_is_named_with_the_commands_that_let_them_p
         })?;
         ensure!(agent.metric("tweed_host_warnings{kind=\"forward\"}")? == 1.0);
         agent.logged(&["legacy iptables drops packets of pods"])?;
+        let status = agent.status()?;
+        ensure!(status["not_ready"] == serde_json::json!([text]), "{status}");
         let output = agent.command(&["status"])?;
         let words = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(words.contains(&text), "{words}");
@@ -53,7 +55,7 @@ fn a_firewall_that_drops_pods_packets_is_named_with_the_commands_that_let_them_p
 }
 
 #[test]
-fn a_firewall_that_drops_what_comes_to_the_tunnels_port_is_named_with_the_command_and_leaves_the_node_ready()
+fn a_firewall_that_drops_what_comes_to_the_tunnels_port_makes_the_node_not_ready_until_the_command_is_run()
 -> Result<()> {
     const FIREWALL: [&str; 3] = [
         "nft add table inet guard",
@@ -82,7 +84,7 @@ fn a_firewall_that_drops_what_comes_to_the_tunnels_port_is_named_with_the_comman
         ensure!(agent.metric("tweed_host_warnings{kind=\"input\"}")? == 1.0);
         agent.logged(&["UDP port 8472"])?;
         let status = agent.status()?;
-        ensure!(status["ready"] == true, "direct routes may do: {status}");
+        ensure!(status["not_ready"] == serde_json::json!([text]), "{status}");
 
         // What it says is what helps.
         let (_, command) = text.split_once(": ").context("a command")?;

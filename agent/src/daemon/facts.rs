@@ -39,6 +39,8 @@ pub struct Facts {
     pub cni: Option<CniStatus>,
     /// What on this host is in the way of pods' packets.
     pub warnings: Vec<HostWarning>,
+    /// A flanneld that was started beside this agent.
+    pub flanneld: Option<HostWarning>,
     /// Our own data plane.
     pub data_plane: DataPlaneFacts,
     /// Checksums of what VXLAN devices carry.
@@ -101,6 +103,8 @@ pub struct ClusterFacts {
     pub in_sync: bool,
     /// Number of peers.
     pub peers: usize,
+    /// Whether packets of any of them come through a tunnel, and not by direct routes alone.
+    pub tunnelled: bool,
     /// Leases that are no peers.
     pub refused: Vec<RefusedLease>,
     /// Subnets that are reserved for this node, which holds another, and how it gets them.
@@ -118,6 +122,8 @@ pub struct FileFacts {
     pub path: Option<String>,
     /// Why it can't be written.
     pub error: Option<String>,
+    /// Another program has written it since this agent first did.
+    pub rewritten: bool,
 }
 
 /// Our own data plane.
@@ -142,6 +148,11 @@ impl Facts {
             waiting: Some("starting".to_owned()),
             ..Self::default()
         }
+    }
+
+    /// All that on this host is in the way.
+    pub fn warnings(&self) -> impl Iterator<Item = &HostWarning> {
+        self.warnings.iter().chain(&self.flanneld)
     }
 
     /// Whether a pod that starts now gets a network that works.

@@ -39,6 +39,7 @@ use tweed_store::{Cluster, LeaseStore, NodeReport};
 
 use crate::config::options::Options;
 use crate::files::state_dir::StateDir;
+use crate::host::flanneld::beside::Beside;
 use crate::host::lock::Lock;
 use choices::choices;
 use common::Common;
@@ -48,6 +49,7 @@ use http::Server;
 use inherited::Inherited;
 use keepers::all::Keepers;
 use keepers::cni::CniFiles;
+use keepers::flanneld::FlanneldKeeper;
 use keepers::lock::KeptLock;
 use keepers::node_report::NodeReports;
 use keepers::records::Records;
@@ -69,6 +71,7 @@ pub async fn run<S: LeaseStore>(
     lock: Lock,
     inherited: Inherited,
     sandbox: InForce,
+    beside: Beside,
 ) -> Result<()> {
     let stop = stop_signal()?;
     end_even_if_hung()?;
@@ -106,6 +109,7 @@ pub async fn run<S: LeaseStore>(
         data_plane: data_plane.clone(),
         cni: cni.map(|cni| CniFiles::new(cni, options.host.subnet_file.clone())),
         socket,
+        flanneld: FlanneldKeeper::new(options.clone(), beside, now),
         lock: KeptLock::new(lock, now),
         reports: NodeReports::new(tell, now),
     };

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::facts::Facts;
-use super::status::parts::CniStatus;
+use super::status::parts::{CniStatus, Stops};
 use super::status::standing::Standing;
 
 /// The store may be out of reach for this long, from its last answer on, before the node is not ready.
@@ -54,9 +54,9 @@ pub fn not_ready(facts: &Facts, now: Instant) -> Vec<String> {
     reasons.extend(data_plane_error(facts));
     let failed = facts.kernel.failed.iter();
     reasons.extend(failed.map(|failed| format!("kernel: {failed}")));
-    let modules = facts.warnings.iter();
-    let modules = modules.filter(|warning| warning.kind == "br_netfilter");
-    reasons.extend(modules.map(|warning| warning.text.clone()));
+    let in_the_way = facts.warnings();
+    let in_the_way = in_the_way.filter(|warning| keeps_from_ready(warning.stops, facts));
+    reasons.extend(in_the_way.map(|warning| warning.text.clone()));
     reasons.extend(facts.earlier_subnet.clone());
     let held = facts.kernel.held.iter();
     reasons.extend(held.map(|held| format!("deletions held back: {held}")));
@@ -65,6 +65,17 @@ pub fn not_ready(facts: &Facts, now: Instant) -> Vec<String> {
     }
     files(facts, &mut reasons);
     reasons
+}
+
+/// A lone node's packets need no way to others, direct routes need no tunnel, and peers of an accepted backend come by
+/// another one.
+fn keeps_from_ready(stops: Stops, facts: &Facts) -> bool {
+    match stops {
+        Stops::Nothing => false,
+        Stops::Always => true,
+        Stops::Forwarding => facts.cluster.peers > 0,
+        Stops::Tunnel => facts.cluster.tunnelled && facts.session.accepts.is_empty(),
+    }
 }
 
 fn lease(facts: &Facts, now: Instant) -> Option<String> {

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::config::options::Options;
 use crate::files::for_plugins;
 use crate::host::claims::Claims;
-use crate::host::flanneld;
+use crate::host::flanneld::{self, beside::Beside};
 use crate::host::lock::Lock;
 use crate::host::presence::Presence;
 use crate::runtime::block_on;
@@ -24,7 +24,10 @@ use super::sandbox;
 pub fn run(options: &Options, inherited: Inherited) -> Result<ExitCode> {
     let lock = Lock::acquire(&options.host.run_dir, &options.host.instance)?;
     // Other processes can't be looked into after this.
-    flanneld::check(&flanneld::find(Path::new("/proc")), options)?;
+    let proc = Path::new("/proc");
+    let flannelds = flanneld::find(proc);
+    flanneld::check(&flannelds, options)?;
+    let beside = Beside::new(proc, flannelds);
     // What is given up is this thread's and that of those it starts: nothing may start one before.
     let sandbox = match options.sandbox {
         true => sandbox::enter(options),
@@ -35,7 +38,7 @@ pub fn run(options: &Options, inherited: Inherited) -> Result<ExitCode> {
     for_plugins::announce(&options.host);
     block_on(async {
         let store = Store::open(&options.store)?;
-        super::run(options.clone(), store, lock, inherited, sandbox).await
+        super::run(options.clone(), store, lock, inherited, sandbox, beside).await
     })?;
     for_plugins::leave(&options.host);
     Ok(ExitCode::SUCCESS)

@@ -172,7 +172,7 @@ impl Status {
             subnet_file: facts.subnet_file.path.clone(),
             subnet_file_error: facts.subnet_file.error.clone(),
             cni: facts.cni.clone(),
-            warnings: facts.warnings.clone(),
+            warnings: facts.warnings().cloned().collect(),
             data_plane_error: facts.data_plane.error.clone(),
             earlier_subnet: facts.earlier_subnet.clone(),
             ready: not_ready.is_empty(),

@@ -151,6 +151,9 @@ impl Active {
         let cluster = &mut facts.cluster;
         cluster.in_sync = snapshot.in_sync;
         cluster.peers = desired.peers;
+        let forwarding = desired.forwarding.as_ref();
+        let carried = forwarding.is_some_and(|all| !all.peers.is_empty());
+        cluster.tunnelled = carried || !desired.state.fdb.is_empty();
         cluster.set_refused(&desired.refused);
         cluster.set_reserved(&desired.reserved, self.session.lease.key);
         cluster.broken.clone_from(&snapshot.broken);

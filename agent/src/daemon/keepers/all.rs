@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Keeper;
 use super::cni::CniFiles;
+use super::flanneld::FlanneldKeeper;
 use super::lock::KeptLock;
 use super::node_report::NodeReports;
 use super::records::Records;
@@ -22,6 +23,7 @@ pub struct Keepers {
     /// The files for the container runtime, where that was asked for.
     pub cni: Option<CniFiles>,
     pub socket: Socket,
+    pub flanneld: FlanneldKeeper,
     pub lock: KeptLock,
     pub reports: NodeReports,
 }
@@ -38,6 +40,7 @@ impl Keepers {
         all.extend(self.cni.as_mut().map(|cni| cni as &mut dyn Keeper));
         all.extend([
             &mut self.socket as &mut dyn Keeper,
+            &mut self.flanneld,
             &mut self.lock,
             &mut self.reports,
         ]);

@@ -5,6 +5,7 @@ pub mod all;
 pub mod bridge;
 pub mod cni;
 mod data_plane;
+pub mod flanneld;
 pub mod host;
 pub mod lock;
 pub mod node_report;

@@ -48,7 +48,7 @@ impl Keeper for NodeReports {
         let cni = facts.cni.as_ref();
         let cni_warnings = cni.map(|cni| cni.error.iter().chain(&cni.warnings).cloned().collect());
         let cni_warnings: Vec<String> = cni_warnings.unwrap_or_default();
-        let warnings = facts.warnings.iter().map(|warning| &warning.text);
+        let warnings = facts.warnings().map(|warning| &warning.text);
         let host_warnings: Vec<String> = warnings.chain(&facts.host).cloned().collect();
         self.tell.send_if_modified(|told| {
             let news = worth_telling(&told.health, &health)

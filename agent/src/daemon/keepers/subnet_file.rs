@@ -10,7 +10,7 @@ use tweed_model::{LocalNode, NetworkConfig, subnet};
 
 use super::{Keeper, News};
 use crate::daemon::facts::{Facts, FileFacts};
-use crate::files::atomic;
+use crate::files::{atomic, file_id};
 
 /// Keeps the file of the session, or of the last one while the daemon waits for another.
 #[derive(Default)]
@@ -40,7 +40,7 @@ impl SubnetFile {
 
 impl Keeper for SubnetFile {
     fn look(&mut self, facts: &mut Facts, _now: Instant) -> Option<News> {
-        let content = self.content.as_ref().filter(|_| self.open)?;
+        let content = self.content.as_mut().filter(|_| self.open)?;
         let path = content.path.display().to_string();
         let error = match content.ensure() {
             Ok(written) => {
@@ -57,6 +57,7 @@ impl Keeper for SubnetFile {
         facts.subnet_file = FileFacts {
             path: error.is_none().then_some(path),
             error,
+            rewritten: facts.subnet_file.rewritten || content.rewritten,
         };
         None
     }
@@ -66,6 +67,10 @@ impl Keeper for SubnetFile {
 pub struct Content {
     path: PathBuf,
     text: String,
+    /// The file that was there at the last look.
+    there: Option<(u64, u64)>,
+    /// Another program has written the file as flannel does, without anything more.
+    rewritten: bool,
 }
 
 impl Content {
@@ -90,6 +95,8 @@ impl Content {
         Self {
             path: path.to_owned(),
             text: env.render(),
+            there: None,
+            rewritten: false,
         }
     }
 
@@ -106,10 +113,16 @@ impl Content {
     ///
     /// # Errors
     /// When the folder or the file can't be written.
-    fn ensure(&self) -> Result<bool> {
+    fn ensure(&mut self) -> Result<bool> {
         // A link or a FIFO in its place is replaced, like anything else that reads differently.
-        let there = bounded_file::read_text(&self.path, Links::Refused, 64 * KIB);
-        if there.is_ok_and(|there| self.holds(&there)) {
+        let text = bounded_file::read_text(&self.path, Links::Refused, 64 * KIB);
+        let text = text.unwrap_or_default();
+        let there = file_id(&self.path);
+        let mut lines = text.lines();
+        let flannels = !text.is_empty() && lines.all(|line| line.starts_with("FLANNEL_"));
+        self.rewritten |= flannels && self.there.is_some() && there != self.there;
+        self.there = there;
+        if self.holds(&text) {
             return Ok(false);
         }
         if let Some(folder) = self.path.parent() {
@@ -117,6 +130,7 @@ impl Content {
                 .with_context(|| format!("create folder {}", folder.display()))?;
         }
         atomic::replace(&self.path, self.text.as_bytes(), 0o644)?;
+        self.there = file_id(&self.path);
         Ok(true)
     }
 }
@@ -126,13 +140,49 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_that_another_program_writes_as_flannel_does_is_noticed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("subnet.env");
+        let text = "FLANNEL_SUBNET=10.5.1.1/24\nFLANNEL_MTU=1450\n";
+        let others = |text: &str| {
+            let new = dir.path().join(".subnet.env");
+            std::fs::write(&new, text).expect("written");
+            std::fs::rename(&new, &path).expect("renamed");
+        };
+        for (written, noticed) in [
+            (text.to_owned(), true),
+            (text.replace("10.5.1", "10.5.2"), true),
+            (format!("{text}DOCKER_OPTS=\" --mtu=1450\"\n"), false),
+            ("DOCKER_OPTS=x\n".to_owned(), false),
+        ] {
+            let mut file = Content {
+                path: path.clone(),
+                text: text.to_owned(),
+                there: None,
+                rewritten: false,
+            };
+            // What an earlier agent has left.
+            others(text);
+            for _ in 0..2 {
+                file.ensure().expect("ensured");
+                assert!(!file.rewritten);
+            }
+            others(&written);
+            file.ensure().expect("ensured");
+            assert_eq!(file.rewritten, noticed, "{written}");
+        }
+    }
+
+    #[test]
     fn dockers_options_behind_our_lines_stay_and_anything_else_is_replaced() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("subnet.env");
         let text = "FLANNEL_SUBNET=10.5.1.1/24\nFLANNEL_MTU=1450\n".to_owned();
-        let file = Content {
+        let mut file = Content {
             path: path.clone(),
             text: text.clone(),
+            there: None,
+            rewritten: false,
         };
         for (there, stays) in [
             (text.clone(), true),

@@ -12,7 +12,7 @@ use tweed_model::Family;
 use tweed_netlink::Netfilter;
 
 use crate::daemon::facts::SessionFacts;
-use crate::daemon::status::parts::HostWarning;
+use crate::daemon::status::parts::{HostWarning, Stops};
 use crate::files::state_dir::StateDir;
 
 /// Between two looks: none of this changes often, and each costs a dump of the packet filter's chains.
@@ -106,8 +106,9 @@ impl Surroundings {
                 Vec::new()
             }
         };
-        let warning =
-            |hindrance: &Hindrance| HostWarning::new(hindrance.kind(), hindrance.to_string());
+        let warning = |hindrance: &Hindrance| {
+            HostWarning::new(hindrance.kind(), hindrance.to_string()).stopping(stops(hindrance))
+        };
         let left = |hindrance: &&Hindrance| matches!(hindrance, Hindrance::Translation { .. });
         if leftovers {
             self.leftovers = found.iter().filter(left).map(warning).collect();
@@ -120,8 +121,16 @@ impl Surroundings {
         let lacks = self.services && matches!(sysctl::read(BRIDGE_FILTER), Ok(None));
         lacks.then(|| {
             let text = "the kernel's module br_netfilter is not loaded: Services don't answer pods of the node on which their own pods run; load it on the host: modprobe br_netfilter; echo br_netfilter > /etc/modules-load.d/tweed.conf";
-            HostWarning::new("br_netfilter", text)
+            HostWarning::new("br_netfilter", text).stopping(Stops::Always)
         })
+    }
+}
+
+fn stops(hindrance: &Hindrance) -> Stops {
+    match hindrance {
+        Hindrance::Tunnel { .. } => Stops::Tunnel,
+        hindrance if hindrance.stops() => Stops::Forwarding,
+        _ => Stops::Nothing,
     }
 }
 

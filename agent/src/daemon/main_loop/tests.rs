@@ -22,6 +22,7 @@ use crate::config::settings::Settings;
 use crate::daemon::choices::choices;
 use crate::daemon::data_plane::DataPlane;
 use crate::daemon::facts::Facts;
+use crate::daemon::keepers::flanneld::FlanneldKeeper;
 use crate::daemon::keepers::lock::KeptLock;
 use crate::daemon::keepers::node_report::NodeReports;
 use crate::daemon::keepers::records::Records;
@@ -29,6 +30,7 @@ use crate::daemon::keepers::socket::Socket;
 use crate::daemon::keepers::subnet_file::SubnetFile;
 use crate::daemon::status::Standing;
 use crate::files::state_dir::StateDir;
+use crate::host::flanneld::beside::Beside;
 use crate::host::lock::Lock;
 
 const CONFIG: &str = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;
@@ -190,6 +192,7 @@ fn parts(saved: bool) -> (Scene, Common, Keepers) {
         data_plane: DataPlane::default(),
         cni: None,
         socket,
+        flanneld: FlanneldKeeper::new(options.clone(), Beside::default(), now),
         lock: KeptLock::new(lock, now),
         reports: NodeReports::new(tell, now),
     };

@@ -2,6 +2,7 @@ use tweed_plan::Held;
 use tweed_reconcile::{Failure, Outcome};
 
 use super::*;
+use crate::daemon::status::parts::Stops;
 use crate::daemon::status::{HostWarning, NAMED, Status};
 
 fn now() -> Instant {
@@ -195,9 +196,11 @@ fn a_data_plane_that_is_only_accepted_and_fails_makes_a_node_not_ready_but_cuts_
 }
 
 #[test]
-fn a_kernel_without_the_bridge_filter_makes_the_node_not_ready_and_another_firewall_does_not() {
+fn a_kernel_without_the_bridge_filter_makes_the_node_not_ready_and_what_may_let_packets_pass_does_not()
+ {
     let mut facts = ready();
-    // One at INPUT neither: a lone node has no peer, and direct routes need no tunnel.
+    facts.cluster.peers = 2;
+    facts.cluster.tunnelled = true;
     facts.warnings = vec![
         HostWarning::new("forward", "a firewall"),
         HostWarning::new("input", "a firewall at the tunnel's port"),
@@ -205,15 +208,50 @@ fn a_kernel_without_the_bridge_filter_makes_the_node_not_ready_and_another_firew
     ];
     assert!(Status::of(&facts, now()).ready);
     assert_eq!(network_down(&facts), None);
-    facts
-        .warnings
-        .push(HostWarning::new("br_netfilter", "a module"));
+    let module = HostWarning::new("br_netfilter", "a module").stopping(Stops::Always);
+    facts.warnings.push(module);
     assert_eq!(reasons(&facts), "a module");
     assert_eq!(
         network_down(&facts),
         None,
         "pods of other nodes are reached"
     );
+}
+
+#[test]
+fn a_firewall_that_surely_drops_all_makes_the_node_not_ready_where_a_peer_needs_that_way_alone() {
+    let mut facts = ready();
+    let firewall = |stops| vec![HostWarning::new("input", "a firewall").stopping(stops)];
+    let ready = |facts: &Facts| Status::of(facts, now()).ready;
+    for stops in [Stops::Forwarding, Stops::Tunnel] {
+        facts.warnings = firewall(stops);
+        (facts.cluster.peers, facts.cluster.tunnelled) = (0, false);
+        assert!(ready(&facts), "a lone node: {stops:?}");
+        (facts.cluster.peers, facts.cluster.tunnelled) = (2, true);
+        assert_eq!(reasons(&facts), "a firewall", "{stops:?}");
+        assert_eq!(network_down(&facts), None, "no condition of the node's");
+    }
+    facts.cluster.tunnelled = false;
+    assert!(ready(&facts), "host-gw, or direct routes to all");
+    facts.cluster.tunnelled = true;
+    facts.session.accepts = vec!["udp".to_owned()];
+    assert!(
+        ready(&facts),
+        "peers of the accepted backend come by another port"
+    );
+    facts.warnings = firewall(Stops::Forwarding);
+    assert_eq!(reasons(&facts), "a firewall", "whatever the backend");
+}
+
+#[test]
+fn a_flanneld_beside_the_agent_makes_the_node_not_ready_where_it_works_on_the_same() {
+    let mut facts = ready();
+    let flanneld = HostWarning::new("flanneld", "flanneld is running");
+    facts.flanneld = Some(flanneld.clone());
+    assert!(Status::of(&facts, now()).ready, "on another network");
+    facts.flanneld = Some(flanneld.stopping(Stops::Always));
+    assert_eq!(reasons(&facts), "flanneld is running");
+    assert_eq!(Status::of(&facts, now()).warnings.len(), 1);
 }
 
 #[test]

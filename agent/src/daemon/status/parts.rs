@@ -74,6 +74,23 @@ pub struct HostWarning {
     pub kind: String,
     /// What it is, and what mends it.
     pub text: String,
+    /// Where it keeps the node from being ready.
+    #[serde(skip)]
+    pub stops: Stops,
+}
+
+/// Where something surely keeps pods from each other, or the agent from its work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stops {
+    /// Not surely, or nowhere.
+    #[default]
+    Nothing,
+    /// Wherever it is.
+    Always,
+    /// Where there are peers: packets between pods of different nodes are dropped.
+    Forwarding,
+    /// Where packets of peers come through a tunnel, and no other backend is accepted beside it.
+    Tunnel,
 }
 
 impl HostWarning {
@@ -82,7 +99,14 @@ impl HostWarning {
         Self {
             kind: kind.to_owned(),
             text: text.into(),
+            stops: Stops::Nothing,
         }
+    }
+
+    /// The same, where it keeps the node from being ready.
+    #[must_use]
+    pub fn stopping(self, stops: Stops) -> Self {
+        Self { stops, ..self }
     }
 }
 

@@ -1,4 +1,3 @@
-use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,13 +9,13 @@ use super::*;
 use crate::config::flags::Flags;
 
 /// A process that the kernel calls `flanneld`, and that waits until its input ends.
-struct Running {
+pub(super) struct Running {
     _dir: TempDir,
     child: Child,
 }
 
 impl Running {
-    fn start(words: &[&str], variables: &[(&str, &str)]) -> Self {
+    pub(super) fn start(words: &[&str], variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("flanneld");
         fs::write(&path, "#!/bin/sh\nread line\n").expect("written");
@@ -35,7 +34,7 @@ impl Running {
     }
 
     /// What is found of it, once the kernel shows it under its name.
-    fn found(&self) -> Flanneld {
+    pub(super) fn found(&self) -> Flanneld {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let pid = self.child.id();
@@ -143,4 +142,14 @@ fn a_flanneld_in_another_network_namespace_is_none_of_our_business() {
     let pid = running.found().pid;
     let seen = isolated(|| find(Path::new("/proc")));
     assert!(seen.iter().all(|flanneld| flanneld.pid != pid), "{seen:?}");
+    // A confined agent goes by the sockets of both, of which one has another elsewhere.
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let _socket = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+    let own = || sockets(Path::new("/proc/thread-self"));
+    assert!(!own().is_disjoint(&sockets(&process)));
+    let elsewhere = isolated(|| {
+        let _socket = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+        own()
+    });
+    assert!(!elsewhere.is_empty() && elsewhere.is_disjoint(&sockets(&process)));
 }
