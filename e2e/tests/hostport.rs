@@ -310,3 +310,48 @@ fn a_range_of_a_hundred_ports_is_open_in_one_step_and_taken_by_one_pod() -> Resu
         open_to(outside, host, 20_050)
     })
 }
+
+/// The file that is shipped for it, loaded as the documents say.
+#[test]
+fn with_the_file_for_nftables_a_flush_opens_the_hosts_loopback_to_no_pod_though_no_agent_runs()
+-> Result<()> {
+    play(|lab, cluster| {
+        let host = &lab.hosts[0];
+        let pod = alone(&mappings([8080])).pod(host)?;
+        cluster.agents[0].terminate()?;
+        let _listener = host
+            .place()
+            .run(|| Ok(TcpListener::bind("127.0.0.1:9000")?))?;
+        let gateway = host.sh("ip -4 -o addr show cni0")?;
+        let gateway = gateway
+            .split([' ', '/'])
+            .find(|word| word.starts_with("10."));
+        let gateway = gateway.context("cni0 has an address")?;
+        pod.place()
+            .sh("sysctl -qw net.ipv4.conf.all.route_localnet=1")?;
+        for net in ["127.0.0.1", "127.0.0.0/8"] {
+            let line = format!("ip route del local {net} dev lo table local");
+            pod.place().sh(&line)?;
+        }
+        pod.place()
+            .sh(&format!("ip route add 127.0.0.1 via {gateway}"))?;
+        let reaches = || {
+            let to = SocketAddr::from(([127, 0, 0, 1], 9000));
+            let connect =
+                || Ok(TcpStream::connect_timeout(&to, Duration::from_millis(500)).is_ok());
+            pod.place().run(connect)
+        };
+        ensure!(!reaches()?, "the plugins' table keeps it out");
+        host.sh("nft flush ruleset")?;
+        ensure!(reaches()?, "without a file nothing does");
+        let guard = include_str!("../../manifests/nftables/loopback.nft");
+        std::fs::write(host.path("/etc/tweed/loopback.nft"), guard)?;
+        let rules = "flush ruleset\ninclude \"/etc/tweed/loopback.nft\"\n";
+        std::fs::write(host.path("/etc/nftables.conf"), rules)?;
+        for _ in 0..2 {
+            host.sh("nft -f /etc/nftables.conf")?;
+            ensure!(!reaches()?, "a pod reaches the host's loopback");
+        }
+        Ok(())
+    })
+}
