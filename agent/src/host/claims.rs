@@ -29,6 +29,10 @@ impl Claims {
         let host = &options.host;
         let mut locks = Vec::new();
         let file = &host.subnet_file;
+        if file.is_dir() {
+            let file = file.display();
+            bail!("--subnet-file: {file} is a folder; name a file in it: {file}/subnet.env");
+        }
         locks.extend(claim(
             &beside(file),
             &host.instance,
@@ -131,6 +135,8 @@ fn holder(file: &mut File) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::flags::Flags;
+    use crate::config::settings::Settings;
 
     fn instance(name: &str) -> Instance {
         Instance::named(name).expect("a valid name")
@@ -151,6 +157,20 @@ mod tests {
         assert_eq!(mode.mode() & 0o777, 0o600);
         drop(first);
         take("tweed-0a1b2c3d").expect("free again").expect("a lock");
+    }
+
+    #[test]
+    fn a_folder_in_place_of_the_subnet_file_is_refused_and_no_lock_is_left_beside_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = dir.path().join("folder");
+        std::fs::create_dir(&folder).expect("made");
+        let file = vec![folder.to_string_lossy().into_owned()];
+        let flags = Flags([("subnet-file", file)].into());
+        let options = Options::read(&Settings::new(&flags, &|_| None)).expect("options");
+        let refusal = Claims::take(&options).expect_err("a folder").to_string();
+        let remedy = format!("name a file in it: {}/subnet.env", folder.display());
+        assert!(refusal.contains(&remedy), "{refusal}");
+        assert!(!beside(&folder).exists());
     }
 
     #[test]

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use tweed_kernel::firewall::{Asked, hindrances};
 use tweed_kernel::{Kernel, Linux};
+use tweed_netlink::Netfilter;
 use tweed_reconcile::Reconciler;
 use tweed_state::{Desired, Op, Scope};
 
@@ -68,6 +70,9 @@ fn clean(options: &Options, args: &CleanupArgs) -> anyhow::Result<Report> {
     let files = files(options, args);
     // flannel's own list is somebody's who runs flannel; ours works with its plugin and with ours.
     let cni = options.cni.as_ref().filter(|_| !args.hand_back);
+    if !args.hand_back {
+        report.warnings.extend(flannels());
+    }
     if args.dry_run {
         let plan = reconciler.preview(&want)?;
         report.changes = plan.ops().map(Op::to_string).collect();
@@ -96,6 +101,18 @@ fn clean(options: &Options, args: &CleanupArgs) -> anyhow::Result<Report> {
         plugins::clean(cni, &Folders::of_host(), false, &mut report)?;
     }
     Ok(report)
+}
+
+/// What flannel has left in the packet filter, which is not ours to remove, and how it is removed.
+fn flannels() -> Vec<String> {
+    let asked = Asked {
+        leftovers: true,
+        ..Asked::default()
+    };
+    let found = Netfilter::open().ok();
+    let found = found.and_then(|mut socket| hindrances(&mut socket, &asked).ok());
+    let found = found.into_iter().flatten();
+    found.map(|hindrance| hindrance.to_string()).collect()
 }
 
 /// What this node had. Without saved state little is known of the network, but marked things are found all the same.

@@ -114,7 +114,10 @@ impl fmt::Display for Refusal {
                 write!(f, "subnet {subnet} overlaps the older lease {older}")
             }
             Self::OwnPublicAddress(addr) => {
-                write!(f, "it announces {addr}, an address of this host")
+                write!(
+                    f,
+                    "it announces {addr}, an address of this host; if it is an earlier lease of this host's, give back its subnet with tweedd leases release"
+                )
             }
             Self::BadPublicAddress { addr, why } => {
                 write!(f, "no node can be reached at {addr}: {why}")

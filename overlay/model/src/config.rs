@@ -86,12 +86,26 @@ impl NetworkConfig {
     /// The first thing that is wrong.
     pub fn parse_for(subnets: Subnets, text: &str) -> Result<(Self, Vec<String>), ConfigError> {
         let object = Object::parse(text)?;
+        let unknown = object.unknown_keys(KEYS).into_iter();
+        let unknown: Vec<String> = unknown.map(|key| unknown_key(key, KEYS)).collect();
+        match Self::read(subnets, &object) {
+            Ok(config) => Ok((config, unknown)),
+            Err(error) if unknown.is_empty() => Err(error),
+            // A key that is missing may be there under another name.
+            Err(ConfigError(error)) => Err(ConfigError(format!(
+                "{error} (unknown keys: {})",
+                unknown.join(", ")
+            ))),
+        }
+    }
+
+    fn read(subnets: Subnets, object: &Object) -> Result<Self, ConfigError> {
         let v4_on = object.bool("EnableIPv4")?.unwrap_or(true);
         let v6_on = object.bool("EnableIPv6")?.unwrap_or(false);
         let mut pools = Dual::default();
         for (family, on) in [(Family::V4, v4_on), (Family::V6, v6_on)] {
             // Values of a family that is off must be readable all the same, as in flannel.
-            let entries = Entries::read(&object, Names::of(family))?;
+            let entries = Entries::read(object, Names::of(family))?;
             if on {
                 pools.set(family, Some(entries.pool(subnets)?));
             }
@@ -101,22 +115,14 @@ impl NetworkConfig {
                 "EnableIPv4 and EnableIPv6 are both false; one of them must be true".to_owned(),
             ));
         }
-        let (backend_type, backend) = backend(&object)?;
-        let unknown = object
-            .unknown_keys(KEYS)
-            .into_iter()
-            .map(|key| unknown_key(key, KEYS))
-            .collect();
+        let (backend_type, backend) = backend(object)?;
         let enable_nftables = object.bool("EnableNFTables")?.unwrap_or(false);
-        Ok((
-            Self {
-                pools,
-                backend_type,
-                backend,
-                enable_nftables,
-            },
-            unknown,
-        ))
+        Ok(Self {
+            pools,
+            backend_type,
+            backend,
+            enable_nftables,
+        })
     }
 }
 

@@ -49,7 +49,7 @@ fn not_json(text: &str, error: &str) -> String {
         Some('{') if trimmed.starts_with("{\\\"") => {
             "its quotes are escaped (\\\"); write the object itself"
         }
-        Some('{') if !trimmed.contains('"') => {
+        Some('{') if trimmed.contains(':') && !trimmed.contains('"') => {
             "its keys have no quotes: {\"Network\": \"10.244.0.0/16\"} (a shell takes them away unless the whole is quoted)"
         }
         Some(first) if first != '{' && first != '[' && looks_like_yaml(trimmed) => {

@@ -224,6 +224,9 @@ fn only_chains_that_drop_get_accept_rules() {
         words(&plan(&want, &have).puts),
         ["put IPv4 FORWARD accept rules: accept [10.244.0.0/16]"]
     );
+    std::mem::swap(&mut want.state, &mut have);
+    let plan = plan(&want, &have);
+    assert_eq!(words(&plan.puts), ["delete IPv4 FORWARD accept rules"]);
 }
 
 fn verdict(guard: &mut Guard, want: &Desired, have: u8) -> Verdict {

@@ -112,6 +112,9 @@ impl fmt::Display for Op {
             }
             Self::SetSysctl(key, value) => write!(f, "set sysctl {key} = {value}"),
             Self::Firewall(change) => write!(f, "{change}"),
+            Self::ForeignForward(family, wanted) if wanted.accept.is_empty() => {
+                write!(f, "delete {family} FORWARD accept rules")
+            }
             Self::ForeignForward(family, wanted) => {
                 write!(f, "put {family} FORWARD accept rules: {wanted}")
             }

@@ -246,7 +246,7 @@ fn authority(endpoint: &str) -> Option<&str> {
         None => endpoint,
     };
     let authority = authority.strip_suffix('/').unwrap_or(authority);
-    let bare = !authority.is_empty() && !authority.contains(['/', '@', '?', '#', ' ']);
+    let bare = !authority.is_empty() && !authority.contains(['/', '@', '?', '#', ' ', ';']);
     bare.then_some(authority)
 }
 

@@ -89,6 +89,10 @@ fn every_wrong_value_is_named_with_its_key_and_what_is_allowed() {
         ("[]", &["object"][..]),
         ("{} x", &["object"]),
         ("{}", &["Network", "IPv4", "10.244.0.0/16"]),
+        (
+            r#"{"Netwrok":"10.3.0.0/16","x":1}"#,
+            &["Network is missing", "Netwrok (Network?)", "x"],
+        ),
         (r#"{"Network":null}"#, &["Network", "null"]),
         (r#"{"Network":""}"#, &["Network", "\"\""]),
         (
@@ -302,6 +306,7 @@ fn what_is_no_json_object_is_named_for_what_it_is() {
         ("'{\"Network\":\"10.3.0.0/16\"}'", "quotes around"),
         ("{\\\"Network\\\":\\\"10.3.0.0/16\\\"}", "escaped"),
         ("{Network:10.3.0.0/16}", "no quotes"),
+        ("{", "EOF"),
         ("eyJOZXR3b3JrIjoiMTAuMy4wLjAvMTYifQ==", "base64"),
         ("{\"Network\":\"10.3.0.0/16\"", "EOF"),
         ("[1]", "not a JSON object"),

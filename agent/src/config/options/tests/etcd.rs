@@ -47,7 +47,7 @@ fn the_first_endpoints_scheme_holds_for_all() {
 
 #[test]
 fn endpoints_that_are_none_are_refused() {
-    for value in [",", "ftp://a:1", "http://", "http://a:1/path", ""] {
+    for value in [",", "ftp://a:1", "http://", "http://a:1/path", "a:1;b", ""] {
         let text = refused(&format!("--etcd-endpoints={value}"));
         assert!(text.starts_with("--etcd-endpoints: "), "{text}");
         assert!(text.contains("such as https://10.0.0.1:2379"), "{text}");
