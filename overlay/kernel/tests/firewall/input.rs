@@ -144,6 +144,28 @@ fn of_a_firewall_that_may_let_them_pass_nothing_is_said() {
 }
 
 #[test]
+fn a_drop_that_is_limited_to_others_than_the_peers_is_none_of_theirs() {
+    let networks: [IpNet; 1] = [NET.parse().unwrap()];
+    for (hook, rule) in [
+        ("input", "iifname eth9 udp dport 8472 drop"),
+        ("input", "ip saddr 203.0.113.0/24 udp dport 8472 drop"),
+        ("input", "ip saddr != 192.0.2.0/24 drop"),
+        ("input", "limit rate over 5/second drop"),
+        ("forward", "iifname eth9 drop"),
+        ("forward", "oifname eth9 drop"),
+        ("forward", "ip saddr 203.0.113.0/24 drop"),
+        ("forward", "ip saddr 10.244.7.0/24 drop"),
+    ] {
+        isolated(|| {
+            sh(&format!(
+                "nft 'table inet mine {{ chain one {{ type filter hook {hook} priority 0; {rule}; }}; }}'"
+            ));
+            assert_eq!(found(&networks), [], "{hook} {rule}");
+        });
+    }
+}
+
+#[test]
 fn while_flannels_chain_alone_lets_pods_through_that_is_said_before_the_reboot() {
     isolated(|| {
         let networks: [IpNet; 1] = [NET.parse().unwrap()];
