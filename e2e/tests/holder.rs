@@ -66,7 +66,7 @@ fn an_interface_that_has_a_devices_name_is_named_and_keeps_what_is_its_own() -> 
         let host = &lab.hosts[0];
         let etcd = Etcd::start(lab)?;
         etcd.put_config(&vxlan())?;
-        host.sh("ip link add other type dummy")?;
+        host.sh("ip link add other type bridge")?;
         host.sh("ip link property add dev other altname flannel.1")?;
         let before = host.sh("ip -d addr show other")?;
         let mut agent = Agent::start(lab, host, &Launch::etcd())?;

@@ -138,7 +138,7 @@ fn read(pid: u32, process: &Path, words: &[String]) -> Flanneld {
         network: None,
         subnet_file: None,
     };
-    // A confined agent may read the command line only.
+    // Not every kernel lets a confined agent read it.
     let environment = strings(&process.join("environ"));
     let name = |word: &String| Path::new(word).file_name() == Some(OsStr::new("flanneld"));
     let first = words.iter().position(name).map_or(1, |at| at + 1);

@@ -107,7 +107,7 @@ fn something_else_of_the_bridges_name_stays_and_is_named() {
         );
         assert!(host.reservations("net").is_empty());
         sh("ip link del cni0");
-        sh("ip link add other type dummy && ip link property add dev other altname cni0");
+        sh("ip link add other type bridge && ip link property add dev other altname cni0");
         let (code, text) = call(host, &pod).fails("ADD");
         assert_eq!(code, 104);
         let remedy = "ip link property del dev other altname cni0";

@@ -143,7 +143,7 @@ fn older_leases_with_a_peers_address_do_not_make_a_forged_icmp_error_count() -> 
             let older = format!("{PREFIX}/subnets/10.244.{number}.0-24");
             cluster.etcd()?.put(&older, &lease.to_string())?;
         }
-        cluster.etcd()?.delete(&key)?;
+        cluster.etcd()?.delete(&format!("{PREFIX}/subnets/{key}"))?;
         let (one, two) = (&cluster.pods[0], &cluster.pods[1]);
         eventually("the peer is the youngest of them", || {
             let status = cluster.agents[0].status()?;

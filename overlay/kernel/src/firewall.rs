@@ -85,7 +85,7 @@ impl Firewall {
     }
 
     pub(super) fn apply(&mut self, change: &Change) -> Result<(), KernelError> {
-        live::apply(&mut self.socket, change)?;
+        live::apply(&mut self.socket, change).map_err(|error| self.with_owner(error))?;
         if let Change::Replace(ruleset) = change {
             for port in &ruleset.fresh {
                 // Without its interface to connection tracking the kernel forgets by itself, when nothing more comes.
@@ -93,6 +93,23 @@ impl Firewall {
             }
         }
         Ok(())
+    }
+
+    /// Names the process to which our table's name belongs, where that is why it can't be changed.
+    fn with_owner(&mut self, error: KernelError) -> KernelError {
+        let is_refused = error.source.kind() == io::ErrorKind::PermissionDenied;
+        let owner = is_refused.then(|| live::read::owner(&mut self.socket, &self.table));
+        let Some(Ok(Some(port))) = owner else {
+            return error;
+        };
+        let what = format!(
+            "{}: nftables table inet {} belongs to another process (most likely pid {port}); end it, or give this agent another name with --instance",
+            error.source, self.table
+        );
+        KernelError {
+            source: io::Error::new(error.source.kind(), what),
+            ..error
+        }
     }
 
     pub(super) fn put_foreign_forward(

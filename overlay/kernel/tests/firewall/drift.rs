@@ -1,6 +1,9 @@
 //! Whatever somebody else does to the table is seen, and mended by the smallest change that does it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tweed_kernel::{Kernel, Linux};
 use tweed_model::Family;
@@ -46,6 +49,36 @@ fn anything_but_an_element_is_mended_by_replacing_the_table() {
             "{interference}: {change:?}"
         );
     }
+}
+
+#[test]
+fn a_table_that_another_process_owns_is_named_with_that_process() {
+    isolated(|| {
+        let mut command = Command::new("nft");
+        command
+            .arg("-i")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
+        let mut nft = command.spawn().unwrap();
+        let input = nft.stdin.as_mut().unwrap();
+        writeln!(input, "add table inet tweed {{ flags owner; }}").unwrap();
+        let start = Instant::now();
+        while !sh("nft list tables").contains("inet tweed") {
+            assert!(start.elapsed() < Duration::from_secs(10), "no table");
+        }
+        let mut linux = Linux::open().unwrap();
+        let scope = Scope {
+            table: "tweed".to_owned(),
+            ..Scope::default()
+        };
+        linux.observe(&scope).unwrap();
+        let change = Change::Replace(agent_ruleset(&policy()));
+        let error = linux.apply(&Op::Firewall(change)).unwrap_err().to_string();
+        let remedy = format!("(most likely pid {}); end it", nft.id());
+        assert!(error.contains(&remedy), "{error}");
+        nft.kill().unwrap();
+        nft.wait().unwrap();
+    });
 }
 
 #[test]
@@ -182,7 +215,7 @@ fn ten_thousand_peers_go_in_and_out_in_one_transaction_each() {
         assert!(matches!(change, Some(Change::Elements { .. })));
         converge(&mut socket, &many);
         // 50 ms; a reader that costs the square of the elements took 20 s.
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         live::observe(&mut socket, "tweed").unwrap();
         assert!(start.elapsed().as_secs() < 3, "{:?}", start.elapsed());
     });

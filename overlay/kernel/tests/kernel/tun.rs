@@ -175,11 +175,11 @@ fn other() -> Option<LinkInfo> {
 #[test]
 fn an_interface_with_the_name_as_an_alternative_one_is_named_and_never_touched() {
     on_host(|linux| {
-        for kind in ["dummy", "tun"] {
-            match kind {
-                "tun" => run("ip tuntap add dev other mode tun"),
-                _ => run("ip link add other type dummy"),
-            }
+        for kind in ["bridge", "tun"] {
+            run(match kind {
+                "tun" => "ip tuntap add dev other mode tun",
+                _ => "ip link add other type bridge",
+            });
             run("ip link property add dev other altname flannel0");
             let before = other();
             let error = linux.apply(&Op::AddLink(NAME.to_owned(), wanted()));

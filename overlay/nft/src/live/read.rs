@@ -83,18 +83,39 @@ pub fn tables(socket: &mut Netfilter) -> Result<Vec<(String, Option<String>)>, N
 
 /// Whether the table is there and its rules are in force.
 fn is_active(socket: &mut Netfilter, table: &str) -> Result<bool, NetlinkError> {
+    let is_dormant = |attribute: &TableAttribute| matches!(attribute, TableAttribute::Flags(flags) if flags.contains(TableFlags::Dormant));
+    let attributes = table_attributes(socket, table)?;
+    Ok(attributes.is_some_and(|all| !all.iter().any(is_dormant)))
+}
+
+/// The netlink port of the process that alone may change the table, where there is one. It is that process's id, as a
+/// rule.
+///
+/// # Errors
+/// When the kernel refuses to say.
+pub fn owner(socket: &mut Netfilter, table: &str) -> Result<Option<u32>, NetlinkError> {
+    let mut attributes = table_attributes(socket, table)?.into_iter().flatten();
+    Ok(attributes.find_map(|attribute| match attribute {
+        TableAttribute::Owner(port) => Some(port),
+        _ => None,
+    }))
+}
+
+/// `None` if the table isn't there.
+fn table_attributes(
+    socket: &mut Netfilter,
+    table: &str,
+) -> Result<Option<Vec<TableAttribute>>, NetlinkError> {
     let inner = NfTablesMessage::GetTable(TableMessage {
         attributes: vec![TableAttribute::Name(table.to_owned())],
     });
     let what = format!("look for nftables table inet {table}");
     let answer = match socket.get(what, request(INET, inner)) {
-        Err(error) if error.is_not_found() => return Ok(false),
+        Err(error) if error.is_not_found() => return Ok(None),
         answer => answer?,
     };
-    let NetfilterMessageInner::NfTables(NfTablesMessage::NewTable(message)) = answer.inner else {
-        return Ok(false);
-    };
-    Ok(!message.attributes.iter().any(|attribute| {
-        matches!(attribute, TableAttribute::Flags(flags) if flags.contains(TableFlags::Dormant))
-    }))
+    Ok(match answer.inner {
+        NetfilterMessageInner::NfTables(NfTablesMessage::NewTable(table)) => Some(table.attributes),
+        _ => None,
+    })
 }
