@@ -37,7 +37,7 @@ pub(super) fn log_outcome(outcome: &Outcome, known: &[Failure], held: Option<Hel
     let Some(first) = outcome.done.first() else {
         return;
     };
-    let (changes, took) = (outcome.done.len(), milliseconds(outcome.took));
+    let (changes, took) = (outcome.changes, milliseconds(outcome.took));
     if outcome.old_fights_only {
         tracing::debug!(changes, first, took, "repaired once more");
     } else if let Some(repair) = repair(outcome) {

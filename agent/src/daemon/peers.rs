@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tweed_forward::peers::PeerTraffic;
-use tweed_model::{ClusterSnapshot, Dual, Lease, SubnetKey};
+use tweed_model::{ClusterSnapshot, Dual, Lease, SharedMap, SubnetKey};
 use tweed_state::Desired;
 
 use super::data_plane::status::DataPlaneStatus;
@@ -77,7 +77,16 @@ pub struct Known {
     desired: Option<Arc<Desired>>,
     /// The last one that the guard let pass.
     believed: Arc<ClusterSnapshot>,
-    seen: Arc<BTreeMap<SubnetKey, u64>>,
+    seen: Seen,
+}
+
+/// Since when leases have been known, in seconds since 1970.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    /// Those of the first list.
+    first: u64,
+    /// Those that came later.
+    later: SharedMap<SubnetKey, u64>,
 }
 
 impl Known {
@@ -88,16 +97,21 @@ impl Known {
         snapshot: &Arc<ClusterSnapshot>,
         desired: &Arc<Desired>,
     ) {
-        let known = |key: &SubnetKey| self.seen.contains_key(key);
-        let leases = &snapshot.leases;
-        if leases.len() != self.seen.len() || !leases.keys().all(known) {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            let now = now.map_or(0, |time| time.as_secs());
-            let since = |key: &SubnetKey| self.seen.get(key).copied().unwrap_or(now);
-            let seen = leases.keys().map(|key| (*key, since(key))).collect();
-            self.seen = Arc::new(seen);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |time| time.as_secs());
+        if self.own.replace(own).is_none() {
+            self.seen.first = now;
+        } else {
+            let changes = snapshot
+                .leases
+                .changes_by(&self.snapshot.leases, |_, _| true);
+            for change in changes {
+                match change.now {
+                    Some(_) => self.seen.later.insert(*change.key, now),
+                    None => self.seen.later.remove(change.key),
+                };
+            }
         }
-        self.own = Some(own);
         self.snapshot = Arc::clone(snapshot);
         self.desired = Some(Arc::clone(desired));
     }
@@ -150,6 +164,12 @@ impl Known {
         (found, left_out)
     }
 
+    fn seen(&self, key: &SubnetKey) -> Option<u64> {
+        let later = self.seen.later.get(key).copied();
+        let there = self.snapshot.leases.contains_key(key);
+        there.then(|| later.unwrap_or(self.seen.first))
+    }
+
     fn peer(
         &self,
         lease: &Lease,
@@ -165,7 +185,7 @@ impl Known {
             public: lease.attrs.public,
             subnets,
             backend: tweed_model::shown::shown(&lease.attrs.backend_type).into_owned(),
-            seen: self.seen.get(&lease.key).copied(),
+            seen: self.seen(&lease.key),
             created: lease.created,
             state,
             reason,

@@ -1,10 +1,10 @@
 //! The state folder in the daemon's terms. What can't be saved is told, and never stops the daemon.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
 use tweed_model::{ClusterSnapshot, Identity, LocalNode, Seniority, SubnetKey};
+use tweed_state::Desired;
 
 use crate::config::options::Options;
 use crate::files::state_dir::{SavedLease, SavedPeer, SavedRun, StateDir};
@@ -78,19 +78,22 @@ pub(super) fn save_identity(state: &StateDir, identity: &Identity) {
 }
 
 /// What is to be saved of the other nodes.
-pub(super) struct Peers<'a> {
-    pub(super) snapshot: &'a ClusterSnapshot,
+pub(super) struct Peers {
+    pub(super) snapshot: Arc<ClusterSnapshot>,
     /// The own lease.
     pub(super) own: SubnetKey,
-    /// What no node has taken up, which is nobody's.
-    pub(super) reserved: Option<&'a BTreeMap<SubnetKey, bool>>,
+    /// What no node has taken up is nobody's.
+    pub(super) desired: Option<Arc<Desired>>,
+    pub(super) seniority: Seniority,
 }
 
 /// Saves the peers.
-pub(super) fn save_peers(state: &StateDir, peers: &Peers<'_>, seniority: &Seniority) {
-    let reserved = |key| peers.reserved.is_some_and(|all| all.contains_key(key));
+pub(super) fn save_peers(state: &StateDir, peers: &Peers) {
+    let desired = peers.desired.as_ref();
+    let reserved = |key| desired.is_some_and(|desired| desired.reserved.contains_key(key));
     let others = peers.snapshot.leases.values();
     let others = others.filter(|lease| lease.key != peers.own && !reserved(&lease.key));
+    let seniority = &peers.seniority;
     let peers: Vec<SavedPeer> = others
         .map(|lease| SavedPeer::new(lease, seniority.of(&lease.key)))
         .collect();

@@ -100,7 +100,7 @@ pub(crate) fn peer(number: usize) -> Result<Node> {
     })
 }
 
-fn announce(lab: &Lab, peers: &[Node]) -> Result<()> {
+pub(super) fn announce(lab: &Lab, peers: &[Node]) -> Result<()> {
     let entries: Vec<_> = peers
         .iter()
         .map(|peer| {
@@ -119,7 +119,7 @@ pub(super) fn programmed(host: &Host, peers: usize) -> Result<()> {
         table: Some(TABLE_MAIN),
     };
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(30) {
+    while start.elapsed() < Duration::from_secs(60) {
         if let Some(link) = netlink.link("flannel.1")? {
             let dev = Dev {
                 index: link.index,
@@ -137,7 +137,7 @@ pub(super) fn programmed(host: &Host, peers: usize) -> Result<()> {
 }
 
 /// The time that the same device and entries take, one request after the other, without anything else.
-fn bare(host: &Host, peers: &[Node]) -> Result<Duration> {
+pub(super) fn bare(host: &Host, peers: &[Node]) -> Result<Duration> {
     let local = host.v4();
     let taken = host.place().run(|| {
         let mut netlink = Netlink::open()?;
@@ -181,7 +181,7 @@ fn bare(host: &Host, peers: &[Node]) -> Result<Duration> {
 }
 
 /// From the start of the put to the kernel's answer that it has the route.
-fn new_lease(lab: &Lab, host: &Host, peer: &Node) -> Result<Duration> {
+pub(super) fn new_lease(lab: &Lab, host: &Host, peer: &Node) -> Result<Duration> {
     let mut netlink = host.place().run(|| Ok(Netlink::open()?))?;
     let device = netlink.link("flannel.1")?.context("no device")?.index;
     let target = IpAddr::V4(peer.subnet.network());

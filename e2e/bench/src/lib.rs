@@ -10,3 +10,4 @@ pub mod path;
 pub mod plan;
 pub mod process;
 pub mod row;
+pub mod scale;

@@ -1,13 +1,14 @@
 //! `make bench`: Tweed beside what it is compared with, in one run. Prints a table in Markdown.
 
 use std::env;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tweed_bench::dataplane::{self, naive, shuffle};
 use tweed_bench::row::{Row, table};
-use tweed_bench::{agent, cni, floor, kube, path, plan};
+use tweed_bench::{agent, cni, floor, kube, path, plan, scale};
 
 /// Measures Tweed beside what it is compared with; prints Markdown
 #[derive(Debug, Parser)]
@@ -23,6 +24,9 @@ struct Cli {
 struct Measured {
     /// What to measure; all but `kube`, which needs Kubernetes, if nothing is named
     parts: Vec<Part>,
+    /// A flanneld to measure `scale` beside
+    #[arg(long, value_name = "PROGRAM")]
+    flanneld: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -31,6 +35,7 @@ enum Part {
     Path,
     Plan,
     Agent,
+    Scale,
     Kube,
 }
 
@@ -52,7 +57,7 @@ fn main() -> ExitCode {
                 other: Some(Other::Dataplane(wish)),
                 ..
             } => dataplane::run(&wish),
-            Cli { measured, .. } => measure(&measured.parts),
+            Cli { measured, .. } => measure(&measured),
         },
     };
     match outcome {
@@ -64,13 +69,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(parts: &[Part]) -> Result<()> {
+fn measure(Measured { parts, flanneld }: &Measured) -> Result<()> {
     let mut rows = Vec::new();
     for part in Part::value_variants() {
         let by_default = parts.is_empty() && *part != Part::Kube;
         if by_default || parts.contains(part) {
             eprintln!("measuring: {part:?}");
-            rows.extend(part.run()?);
+            rows.extend(part.run(flanneld.as_deref())?);
         }
     }
     print!("{}", table(&rows).markdown());
@@ -78,12 +83,13 @@ fn measure(parts: &[Part]) -> Result<()> {
 }
 
 impl Part {
-    fn run(self) -> Result<Vec<Row>> {
+    fn run(self, flanneld: Option<&Path>) -> Result<Vec<Row>> {
         match self {
             Self::Cni => cni::run(),
             Self::Path => path::run(),
             Self::Plan => plan::run(),
             Self::Agent => agent::run(),
+            Self::Scale => scale::run(flanneld),
             Self::Kube => kube::run(),
         }
     }
@@ -101,6 +107,7 @@ mod tests {
         assert_eq!(parts, [Part::Path, Part::Cni]);
         for line in [
             "bench kube",
+            "bench scale --flanneld /usr/local/bin/flanneld",
             "bench dataplane",
             "bench dataplane quick",
             "bench dataplane --svg docs/dataplane.svg",

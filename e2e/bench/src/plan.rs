@@ -159,7 +159,7 @@ fn lease(number: u32) -> Result<(SubnetKey, Arc<Lease>)> {
             public: Dual::of_addrs([public]),
             backend_type: "vxlan".to_owned(),
             data: Dual {
-                v4: Some(data),
+                v4: Some(data.into()),
                 v6: None,
             },
         },

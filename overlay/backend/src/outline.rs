@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use tweed_model::json::Object;
-use tweed_model::{ConfigError, Dual, Family, Identity, LeaseAttrs, Mac};
+use tweed_model::{BackendData, ConfigError, Dual, Family, Identity, LeaseAttrs, Mac};
 use tweed_nft::Mark;
 
 use super::tx_checksum::TxChecksum;
@@ -50,7 +49,7 @@ pub struct Tunnel {
 
 impl Outline {
     /// What to announce in the lease, for each family that has a subnet.
-    pub fn announce<T>(&self, identity: &Identity, families: &Dual<T>) -> Dual<Value> {
+    pub fn announce<T>(&self, identity: &Identity, families: &Dual<T>) -> Dual<BackendData> {
         families.filter_map(|family, _| {
             let mut data = self.data.get(family).cloned();
             if self.vteps.has(family) {
@@ -58,15 +57,14 @@ impl Outline {
                 data.get_or_insert_with(|| Value::Object(serde_json::Map::new()))[VTEP_MAC] =
                     mac.into();
             }
-            data
+            data.map(BackendData::from)
         })
     }
 
     /// The MAC of a family's VTEP that this backend announced earlier, if it did.
     pub(super) fn announced_mac(&self, attrs: &LeaseAttrs, family: Family) -> Option<Mac> {
-        let data = attrs.data.get(family)?.as_object()?;
-        let text = Object::from(data).string(VTEP_MAC).ok()??;
-        let mac: Mac = text.parse().ok()?;
+        let data = attrs.data.get(family)?;
+        let mac: Mac = data.string(VTEP_MAC).ok()??.parse().ok()?;
         (attrs.backend_type == self.wire_type && mac.is_unicast()).then_some(mac)
     }
 

@@ -86,8 +86,8 @@ fn peer(number: u16, public: &str, mac: &str, created: u64) -> Lease {
             },
             backend_type: "vxlan".into(),
             data: Dual {
-                v4: Some(data.clone()),
-                v6: Some(data),
+                v4: Some(data.clone().into()),
+                v6: Some(data.into()),
             },
         },
         node: None,

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde_json::Value;
-use tweed_model::json::{self, Object};
+use tweed_model::json::Object;
 use tweed_model::{
-    Admission, ConfigError, Dual, Family, LinkName, LocalNode, Mac, Peer, PeerSide, Refusal,
-    SubnetKey,
+    Admission, BackendData, ConfigError, Dual, Family, LinkName, LocalNode, Mac, Peer, PeerSide,
+    Refusal, SubnetKey,
 };
 use tweed_nft::Mark;
 use tweed_state::{
@@ -310,10 +309,10 @@ impl Owners {
 }
 
 /// The MAC that a peer announces, or why there is none.
-fn read_mac(data: Option<&Value>) -> Result<Mac, String> {
-    let data = data.and_then(Value::as_object);
+fn read_mac(data: Option<&BackendData>) -> Result<Mac, String> {
+    let data = data.filter(|data| data.is_object());
     let data = data.ok_or("there is none; vxlan needs VtepMAC")?;
-    let text = json::string(data, "VtepMAC").map_err(|error| error.to_string())?;
+    let text = data.string("VtepMAC").map_err(|error| error.to_string())?;
     let text = text.ok_or("VtepMAC is missing")?;
     let mac: Mac = text.parse().map_err(|error| format!("VtepMAC {error}"))?;
     if mac.is_unicast() {

@@ -5,6 +5,7 @@
 
 pub mod bounded_file;
 pub mod file_lock;
+pub mod memory;
 pub mod pauses;
 pub mod random;
 pub mod sysctl;

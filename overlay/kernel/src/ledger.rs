@@ -6,13 +6,13 @@
 //! says what is noted. Nothing is decided by this memory but whether to look again: what is done about it comes from a
 //! fresh dump.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
-use tweed_model::Mac;
+use tweed_model::{Mac, SharedMap};
 use tweed_state::{KernelState, Link, NextHop, Op, Route, RouteKey, Scope};
 
 /// Shared between the thread that owns the kernel and the monitor.
@@ -30,7 +30,7 @@ pub(crate) struct Books {
     pub(crate) uplink: Option<(u32, u64)>,
     /// Addresses that were seen to be added to the uplink.
     pub(crate) uplink_addrs: BTreeSet<IpNet>,
-    facts: HashMap<u64, Fact>,
+    facts: SharedMap<u64, Fact>,
     /// Indexes of interfaces that we have deleted, or are about to: what is heard of them are their last words.
     pub(crate) dying: HashSet<u32>,
     /// Fingerprints of devices as creation leaves them, which is not yet as they are wanted.
@@ -39,11 +39,13 @@ pub(crate) struct Books {
     switched: HashSet<String>,
 }
 
+/// Halves of fingerprints: there is one for each entry of each peer, and two values that are taken for one cost no more
+/// than the time until the next look.
 #[derive(Clone, Copy, Debug)]
 struct Fact {
-    value: u64,
-    /// Fingerprint of the name of the interface that it goes with.
-    link: u64,
+    value: u32,
+    /// Of the name of the interface that it goes with.
+    link: u32,
 }
 
 /// What an object is found by.
@@ -83,27 +85,22 @@ impl Books {
 
     /// Everything afresh, from an observation.
     pub(crate) fn observed(&mut self, state: &KernelState) {
-        self.facts.clear();
         self.newborn.clear();
         self.switched.clear();
-        for (name, link) in &state.links {
-            self.hold(Key::Link(name), name, link);
-        }
-        for (name, net) in &state.addrs {
-            self.hold(Key::Addr(name, *net), name, &());
-        }
-        for ((name, addr), mac) in &state.neighs {
-            self.hold(Key::Neigh(name, *addr), name, mac);
-        }
-        for ((name, mac), dst) in &state.fdb {
-            self.hold(Key::Fdb(name, *mac), name, dst);
-        }
-        for (key, route) in &state.routes {
-            self.hold_route(key, route);
-        }
-        for (name, on) in &state.tx_checksum {
-            self.hold(Key::TxChecksum(name), name, on);
-        }
+        let links = state.links.iter();
+        let links = links.map(|(name, link)| fact(Key::Link(name), name, link));
+        let addrs = state.addrs.iter();
+        let addrs = addrs.map(|(name, net)| fact(Key::Addr(name, *net), name, &()));
+        let neighs = state.neighs.iter();
+        let neighs = neighs.map(|((name, addr), mac)| fact(Key::Neigh(name, *addr), name, mac));
+        let fdb = state.fdb.iter();
+        let fdb = fdb.map(|((name, mac), dst)| fact(Key::Fdb(name, *mac), name, dst));
+        let routes = state.routes.iter();
+        let routes = routes.map(|(key, route)| fact(Key::Route(*key), link_of(route), route));
+        let switches = state.tx_checksum.iter();
+        let switches = switches.map(|(name, on)| fact(Key::TxChecksum(name), name, on));
+        let entries = links.chain(addrs).chain(neighs).chain(fdb);
+        self.facts = entries.chain(routes).chain(switches).collect();
     }
 
     /// Notes what an operation is about to bring about.
@@ -121,7 +118,7 @@ impl Books {
             }
             Op::SetLink(name, link) => self.hold(Key::Link(name), name, link),
             Op::DelLink(name) => {
-                let link = fingerprint(name);
+                let link = half(fingerprint(name.as_str()));
                 self.facts.retain(|_, fact| fact.link != link);
                 let indexes = self.links.extract_if(.., |_, other| other == name);
                 self.dying.extend(indexes.map(|(index, _)| index));
@@ -171,7 +168,7 @@ impl Books {
     pub(crate) fn agrees(&self, key: Key<'_>, value: &impl Hash) -> bool {
         self.facts
             .get(&fingerprint(&key))
-            .is_some_and(|fact| fact.value == fingerprint(value))
+            .is_some_and(|fact| fact.value == half(fingerprint(value)))
     }
 
     /// Whether a link is as it is noted, or on the way to it.
@@ -185,20 +182,32 @@ impl Books {
     }
 
     fn hold(&mut self, key: Key<'_>, link: &str, value: &impl Hash) {
-        let fact = Fact {
-            value: fingerprint(value),
-            link: fingerprint(link),
-        };
-        self.facts.insert(fingerprint(&key), fact);
+        let (key, fact) = fact(key, link, value);
+        self.facts.insert(key, fact);
     }
 
     fn hold_route(&mut self, key: &RouteKey, route: &Route) {
-        let link = match &route.next_hop {
-            NextHop::Via { dev, .. } => dev,
-            NextHop::Blackhole => "",
-        };
-        self.hold(Key::Route(*key), link, route);
+        self.hold(Key::Route(*key), link_of(route), route);
     }
+}
+
+fn fact(key: Key<'_>, link: &str, value: &impl Hash) -> (u64, Fact) {
+    let fact = Fact {
+        value: half(fingerprint(value)),
+        link: half(fingerprint(link)),
+    };
+    (fingerprint(&key), fact)
+}
+
+fn link_of(route: &Route) -> &str {
+    match &route.next_hop {
+        NextHop::Via { dev, .. } => dev,
+        NextHop::Blackhole => "",
+    }
+}
+
+fn half(fingerprint: u64) -> u32 {
+    (fingerprint & u64::from(u32::MAX)) as u32
 }
 
 /// What matters of the uplink, for a comparison.
@@ -260,7 +269,7 @@ mod tests {
         let mut books = Books::default();
         books.expect(&Op::PutRoute(key(), route("flannel.1")));
         books.observed(&KernelState {
-            fdb: BTreeMap::from([(("flannel.1".into(), Mac([2; 6])), [10, 0, 0, 1].into())]),
+            fdb: SharedMap::from([(("flannel.1".into(), Mac([2; 6])), [10, 0, 0, 1].into())]),
             ..KernelState::default()
         });
         assert!(!books.holds(Key::Route(key())));

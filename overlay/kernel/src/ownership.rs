@@ -60,6 +60,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use tweed_model::SharedSet;
     use tweed_state::{LinkKind, Vxlan};
 
     fn net(text: &str) -> IpNet {
@@ -73,7 +74,7 @@ mod tests {
             uplink: "eth0".to_owned(),
             networks: vec![net("10.244.0.0/16")],
             subnet_lens: BTreeMap::from([(Family::V4, 24)]),
-            node_addrs: BTreeSet::from(["192.168.0.2".parse().unwrap()]),
+            node_addrs: SharedSet::from(["192.168.0.2".parse().unwrap()]),
             own_subnets: vec![net("10.244.1.0/24")],
             former: BTreeSet::from([net("10.98.0.0/16")]),
             ..Scope::default()

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::shown::shortened;
 use super::wire::LARGEST;
-use super::{Dual, Family, LeaseAttrs, shown};
+use super::{BackendData, Dual, Family, LeaseAttrs, shown};
 
 /// `true` on a node that takes part.
 const MANAGED: &str = "kube-subnet-manager";
@@ -149,10 +149,11 @@ pub fn render(prefix: &Prefix, attrs: &LeaseAttrs) -> Annotations {
         if !has(family) {
             continue;
         }
-        let data = attrs.data.get(family).cloned().unwrap_or(Value::Null);
+        let data = attrs.data.get(family);
+        let data = data.map_or_else(|| "null".to_owned(), ToString::to_string);
         let public = attrs.public.get(family).copied();
         let public = public.unwrap_or_else(|| unspecified(family));
-        annotations.insert(prefix.key(DATA[index]), data.to_string());
+        annotations.insert(prefix.key(DATA[index]), data);
         annotations.insert(prefix.key(PUBLIC[index]), public.to_string());
     }
     annotations
@@ -228,13 +229,14 @@ fn data(
     prefix: &Prefix,
     annotations: &Annotations,
     name: &str,
-) -> Result<Option<Value>, AnnotationError> {
+) -> Result<Option<BackendData>, AnnotationError> {
     let text = prefix.get(annotations, name).unwrap_or_default();
     if text.trim().is_empty() {
         return Ok(None);
     }
     match serde_json::from_str::<Value>(text) {
-        Ok(value) => Ok(Some(value).filter(|value| !value.is_null())),
+        Ok(Value::Null) => Ok(None),
+        Ok(value) => Ok(Some(value.into())),
         Err(error) => Err(AnnotationError::Data {
             key: prefix.key(name),
             found: shortened(text, 60).into_owned(),

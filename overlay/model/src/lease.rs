@@ -5,9 +5,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::Dual;
+use super::{BackendData, Dual, Mac};
 
 /// The subnets of one lease, which are also its key in every store.
 ///
@@ -43,8 +42,16 @@ pub struct LeaseAttrs {
     pub public: Dual<IpAddr>,
     /// The backend's name, or empty where flannel announces none (udp, alloc).
     pub backend_type: String,
-    /// The backend's own data, one JSON value a family, as it stands in the store.
-    pub data: Dual<Value>,
+    /// The backend's own data, one for each family, as it stands in the store.
+    pub data: Dual<BackendData>,
+}
+
+impl LeaseAttrs {
+    /// The MACs in the backend's data.
+    pub fn vtep_macs(&self) -> Dual<Mac> {
+        let read = |data: &BackendData| data.string("VtepMAC").ok()??.parse().ok();
+        self.data.filter_map(|_, data| read(data))
+    }
 }
 
 /// How long a lease lasts.

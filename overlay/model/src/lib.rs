@@ -2,6 +2,7 @@
 
 pub mod admit;
 pub mod annotations;
+pub mod backend_data;
 pub mod config;
 pub mod dual;
 pub mod host;
@@ -14,6 +15,7 @@ pub mod node;
 pub mod plugins;
 pub mod presence;
 pub mod seniority;
+pub mod shared_map;
 pub mod shown;
 pub mod snapshot;
 pub mod special;
@@ -23,6 +25,7 @@ pub mod uplink;
 pub mod wire;
 
 pub use admit::{Admission, Peer, PeerSide, Refusal};
+pub use backend_data::BackendData;
 pub use config::{ConfigError, NetworkConfig, Subnets};
 pub use dual::{Dual, Family};
 pub use host::{Host, OnLink};
@@ -32,6 +35,7 @@ pub use mac::Mac;
 pub use nearest::nearest;
 pub use node::{Identity, LocalNode};
 pub use seniority::Seniority;
+pub use shared_map::{SharedMap, SharedSet};
 pub use shown::shown;
 pub use snapshot::ClusterSnapshot;
 pub use subnet::Pool;

@@ -1,10 +1,9 @@
 //! Which lease announced a VTEP MAC first. The age of a lease does not say: the holder of an old one may announce another node's
 //! MAC today. So it is remembered since when each lease has announced the MAC that it announces now.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{ClusterSnapshot, Dual, Family, Lease, Mac, SubnetKey, json};
+use super::{ClusterSnapshot, Dual, Family, Lease, Mac, SharedMap, SubnetKey};
 
 /// A MAC, and since when it has been announced: a number that rises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +22,9 @@ struct Known {
 #[derive(Clone, Debug, Default)]
 pub struct Seniority {
     next: u64,
-    known: BTreeMap<SubnetKey, Known>,
+    known: SharedMap<SubnetKey, Known>,
+    /// The leases of the last snapshot, where these are exactly the known ones.
+    followed: Option<SharedMap<SubnetKey, Arc<Lease>>>,
 }
 
 impl Seniority {
@@ -34,19 +35,12 @@ impl Seniority {
         if snapshot.leases.is_empty() {
             return;
         }
-        if snapshot.in_sync {
-            self.known
-                .retain(|key, _| snapshot.leases.contains_key(key));
-        }
-        let known = |lease: &Arc<Lease>| {
-            let known = self.known.get(&lease.key);
-            known.is_some_and(|known| Arc::ptr_eq(&known.lease, lease))
+        let followed = self.followed.take().filter(|_| snapshot.in_sync);
+        let mut news = match &followed {
+            Some(followed) => self.changed(&snapshot.leases, followed),
+            None => self.unknown(snapshot),
         };
-        let mut news: Vec<&Arc<Lease>> = snapshot
-            .leases
-            .values()
-            .filter(|lease| !known(lease))
-            .collect();
+        self.followed = snapshot.in_sync.then(|| snapshot.leases.clone());
         news.sort_by_key(|lease| lease.created);
         for lease in news {
             // A lease that was taken anew has been gone in between.
@@ -54,7 +48,7 @@ impl Seniority {
             let before = before.filter(|known| known.lease.created == lease.created);
             let before = before.map(|known| known.macs);
             let turn = self.next;
-            let macs = announced(lease).map(|family, mac| {
+            let macs = lease.attrs.vtep_macs().map(|family, mac| {
                 let before = before.as_ref().and_then(|macs| macs.get(family));
                 let same = before.filter(|before| before.mac == *mac);
                 same.copied().unwrap_or(Since { mac: *mac, turn })
@@ -63,6 +57,35 @@ impl Seniority {
             let lease = Arc::clone(lease);
             self.known.insert(lease.key, Known { lease, macs });
         }
+    }
+
+    /// Forgets what is gone, and gives what is new: what the last snapshot shares with this one is not looked at.
+    fn changed<'a>(
+        &mut self,
+        leases: &'a SharedMap<SubnetKey, Arc<Lease>>,
+        followed: &SharedMap<SubnetKey, Arc<Lease>>,
+    ) -> Vec<&'a Arc<Lease>> {
+        let mut news = Vec::new();
+        for change in leases.changes_by(followed, Arc::ptr_eq) {
+            match leases.get(change.key) {
+                Some(lease) => news.push(lease),
+                None => drop(self.known.remove(change.key)),
+            }
+        }
+        news
+    }
+
+    /// The same of all leases.
+    fn unknown<'a>(&mut self, snapshot: &'a ClusterSnapshot) -> Vec<&'a Arc<Lease>> {
+        let leases = &snapshot.leases;
+        if snapshot.in_sync {
+            self.known.retain(|key, _| leases.contains_key(key));
+        }
+        let known = |lease: &Arc<Lease>| {
+            let known = self.known.get(&lease.key);
+            known.is_some_and(|known| Arc::ptr_eq(&known.lease, lease))
+        };
+        leases.values().filter(|lease| !known(lease)).collect()
     }
 
     /// The turn at which a lease first announced the MACs that it announces now.
@@ -89,7 +112,7 @@ impl Seniority {
     pub fn restored(saved: impl IntoIterator<Item = (Arc<Lease>, Dual<u64>)>) -> Self {
         let mut seniority = Self::default();
         for (lease, turns) in saved {
-            let macs = announced(&lease).filter_map(|family, mac| {
+            let macs = lease.attrs.vtep_macs().filter_map(|family, mac| {
                 let turn = *turns.get(family)?;
                 Some(Since { mac: *mac, turn })
             });
@@ -99,14 +122,6 @@ impl Seniority {
         }
         seniority
     }
-}
-
-/// The MACs in a lease's backend data.
-fn announced(lease: &Lease) -> Dual<Mac> {
-    lease.attrs.data.filter_map(|_, data| {
-        let text = json::string(data.as_object()?, "VtepMAC").ok()??;
-        text.parse().ok()
-    })
 }
 
 #[cfg(test)]
@@ -122,7 +137,7 @@ mod tests {
             key: SubnetKey(Dual::of_nets([subnet])),
             attrs: LeaseAttrs {
                 data: Dual {
-                    v4: Some(data),
+                    v4: Some(data.into()),
                     v6: None,
                 },
                 ..LeaseAttrs::default()
@@ -216,6 +231,35 @@ mod tests {
         assert_eq!(named(&seniority), None, "one node");
         seniority.follow(&snapshot(&[own.clone(), at("192.0.2.2", &twin)]));
         assert_eq!(named(&seniority), taken);
+    }
+
+    #[test]
+    fn what_is_followed_change_by_change_is_what_is_looked_at_whole() {
+        let (mut step_by_step, mut whole) = (Seniority::default(), Seniority::default());
+        let macs = [OWN, OTHER];
+        for round in 0..200_u8 {
+            // A few leases come, go and change their MACs; each seventh snapshot is out of sync.
+            let there = (2..9_u8).filter(|number| !(round / number).is_multiple_of(3));
+            let leases: Vec<_> = there
+                .map(|number| {
+                    let mac = macs[usize::from(round / (number + 1) % 2)];
+                    lease(number, mac, u64::from(round / (2 * number)))
+                })
+                .collect();
+            let now = ClusterSnapshot {
+                in_sync: round % 7 != 0,
+                ..snapshot(&leases)
+            };
+            step_by_step.follow(&now);
+            whole.followed = None;
+            whole.follow(&now);
+            let order = |seniority: &Seniority| {
+                let mut keys: Vec<_> = seniority.known.keys().copied().collect();
+                keys.sort_by_key(|key| seniority.of(key).v4);
+                keys
+            };
+            assert_eq!(order(&step_by_step), order(&whole), "round {round}");
+        }
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Lease, SubnetKey};
+use super::{Lease, SharedMap, SubnetKey};
 
 /// The content of a lease store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterSnapshot {
-    /// Every lease that could be read, the own one included. Shared, so that the next snapshot copies none of them.
-    pub leases: BTreeMap<SubnetKey, Arc<Lease>>,
+    /// Every lease that could be read, the own one included. The next snapshot shares those that stay the same.
+    pub leases: SharedMap<SubnetKey, Arc<Lease>>,
     /// Entries that could not be read: the store's key, and why. They harm nobody else.
     pub broken: BTreeMap<String, String>,
     /// False until the first full list has arrived, or while only saved peers are known. Nothing is deleted before.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::json::{JsonError, Object};
-use super::{Dual, LeaseAttrs, SubnetKey, shown};
+use super::{BackendData, Dual, LeaseAttrs, SubnetKey, shown};
 
 /// What stands for the IPv4 part in the key of a lease for IPv6 alone, and for an IPv4 address that isn't there.
 const NO_IPV4: &str = "0.0.0.0-0";
@@ -143,7 +143,12 @@ pub fn parse_attrs(value: &[u8]) -> Result<LeaseAttrs, WireError> {
         return Err(WireError::Size(value.len()));
     }
     let object = Object::parse(&String::from_utf8_lossy(value))?;
-    let data = |key| object.get(key).filter(|data| !data.is_null()).cloned();
+    let data = |key| {
+        object
+            .get(key)
+            .filter(|data| !data.is_null())
+            .map(BackendData::from)
+    };
     Ok(LeaseAttrs {
         public: Dual {
             v4: public_v4(&object)?,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use tweed_model::Family;
+use tweed_model::{Family, SharedSet};
 
 pub use super::rule::{DnatKey, L4Proto, Match, Rule, Side, Verdict};
 
@@ -33,7 +33,7 @@ pub struct Set {
     pub interval: bool,
     /// Elements in the kernel's byte form, each part padded to four bytes: the key; in a map followed by the value, in
     /// an interval set by the last key of the range.
-    pub elements: BTreeSet<Vec<u8>>,
+    pub elements: SharedSet<Vec<u8>>,
 }
 
 /// The types of keys and values that we use.

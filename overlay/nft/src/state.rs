@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ipnet::IpNet;
+use tweed_model::SharedSet;
 
 use super::fingerprint::rule_fingerprint;
 use super::ruleset::{Chain, Ruleset, Set};
@@ -32,7 +33,7 @@ pub struct SetState {
     /// The key type, such as `ipv4_addr`; in a map the value's too, and `interval` where elements are ranges.
     pub key: String,
     /// Elements in the kernel's byte form, as in [`Set`].
-    pub elements: BTreeSet<Vec<u8>>,
+    pub elements: SharedSet<Vec<u8>>,
 }
 
 /// Accept rules of ours in another program's FORWARD chain (`ip filter FORWARD`, `ip6 filter FORWARD`), which is looked

@@ -207,7 +207,7 @@ fn public_addrs(admission: &Admission) -> BTreeSet<IpAddr> {
 }
 
 /// The addresses announced for this node: its own, or what the store has instead.
-fn announced(node: &LocalNode, snapshot: &ClusterSnapshot) -> BTreeSet<IpAddr> {
+pub(super) fn announced(node: &LocalNode, snapshot: &ClusterSnapshot) -> BTreeSet<IpAddr> {
     let own = snapshot.leases.get(&SubnetKey(node.subnets));
     let own = own.into_iter().flat_map(|own| own.attrs.public.values());
     own.chain(node.public.values()).copied().collect()
@@ -243,7 +243,7 @@ fn scope(
             .iter()
             .map(|(family, subnet)| (family, subnet.prefix_len()))
             .collect(),
-        node_addrs,
+        node_addrs: node_addrs.into_iter().collect(),
         own_subnets: node.subnets.values().copied().collect(),
         table: choices.table.clone(),
         sysctls: state.sysctls.keys().cloned().collect(),

@@ -1,9 +1,9 @@
 mod emptied;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use tweed_forward::forwarding::Forwarding;
-use tweed_model::Mac;
+use tweed_model::{Mac, SharedMap};
 use tweed_state::{
     BRIDGE_FILTER, Desired, KernelState, Link, LinkKind, NextHop, Op, ROUTE_PROTOCOL, Route,
     RouteKey, Vxlan, plan,
@@ -195,9 +195,9 @@ fn a_peer_that_changes_its_mac_is_reachable_all_the_while() {
     let mut want = wanted("flannel.1", 1);
     let have = want.state.clone();
     want.state.fdb =
-        BTreeMap::from([(("flannel.1".into(), mac(9)), "198.18.0.2".parse().unwrap())]);
+        SharedMap::from([(("flannel.1".into(), mac(9)), "198.18.0.2".parse().unwrap())]);
     want.state.neighs =
-        BTreeMap::from([(("flannel.1".into(), "10.244.2.0".parse().unwrap()), mac(9))]);
+        SharedMap::from([(("flannel.1".into(), "10.244.2.0".parse().unwrap()), mac(9))]);
     let plan = plan(&want, &have);
     assert_eq!(plan.puts.len(), 2);
     assert_eq!(

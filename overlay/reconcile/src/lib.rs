@@ -19,6 +19,9 @@ use tweed_state::{Desired, KernelState, Op, Plan, plan};
 
 use fights::Fights;
 
+/// So many operations of a pass are put into words. A large cluster's first pass makes tens of thousands.
+const NAMED: usize = 1_000;
+
 /// An operation that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -45,8 +48,10 @@ impl Failure {
 pub struct Outcome {
     /// Whether the kernel was dumped.
     pub full: bool,
-    /// The operations that were made, in words.
+    /// The operations that were made, in words: the first thousand.
     pub done: Vec<String>,
+    /// How many were made.
+    pub changes: usize,
     /// What failed.
     pub failed: Vec<Failure>,
     /// Operations left out because their link had failed.
@@ -223,7 +228,10 @@ impl<K: Kernel> Reconciler<K> {
             match self.kernel.apply(op) {
                 Ok(()) => {
                     tracing::debug!(%op, "done");
-                    outcome.done.push(op.to_string());
+                    outcome.changes += 1;
+                    if outcome.done.len() < NAMED {
+                        outcome.done.push(op.to_string());
+                    }
                 }
                 Err(error) => {
                     if breaks_link(op) {

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use tweed_host::memory;
 use tweed_host::pauses::Pauses;
 use tweed_kernel::Kernel;
 use tweed_state::{Desired, Plan};
@@ -218,6 +219,8 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
                 took: now.elapsed(),
                 ..Outcome::default()
             });
+        // What the look took is free again, ten times what is kept of it.
+        memory::give_back();
         self.rested = Instant::now() + (now.elapsed() * REST).min(LATEST);
         self.finish(desired, outcome, now, self.period);
     }

@@ -1,11 +1,12 @@
 //! What the kernel holds, or should hold, of ours. Maps are keyed the way the kernel keys its objects, interfaces by
-//! name. The same type describes the desired and the observed state, so that a plan is their difference.
+//! name. The same type describes the desired and the observed state, so that a plan is their difference. What there is one
+//! of for each peer is in shared maps: a wanted state shares with the one before it all that has not changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use tweed_model::{Family, LinkName, Mac};
+use tweed_model::{Family, LinkName, Mac, SharedMap, SharedSet};
 use tweed_nft::{ForeignForward, Mark, TableState};
 
 use super::link::Link;
@@ -84,14 +85,14 @@ pub struct KernelState {
     /// Global addresses on our interfaces.
     pub addrs: BTreeSet<(String, IpNet)>,
     /// Permanent neighbour entries on our interfaces.
-    pub neighs: BTreeMap<NeighKey, Mac>,
+    pub neighs: SharedMap<NeighKey, Mac>,
     /// Permanent forwarding database entries on our interfaces, to the peer that has the MAC.
-    pub fdb: BTreeMap<FdbKey, IpAddr>,
+    pub fdb: SharedMap<FdbKey, IpAddr>,
     /// By interface, whether the checksum of what it carries is left to the device below it (`tx-checksum-ip-generic`).
     /// Only those interfaces for which a choice is made.
     pub tx_checksum: BTreeMap<String, bool>,
     /// Routes in the main table.
-    pub routes: BTreeMap<RouteKey, Route>,
+    pub routes: SharedMap<RouteKey, Route>,
     /// Our nftables table; `None` when it isn't there.
     pub firewall: Option<TableState>,
     /// Base chains of other programs that drop forwarded packets, and our accept rules in them.
@@ -132,7 +133,7 @@ pub struct Scope {
     /// Lengths of node subnets, per family: a route of another protocol on the uplink is adopted only with this length.
     pub subnet_lens: BTreeMap<Family, u8>,
     /// Addresses of the nodes: and only with one of these as its gateway.
-    pub node_addrs: BTreeSet<IpAddr>,
+    pub node_addrs: SharedSet<IpAddr>,
     /// Own subnets: a blackhole route to exactly these is ours.
     pub own_subnets: Vec<IpNet>,
     /// Name of our nftables table (family inet).

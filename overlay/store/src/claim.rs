@@ -19,10 +19,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde_json::Value;
 use tweed_model::lease::Term;
 use tweed_model::subnet::{self, Exhausted, keys_overlap, overlap};
-use tweed_model::{Dual, Family, Lease, LeaseAttrs, SubnetKey, wire};
+use tweed_model::{BackendData, Dual, Family, Lease, LeaseAttrs, SubnetKey, wire};
 
 use super::Request;
 
@@ -50,7 +49,7 @@ pub(crate) fn same_public(a: &LeaseAttrs, b: &LeaseAttrs) -> bool {
 
 /// Whether backend data agree: equal in each family that both have, and there is one. A node that goes dual-stack adds
 /// a family to its data.
-fn same_data(a: &Dual<Value>, b: &Dual<Value>) -> bool {
+fn same_data(a: &Dual<BackendData>, b: &Dual<BackendData>) -> bool {
     let mut both = Family::BOTH
         .into_iter()
         .filter_map(|family| a.get(family).zip(b.get(family)))

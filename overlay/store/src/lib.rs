@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use serde_json::Value;
 use tokio::sync::watch;
-use tweed_model::{ClusterSnapshot, Dual, Lease, LeaseAttrs, Pool, SubnetKey, Subnets};
+use tweed_model::{
+    BackendData, ClusterSnapshot, Dual, Lease, LeaseAttrs, Pool, SubnetKey, Subnets,
+};
 
 mod backoff;
 mod claim;
@@ -78,7 +79,7 @@ pub struct Request {
     /// The subnets on which pods of this node sit, as far as their bridge tells; none where nothing does.
     pub inhabited: Dual<IpNet>,
     /// What this node would announce as data for the other backends that it runs: a lease with that is its own as well.
-    pub also: Vec<Dual<Value>>,
+    pub also: Vec<Dual<BackendData>>,
     /// How long the lease lasts without renewal, where the store has such a thing.
     pub ttl: Duration,
 }

@@ -119,7 +119,7 @@ mod tests {
                 public: Dual::of_addrs([addr.parse().unwrap()]),
                 backend_type: "vxlan".into(),
                 data: Dual {
-                    v4: mac.map(|mac| json!({"VtepMAC": mac})),
+                    v4: mac.map(|mac| json!({"VtepMAC": mac}).into()),
                     v6: None,
                 },
             },

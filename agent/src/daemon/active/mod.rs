@@ -8,6 +8,7 @@ mod home;
 mod looked_after;
 mod passes;
 mod peer_news;
+mod plan;
 mod unsaved;
 
 use std::collections::BTreeSet;
@@ -17,7 +18,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 use tokio::sync::Notify;
 use tweed_model::{ClusterSnapshot, LocalNode};
-use tweed_plan::{Choices, desired};
+use tweed_plan::Planner;
 use tweed_reconcile::worker::{Report, Wake};
 use tweed_state::Desired;
 use tweed_store::Holding;
@@ -38,7 +39,7 @@ use bad_entries::BadEntries;
 use config::ChangedConfig;
 use looked_after::{SessionKeepers, wanted};
 use passes::{Passes, Stage};
-use peer_news::PeerNews;
+use peer_news::{PeerNews, Peers};
 use unsaved::Unsaved;
 
 /// The moving parts of a session.
@@ -49,6 +50,7 @@ pub(super) struct Active {
     /// What the kernel thread was told last, and the leases that it follows from.
     desired: Option<Arc<Desired>>,
     snapshot: Arc<ClusterSnapshot>,
+    planner: Planner,
     passes: Passes,
     /// Networks of earlier configurations, until their routes are swept.
     former: BTreeSet<IpNet>,
@@ -90,6 +92,7 @@ impl Active {
             keepers: SessionKeepers::new(&session, &former, common, now),
             desired: None,
             snapshot: Arc::default(),
+            planner: Planner::default(),
             passes: Passes::new(relist),
             former,
             config: ChangedConfig::default(),
@@ -164,9 +167,20 @@ impl Active {
         if let Some(lease) = snapshot.leases.get(&own) {
             facts.session.public = lease.attrs.public;
         }
-        self.peer_news
-            .log(snapshot, own, &desired.refused, Instant::now());
         let known = before.as_deref().map(|before| &before.refused);
+        // The first list is no news.
+        if let Some(refused) = known {
+            let peers = |snapshot, refused| Peers {
+                snapshot,
+                own,
+                refused,
+            };
+            let (before, now) = (
+                peers(&self.snapshot, refused),
+                peers(snapshot, &desired.refused),
+            );
+            self.peer_news.log(before, now, Instant::now());
+        }
         self.bad_entries.log(
             (&desired.refused, known),
             (&snapshot.broken, &self.snapshot.broken),
@@ -191,31 +205,6 @@ impl Active {
                 "the lease {first} had our VtepMAC {mac} first, as it may while ours was gone; drawing another one"
             )
         })
-    }
-
-    fn plan(&mut self, snapshot: &Arc<ClusterSnapshot>, common: &Common) -> Arc<Desired> {
-        let session = &self.session;
-        let choices = Choices {
-            former: self.former.clone(),
-            ..common.choices.clone()
-        };
-        let desired = desired(
-            &session.config,
-            &session.backends,
-            &self.node,
-            &choices,
-            snapshot,
-            &common.seniority,
-        );
-        if let Some(before) = self.desired.as_ref().filter(|before| ***before == desired) {
-            return Arc::clone(before);
-        }
-        let desired = Arc::new(desired);
-        self.desired = Some(Arc::clone(&desired));
-        self.keepers.sysctls.want(&desired);
-        self.passes.expect();
-        common.wake(Wake::Desired(Arc::clone(&desired)));
-        desired
     }
 
     /// Plans again with the host as it is now.
@@ -349,11 +338,13 @@ impl Active {
     fn save_peers(&mut self, common: &Common) {
         if self.passes.believed && self.unsaved.is_due(Instant::now()) {
             let peers = saved::Peers {
-                snapshot: &self.snapshot,
+                snapshot: Arc::clone(&self.snapshot),
                 own: self.session.lease.key,
-                reserved: self.desired.as_ref().map(|desired| &desired.reserved),
+                desired: self.desired.clone(),
+                seniority: common.seniority.clone(),
             };
-            saved::save_peers(&common.state, &peers, &common.seniority);
+            let state = common.state.clone();
+            self.unsaved.save(move || saved::save_peers(&state, &peers));
         }
     }
 }

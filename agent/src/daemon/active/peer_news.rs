@@ -1,8 +1,7 @@
 //! Peers that join, leave or change, for the log: the first of many by name and the rest by number, and no more than a few
 //! lines in a minute.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use tweed_model::lease::Term;
@@ -16,12 +15,18 @@ const NAMED: usize = 3;
 const LINES: usize = 20;
 const MINUTE: Duration = Duration::from_secs(60);
 
-type Peers = BTreeMap<SubnetKey, Arc<Lease>>;
+/// The peers at one moment.
+#[derive(Clone, Copy)]
+pub(super) struct Peers<'a> {
+    pub(super) snapshot: &'a ClusterSnapshot,
+    /// The own lease, which is no peer.
+    pub(super) own: SubnetKey,
+    pub(super) refused: &'a BTreeMap<SubnetKey, Refusal>,
+}
 
-/// The peers as they were told last.
+/// What was told lately.
 #[derive(Debug, Default)]
 pub(super) struct PeerNews {
-    known: Option<Peers>,
     since: Option<Instant>,
     lines: usize,
     untold: usize,
@@ -29,46 +34,12 @@ pub(super) struct PeerNews {
 
 impl PeerNews {
     /// Logs what is new.
-    pub(super) fn log(
-        &mut self,
-        snapshot: &ClusterSnapshot,
-        own: SubnetKey,
-        refused: &BTreeMap<SubnetKey, Refusal>,
-        now: Instant,
-    ) {
-        let leases = snapshot.leases.iter();
-        let peers = leases
-            .filter(|(key, lease)| **key != own && !refused.contains_key(key) && !is_unused(lease));
-        let peers: Peers = peers
-            .map(|(key, lease)| (*key, Arc::clone(lease)))
-            .collect();
-        for line in self.news(peers) {
-            if self.may_be_told(now) {
+    pub(super) fn log(&mut self, before: Peers<'_>, now: Peers<'_>, at: Instant) {
+        for line in news(before, now) {
+            if self.may_be_told(at) {
                 tracing::info!("{line}");
             }
         }
-    }
-
-    fn news(&mut self, peers: Peers) -> Vec<String> {
-        let Some(known) = self.known.replace(peers) else {
-            return Vec::new();
-        };
-        let Some(peers) = &self.known else {
-            return Vec::new();
-        };
-        let joined = peers.values().filter(|peer| !known.contains_key(&peer.key));
-        let left = known.values().filter(|peer| !peers.contains_key(&peer.key));
-        let changed = peers.values().filter_map(|peer| {
-            let before = known.get(&peer.key)?;
-            let same = Arc::ptr_eq(before, peer) || before.attrs == peer.attrs;
-            (!same).then(|| change(before, peer))
-        });
-        let lines = [
-            line("joined", joined.map(|peer| words(peer)).collect()),
-            line("left", left.map(|peer| words(peer)).collect()),
-            line("changed", changed.collect()),
-        ];
-        lines.into_iter().flatten().collect()
     }
 
     /// Whether there may be another line; says how many there were not, once a minute.
@@ -90,6 +61,40 @@ impl PeerNews {
         }
         may
     }
+}
+
+impl Peers<'_> {
+    fn get(&self, key: &SubnetKey) -> Option<&Lease> {
+        let lease = self.snapshot.leases.get(key)?;
+        let counts = *key != self.own && !self.refused.contains_key(key) && !is_unused(lease);
+        counts.then_some(lease)
+    }
+}
+
+/// What two moments don't share.
+fn news(before: Peers<'_>, now: Peers<'_>) -> Vec<String> {
+    let leases = now.snapshot.leases.changes(&before.snapshot.leases);
+    let mut keys: BTreeSet<SubnetKey> = leases.map(|change| *change.key).collect();
+    for (these, others) in [(before.refused, now.refused), (now.refused, before.refused)] {
+        keys.extend(these.keys().filter(|key| !others.contains_key(key)));
+    }
+    let (mut joined, mut left, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+    for key in &keys {
+        match (before.get(key), now.get(key)) {
+            (None, Some(peer)) => joined.push(words(peer)),
+            (Some(peer), None) => left.push(words(peer)),
+            (Some(before), Some(peer)) if before.attrs != peer.attrs => {
+                changed.push(change(before, peer));
+            }
+            _ => {}
+        }
+    }
+    let lines = [
+        line("joined", joined),
+        line("left", left),
+        line("changed", changed),
+    ];
+    lines.into_iter().flatten().collect()
 }
 
 /// A reservation that no node has taken up.
@@ -136,11 +141,13 @@ fn line(what: &str, peers: Vec<String>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tweed_model::{Dual, LeaseAttrs};
 
     use super::*;
 
-    fn peers(numbers: impl IntoIterator<Item = (u8, &'static str)>) -> Peers {
+    fn cluster(numbers: impl IntoIterator<Item = (u8, &'static str)>) -> ClusterSnapshot {
         let one = |(number, addr): (u8, &str)| {
             let key: SubnetKey = format!("10.244.{number}.0-24").parse().expect("a key");
             let lease = Lease {
@@ -156,36 +163,56 @@ mod tests {
             };
             (key, Arc::new(lease))
         };
-        numbers.into_iter().map(one).collect()
+        ClusterSnapshot {
+            leases: numbers.into_iter().map(one).collect(),
+            ..ClusterSnapshot::default()
+        }
+    }
+
+    fn told(before: &ClusterSnapshot, now: &ClusterSnapshot, refused: [Vec<u8>; 2]) -> Vec<String> {
+        let own = "10.244.9.0-24".parse().expect("a key");
+        let key = |number| format!("10.244.{number}.0-24").parse().expect("a key");
+        let refused = refused.map(|numbers| {
+            let all = numbers.into_iter();
+            all.map(|number| (key(number), Refusal::NothingUsable))
+                .collect()
+        });
+        let peers = |snapshot, refused| Peers {
+            snapshot,
+            own,
+            refused,
+        };
+        news(peers(before, &refused[0]), peers(now, &refused[1]))
     }
 
     #[test]
     fn who_joins_leaves_or_moves_is_named() {
-        let mut news = PeerNews::default();
-        assert!(
-            news.news(peers([(1, "192.0.2.1")])).is_empty(),
-            "the first list"
+        let one = cluster([(1, "192.0.2.1")]);
+        let two = cluster([(1, "192.0.2.1"), (2, "192.0.2.2"), (9, "192.0.2.7")]);
+        let moved = cluster([(1, "192.0.2.9"), (2, "192.0.2.2")]);
+        let none = || [vec![], vec![]];
+        let joined = ["peer joined: 10.244.2.0/24 (192.0.2.2)"];
+        assert_eq!(told(&one, &two, none()), joined);
+        assert_eq!(
+            told(&two, &two, [vec![2], vec![]]),
+            joined,
+            "no longer refused"
         );
         assert_eq!(
-            news.news(peers([(1, "192.0.2.1"), (2, "192.0.2.2")])),
-            ["peer joined: 10.244.2.0/24 (192.0.2.2)"]
-        );
-        assert_eq!(
-            news.news(peers([(1, "192.0.2.9"), (2, "192.0.2.2")])),
+            told(&two, &moved, none()),
             ["peer changed: 10.244.1.0/24 (192.0.2.9) (was at 192.0.2.1)"]
         );
-        assert_eq!(
-            news.news(peers([(1, "192.0.2.9")])),
-            ["peer left: 10.244.2.0/24 (192.0.2.2)"]
-        );
-        assert!(news.news(peers([(1, "192.0.2.9")])).is_empty());
+        let left = ["peer left: 10.244.2.0/24 (192.0.2.2)"];
+        assert_eq!(told(&two, &one, none()), left);
+        assert_eq!(told(&two, &two, [vec![], vec![2]]), left, "refused");
+        assert!(told(&one, &one, none()).is_empty());
     }
 
     #[test]
     fn of_many_the_first_are_named_and_the_rest_counted_and_a_minute_has_few_lines() {
         let mut news = PeerNews::default();
-        news.news(Peers::new());
-        let lines = news.news(peers((1..=200).map(|number| (number, "192.0.2.1"))));
+        let many = cluster((10..=209).map(|number| (number, "192.0.2.1")));
+        let lines = told(&cluster([]), &many, [vec![], vec![]]);
         assert_eq!(lines.len(), 1);
         assert!(lines[0].starts_with("200 peers joined: ") && lines[0].ends_with(" and 197 more"));
         let start = Instant::now();

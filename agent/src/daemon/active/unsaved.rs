@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::task::{JoinHandle, spawn_blocking};
+use tweed_host::memory;
+
 /// They are saved at most this often, so that a busy cluster does not wear out the disk.
 const SAVE: Duration = Duration::from_secs(5);
 
@@ -10,6 +13,7 @@ const SAVE: Duration = Duration::from_secs(5);
 pub(super) struct Unsaved {
     any: bool,
     saved: Option<Instant>,
+    saving: Option<JoinHandle<()>>,
 }
 
 impl Unsaved {
@@ -20,11 +24,23 @@ impl Unsaved {
 
     /// Whether they are to be saved now, which is to be done then.
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
-        let due = self.any && self.saved.is_none_or(|saved| now >= saved + SAVE);
+        let busy = self
+            .saving
+            .as_ref()
+            .is_some_and(|saving| !saving.is_finished());
+        let due = self.any && !busy && self.saved.is_none_or(|saved| now >= saved + SAVE);
         if due {
             self.any = false;
             self.saved = Some(now);
         }
         due
+    }
+
+    /// Saves them, on a thread of its own: those of a large cluster are megabytes, and a disk may take its time.
+    pub(super) fn save(&mut self, save: impl FnOnce() + Send + 'static) {
+        self.saving = Some(spawn_blocking(|| {
+            save();
+            memory::give_back();
+        }));
     }
 }

@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tweed_backend::Backends;
 use tweed_host::random;
-use tweed_model::{Dual, Family, Identity, LeaseAttrs, Mac, Pool};
+use tweed_model::{BackendData, Dual, Family, Identity, LeaseAttrs, Mac, Pool};
 use tweed_netlink::Netlink;
 
 use crate::daemon::common::Common;
@@ -49,7 +48,7 @@ pub(super) fn announced_else(
     backends: &Backends,
     pools: &Dual<Pool>,
     identity: &Identity,
-) -> Vec<Dual<Value>> {
+) -> Vec<Dual<BackendData>> {
     let accepted = backends.accepted();
     let mut all: Vec<_> = accepted
         .map(|backend| backend.announce(identity, pools))

@@ -124,7 +124,7 @@ fn lease(key: &str) -> Lease {
             public: Dual::of_addrs(["192.0.2.1".parse().expect("an address")]),
             backend_type: "vxlan".to_owned(),
             data: Dual {
-                v4: Some(data),
+                v4: Some(data.into()),
                 v6: None,
             },
         },

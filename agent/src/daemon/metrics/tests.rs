@@ -47,6 +47,7 @@ fn the_metrics_say_what_the_status_says() {
         facts.kernel.add(&Outcome {
             full: true,
             done: vec!["put route".to_owned()],
+            changes: 1,
             ..Outcome::default()
         });
         let refused = |lease: &str| RefusedLease {

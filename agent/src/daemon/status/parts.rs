@@ -115,7 +115,7 @@ impl KernelStatus {
     pub fn add(&mut self, outcome: &Outcome) {
         self.programmed = outcome.is_clean();
         self.blocked = outcome.blocked;
-        self.changes += outcome.done.len() as u64;
+        self.changes += outcome.changes as u64;
         self.failures += outcome.failed.len() as u64;
         if let Some(repair) = repair(outcome) {
             self.repairs += 1;

@@ -13,7 +13,7 @@ fn lease() -> Lease {
             public: Dual::of_addrs(["192.0.2.1".parse().expect("an address")]),
             backend_type: "vxlan".to_owned(),
             data: Dual {
-                v4: Some(json!({"VNI": 1, "VtepMAC": "c6:d2:32:6f:8f:44"})),
+                v4: Some(json!({"VNI": 1, "VtepMAC": "c6:d2:32:6f:8f:44"}).into()),
                 v6: None,
             },
         },

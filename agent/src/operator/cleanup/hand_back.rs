@@ -50,7 +50,7 @@ pub(super) fn wanted(
 mod tests {
     use std::collections::BTreeMap;
 
-    use tweed_model::Mac;
+    use tweed_model::{Mac, SharedMap};
     use tweed_nft::TableState;
     use tweed_state::{Link, Op, ROUTE_PROTOCOL, Route, RouteKey, Vxlan, plan};
 
@@ -100,7 +100,7 @@ mod tests {
                 ("flannel.7".to_owned(), vxlan(7)),
                 ("flannel0".to_owned(), link(LinkKind::Tun { queues: false })),
             ]),
-            routes: BTreeMap::from([
+            routes: SharedMap::from([
                 route("10.244.2.0/24", via("flannel.1")),
                 route("10.244.3.0/24", via("eth0")),
                 route("10.244.0.0/16", via("flannel0")),

@@ -19,7 +19,11 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn take(&mut self, outcome: Outcome) {
+        let more = outcome.changes.saturating_sub(outcome.done.len());
         self.changes = outcome.done;
+        if more > 0 {
+            self.changes.push(format!("and {more} changes more"));
+        }
         let failed = outcome.failed.iter();
         self.failed = failed
             .map(|failure| format!("{}: {}", failure.op, failure.error))

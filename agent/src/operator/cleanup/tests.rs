@@ -100,7 +100,7 @@ fn lease(key: &str, public: &str, mac: &str) -> Lease {
             public: Dual::of_addrs([public.parse().expect("an address")]),
             backend_type: "vxlan".to_owned(),
             data: Dual {
-                v4: Some(serde_json::json!({ "VNI": 1, "VtepMAC": mac })),
+                v4: Some(serde_json::json!({ "VNI": 1, "VtepMAC": mac }).into()),
                 v6: None,
             },
         },

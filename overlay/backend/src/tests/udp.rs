@@ -16,7 +16,7 @@ pub(super) fn udp_peer(number: u16) -> Lease {
     lease.attrs.backend_type = String::new();
     lease.attrs.data = Dual {
         v4: None,
-        v6: Some(serde_json::json!({ "Port": 8285 })),
+        v6: Some(serde_json::json!({ "Port": 8285 }).into()),
     };
     lease
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tweed_kernel::{Kernel, Linux};
-use tweed_model::{Family, Mac};
+use tweed_model::{Family, Mac, SharedSet};
 use tweed_netlink::netns::isolated;
 use tweed_state::{
     KernelState, Link, LinkKind, NextHop, Op, ROUTE_PROTOCOL, Route, RouteKey, Scope, Vxlan,
@@ -51,7 +51,7 @@ pub(crate) fn scope() -> Scope {
         networks: vec![net("10.244.0.0/16"), net("fd00:10:244::/48")],
         former: BTreeSet::new(),
         subnet_lens: BTreeMap::from([(Family::V4, 24), (Family::V6, 64)]),
-        node_addrs: BTreeSet::from([ip("192.168.0.2"), ip("fd00:a::2")]),
+        node_addrs: SharedSet::from([ip("192.168.0.2"), ip("fd00:a::2")]),
         own_subnets: vec![net("10.244.1.0/24")],
         table: "tweed".to_owned(),
         sysctls: BTreeSet::from(["net/ipv4/ip_forward".to_owned()]),

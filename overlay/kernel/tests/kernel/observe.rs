@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tweed_kernel::Kernel;
-use tweed_model::{Family, Mac};
+use tweed_model::{Family, Mac, SharedMap};
 use tweed_state::{KernelState, LinkKind, NextHop, Route, RouteKey};
 
 use crate::host::{
@@ -69,15 +69,15 @@ fn what_flannel_leaves_behind_is_observed_exactly() {
                 (VTEP.to_owned(), net("10.244.1.0/32")),
                 (VTEP_V6.to_owned(), net("fd00:10:244:1::/128")),
             ]),
-            neighs: BTreeMap::from([
+            neighs: SharedMap::from([
                 ((VTEP.into(), ip("10.244.2.0")), mac(1)),
                 ((VTEP_V6.into(), ip("fd00:10:244:2::")), mac(2)),
             ]),
-            fdb: BTreeMap::from([
+            fdb: SharedMap::from([
                 ((VTEP.into(), mac(1)), ip("192.168.0.2")),
                 ((VTEP_V6.into(), mac(2)), ip("fd00:a::2")),
             ]),
-            routes: BTreeMap::from([
+            routes: SharedMap::from([
                 route(VTEP, "10.244.2.0/24"),
                 route(VTEP_V6, "fd00:10:244:2::/64"),
                 (RouteKey::of(net("10.244.3.0/24")), direct),

@@ -12,7 +12,7 @@ fn attrs(kind: &str, public: &[&str], data: [Option<Value>; 2]) -> LeaseAttrs {
     LeaseAttrs {
         public: Dual::of_addrs(public.iter().map(|text| text.parse().unwrap())),
         backend_type: kind.into(),
-        data: Dual { v4, v6 },
+        data: Dual { v4, v6 }.map(|_, data: &Value| data.into()),
     }
 }
 

@@ -81,7 +81,7 @@ fn values_are_written_and_read_back_byte_for_byte() {
 fn a_vxlan_value_says_what_it_should() {
     let mut want = attrs(Some("192.168.64.3"), None);
     want.backend_type = "vxlan".into();
-    want.data.v4 = Some(json!({"VNI": 1, "VtepMAC": "c6:d2:32:6f:8f:44"}));
+    want.data.v4 = Some(json!({"VNI": 1, "VtepMAC": "c6:d2:32:6f:8f:44"}).into());
     assert_eq!(
         format_attrs(&want),
         r#"{"PublicIP":"192.168.64.3","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"c6:d2:32:6f:8f:44"}}"#
@@ -100,7 +100,7 @@ fn a_vxlan_value_says_what_it_should() {
 #[test]
 fn characters_that_go_escapes_are_escaped() {
     let mut attrs = attrs(Some("10.0.0.1"), None);
-    attrs.data.v4 = Some(json!("a<b>&\u{2028}"));
+    attrs.data.v4 = Some(json!("a<b>&\u{2028}").into());
     let text = format_attrs(&attrs);
     assert!(
         text.ends_with(r#""BackendData":"a\u003cb\u003e\u0026\u2028"}"#),
@@ -206,8 +206,11 @@ fn any_key() -> impl Strategy<Value = SubnetKey> {
 }
 
 fn any_attrs() -> impl Strategy<Value = LeaseAttrs> {
-    let data =
-        || prop::option::of((any::<u32>(), ".{0,12}").prop_map(|(n, s)| json!({"N": n, "S": s})));
+    let data = || {
+        prop::option::of(
+            (any::<u32>(), ".{0,12}").prop_map(|(n, s)| json!({"N": n, "S": s}).into()),
+        )
+    };
     (1u32.., prop::option::of(1u128..), ".{0,12}", data(), data()).prop_map(
         |(v4, v6, backend_type, data4, data6)| LeaseAttrs {
             public: Dual {

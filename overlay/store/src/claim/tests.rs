@@ -8,7 +8,7 @@ fn attrs(addr: &str, mac: Option<&str>) -> LeaseAttrs {
         public: Dual::of_addrs([addr.parse().unwrap()]),
         backend_type: "vxlan".into(),
         data: Dual {
-            v4: mac.map(|mac| json!({"VNI": 1, "VtepMAC": mac})),
+            v4: mac.map(|mac| json!({"VNI": 1, "VtepMAC": mac}).into()),
             v6: None,
         },
     }

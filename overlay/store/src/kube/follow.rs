@@ -292,7 +292,7 @@ fn snapshot(members: &BTreeMap<String, Member>, listings: u64) -> ClusterSnapsho
         leases.insert(lease.key, older);
     }
     ClusterSnapshot {
-        leases,
+        leases: leases.into_iter().collect(),
         broken,
         in_sync: true,
         listings,

@@ -8,7 +8,9 @@ use serde_json::json;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use tweed_model::{ClusterSnapshot, Dual, Family, Lease, LeaseAttrs, Pool, SubnetKey, subnet};
+use tweed_model::{
+    BackendData, ClusterSnapshot, Dual, Family, Lease, LeaseAttrs, Pool, SubnetKey, subnet,
+};
 use tweed_store::{Ended, Held, Holding, LeaseStore, Request};
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -58,8 +60,8 @@ pub(crate) fn attrs(pools: &Dual<Pool>, n: u16) -> LeaseAttrs {
     }
 }
 
-pub(crate) fn mac_data(n: u16) -> serde_json::Value {
-    json!({"VNI": 1, "VtepMAC": format!("02:00:00:00:{:02x}:{:02x}", n >> 8, n & 0xff)})
+pub(crate) fn mac_data(n: u16) -> BackendData {
+    json!({"VNI": 1, "VtepMAC": format!("02:00:00:00:{:02x}:{:02x}", n >> 8, n & 0xff)}).into()
 }
 
 pub(crate) fn request(pools: Dual<Pool>, n: u16) -> Request {

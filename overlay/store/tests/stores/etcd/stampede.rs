@@ -28,7 +28,7 @@ async fn stampede(pools: Dual<Pool>) -> Vec<SubnetKey> {
         .collect();
     let stored = server.store().list().await.unwrap().leases;
     assert_eq!(
-        stored.into_keys().collect::<BTreeSet<_>>(),
+        stored.keys().copied().collect::<BTreeSet<_>>(),
         keys.iter().copied().collect()
     );
     keys
