@@ -25,6 +25,7 @@ use daemon::inherited::Inherited;
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
+    tweed_host::memory::keep_little();
     // Before anything is opened.
     let inherited = Inherited::take();
     let invocation = match config::cli::read(std::env::args_os()) {

@@ -94,10 +94,8 @@ pub(super) fn save_peers(state: &StateDir, peers: &Peers) {
     let others = peers.snapshot.leases.values();
     let others = others.filter(|lease| lease.key != peers.own && !reserved(&lease.key));
     let seniority = &peers.seniority;
-    let peers: Vec<SavedPeer> = others
-        .map(|lease| SavedPeer::new(lease, seniority.of(&lease.key)))
-        .collect();
-    told_elsewhere(state.save_peers(&peers));
+    let peers = others.map(|lease| SavedPeer::new(lease, seniority.of(&lease.key)));
+    told_elsewhere(state.save_peers(peers));
 }
 
 /// What can't be saved is one warning in log, status and metrics ([`StateDir::error`]), not one line for each file.

@@ -1,6 +1,7 @@
 //! What must survive a reboot: the own lease, the identity, the network configuration and the peers as last seen. With
 //! them a node keeps its MAC address and comes up while the store is away.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use tweed_host::bounded_file::{self, Links, MIB};
 use tweed_model::lease::Term;
 use tweed_model::{Dual, Identity, Lease, SubnetKey, wire};
@@ -101,6 +102,15 @@ const LEASE: &str = "lease.json";
 const IDENTITY: &str = "identity.json";
 const RUN: &str = "agent.json";
 const PEERS: &str = "peers.json";
+/// A list of which no more than one member is held at a time.
+struct OneByOne<I>(RefCell<I>);
+
+impl<T: Serialize, I: Iterator<Item = T>> Serialize for OneByOne<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&mut *self.0.borrow_mut())
+    }
+}
+
 /// So many subnets of earlier networks are remembered.
 const EARLIER: usize = 16;
 /// Between two attempts to save what could not be saved.
@@ -186,8 +196,8 @@ impl StateDir {
     ///
     /// # Errors
     /// If they can't be written.
-    pub fn save_peers(&self, peers: &[SavedPeer]) -> anyhow::Result<()> {
-        self.save(PEERS, &peers)
+    pub fn save_peers(&self, peers: impl Iterator<Item = SavedPeer>) -> anyhow::Result<()> {
+        self.save(PEERS, &OneByOne(RefCell::new(peers)))
     }
 
     fn load<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<Option<T>> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::element_bytes::ElementBytes;
 use super::ruleset::{Ruleset, Set};
 use super::state::{SetState, TableState};
 
@@ -16,9 +17,9 @@ pub enum Change {
         /// Table name.
         table: String,
         /// Elements to add, by set.
-        add: BTreeMap<String, BTreeSet<Vec<u8>>>,
+        add: BTreeMap<String, BTreeSet<ElementBytes>>,
         /// Elements to remove, by set.
-        remove: BTreeMap<String, BTreeSet<Vec<u8>>>,
+        remove: BTreeMap<String, BTreeSet<ElementBytes>>,
     },
     /// Delete the table.
     Delete(String),
@@ -29,7 +30,7 @@ impl fmt::Display for Change {
         match self {
             Self::Replace(ruleset) => write!(f, "replace nftables table inet {}", ruleset.table),
             Self::Elements { table, add, remove } => {
-                let count = |sets: &BTreeMap<String, BTreeSet<Vec<u8>>>| -> usize {
+                let count = |sets: &BTreeMap<String, BTreeSet<ElementBytes>>| -> usize {
                     sets.values().map(BTreeSet::len).sum()
                 };
                 let (add, remove) = (count(add), count(remove));
@@ -82,7 +83,7 @@ fn same_chains(want: &Ruleset, have: &TableState) -> bool {
             .all(|(name, chain)| have.chains.get(name) == Some(&chain.state()))
 }
 
-fn compare(want: &Set, have: &SetState) -> (BTreeSet<Vec<u8>>, BTreeSet<Vec<u8>>) {
+fn compare(want: &Set, have: &SetState) -> (BTreeSet<ElementBytes>, BTreeSet<ElementBytes>) {
     (
         want.elements.difference(&have.elements).cloned().collect(),
         have.elements.difference(&want.elements).cloned().collect(),
@@ -90,9 +91,9 @@ fn compare(want: &Set, have: &SetState) -> (BTreeSet<Vec<u8>>, BTreeSet<Vec<u8>>
 }
 
 fn insert_filled(
-    sets: &mut BTreeMap<String, BTreeSet<Vec<u8>>>,
+    sets: &mut BTreeMap<String, BTreeSet<ElementBytes>>,
     name: &str,
-    elements: BTreeSet<Vec<u8>>,
+    elements: BTreeSet<ElementBytes>,
 ) {
     if !elements.is_empty() {
         sets.insert(name.to_owned(), elements);
@@ -107,7 +108,9 @@ mod tests {
     fn want() -> Ruleset {
         let plain = Set {
             key: vec![DataType::Ipv4Addr],
-            elements: [vec![10, 0, 0, 1], vec![10, 0, 0, 2]].into(),
+            elements: [[10, 0, 0, 1], [10, 0, 0, 2]]
+                .map(ElementBytes::from)
+                .into(),
             ..Set::default()
         };
         let pairs = Set {
@@ -149,11 +152,15 @@ mod tests {
     fn elements_of_plain_sets_change_one_by_one() {
         let change = changed(|have| {
             let elements = &mut have.sets.get_mut("plain").unwrap().elements;
-            elements.remove(&vec![10, 0, 0, 1]);
-            elements.insert(vec![10, 0, 0, 9]);
+            elements.remove(&[10, 0, 0, 1].into());
+            elements.insert([10, 0, 0, 9].into());
         });
-        let one =
-            |last| BTreeMap::from([("plain".to_owned(), BTreeSet::from([vec![10, 0, 0, last]]))]);
+        let one = |last| {
+            BTreeMap::from([(
+                "plain".to_owned(),
+                BTreeSet::from([[10, 0, 0, last].into()]),
+            )])
+        };
         let expected = Change::Elements {
             table: "t".to_owned(),
             add: one(1),
@@ -165,7 +172,7 @@ mod tests {
     #[test]
     fn anything_else_replaces_the_table() {
         let replaced = Some(Change::Replace(want()));
-        let pair = || vec![0; 16];
+        let pair = || [0; 16].into();
         assert_eq!(
             changed(|t| {
                 t.sets.get_mut("pairs").unwrap().elements.insert(pair());

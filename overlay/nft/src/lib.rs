@@ -2,6 +2,7 @@
 //! `render` turns values into nfnetlink messages, `live` sends them and reads tables back.
 
 mod change;
+mod element_bytes;
 pub mod fingerprint;
 mod guard;
 mod inner;
@@ -22,6 +23,7 @@ pub mod userdata;
 pub mod xt;
 
 pub use change::{Change, diff};
+pub use element_bytes::ElementBytes;
 pub use fingerprint::rule_fingerprint;
 pub use input::{Mark, Masquerade, PolicyInput, PolicyNetwork, Tunnels};
 pub use policy::agent_ruleset;

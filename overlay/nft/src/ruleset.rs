@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use tweed_model::{Family, SharedSet};
 
+use super::element_bytes::ElementBytes;
+
 pub use super::rule::{DnatKey, L4Proto, Match, Rule, Side, Verdict};
 
 /// The table we want: family inet, sets first, then chains.
@@ -33,7 +35,7 @@ pub struct Set {
     pub interval: bool,
     /// Elements in the kernel's byte form, each part padded to four bytes: the key; in a map followed by the value, in
     /// an interval set by the last key of the range.
-    pub elements: SharedSet<Vec<u8>>,
+    pub elements: SharedSet<ElementBytes>,
 }
 
 /// The types of keys and values that we use.
@@ -101,7 +103,7 @@ impl Set {
             elements: addrs
                 .into_iter()
                 .filter(|addr| Family::of(addr) == family)
-                .map(addr_bytes)
+                .map(|addr| addr_bytes(addr).into())
                 .collect(),
             ..Self::default()
         }

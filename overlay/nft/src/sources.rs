@@ -33,7 +33,7 @@ pub(super) fn rules(
                     .entry(net.prefix_len())
                     .or_insert_with(|| empty(family));
                 let key = [addr_bytes(*outer), addr_bytes(net.network())].concat();
-                set.elements.insert(key);
+                set.elements.insert(key.into());
             }
         }
         // The usual length first.

@@ -6,6 +6,7 @@ use std::fmt;
 use ipnet::IpNet;
 use tweed_model::SharedSet;
 
+use super::element_bytes::ElementBytes;
 use super::fingerprint::rule_fingerprint;
 use super::ruleset::{Chain, Ruleset, Set};
 
@@ -33,7 +34,7 @@ pub struct SetState {
     /// The key type, such as `ipv4_addr`; in a map the value's too, and `interval` where elements are ranges.
     pub key: String,
     /// Elements in the kernel's byte form, as in [`Set`].
-    pub elements: SharedSet<Vec<u8>>,
+    pub elements: SharedSet<ElementBytes>,
 }
 
 /// Accept rules of ours in another program's FORWARD chain (`ip filter FORWARD`, `ip6 filter FORWARD`), which is looked

@@ -45,7 +45,7 @@ fn what_was_saved_is_there_after_a_restart() {
         .expect("saved");
     state.save_identity(&identity()).expect("saved");
     state
-        .save_peers(&[SavedPeer::new(&lease(), Dual::default())])
+        .save_peers([SavedPeer::new(&lease(), Dual::default())].into_iter())
         .expect("saved");
 
     let state = StateDir::open(&path).expect("opened again");
@@ -152,7 +152,7 @@ fn a_fifo_or_a_link_in_place_of_a_file_keeps_nobody_and_is_replaced() {
     std::os::unix::fs::symlink(&precious, dir.path().join(IDENTITY)).expect("linked");
     state.identity().expect_err("a link");
     state.save_identity(&identity()).expect("replaced");
-    state.save_peers(&[]).expect("replaced");
+    state.save_peers([].into_iter()).expect("replaced");
     assert_eq!(state.identity().expect("readable"), Some(identity()));
     let text = std::fs::read_to_string(&precious).expect("untouched");
     assert_eq!(text, "precious");

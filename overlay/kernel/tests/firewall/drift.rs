@@ -119,7 +119,7 @@ fn a_deleted_or_added_element_is_one_element_to_mend() {
     };
     assert_eq!(
         add[peer_set(Family::V4)],
-        BTreeSet::from([vec![192, 0, 2, 2]])
+        BTreeSet::from([[192, 0, 2, 2].into()])
     );
     assert!(remove.is_empty());
     let change = interfere(&want, "add element inet tweed peers6 { 2001:db8::bad }");
@@ -152,7 +152,7 @@ fn element_changes_may_be_repeated() {
         converge(&mut socket, &want);
         let set = peer_set(Family::V4).to_owned();
         let sets =
-            |last: u8| BTreeMap::from([(set.clone(), BTreeSet::from([vec![192, 0, 2, last]]))]);
+            |last: u8| BTreeMap::from([(set.clone(), BTreeSet::from([[192, 0, 2, last].into()]))]);
         let change = Change::Elements {
             table: want.table.clone(),
             add: sets(50),
@@ -162,8 +162,8 @@ fn element_changes_may_be_repeated() {
             live::apply(&mut socket, &change).unwrap();
             let have = live::observe(&mut socket, "tweed").unwrap().unwrap();
             let elements = &have.sets[&set].elements;
-            assert!(elements.contains(&vec![192, 0, 2, 50]));
-            assert!(!elements.contains(&vec![192, 0, 2, 2]));
+            assert!(elements.contains(&[192, 0, 2, 50].into()));
+            assert!(!elements.contains(&[192, 0, 2, 2].into()));
         }
     });
 }

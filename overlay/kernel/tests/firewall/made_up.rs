@@ -117,7 +117,8 @@ fn sets(
     let pair = |&(addr, net, len): &(u32, u32, u8)| {
         let net = Ipv4Net::new(Ipv4Addr::from(net), len).unwrap();
         let addr = addr.to_be_bytes();
-        [addr, net.network().octets(), addr, net.broadcast().octets()].concat()
+        let ends = [addr, net.network().octets(), addr, net.broadcast().octets()];
+        ends.concat().into()
     };
     let mut seen = std::collections::BTreeSet::new();
     let mut seen_flow = std::collections::BTreeSet::new();
@@ -143,6 +144,7 @@ fn sets(
             flow_key([from, [255; 4]], proto, 2 * port),
         ]
         .concat()
+        .into()
     });
     let flows = flows.collect();
     let flow = |addr| vec![addr, addr, DataType::InetProto, DataType::InetService];
@@ -159,7 +161,7 @@ fn sets(
     let with = |addr, parts: &[DataType]| [&[addr], parts].concat();
     let inner = |family, addrs: Vec<Vec<u8>>| Set {
         key: vec![DataType::addr(family), DataType::InnerSource(family)],
-        elements: addrs.iter().map(|addr| addr.repeat(2)).collect(),
+        elements: addrs.iter().map(|addr| addr.repeat(2).into()).collect(),
         ..Set::default()
     };
     let pair_set = |addr| Set {
@@ -201,7 +203,10 @@ fn sets(
         (
             "ports4",
             Set {
-                elements: targets.into_iter().map(|(k, v)| [k, v].concat()).collect(),
+                elements: targets
+                    .into_iter()
+                    .map(|(k, v)| [k, v].concat().into())
+                    .collect(),
                 ..map(ports.clone(), &to_v4)
             },
         ),

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::{Chunk, SharedMap};
+use super::map::{Chunk, SharedMap};
 
 /// An entry that is not the same in two maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

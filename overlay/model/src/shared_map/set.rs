@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::SharedMap;
+use super::map::SharedMap;
 
 /// A sorted set in shared chunks, see [`SharedMap`].
 pub struct SharedSet<T>(SharedMap<T, ()>);

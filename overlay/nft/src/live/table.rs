@@ -25,7 +25,7 @@ pub fn observe(socket: &mut Netfilter, table: &str) -> Result<Option<TableState>
             .sets
             .into_iter()
             .map(|(name, set)| {
-                let elements = set.elements.iter().map(|e| e.bytes()).collect();
+                let elements = set.elements.iter().map(|e| e.bytes().into()).collect();
                 (
                     name,
                     SetState {

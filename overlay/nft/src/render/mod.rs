@@ -19,6 +19,7 @@ pub(crate) use message::{add_table, del_table, types_of_number};
 pub use words::describe;
 
 use super::change::Change;
+use super::element_bytes::ElementBytes;
 use super::ruleset::{Ruleset, Set, data_len};
 
 /// What `nft list` shows as the table's comment. Agents know by it which tables are of their kind: it never changes.
@@ -68,14 +69,15 @@ pub fn create(ruleset: &Ruleset) -> Vec<Message> {
     messages
 }
 
-fn plain(elements: &BTreeSet<Vec<u8>>) -> Vec<Element> {
-    elements.iter().cloned().map(Element::plain).collect()
+fn plain(elements: &BTreeSet<ElementBytes>) -> Vec<Element> {
+    let keys = elements.iter().map(|element| element.to_vec());
+    keys.map(Element::plain).collect()
 }
 
 /// A set's elements, taken apart into what the kernel wants separately.
 fn set_elements(set: &Set) -> Vec<Element> {
     let key_len = data_len(&set.key);
-    let split = |bytes: &Vec<u8>| {
+    let split = |bytes: &ElementBytes| {
         let (key, rest) = bytes.split_at(key_len.min(bytes.len()));
         let (key, rest) = (key.to_vec(), (!rest.is_empty()).then(|| rest.to_vec()));
         let (key_end, value) = if set.interval {
