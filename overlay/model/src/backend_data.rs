@@ -13,7 +13,7 @@ use super::json::{self, JsonError};
 pub struct BackendData(Box<str>);
 
 impl BackendData {
-    /// The value.
+    /// Reads the text.
     pub fn value(&self) -> Value {
         // It was written from a value.
         serde_json::from_str(&self.0).unwrap_or(Value::Null)

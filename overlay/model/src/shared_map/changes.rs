@@ -8,7 +8,7 @@ use super::map::{Chunk, SharedMap};
 /// An entry that is not the same in two maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change<'a, K, V> {
-    /// Its key.
+    /// What the value stands under.
     pub key: &'a K,
     /// Its value in the other map.
     pub before: Option<&'a V>,

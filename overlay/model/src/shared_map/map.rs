@@ -143,6 +143,13 @@ impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
         Some(&mut Arc::make_mut(chunk)[at].1)
     }
 
+    /// All values, to change. Nothing stays shared.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        let chunks = self.chunks.iter_mut();
+        let entries = chunks.flat_map(|chunk| Arc::make_mut(chunk).iter_mut());
+        entries.map(|(_, value)| value)
+    }
+
     /// Changes what differs between two other maps as it differs there.
     pub fn take_over(&mut self, before: &Self, now: &Self)
     where

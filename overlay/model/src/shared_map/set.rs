@@ -63,6 +63,11 @@ impl<T: Ord + Clone> SharedSet<T> {
         self.0.take_over(&before.0, &now.0);
     }
 
+    /// Forgets all of them.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Keeps the members of which this is true.
     pub fn retain(&mut self, mut stays: impl FnMut(&T) -> bool) {
         self.0.retain(|member, ()| stays(member));
