@@ -300,7 +300,7 @@ fn twenty_agents_survive_etcd_killed_and_restarted_again_and_again() -> Result<(
 }
 
 #[test]
-fn systemd_hears_ready_only_when_programmed_and_stopping_at_the_end() -> Result<()> {
+fn systemd_gets_ready_only_when_programmed_and_stopping_at_the_end() -> Result<()> {
     Topology::hosts(1).play(|lab| {
         let host = &lab.hosts[0];
         let path = lab.folder.path().join("notify");

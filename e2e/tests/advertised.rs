@@ -30,7 +30,7 @@ fn advertise(lab: &Lab) -> Result<()> {
             SockFlag::SOCK_CLOEXEC,
             SockProtocol::IcmpV6,
         )?;
-        // Hosts believe only routers that no other router is in front of.
+        // Hosts accept only routers on their link (hop limit 255).
         setsockopt(&fd, sockopt::Ipv6MulticastHops, &255)?;
         let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
         let to = SockaddrIn6::from(SocketAddrV6::new(all_nodes, 0, 0, index));

@@ -39,7 +39,7 @@ fn cleanup_leaves_nothing_and_a_dry_run_changes_nothing() -> Result<()> {
     })
 }
 
-/// The bridge belongs to the plugin, and whoever uses it next; it notices late that its last port is gone.
+/// The bridge belongs to the plugin; it notices late that its last port is gone.
 fn without_bridge(mut lines: Vec<String>) -> Vec<String> {
     lines.retain(|line| !line.contains("cni0"));
     lines

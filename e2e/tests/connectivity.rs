@@ -213,7 +213,7 @@ fn an_uplink_whose_mtu_has_shrunk_below_that_of_pods_is_named_with_what_passes()
 }
 
 #[test]
-fn responders_obey_nobody_without_the_token_and_tell_when_one_is_gone() -> Result<()> {
+fn responders_refuse_what_has_no_token_and_one_that_is_gone_is_reported() -> Result<()> {
     Topology::hosts(2).play(|lab| {
         std::fs::write(lab.folder.path().join("token"), "a token of this lab")?;
         std::fs::write(lab.folder.path().join("other"), "not that token of it")?;

@@ -42,7 +42,7 @@ fn an_empty_store_of_three_nodes_waits_too_and_who_comes_back_costs_nobody_a_rou
     Topology::hosts(3).play(|lab| {
         let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
         let host = &lab.hosts[0];
-        // The second host hears nothing of etcd, as if its agent had not come back.
+        // Nothing of etcd reaches the second host, as if its agent had not come back.
         lab.hosts[1].sh("iptables -A INPUT -s 198.18.0.254 -j DROP")?;
         let etcd = cluster.etcd()?;
         etcd.stop()?;
@@ -152,7 +152,7 @@ fn peers_of_our_own_data_plane_wait_for_the_operator_too_and_outlast_a_restart()
                 "grep -rq --include=peers.json {key} /var/lib/tweed"
             ))
         })?;
-        // The second host does not hear of what happens, and so does not put its lease back.
+        // Nothing of etcd reaches the second host, which so does not put its lease back.
         lab.hosts[1].sh("iptables -A INPUT -s 198.18.0.254 -j DROP")?;
         let stream = Stream::start(&cluster.pods[0], &cluster.pods[1], Family::V4)?;
         let subnets = format!("{PREFIX}/subnets/");

@@ -1,4 +1,4 @@
-//! Who has VXLAN's UDP port is named where the device can't be brought up.
+//! The owner of VXLAN's UDP port is named where the device can't be brought up.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Who holds a lease is shown by address and MAC together: one address may be two hosts, and one host may forget its MAC.
+//! Address and MAC together show which node holds a lease: one address may be two hosts, and one host may forget its MAC.
 
 use std::time::Duration;
 

@@ -115,7 +115,7 @@ fn a_compacted_watch_is_followed_by_a_fresh_list_that_is_compared_in_full() -> R
             eventually("it is seen", || routed(host, &subnet))?;
         }
 
-        // The agent hears nothing; meanwhile etcd changes, forgets how, and is another process afterwards.
+        // Nothing reaches the agent; meanwhile etcd changes, forgets how, and is another process afterwards.
         lab.switch.place().sh("ip link set to-host1 down")?;
         let etcd = cluster.etcd()?;
         etcd.delete(&format!("{PREFIX}/subnets/{}", gone.key()))?;

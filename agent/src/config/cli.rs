@@ -113,7 +113,7 @@ pub enum Command {
     Version(OutputArgs),
     /// Print a shell's completion script
     Completions {
-        /// The shell
+        /// Shell that the script is for
         shell: Shell,
     },
 }
@@ -147,11 +147,11 @@ pub enum LeasesCommand {
         /// How to print
         #[command(flatten)]
         output: OutputArgs,
-        /// The store
+        /// Where the leases are
         #[command(flatten)]
         store: StoreFlags,
     },
-    /// Remove a lease from the store, whoever holds it. Its node takes it back if it is alive
+    /// Remove a lease from the store, whichever node holds it. Its node takes it back if it is alive
     Release {
         /// The lease by what `leases list` prints: subnet (10.244.3.0/24), public address or node; or by its key (10.244.3.0-24)
         #[arg(required = true)]
@@ -159,7 +159,7 @@ pub enum LeasesCommand {
         /// How to print
         #[command(flatten)]
         output: OutputArgs,
-        /// The store
+        /// Where the leases are
         #[command(flatten)]
         store: StoreFlags,
     },
@@ -173,7 +173,7 @@ pub enum ConfigCommand {
         /// How to print
         #[command(flatten)]
         output: OutputArgs,
-        /// The store
+        /// Where the leases are
         #[command(flatten)]
         store: StoreFlags,
     },
@@ -187,7 +187,7 @@ pub enum ConfigCommand {
         /// How to print
         #[command(flatten)]
         output: OutputArgs,
-        /// The store
+        /// Where the leases are
         #[command(flatten)]
         store: StoreFlags,
     },
@@ -198,7 +198,7 @@ pub enum ConfigCommand {
         /// How to print
         #[command(flatten)]
         output: OutputArgs,
-        /// The store
+        /// Where the leases are
         #[command(flatten)]
         store: StoreFlags,
     },

@@ -65,7 +65,6 @@ pub type Given = BTreeMap<String, Vec<String>>;
 pub struct Elsewhere {
     /// Such as `the running agent tweed`.
     pub place: String,
-    /// The values.
     pub values: Given,
     /// That the agent runs and doesn't answer, so that the values are those of its files.
     pub silent: Option<String>,

@@ -12,7 +12,6 @@ use crate::config::network_notes::notes;
 use crate::files::state_dir::SavedLease;
 use crate::host::uplink::Wanted;
 
-/// A session.
 pub struct Session {
     /// The configuration's text, to notice a change.
     pub config_text: String,
@@ -22,9 +21,7 @@ pub struct Session {
     pub config: NetworkConfig,
     /// The backends with their options.
     pub backends: Backends,
-    /// This node.
     pub node: LocalNode,
-    /// The own lease.
     pub lease: Lease,
     /// What was asked for, to ask again.
     pub request: Request,

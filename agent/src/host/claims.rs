@@ -94,7 +94,7 @@ fn claim(
     }
 }
 
-/// For the owner's eyes only: whoever can open a file can lock it.
+/// Mode 0600: every process that can open a file can lock it.
 fn open(lock: &Path) -> std::io::Result<File> {
     if let Some(folder) = lock.parent().filter(|folder| !folder.is_dir()) {
         let is_state = lock.file_name().is_some_and(|name| name == "lock");

@@ -35,7 +35,7 @@ pub struct Presence {
 
 impl Presence {
     /// Says that the instance's agent runs. A stranger that has taken the name changes nothing: only a process with the
-    /// rights of an agent is believed to be one.
+    /// rights of an agent counts as one.
     ///
     /// # Errors
     /// If another agent has the instance's name.

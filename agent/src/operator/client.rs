@@ -16,7 +16,7 @@ const LONGEST: usize = 256 * MIB;
 /// An agent that listens.
 pub struct Agent {
     stream: UnixStream,
-    patience: Duration,
+    limit: Duration,
 }
 
 impl Agent {
@@ -28,7 +28,7 @@ impl Agent {
         match UnixStream::connect(socket) {
             Ok(stream) => Ok(Some(Self {
                 stream,
-                patience: TIMEOUT,
+                limit: TIMEOUT,
             })),
             Err(error)
                 if matches!(
@@ -48,8 +48,8 @@ impl Agent {
     }
 
     /// Waits for so long at most.
-    pub fn within(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+    pub fn within(self, limit: Duration) -> Self {
+        Self { limit, ..self }
     }
 
     /// Sends one request and returns the body of the answer.
@@ -80,7 +80,7 @@ impl Agent {
     fn late(&self, error: std::io::Error) -> std::io::Error {
         match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                let seconds = self.patience.as_secs();
+                let seconds = self.limit.as_secs();
                 let text = format!("it has not answered for {seconds} s");
                 std::io::Error::new(ErrorKind::TimedOut, text)
             }
@@ -90,8 +90,8 @@ impl Agent {
 
     /// HTTP/1.0: the answer ends with the connection, and is never chunked.
     fn exchange(&mut self, method: &str, path: &str) -> std::io::Result<String> {
-        self.stream.set_read_timeout(Some(self.patience))?;
-        self.stream.set_write_timeout(Some(self.patience))?;
+        self.stream.set_read_timeout(Some(self.limit))?;
+        self.stream.set_write_timeout(Some(self.limit))?;
         write!(
             self.stream,
             "{method} {path} HTTP/1.0\r\nHost: tweedd\r\n\r\n"

@@ -18,7 +18,7 @@ use crate::host::lock;
 use crate::operator::client::{Agent, is_late};
 
 /// How long an agent may take to say what it was given, which needs neither kernel nor store.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The file that the unit reads its variables from.
 pub const UNIT_FILE: &str = "/etc/tweed/tweedd.env";
@@ -226,7 +226,7 @@ fn ask(socket: &Path) -> Result<Option<(Told, Option<String>)>> {
         ..Told::default()
     };
     // One that hangs is the agent all the same.
-    let answer = agent.within(PATIENCE).ask("GET", "/v1/settings");
+    let answer = agent.within(TIMEOUT).ask("GET", "/v1/settings");
     Ok(Some(match answer {
         Ok(text) => (serde_json::from_str(&text).unwrap_or(unknown), None),
         Err(error) if is_late(&error) => {
@@ -242,7 +242,7 @@ fn silent(socket: &Path, instance: &str) -> String {
     let holder = socket.parent().zip(Instance::named(instance));
     let pid = holder.and_then(|(folder, instance)| lock::held_by(folder, &instance));
     let pid = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
-    let seconds = PATIENCE.as_secs();
+    let seconds = TIMEOUT.as_secs();
     format!(
         "the agent{pid} does not answer: it has said nothing for {seconds} s on {}",
         socket.display()

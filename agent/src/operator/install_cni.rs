@@ -17,7 +17,7 @@ use super::print;
 
 /// What was done, and what an operator should know.
 #[derive(Debug, Default, Serialize)]
-struct Report {
+struct InstallReport {
     files: Vec<Placed>,
     warnings: Vec<String>,
     /// Runtimes use another list than the one that was to be placed.
@@ -44,7 +44,7 @@ pub fn install_cni(args: &InstallCniArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn install(args: &InstallCniArgs, settings: &Settings<'_>) -> anyhow::Result<Report> {
+fn install(args: &InstallCniArgs, settings: &Settings<'_>) -> anyhow::Result<InstallReport> {
     let options = CniOptions::places(settings)?;
     let links = links(&args.links)?;
     let source = cni::source(args.plugin.as_deref())?;
@@ -62,7 +62,7 @@ fn install(args: &InstallCniArgs, settings: &Settings<'_>) -> anyhow::Result<Rep
         true => Replace::All,
         false => Replace::Ours,
     };
-    let mut report = Report::default();
+    let mut report = InstallReport::default();
     let mut folder = Folder::open(&options.bin_dir, replace)?;
     if report.note(folder.file(cni_names::PLUGIN, &plugin, 0o755)?) == Outcome::Kept {
         bail!(
@@ -118,7 +118,7 @@ fn refuse_missing(conf: &str, options: &CniOptions, links: &[String]) -> anyhow:
     )
 }
 
-impl Report {
+impl InstallReport {
     fn note(&mut self, placed: Placed) -> Outcome {
         let outcome = placed.outcome;
         if outcome == Outcome::Kept {
@@ -157,7 +157,7 @@ impl Report {
     }
 }
 
-fn words(report: &Report) -> String {
+fn words(report: &InstallReport) -> String {
     let line = |placed: &Placed| {
         let what = match placed.outcome {
             Outcome::Installed => "installed",

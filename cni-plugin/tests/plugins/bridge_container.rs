@@ -64,7 +64,7 @@ fn addresses_are_usable_at_once_and_duplicates_are_looked_for_on_request() {
         second.sh("ip link set lo up");
         let result = call.set("enabledad", true).add();
         assert!(pod.sh("ip -6 addr show dev eth0 tentative").is_empty());
-        // Somebody takes the next address without asking; whoever gets it then must not believe it.
+        // A host takes the next address without asking; the pod that gets it then must notice.
         assert_eq!(result["ips"][0]["address"], "2001:db8::3/64");
         pod.sh("ip addr add 2001:db8::4/64 dev eth0 nodad");
         let other = host.call("bridge", host.bridge_conf("1.0.0", &[V6]), &second);

@@ -229,7 +229,7 @@ fn status_distinguishes_an_agent_that_is_gone_from_a_node_that_never_had_one() {
         call.ok("DEL");
         let _agent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         call.ok("STATUS");
-        // Without the file no pod can be attached, whoever runs.
+        // Without the file no pod can be attached, with an agent or without.
         fs::remove_file(&env).unwrap();
         assert_eq!(call.fails("STATUS").0, 50);
     });

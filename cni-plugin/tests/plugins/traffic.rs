@@ -55,7 +55,7 @@ impl Server {
         })
     }
 
-    /// Whose connection comes in when somebody there connects; `None` if it doesn't get through.
+    /// The source of a connection that is made there; `None` if it doesn't get through.
     pub(crate) fn tcp_from(&self, from: At<'_>, to: &str) -> Option<IpAddr> {
         let to: SocketAddr = to.parse().unwrap();
         let stream = from.open(|| TcpStream::connect_timeout(&to, SHORT));
@@ -66,7 +66,7 @@ impl Server {
         })
     }
 
-    /// Whose datagram comes in when somebody there sends one; the answer must come back.
+    /// The source of a datagram that is sent there; the answer must come back.
     pub(crate) fn udp_from(&self, from: At<'_>, to: &str) -> Option<IpAddr> {
         let to: SocketAddr = to.parse().unwrap();
         let socket = from.open(|| client(to));
@@ -84,7 +84,7 @@ impl Server {
         Some(seen)
     }
 
-    /// Whose datagram comes in, be it that the answer gets lost.
+    /// The source of a datagram that is sent there; the answer may get lost.
     pub(crate) fn receives(&self, from: At<'_>, to: &str) -> Option<IpAddr> {
         let to: SocketAddr = to.parse().unwrap();
         let socket = from.open(|| client(to));

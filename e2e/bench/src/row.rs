@@ -9,7 +9,6 @@ use tweed_lab::report::{self, Table};
 pub struct Row {
     /// What was measured.
     pub what: String,
-    /// Ours.
     pub ours: String,
     /// What it is compared with.
     pub other: String,

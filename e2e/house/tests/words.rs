@@ -139,17 +139,13 @@ fn shown(path: &Path) -> String {
 /// Packages whose sources are still to be read through. Nothing is to be added.
 const UNREAD: &[&str] = &[
     "agent",
-    "cni-plugin",
     "e2e",
-    "e2e/bench",
     "e2e/lab",
     "overlay/attach",
     "overlay/backend",
-    "overlay/host",
     "overlay/kernel",
     "overlay/netlink",
     "overlay/plan",
-    "overlay/reconcile",
     "overlay/state",
     "overlay/store",
 ];

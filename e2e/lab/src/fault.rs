@@ -15,7 +15,6 @@ use crate::topology::Host;
 pub struct Vtep {
     /// Name of the device.
     pub dev: String,
-    /// Its family.
     pub family: Family,
     /// Its Ethernet address.
     pub mac: String,

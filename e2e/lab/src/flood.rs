@@ -1,6 +1,6 @@
 //! Small datagrams, as many as arrive. Senders and sinks use `sendmmsg` and `recvmmsg` in every mode, so that they take
 //! as little of the processors as they can; sinks have a large buffer unless it is the default one that is looked at.
-//! A sink that waits is woken for each datagram that finds it waiting, which costs whoever delivers it. Most receivers
+//! A sink that waits is woken for each datagram that finds it waiting, which costs the thread that delivers it. Most receivers
 //! are like that; one that looks every now and then shows the path alone.
 
 use std::io::IoSlice;
@@ -24,7 +24,6 @@ const BUFFER: usize = 8 << 20;
 const BATCH: usize = 64;
 /// What a sink sleeps that looks every now and then. The large buffer holds what comes meanwhile.
 const NAP: Duration = Duration::from_micros(500);
-/// The longest.
 const LONGEST: usize = 1472;
 /// Not counted at the beginning.
 const WARM_UP: Duration = Duration::from_millis(100);
@@ -36,7 +35,7 @@ pub struct Flood {
     pub flows: usize,
     /// Sizes of the datagrams.
     pub sizes: &'static [usize],
-    /// Who sends them.
+    /// The sender.
     pub mix: Mix,
     /// How they are received.
     pub sink: Sink,

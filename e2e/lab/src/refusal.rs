@@ -46,7 +46,7 @@ impl Refusal {
         }
     }
 
-    /// Offloads of which a TUN device has none, and whoever asks for one of them gets no other either.
+    /// Offloads of which a TUN device has none, and a request for one of them gets no other either.
     pub fn of_tun_offloads(offloads: libc::c_uint) -> Self {
         Self {
             call: libc::SYS_ioctl,

@@ -16,7 +16,6 @@ fn paint(code: &str, text: &str) -> String {
     }
 }
 
-/// Bold.
 pub fn bold(text: &str) -> String {
     paint("1", text)
 }

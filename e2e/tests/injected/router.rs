@@ -23,7 +23,7 @@ fn advertise(lab: &Lab) -> Result<()> {
 }
 
 /// How many advertisements have come by the device.
-fn heard(host: &Host) -> Result<u64> {
+fn advertisements(host: &Host) -> Result<u64> {
     let counts = host.sh("cat /proc/net/dev_snmp6/flannel.1")?;
     let mut lines = counts.lines().map(str::split_whitespace);
     let line = lines.find_map(|mut words| {
@@ -33,9 +33,9 @@ fn heard(host: &Host) -> Result<u64> {
 }
 
 /// With nothing masqueraded a node may send for others, and what it sends is not looked at. The network has no IPv6, so
-/// the host forwards none, and would believe a router.
+/// the host forwards none, and would accept a router.
 #[test]
-fn a_router_that_a_peer_makes_up_is_not_believed() -> Result<()> {
+fn a_router_that_a_peer_makes_up_is_not_accepted() -> Result<()> {
     Topology::hosts(2).play(|lab| {
         let host = &lab.hosts[0];
         // As the kernel has it; the lab's hosts take none.
@@ -44,16 +44,16 @@ fn a_router_that_a_peer_makes_up_is_not_believed() -> Result<()> {
         let cluster = Cluster::on_etcd(lab, &config)?;
         let switch = host.sh("cat /proc/sys/net/ipv6/conf/flannel.1/accept_ra")?;
         ensure!(switch.trim() == "0", "accept_ra is {switch}");
-        let before = heard(host)?;
+        let before = advertisements(host)?;
         advertise(lab)?;
         eventually("the advertisement has come", || {
-            let now = heard(host)?;
+            let now = advertisements(host)?;
             ensure!(now > before, "{now} of them, before {before}");
             Ok(())
         })?;
         stays("no router", Duration::from_millis(300), || {
             let routes = host.sh("ip -6 route show default dev flannel.1")?;
-            ensure!(routes.is_empty(), "it was believed: {routes}");
+            ensure!(routes.is_empty(), "it was accepted: {routes}");
             Ok(())
         })?;
         cluster.talks(Family::V4)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tweed_lab::topology::Host;
 
-use crate::scene::{Scene, patiently, root};
+use crate::scene::{Scene, in_kubelet_time, root};
 
 const NAMESPACE: &str = "--namespace=kube-tweed-connectivity";
 
@@ -74,7 +74,7 @@ pub(crate) fn late(scene: &mut Scene<'_>) -> Result<()> {
         api.apply(&without)?;
         let service = api.get(&[NAMESPACE, "service", "connectivity"])?;
         let addr: IpAddr = serde_json::from_value(service["spec"]["clusterIP"].clone())?;
-        patiently("a service with nobody behind it turns us away", || {
+        in_kubelet_time("a service with nobody behind it turns us away", || {
             let tried = host
                 .place()
                 .run(|| Ok(TcpStream::connect_timeout(&(addr, 8479).into(), SECOND)))?;
@@ -84,7 +84,7 @@ pub(crate) fn late(scene: &mut Scene<'_>) -> Result<()> {
         })?;
         node.proxy_stands_still(true)?;
         api.apply(&manifest)?;
-        patiently("the Job's pod runs", || {
+        in_kubelet_time("the Job's pod runs", || {
             let job = api.get(&[NAMESPACE, "job", "connectivity"])?;
             ensure!(job["status"]["ready"] == 1, "{}", job["status"]);
             Ok(())
@@ -127,7 +127,7 @@ fn report(scene: &Scene<'_>, well: bool) -> Result<String> {
     let api = &scene.cluster.api;
     let log = || api.kubectl(&["logs", NAMESPACE, "job/connectivity"]);
     let kind = if well { "Complete" } else { "Failed" };
-    patiently(&format!("the Job is {kind}"), || {
+    in_kubelet_time(&format!("the Job is {kind}"), || {
         let job = api.get(&[NAMESPACE, "job", "connectivity"])?;
         let conditions = job["status"]["conditions"].as_array().context("it runs")?;
         let ended = conditions

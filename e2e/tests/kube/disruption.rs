@@ -10,7 +10,7 @@ use tweed_lab::traffic::{Loss, Stream};
 use tweed_lab::wait::{PATIENCE, timed};
 use tweed_model::Family;
 
-use crate::scene::{AGENTS, NAMESPACE, Scene, patiently};
+use crate::scene::{AGENTS, NAMESPACE, Scene, in_kubelet_time};
 
 /// How long the API server is away.
 const AWAY: Duration = Duration::from_secs(60);
@@ -62,7 +62,7 @@ pub(crate) fn renewed(scene: &Scene<'_>, act: impl FnOnce() -> Result<()>) -> Re
     let before = scene.cluster.api.kubectl(&words)?;
     let start = Instant::now();
     act()?;
-    patiently("the rollout ends", || {
+    in_kubelet_time("the rollout ends", || {
         let words = ["rollout", "status", "--timeout=10s"];
         let all = ["--namespace", NAMESPACE, "daemonset/kube-tweed"];
         scene.cluster.api.kubectl(&[words, all].concat())
@@ -80,7 +80,7 @@ pub(crate) fn renewed(scene: &Scene<'_>, act: impl FnOnce() -> Result<()>) -> Re
 pub(crate) fn killed(scene: &mut Scene<'_>) -> Result<()> {
     let losses = under_traffic(scene, || {
         kill_agent(scene, 1)?;
-        patiently("the agent was started again", || {
+        in_kubelet_time("the agent was started again", || {
             let restarts = restarts(scene, 1)?;
             ensure!(restarts > 0, "it was not");
             Ok(())

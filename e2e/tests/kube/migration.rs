@@ -17,7 +17,7 @@ use tweed_model::Family;
 
 use crate::agents::PREFIX;
 use crate::harness::Report;
-use crate::scene::{self, AGENTS, NAMESPACE, patiently};
+use crate::scene::{self, AGENTS, NAMESPACE, in_kubelet_time};
 
 const NAME: &str = "kube_flannel_is_replaced_node_by_node_without_a_lost_packet";
 
@@ -141,7 +141,7 @@ fn move_node(lab: &Lab, cluster: &KubeCluster<'_>, host: &Host) -> Result<()> {
     api.kubectl(&["label", "node", host.name(), "tweed=yes"])?;
     let moved = usize::from(host.index) + 1;
     cluster.pods_ready(NAMESPACE, AGENTS, moved)?;
-    patiently("flannel's pod is gone", || {
+    in_kubelet_time("flannel's pod is gone", || {
         let words = ["get", "pods", "--namespace=kube-flannel", "--output=name"];
         let left = api.kubectl(&words)?.lines().count();
         ensure!(left == lab.hosts.len() - moved, "{left} are left");
@@ -160,7 +160,7 @@ fn install_flannel(lab: &Lab, cluster: &KubeCluster<'_>) -> Result<()> {
         .hosts
         .iter()
         .map(|host| {
-            let node = patiently("the node has a pod subnet", || {
+            let node = in_kubelet_time("the node has a pod subnet", || {
                 let node = cluster.api.get(&["node", host.name()])?;
                 Ok(node["spec"]["podCIDR"].as_str().context("none")?.parse()?)
             })?;

@@ -104,7 +104,7 @@ pub(crate) fn failover(scene: &mut Scene<'_>) -> Result<()> {
         .host(2)
         .sh(&format!("ss -Htn state established dport = :{OTHER_PORT}"))?;
     ensure!(!used.is_empty(), "the first one is not used");
-    // Who connects is refused, and who is connected is cut off.
+    // New connections are refused, and open ones are cut.
     nft(
         scene.lab,
         &format!(

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use tweed_lab::traffic;
 use tweed_model::Family;
 
-use crate::scene::{Scene, patiently};
+use crate::scene::{Scene, in_kubelet_time};
 
 /// A node is deleted and registers again: it gets another pod subnet, new pods are there, and all talk.
 pub(crate) fn readded(scene: &mut Scene<'_>) -> Result<()> {
@@ -12,7 +12,7 @@ pub(crate) fn readded(scene: &mut Scene<'_>) -> Result<()> {
     let before = scene.subnet(host, Family::V4)?;
     leave(scene, 2)?;
     scene.cluster.nodes[2].run_kubelet()?;
-    let after = patiently("the node has a pod subnet", || {
+    let after = in_kubelet_time("the node has a pod subnet", || {
         scene.subnet(host, Family::V4)
     })?;
     ensure!(after != before, "the node got its old subnet {before}");
@@ -44,7 +44,7 @@ pub(crate) fn leave(scene: &mut Scene<'_>, index: usize) -> Result<()> {
     scene.cluster.nodes[index].stop_kubelet();
     let api = &scene.cluster.api;
     api.kubectl(&["delete", "node", host.name()])?;
-    patiently("the others forget the node", || {
+    in_kubelet_time("the others forget the node", || {
         let routes = scene.lab.hosts[0].sh(&format!("ip route show {before}"))?;
         ensure!(routes.is_empty(), "{routes}");
         Ok(())

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::scene::{Scene, patiently};
+use crate::scene::{Scene, in_kubelet_time};
 use crate::{reach, workload};
 
 /// Services, node ports, names and host ports work with kube-proxy in iptables mode too.
@@ -22,7 +22,7 @@ fn switch(scene: &mut Scene<'_>, mode: &str) -> Result<()> {
         node.use_proxy_mode(mode)?;
     }
     for host in &scene.lab.hosts {
-        patiently("the rules are those of the new mode", || {
+        in_kubelet_time("the rules are those of the new mode", || {
             let legacy = host.sh("iptables-save -t nat")?.contains("-j KUBE-SVC-");
             let tables = host.sh("nft list tables")?.contains("kube-proxy");
             let wanted = mode == "iptables";

@@ -133,7 +133,7 @@ pub(crate) fn who(from: Place<'_>, server: SocketAddr) -> Result<(IpAddr, String
 }
 
 /// Waits until a condition of the scene holds for a longer time than usual: kubelet's own pace.
-pub(crate) fn patiently<T>(what: &str, attempt: impl FnMut() -> Result<T>) -> Result<T> {
+pub(crate) fn in_kubelet_time<T>(what: &str, attempt: impl FnMut() -> Result<T>) -> Result<T> {
     tweed_lab::wait::timed(what, Duration::from_secs(90), attempt).map(|(value, _)| value)
 }
 

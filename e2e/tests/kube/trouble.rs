@@ -11,10 +11,10 @@ use tweed_lab::wait::{eventually, timed};
 use tweed_model::Family;
 
 use crate::disruption::agent_pid;
-use crate::scene::{Scene, patiently};
+use crate::scene::{Scene, in_kubelet_time};
 use crate::{events, nodes, workload};
 
-/// A minute of patience of the agent's, and what a busy machine adds.
+/// The minute that the agent waits, and what a busy machine adds.
 const MARKED: Duration = Duration::from_secs(100);
 /// The agent retries at the latest after half a minute.
 const HEALED: Duration = Duration::from_secs(45);
@@ -68,7 +68,7 @@ fn starve(scene: &mut Scene<'_>) -> Result<()> {
             "spec": { "taints": [{ "key": "example.com/eater", "effect": "NoSchedule" }] },
         });
         scene.cluster.api.apply(&node.to_string())?;
-        patiently("it has a pod subnet", || {
+        in_kubelet_time("it has a pod subnet", || {
             let node = scene.cluster.api.get(&["node", name])?;
             ensure!(node["spec"]["podCIDR"].is_string(), "none");
             Ok(())
@@ -76,12 +76,12 @@ fn starve(scene: &mut Scene<'_>) -> Result<()> {
     }
     scene.cluster.nodes[2].run_kubelet()?;
     let api = &scene.cluster.api;
-    patiently("the node is there", || {
+    in_kubelet_time("the node is there", || {
         api.kubectl(&["cordon", host.name()])
     })?;
     let start = Instant::now();
     let text = "4 other nodes have one, so the range is probably used up";
-    patiently("the Event is there", || {
+    in_kubelet_time("the Event is there", || {
         events::said(api, host.name(), "PodCIDRRangeExhausted", text)
     })?;
     println!(
@@ -104,7 +104,7 @@ fn feed(scene: &mut Scene<'_>) -> Result<()> {
     api.kubectl(&[&["delete", "node"], &EATERS[..]].concat())?;
     api.kubectl(&["uncordon", host.name()])?;
     let mut looks = 0;
-    patiently("the node has a pod subnet", || {
+    in_kubelet_time("the node has a pod subnet", || {
         // The controller manager looks again when the Node changes, and else ever more seldom.
         looks += 1;
         let label = format!("looks={looks}");

@@ -12,7 +12,7 @@ use tweed_model::Family;
 
 use crate::disruption::{agent_pid, renewed, under_traffic};
 use crate::reach;
-use crate::scene::{self, NAMESPACE, Scene, patiently};
+use crate::scene::{self, NAMESPACE, Scene, in_kubelet_time};
 
 const DEVICE: &str = "flannel0";
 /// NET_ADMIN alone, as `/proc/<pid>/status` shows capabilities.
@@ -48,7 +48,7 @@ pub(crate) fn moved(scene: &mut Scene<'_>) -> Result<()> {
 /// Waits until all nodes run a backend and accept these, and are ready.
 fn run(scene: &Scene<'_>, backend: &str, accepts: &[&str]) -> Result<()> {
     for host in &scene.lab.hosts {
-        patiently("the node has taken the step", || {
+        in_kubelet_time("the node has taken the step", || {
             let status = scene.status(host)?;
             let there = status["backend"] == backend && status["accepts"] == json!(accepts);
             ensure!(there && status["ready"] == true, "{status}");
@@ -143,7 +143,7 @@ pub(crate) fn without_device(scene: &mut Scene<'_>) -> Result<()> {
         Ok(reasons.contains("there is no /dev/net/tun"))
     };
     let hosts = &scene.lab.hosts;
-    let first = patiently("an agent says what is missing", || {
+    let first = in_kubelet_time("an agent says what is missing", || {
         let first = hosts.iter().position(|host| lacks(host).unwrap_or(false));
         first.context("none does")
     })?;
@@ -156,7 +156,7 @@ pub(crate) fn without_device(scene: &mut Scene<'_>) -> Result<()> {
         traffic::ping(one.place(), other.v4()?).map(drop)
     })?;
     api.apply(&scene::kustomized("overlays/udp")?)?;
-    patiently("the node works again", || {
+    in_kubelet_time("the node works again", || {
         ensure!(!lacks(&hosts[first])?, "it lacks the device");
         Ok(())
     })?;

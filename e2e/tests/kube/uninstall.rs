@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 
-use crate::scene::{Scene, manifest, patiently};
+use crate::scene::{Scene, in_kubelet_time, manifest};
 
 /// The manifest is deleted and the cleanup applied: nothing of ours is left on any node.
 pub(crate) fn leaves_nothing(scene: &mut Scene<'_>) -> Result<()> {
@@ -12,7 +12,7 @@ pub(crate) fn leaves_nothing(scene: &mut Scene<'_>) -> Result<()> {
     api.kubectl(&["delete", "daemonset", "web", "--ignore-not-found"])?;
     let dns = ["--namespace=kube-system", "deployment", "coredns"];
     api.kubectl(&[&["delete", "--ignore-not-found"], &dns[..]].concat())?;
-    patiently("no pod is left", || {
+    in_kubelet_time("no pod is left", || {
         for namespace in ["default", "kube-system"] {
             let pods = api.kubectl(&["get", "pods", "--namespace", namespace, "--output=name"])?;
             ensure!(pods.is_empty(), "{pods}");
@@ -23,7 +23,7 @@ pub(crate) fn leaves_nothing(scene: &mut Scene<'_>) -> Result<()> {
     api.kubectl_with(admin, &["delete", "-f", "-"], &manifest()?)?;
     let cleanup = fs::read_to_string(crate::scene::root().join("manifests/cleanup.yaml"))?;
     api.apply(&cleanup)?;
-    patiently("the cleanup is done", || {
+    in_kubelet_time("the cleanup is done", || {
         let words = ["rollout", "status", "--timeout=10s", "daemonset/cleanup"];
         api.kubectl(&[&words[..], &["--namespace=kube-tweed-cleanup"]].concat())
     })?;

@@ -16,7 +16,6 @@ fn manifests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests")
 }
 
-/// The one file.
 fn one_file() -> Result<String> {
     let file = manifests().join("kube-tweed.yaml");
     std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))

@@ -81,7 +81,7 @@ fn rewritten(source: &str, scenario: impl FnOnce(&Lab, &Cluster<'_>) -> Result<(
 }
 
 #[test]
-fn a_peer_whose_address_is_rewritten_is_neither_heard_nor_followed() -> Result<()> {
+fn a_peer_whose_address_is_rewritten_is_neither_accepted_nor_followed() -> Result<()> {
     rewritten("198.18.0.254:40000", |lab, cluster| {
         let ([one, two], agent) = (&cluster.pods[..], &cluster.agents[0]) else {
             anyhow::bail!("two pods");
@@ -111,7 +111,7 @@ fn a_peer_whose_address_is_rewritten_is_neither_heard_nor_followed() -> Result<(
 }
 
 #[test]
-fn a_peer_whose_port_is_rewritten_is_heard_and_answered_at_the_networks_port() -> Result<()> {
+fn a_peer_whose_port_is_rewritten_is_accepted_and_answered_at_the_networks_port() -> Result<()> {
     rewritten("198.18.1.2:40000", |lab, cluster| {
         let [one, two] = &cluster.pods[..] else {
             anyhow::bail!("two pods");

@@ -112,8 +112,8 @@ fn a_peer_that_only_single_datagrams_reach_gets_single_ones_until_others_reach_i
         }
 
         lab.hosts[1].sh("nft delete table ip damage")?;
-        let patience = Duration::from_secs(60);
-        let healed = timed("several at once reach it again", patience, || {
+        let limit = Duration::from_secs(60);
+        let healed = timed("several at once reach it again", limit, || {
             let (packets, calls) = carried(sender, one, two)?;
             ensure!(2 * calls < packets, "{packets} packets in {calls} calls");
             ensure!(sender.metric(SINGLY)? == 0.0, "{}", sender.status()?);

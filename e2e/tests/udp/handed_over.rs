@@ -147,7 +147,7 @@ fn a_restart_by_systemd_loses_nothing() -> Result<()> {
             kept.trim() == "NFileDescriptorStore=0",
             "it runs, and {kept}"
         );
-        // Who is told to stop, and not to start again, lets go of everything.
+        // An agent that is stopped for good keeps no descriptor.
         systemd.ctl(&["stop", "tweedd"])?;
         systemd.ctl(&["start", "tweedd"])?;
         ensure!(starts(&systemd)? == [3, 2], "{}", systemd.log()?);

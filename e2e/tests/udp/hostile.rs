@@ -195,7 +195,7 @@ fn nothing_hostile_from_a_peer_reaches_a_pod_and_each_is_counted_for_what_it_is(
 }
 
 #[test]
-fn who_is_no_peer_is_not_heard_whatever_it_sends() -> Result<()> {
+fn datagrams_of_no_peer_are_dropped_whatever_they_hold() -> Result<()> {
     play(|lab, cluster| {
         let (pod, peer) = (&cluster.pods[0], &cluster.pods[1]);
         let victim = pod

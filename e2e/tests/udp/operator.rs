@@ -202,7 +202,7 @@ fn packets_are_carried_before_other_work_as_far_as_the_agent_may() -> Result<()>
         let agents = lab.hosts.iter().zip(&launches);
         let agents = agents.map(|(host, launch)| Agent::start(lab, host, launch));
         let mut agents = agents.collect::<Result<Vec<_>>>()?;
-        // Who may not choose keeps that of the process, which is ours.
+        // A process without the right keeps its priority, which is ours.
         let own = priority(Path::new("/proc/self"))?;
         for (agent, expected) in agents.iter_mut().zip([-17, own]) {
             agent.ready()?;

@@ -111,7 +111,7 @@ fn several_workers_keep_the_order_of_each_flow() -> Result<()> {
 }
 
 #[test]
-fn idle_paths_are_kept_open_and_who_trusts_anyone_hears_anyone() -> Result<()> {
+fn idle_paths_are_kept_open_and_trust_of_anyone_takes_every_sender() -> Result<()> {
     Topology::hosts(2).play(|lab| {
         let options = with(&json!({ "KeepAlive": 1, "Trust": "anyone" }));
         let cluster = Cluster::on_etcd(lab, &options)?;

@@ -65,16 +65,16 @@ fn a_path_that_is_narrower_than_the_uplinks_is_found_out_and_told_to_the_pods() 
     })
 }
 
-/// What a node believes of the path to its peer.
+/// The MTU of the path to the peer, as the node has it.
 fn peer_mtu(agent: &Agent<'_>) -> Result<Option<u64>> {
     let status = agent.status()?;
     Ok(status["data_plane"]["peers"][0]["mtu"].as_u64())
 }
 
-/// Has a stranger tell the first host that the path to the second is narrow, until its kernel believes it.
+/// Has a stranger tell the first host that the path to the second is narrow, until its kernel applies it.
 fn mislead(lab: &Lab) -> Result<()> {
     let (from, to) = (&lab.hosts[0], &lab.hosts[1]);
-    eventually("the kernel believes the error", || {
+    eventually("the kernel applies the error", || {
         raw::forge_too_big(lab.switch.place(), from, to, 552)?;
         let route = from.sh(&format!("ip route get {}", to.v4()))?;
         ensure!(route.contains("mtu 552"), "{route}");
@@ -90,8 +90,8 @@ fn a_forged_icmp_error_changes_nothing_where_the_peer_answers_full_packets() -> 
         let (one, two) = (&cluster.pods[0], &cluster.pods[1]);
         mislead(lab)?;
         let status = cluster.agents[0].status()?;
-        let heard = status["data_plane"]["errors"]["underlay"].as_u64();
-        ensure!(heard > Some(0), "{status}");
+        let errors = status["data_plane"]["errors"]["underlay"].as_u64();
+        ensure!(errors > Some(0), "{status}");
         let fragments = || lab.hosts[0].sh("nstat -asz IpFragCreates");
         eventually("full packets go in one piece", || {
             let before = fragments()?;

@@ -49,7 +49,6 @@ pub enum PortMasquerade {
     /// Those that would not come back otherwise.
     #[default]
     Needed,
-    /// All.
     All,
 }
 
@@ -59,7 +58,6 @@ pub enum PortMasquerade {
 pub struct Publication {
     /// The container's addresses, one a family, each with the length of its own network.
     pub addresses: Vec<IpNet>,
-    /// The ports.
     pub ports: Vec<PortMapping>,
     /// Which connections are masqueraded.
     pub masquerade: PortMasquerade,
@@ -68,13 +66,11 @@ pub struct Publication {
 /// What a mapping takes from the host in one family, and nobody else may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Claim {
-    /// The family.
     pub family: Family,
     /// The host's address; none for all.
     pub host_addr: Option<IpAddr>,
     /// The transport protocol.
     pub protocol: L4Proto,
-    /// The port.
     pub host_port: u16,
 }
 

@@ -43,7 +43,6 @@ pub(super) fn priority(options: &Object, key: &str, default: i8) -> Result<i8, C
     })
 }
 
-/// A switch.
 pub(super) fn switch(options: &Object, key: &str, default: bool) -> Result<bool, ConfigError> {
     Ok(options.bool(key).map_err(in_backend)?.unwrap_or(default))
 }

@@ -16,7 +16,6 @@ use super::Dev;
 pub struct LinkInfo {
     /// Index, in the namespace it was asked in.
     pub index: u32,
-    /// Name.
     pub name: String,
     /// Its other names (`ip link property add … altname`).
     pub altnames: Vec<String>,

@@ -41,7 +41,6 @@ pub struct VxlanSpec {
 /// One end of a veth pair to create.
 #[derive(Clone, Debug)]
 pub struct VethEnd<'a> {
-    /// Name.
     pub name: &'a str,
     /// Ethernet address; the kernel's choice (random) if none.
     pub mac: Option<Mac>,

@@ -29,7 +29,7 @@ pub enum ConnectivityCommand {
     Serve(ConnectivityServeArgs),
 }
 
-/// The test.
+/// Arguments of the test.
 #[derive(Debug, Args)]
 pub struct ConnectivityTestArgs {
     /// A responder on a host outside Kubernetes, once for each; without any the cluster's own are found
@@ -77,7 +77,7 @@ pub struct SharedArgs {
     /// Port of the responders, TCP and UDP
     #[arg(long, default_value_t = PORT, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
-    /// File whose content test and responders share; responders obey nobody who doesn't know it
+    /// File whose content test and responders share; responders act on no request without it
     #[arg(long, default_value = "/run/secrets/tweed-connectivity/token")]
     pub token_file: PathBuf,
 }

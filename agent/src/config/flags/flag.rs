@@ -81,7 +81,6 @@ impl Flag {
 /// Flags that stand together in the help.
 #[derive(Debug)]
 pub struct Group {
-    /// The heading.
     pub heading: &'static str,
     /// The flags, in the order of the help.
     pub flags: &'static [&'static Flag],

@@ -44,7 +44,7 @@ pub struct EtcdOptions {
 /// Certificates, as files in PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// Who signs the servers' certificates; the system's list where absent.
+    /// Authorities that sign the servers' certificates; the system's list where absent.
     pub ca: Option<PathBuf>,
     /// Certificate and key of the client.
     pub client: Option<(PathBuf, PathBuf)>,

@@ -56,7 +56,7 @@ fn join(networks: &[IpNet]) -> String {
     texts.join(", ")
 }
 
-/// The pod networks of a configuration, whoever cuts them.
+/// The pod networks of a configuration, with either kind of subnets.
 pub fn networks_in(text: &str) -> Vec<IpNet> {
     let config = NetworkConfig::parse_for(Subnets::Assigned, text).ok();
     let pools = config.map(|(config, _)| config.pools).unwrap_or_default();

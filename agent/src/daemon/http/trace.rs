@@ -34,14 +34,12 @@ pub struct Question {
     pub time: u64,
 }
 
-/// A decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// `out` from a pod to another node, `in` from there.
     pub way: String,
     /// Source of the pod's packet.
     pub source: IpAddr,
-    /// Its destination.
     pub destination: IpAddr,
     /// Number of its protocol.
     pub protocol: u8,

@@ -13,7 +13,7 @@ use crate::daemon::readiness;
 use crate::daemon::status::Status;
 
 /// How long the network may be down before the cluster is told: longer than a restart or a new session takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a network that works is looked at.
 const LOOK_WHEN_UP: Duration = Duration::from_secs(5);
 
@@ -90,7 +90,7 @@ impl Clock {
             return Health::Up;
         };
         let since = *self.down_since.get_or_insert(now);
-        if now.duration_since(since) >= PATIENCE {
+        if now.duration_since(since) >= TIMEOUT {
             self.health = Health::Down { reason };
         }
         self.health.clone()

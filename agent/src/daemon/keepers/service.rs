@@ -9,7 +9,7 @@ use crate::daemon::status::Status;
 
 /// A start counts as done after this long though the network does not work: what it waits for may take days, and other
 /// units wait for it. Status, readiness and metrics go on saying that it isn't ready.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// As much of the reasons is told.
 const LONGEST: usize = 400;
 
@@ -48,7 +48,7 @@ impl Service {
             self.told.clone_from(&words);
             words
         });
-        let late = now.duration_since(self.started) >= PATIENCE;
+        let late = now.duration_since(self.started) >= TIMEOUT;
         let release = late && !self.released;
         self.released |= late;
         let waits = status.subnet_file.is_none();
@@ -108,7 +108,7 @@ mod tests {
             peers: 2,
             ..Status::default()
         };
-        let news = service.news(&works, start + PATIENCE);
+        let news = service.news(&works, start + TIMEOUT);
         assert_eq!(news, (Some("ready, 2 peers".to_owned()), false));
     }
 }

@@ -305,7 +305,7 @@ fn another_lease_than_the_saved_one_begins_another_session() {
 }
 
 #[test]
-fn a_store_that_says_there_is_no_network_is_believed_and_waited_for() {
+fn a_store_that_says_there_is_no_network_is_waited_for() {
     play(Answers::Nothing, true, async |store, scene| {
         assert!(told(&scene, Duration::from_millis(700)).await.is_none());
         let waiting = scene.facts.lock().waiting.clone().unwrap_or_default();

@@ -3,7 +3,7 @@
 use super::{NAMED, Status};
 
 impl Status {
-    /// What is shown of it: whoever can write to the store could invent any number of bad entries.
+    /// The part that is shown: a store writer could invent any number of bad entries.
     pub fn served(mut self) -> Self {
         let before = self.refused.len() + self.broken.len();
         self.refused.truncate(NAMED);

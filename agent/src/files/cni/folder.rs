@@ -27,7 +27,6 @@ pub enum Outcome {
 /// A file, and what happened to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Placed {
-    /// The file.
     pub file: PathBuf,
     /// What happened to it.
     pub outcome: Outcome,
@@ -40,7 +39,6 @@ pub enum Replace {
     Ours,
     /// Those whose content this says yes to.
     If(fn(&[u8]) -> bool),
-    /// All.
     All,
 }
 

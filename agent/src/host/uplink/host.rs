@@ -18,12 +18,9 @@ pub struct Facts {
     pub reach: Option<Result<Reach, String>>,
 }
 
-/// An interface.
 #[derive(Clone, Debug, Default)]
 pub struct Interface {
-    /// Its index.
     pub index: u32,
-    /// Its name.
     pub name: String,
     /// Its other names.
     pub altnames: Vec<String>,
@@ -62,10 +59,8 @@ pub struct InterfaceAddr {
     pub protocol: u8,
 }
 
-/// A default route.
 #[derive(Clone, Copy, Debug)]
 pub struct DefaultRoute {
-    /// Its family.
     pub family: Family,
     /// Its metric; the lowest wins.
     pub metric: u32,
@@ -103,7 +98,6 @@ impl Facts {
 }
 
 impl Interface {
-    /// All its names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.name)
             .chain(&self.altnames)

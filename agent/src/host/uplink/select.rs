@@ -19,7 +19,6 @@ use crate::config::options::UplinkOptions;
 /// The decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// The uplink.
     pub uplink: Uplink,
     /// The addresses to announce.
     pub public: Dual<IpAddr>,

@@ -47,7 +47,7 @@ impl Host {
         }
     }
 
-    fn install(&self, more: &[&str]) -> Report {
+    fn install(&self, more: &[&str]) -> InstallReport {
         self.try_install(more, &[]).expect("installed")
     }
 
@@ -55,7 +55,7 @@ impl Host {
         format!("{:#}", self.try_install(more, &[]).expect_err("refused"))
     }
 
-    fn try_install(&self, more: &[&str], env: &[(&str, &Path)]) -> anyhow::Result<Report> {
+    fn try_install(&self, more: &[&str], env: &[(&str, &Path)]) -> anyhow::Result<InstallReport> {
         let args = self.args(more);
         let environment = |name: &str| {
             let (_, value) = env.iter().find(|(known, _)| *known == name)?;
@@ -74,7 +74,7 @@ fn text(path: &Path) -> String {
     fs::read_to_string(path).expect("readable")
 }
 
-fn outcomes(report: &Report) -> Vec<(String, Outcome)> {
+fn outcomes(report: &InstallReport) -> Vec<(String, Outcome)> {
     let name = |file: &Path| {
         file.file_name()
             .expect("a name")

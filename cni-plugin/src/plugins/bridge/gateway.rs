@@ -49,7 +49,6 @@ pub(super) fn gateways(result: &CniResult) -> BTreeSet<IpNet> {
 
 /// Where gateways' addresses go.
 pub(super) struct Site<'a> {
-    /// The bridge.
     pub(super) bridge: &'a LinkInfo,
     /// The interface that has the addresses: the bridge, or that of its VLAN.
     pub(super) holder: &'a LinkInfo,

@@ -17,7 +17,7 @@ const DATA_DIR: &str = "/var/lib/cni/flannel";
 
 /// The plugin's own keys.
 #[derive(Clone, Debug)]
-pub(super) struct Config {
+pub(super) struct FlannelConfig {
     /// The agent's file.
     pub(super) subnet_file: PathBuf,
     /// The folder of delegate configurations.
@@ -39,7 +39,7 @@ struct Keys {
     ipam: Map<String, Value>,
 }
 
-impl Config {
+impl FlannelConfig {
     /// Reads and checks the plugin's keys.
     ///
     /// # Errors
@@ -181,8 +181,8 @@ mod tests {
     const DUAL: &str = "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_IPV6_NETWORK=fc00::/48\nFLANNEL_IPV6_SUBNET=fc00::1/64\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
     const TWO: &str = "FLANNEL_NETWORK=10.1.0.0/16,192.168.0.0/16\nFLANNEL_SUBNET=10.1.17.1/24\nFLANNEL_MTU=1472\nFLANNEL_IPMASQ=true\n";
 
-    fn config(conf: &Value) -> Result<Config, CniError> {
-        Config::parse(&NetConf::from_value(conf.clone(), &Version::ALL).unwrap())
+    fn config(conf: &Value) -> Result<FlannelConfig, CniError> {
+        FlannelConfig::parse(&NetConf::from_value(conf.clone(), &Version::ALL).unwrap())
     }
 
     fn delegate(conf: &Value, env: &str) -> String {

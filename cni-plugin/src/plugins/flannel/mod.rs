@@ -10,7 +10,7 @@ use std::fmt::Debug;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use config::Config;
+use config::FlannelConfig;
 use ipnet::{IpNet, Ipv4Net};
 use serde_json::Value;
 use state::StateDir;
@@ -32,7 +32,7 @@ pub(crate) struct Flannel;
 
 impl Plugin for Flannel {
     fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
-        let config = Config::parse(request.conf)?;
+        let config = FlannelConfig::parse(request.conf)?;
         // The agent's values change no type. Without them, `host-local` would miss its ranges.
         let example = SubnetEnv {
             networks: Dual::default(),
@@ -46,7 +46,7 @@ impl Plugin for Flannel {
         Delegate::of_conf(request.plugins, config.delegate(Some(&example))?)?
             .configuration(request)?;
         let delegate = config.delegate(None)?;
-        let Config {
+        let FlannelConfig {
             subnet_file,
             data_dir,
             run_dir,
@@ -56,7 +56,7 @@ impl Plugin for Flannel {
     }
 
     fn add(&self, request: &Request<'_>, undo: &mut Undo) -> Result<CniResult, CniError> {
-        let config = Config::parse(request.conf)?;
+        let config = FlannelConfig::parse(request.conf)?;
         let env = read_env(&config.subnet_file)?;
         let value = config.delegate(Some(&env))?;
         let chain = chain(request.plugins, &config, value.clone())?;
@@ -75,7 +75,7 @@ impl Plugin for Flannel {
             conf,
             plugins,
         } = *request;
-        let config = Config::for_removal(conf, plugins);
+        let config = FlannelConfig::for_removal(conf, plugins);
         let state = StateDir::new(&config.data_dir);
         let saved = state.load(&call.attachment);
         let remembered = saved.as_ref().and_then(|saved| saved.conf.clone());
@@ -93,7 +93,7 @@ impl Plugin for Flannel {
     }
 
     fn check(&self, request: &Request<'_>) -> Result<(), CniError> {
-        let config = Config::parse(request.conf)?;
+        let config = FlannelConfig::parse(request.conf)?;
         let saved = StateDir::new(&config.data_dir).load(&request.call.attachment);
         let value = match saved.and_then(|saved| saved.conf) {
             Some(value) => value,
@@ -105,7 +105,7 @@ impl Plugin for Flannel {
 
     fn gc(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
         let conf = request.conf;
-        let config = Config::for_removal(conf, request.plugins);
+        let config = FlannelConfig::for_removal(conf, request.plugins);
         let valid = conf.valid_attachments()?;
         let mut value = derive(&config)?;
         for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
@@ -120,7 +120,7 @@ impl Plugin for Flannel {
     }
 
     fn status(&self, request: &Request<'_>) -> Result<(), CniError> {
-        let config = Config::parse(request.conf)?;
+        let config = FlannelConfig::parse(request.conf)?;
         let env = read_env(&config.subnet_file).map_err(|error| CniError {
             kind: Kind::NotAvailable,
             ..error
@@ -132,7 +132,7 @@ impl Plugin for Flannel {
 
 /// The plugin that the whole is delegated to, and behind it the one that makes host ports, where the runtime hands some
 /// over.
-fn chain(plugins: Registry, config: &Config, delegate: Value) -> Result<Chain, CniError> {
+fn chain(plugins: Registry, config: &FlannelConfig, delegate: Value) -> Result<Chain, CniError> {
     let delegate = Delegate::of_conf(plugins, delegate)?;
     let host_ports = Delegate::of_name(plugins, "portmap", config.host_ports());
     Ok(Chain::new(delegate, vec![host_ports]))
@@ -170,7 +170,7 @@ fn read_env(path: &Path) -> Result<SubnetEnv, CniError> {
 }
 
 /// The delegate as it would be made now. Without the agent's file it is still enough to remove an attachment.
-fn derive(config: &Config) -> Result<Value, CniError> {
+fn derive(config: &FlannelConfig) -> Result<Value, CniError> {
     let env = read_env(&config.subnet_file).ok();
     let now = config.delegate(env.as_ref());
     now.or_else(|_| config.delegate(None))

@@ -14,7 +14,7 @@ use crate::spec::{CniError, Kind, NetConf, Route, Version};
 const DATA_DIR: &str = "/var/lib/cni/networks";
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Config {
+pub(crate) struct HostLocalConfig {
     /// One address is handed out of each.
     pub(crate) sets: Vec<RangeSet>,
     /// Addresses that the container must have.
@@ -62,7 +62,7 @@ fn network_dir_in(dir: &str, conf: &NetConf) -> PathBuf {
     Path::new(dir).join(&conf.name)
 }
 
-impl Config {
+impl HostLocalConfig {
     /// Reads and validates the configuration, with what the runtime added for this container.
     ///
     /// # Errors
@@ -152,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    fn parse(version: &str, ipam: Value, extra: Value) -> Result<Config, String> {
+    fn parse(version: &str, ipam: Value, extra: Value) -> Result<HostLocalConfig, String> {
         parse_with_args(version, ipam, extra, "")
     }
 
@@ -161,16 +161,17 @@ mod tests {
         ipam: Value,
         extra: Value,
         args: &str,
-    ) -> Result<Config, String> {
+    ) -> Result<HostLocalConfig, String> {
         let mut value = json!({"cniVersion": version, "name": "net", "ipam": ipam});
         for (key, member) in extra.as_object().unwrap() {
             value[key] = member.clone();
         }
         let conf = NetConf::from_value(value, &Version::ALL).unwrap();
-        Config::parse(&conf, &Args::parse(args).unwrap()).map_err(|error| error.to_string())
+        HostLocalConfig::parse(&conf, &Args::parse(args).unwrap())
+            .map_err(|error| error.to_string())
     }
 
-    fn sets(config: &Config) -> Vec<String> {
+    fn sets(config: &HostLocalConfig) -> Vec<String> {
         config.sets.iter().map(ToString::to_string).collect()
     }
 
@@ -274,7 +275,7 @@ mod tests {
             for ipam in [ipam, known] {
                 let runtime = json!({"ipRanges": ips, "ips": ips});
                 let conf = json!({"name": "n", "cniVersion": "1.0.0", "ipam": ipam, "runtimeConfig": runtime});
-                let _ = NetConf::from_value(conf, &Version::ALL).and_then(|conf| Config::parse(&conf, &Args::default()));
+                let _ = NetConf::from_value(conf, &Version::ALL).and_then(|conf| HostLocalConfig::parse(&conf, &Args::default()));
             }
         }
     }

@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use tweed_host::bounded_file::{self, Links, MIB};
 
 use allocate::AllocError;
-use config::{Config, network_dir};
+use config::{HostLocalConfig, network_dir};
 use holder::Holder;
 use range::{Range, RangeSet};
 use store::Store;
@@ -35,12 +35,15 @@ pub(crate) struct HostLocal;
 
 impl Plugin for HostLocal {
     fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
-        Ok(Box::new(Config::parse(request.conf, &request.call.args)?))
+        Ok(Box::new(HostLocalConfig::parse(
+            request.conf,
+            &request.call.args,
+        )?))
     }
 
     fn add(&self, request: &Request<'_>, undo: &mut Undo) -> Result<CniResult, CniError> {
         let Request { call, conf, .. } = request;
-        let config = Config::parse(conf, &call.args)?;
+        let config = HostLocalConfig::parse(conf, &call.args)?;
         let dns = config
             .resolv_conf
             .as_deref()
@@ -75,7 +78,7 @@ impl Plugin for HostLocal {
 
     fn check(&self, request: &Request<'_>) -> Result<(), CniError> {
         let Request { call, conf, .. } = request;
-        let config = Config::parse(conf, &call.args)?;
+        let config = HostLocalConfig::parse(conf, &call.args)?;
         let missing = || {
             let id = &call.attachment.container_id;
             CniError::drift(format!(
@@ -115,7 +118,7 @@ impl Plugin for HostLocal {
 
     fn status(&self, request: &Request<'_>) -> Result<(), CniError> {
         let conf = request.conf;
-        let config = Config::parse(conf, &request.call.args)?;
+        let config = HostLocalConfig::parse(conf, &request.call.args)?;
         let Some(store) = Store::open(&network_dir(conf))? else {
             return Ok(());
         };
@@ -165,7 +168,7 @@ fn release(network_dir: &Path, holder: &Holder) -> Result<(), CniError> {
 fn pick<'c>(
     store: &Store,
     network: &str,
-    config: &'c Config,
+    config: &'c HostLocalConfig,
     holder: &Holder,
 ) -> Result<Vec<(IpAddr, &'c Range)>, CniError> {
     let mut reserved = store.reserved()?;
@@ -227,7 +230,10 @@ fn alloc_error(error: &AllocError) -> CniError {
 }
 
 /// The addresses that the previous result gives this attachment, as far as they are ours to give.
-fn expected_addresses(request: &Request<'_>, config: &Config) -> Result<Vec<IpAddr>, CniError> {
+fn expected_addresses(
+    request: &Request<'_>,
+    config: &HostLocalConfig,
+) -> Result<Vec<IpAddr>, CniError> {
     let Some(prev) = request.conf.prev_result()? else {
         return Ok(Vec::new());
     };

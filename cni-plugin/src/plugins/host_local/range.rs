@@ -42,7 +42,6 @@ pub(crate) struct RangeSet {
 /// Why ranges can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RangeError {
-    /// No subnet.
     #[error("range without subnet")]
     NoSubnet,
     /// Fewer than two usable addresses.

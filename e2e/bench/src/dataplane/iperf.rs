@@ -10,7 +10,7 @@ use serde_json::Value;
 use tweed_lab::cni::Pod;
 use tweed_lab::wait::eventually;
 
-/// How often a server is tried that is still busy: where packets are lost, it hears late that the last client is gone.
+/// How often a server is tried that is still busy: where packets are lost, it learns late that the last client is gone.
 const BUSY: usize = 20;
 
 /// A server in a pod, which serves one client after the other. Ends when dropped.
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_iperf3_complains_about_is_told() {
+    fn an_error_of_iperf3_is_reported() {
         let text = r#"{ "start": {}, "end": {}, "error": "unable to connect" }"#;
         assert!(
             parse(text)

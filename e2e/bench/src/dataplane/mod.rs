@@ -163,7 +163,7 @@ fn way(name: &str) -> Result<Mode> {
 
 fn show(table: &Table) {
     if !table.is_empty() {
-        // Who does not read on is not told; the hosts must be taken down all the same.
+        // The receiver may be gone; the hosts must be taken down all the same.
         let _ = writeln!(io::stdout(), "{}", table.markdown());
     }
 }

@@ -25,7 +25,7 @@ pub enum PublishError {
     Taken {
         /// What both want.
         claim: Claim,
-        /// Who has it.
+        /// Its owner.
         holder: Owner,
     },
     /// The kernel refuses.

@@ -238,11 +238,14 @@ fn devices_port_and_mac_are_those_of_both() {
 /// flannel's own udp announces no IPv6 and gets none; a vxlan peer's data is the other backend's affair.
 #[test]
 fn only_the_backend_that_a_peer_announces_judges_its_data() {
-    let mut deaf = udp_peer(3);
-    deaf.attrs.data.v6 = None;
+    let mut v4_only = udp_peer(3);
+    v4_only.attrs.data.v6 = None;
     let mut nameless = vxlan_peer(2);
     nameless.attrs.data = Dual::default();
-    let (_, admission) = program(TO_UDP, vec![nameless.clone(), deaf.clone(), vxlan_peer(4)]);
+    let (_, admission) = program(
+        TO_UDP,
+        vec![nameless.clone(), v4_only.clone(), vxlan_peer(4)],
+    );
     assert_eq!(admission.peers.len(), 1);
     let reason = |lease: &Lease| admission.refused[&lease.key].to_string();
     assert!(
@@ -250,7 +253,7 @@ fn only_the_backend_that_a_peer_announces_judges_its_data() {
         "{}",
         reason(&nameless)
     );
-    assert!(reason(&deaf).contains("IPv6"), "{}", reason(&deaf));
+    assert!(reason(&v4_only).contains("IPv6"), "{}", reason(&v4_only));
 }
 
 /// Each backend judges by itself, and what one refuses is no peer of the other's either.

@@ -1,5 +1,5 @@
 //! What should be decided about a packet: told from the nodes that a target has made up, by going through all of them,
-//! and from the packet's bytes at their places. Of the code under test it believes that a packet is one, where its
+//! and from the packet's bytes at their places. Of the code under test it relies on that a packet is one, where its
 //! headers end, and which errors may be answered; targets of their own are about those.
 
 use std::net::IpAddr;

@@ -68,7 +68,7 @@ fn is_as(there: &LinkInfo, spec: &VxlanSpec) -> bool {
     })
 }
 
-/// Who has the port, where that is why the device can't be made or brought up.
+/// The owner of the port, where that is why the device can't be made or brought up.
 pub(super) fn obstacle(
     linux: &mut Linux,
     name: &str,

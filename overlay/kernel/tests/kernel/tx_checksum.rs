@@ -92,7 +92,7 @@ fn somebody_who_switches_it_is_reported_and_we_are_not() {
             while !silent(&events) {}
             assert!(observe(linux, &[&dev])[&dev]);
         }
-        // Left to whoever likes to switch it.
+        // Left as it is switched.
         run(&format!("ethtool -K {other} tx-checksum-ip-generic off"));
         assert!(silent(&events));
         monitor.stop();

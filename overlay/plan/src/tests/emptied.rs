@@ -102,7 +102,7 @@ fn leases_that_are_refused_are_somebody_s_and_routes_of_an_earlier_network_nobod
 }
 
 #[test]
-fn one_bad_entry_in_an_empty_store_is_no_reason_to_believe_it() {
+fn one_bad_entry_in_an_empty_store_does_not_confirm_it() {
     let mut guard = Guard::default();
     assert_eq!(verdict(&mut guard, &list(2, 1), 2), Verdict::Pass);
     let mut bad = list(0, 2);

@@ -12,7 +12,6 @@ use tweed_model::annotations::{self, Annotations, Prefix};
 use tweed_model::lease::Term;
 use tweed_model::{Dual, Lease, SubnetKey};
 
-/// A node.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Wire")]
 pub(super) struct NodeRecord {
@@ -130,7 +129,6 @@ impl Resource for NodeRecord {
 }
 
 impl NodeRecord {
-    /// Its name.
     pub(super) fn name(&self) -> String {
         self.name_any()
     }

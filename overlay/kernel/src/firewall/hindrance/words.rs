@@ -67,7 +67,6 @@ pub enum Dropper {
     Iptables,
     /// ufw, which writes iptables rules.
     Ufw,
-    /// firewalld.
     Firewalld,
     /// A chain: family and name of its table, and its name.
     Chain(String, String),

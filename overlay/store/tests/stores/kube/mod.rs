@@ -68,7 +68,7 @@ async fn after_a_restore_from_a_backup_new_nodes_are_peers_though_the_watch_is_s
     .await;
     assert!(now.in_sync);
 
-    // From then on the watch is heard again.
+    // From then on the watch gets events again.
     let listings = now.listings;
     fake.put("n3", 3, 70);
     let now = until(&mut seen, |snapshot| snapshot.leases.len() == 3).await;
