@@ -195,6 +195,14 @@ fn the_hosts_loopback_is_no_way_in_for_others() {
         sh("nft flush chain inet tweed-cni loopback");
         let from = At::Pod(&pods[1].pod);
         assert!(of_host.receives(from, "127.0.0.1:9000").is_some());
+        // The file that is shipped for nftables.conf stands in for it.
+        let guard = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../manifests/nftables/loopback.nft"
+        );
+        sh(&format!("nft -f {guard}"));
+        let from = At::Pod(&pods[1].pod);
+        assert_eq!(of_host.receives(from, "127.0.0.1:9000"), None);
     });
 }
 
