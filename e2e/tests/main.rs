@@ -27,6 +27,7 @@ mod identity;
 mod injected;
 mod instances;
 mod lab;
+mod main_thread;
 mod mistakes;
 mod mixed;
 mod nat;

@@ -14,6 +14,7 @@
     reason = "the modules are private; what leaves the crate is re-exported here"
 )]
 
+mod connections;
 mod discover;
 mod dns;
 mod judge;
@@ -29,6 +30,7 @@ mod udp;
 mod wire;
 mod words;
 
+pub use connections::{Busy, Connections};
 pub use discover::in_cluster;
 pub use key::Key;
 pub use plan::{Cluster, Endpoint, Side};

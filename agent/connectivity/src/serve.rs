@@ -1,7 +1,7 @@
 //! The responder.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,13 +11,14 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::connections::{Busy, Connections};
 use super::key::Key;
 use super::probe::{self, Prober, ROUND};
 use super::protocol::{Answer, Ask, Hello};
 use super::udp::{self, Arrivals};
 use super::wire;
 
-/// Connections at once; further ones wait in the kernel's queue.
+/// Connections at once.
 const CONNECTIONS: usize = 256;
 /// For a question that is answered at once.
 const SHORT: Duration = Duration::from_secs(10);
@@ -39,7 +40,7 @@ struct Responder {
     name: String,
     prober: Arc<Prober>,
     arrivals: Arrivals,
-    connections: Arc<Semaphore>,
+    connections: Mutex<Connections>,
     /// One test at a time, so that tests don't disturb each other's.
     rounds: Semaphore,
 }
@@ -60,7 +61,7 @@ pub async fn serve(options: ServeOptions) -> Result<()> {
             port: options.port,
         }),
         arrivals: Arrivals::default(),
-        connections: Arc::new(Semaphore::new(CONNECTIONS)),
+        connections: Mutex::new(Connections::new(CONNECTIONS)),
         rounds: Semaphore::new(1),
     });
     let mut tasks = JoinSet::new();
@@ -81,18 +82,8 @@ pub async fn serve(options: ServeOptions) -> Result<()> {
 
 async fn accept(responder: Arc<Responder>, listener: TcpListener) {
     loop {
-        let Ok(permit) = Arc::clone(&responder.connections).acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
-            Ok((stream, from)) => {
-                let responder = Arc::clone(&responder);
-                tokio::spawn(async move {
-                    // The asking side gets the error.
-                    let _ = responder.converse(stream, from).await;
-                    drop(permit);
-                });
-            }
+            Ok((stream, from)) => Responder::begin(&responder, stream, from),
             // Too many open files, most likely: they get fewer.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
@@ -100,7 +91,25 @@ async fn accept(responder: Arc<Responder>, listener: TcpListener) {
 }
 
 impl Responder {
-    async fn converse(&self, stream: TcpStream, from: SocketAddr) -> std::io::Result<()> {
+    fn begin(responder: &Arc<Self>, stream: TcpStream, from: SocketAddr) {
+        let connections = &responder.connections;
+        let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.make_room();
+        let busy = Busy::default();
+        let (responder, asked) = (Arc::clone(responder), busy.clone());
+        let task = tokio::spawn(async move {
+            // The asking side gets the error.
+            let _ = responder.converse(stream, from, &asked).await;
+        });
+        connections.add(task.abort_handle(), busy);
+    }
+
+    async fn converse(
+        &self,
+        stream: TcpStream,
+        from: SocketAddr,
+        busy: &Busy,
+    ) -> std::io::Result<()> {
         let own = stream.local_addr()?.ip();
         stream.set_nodelay(true)?;
         let mut stream = BufReader::new(stream);
@@ -108,6 +117,7 @@ impl Responder {
         let Some(ask) = asked else {
             return Ok(());
         };
+        busy.set(true);
         let answer = match ask {
             Ask::Swallow(bytes) => {
                 Answer::Swallowed(timeout(SHORT, wire::swallow(&mut stream, bytes)).await??)
@@ -148,5 +158,35 @@ impl Responder {
             Ok(answered) => answered.answer,
             Err(error) => Answer::Refused(format!("{to} can't be asked: {error}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn idle_connections_of_strangers_keep_no_test_out() {
+        let key = Key::of(b"what all responders share");
+        let addr = std::net::TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr());
+        let addr = addr.expect("a free port");
+        let options = ServeOptions {
+            addresses: vec![addr.ip()],
+            port: addr.port(),
+            name: "h1".to_owned(),
+            key: key.clone(),
+        };
+        tokio::spawn(serve(options));
+        let mut idle = Vec::new();
+        while idle.len() < CONNECTIONS + 50 {
+            match TcpStream::connect(addr).await {
+                Ok(stream) => idle.push(stream),
+                // The responder is about to begin.
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+        let answered = wire::ask(addr, &key, &Ask::Hello, Duration::from_secs(5)).await;
+        let answer = answered.expect("answered").answer;
+        assert!(matches!(answer, Answer::Hello(_)), "{answer:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! The operator's choices, in the words of the plan.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use tweed_nft::Masquerade;
 use tweed_plan::Choices;
@@ -30,8 +31,13 @@ fn knows_way_back() -> bool {
     kernel_version() >= (5, 19)
 }
 
-/// Major and minor number of the running kernel; zeroes where it doesn't say.
+/// Major and minor number of the running kernel; zeroes where it doesn't say. It is read once.
 pub(super) fn kernel_version() -> (u32, u32) {
+    static VERSION: LazyLock<(u32, u32)> = LazyLock::new(read_kernel_version);
+    *VERSION
+}
+
+fn read_kernel_version() -> (u32, u32) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release
         .split(['.', '-'])

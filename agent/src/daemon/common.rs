@@ -10,6 +10,8 @@ use tweed_plan::Choices;
 use tweed_reconcile::worker::Wake;
 
 use super::data_plane::DataPlane;
+use super::outcome::PassLines;
+use super::readings::Reader;
 use super::redrawn::Redrawn;
 use super::saved;
 use crate::config::options::Options;
@@ -22,6 +24,8 @@ pub(super) struct Common {
     pub(super) choices: Choices,
     pub(super) state: StateDir,
     pub(super) kernel: Sender<Wake>,
+    pub(super) reader: Reader,
+    pub(super) pass_lines: PassLines,
     /// Carries packets, where the backend has no kernel device that does.
     pub(super) data_plane: DataPlane,
     /// Networks of earlier configurations whose routes may still be there.
@@ -46,7 +50,7 @@ impl Common {
         options: Options,
         choices: Choices,
         (state, data_plane): (StateDir, DataPlane),
-        kernel: Sender<Wake>,
+        (kernel, reader): (Sender<Wake>, Reader),
     ) -> Self {
         Self {
             options,
@@ -54,6 +58,8 @@ impl Common {
             seniority: saved::seniority(&state),
             state,
             kernel,
+            reader,
+            pass_lines: PassLines::default(),
             data_plane,
             former: BTreeSet::new(),
             known: Known::default(),

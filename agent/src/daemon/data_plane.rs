@@ -35,9 +35,24 @@ const RETRY_MOST: Duration = Duration::from_secs(4);
 /// Who may be told of single decisions at once.
 const LISTENERS: usize = 8;
 
-/// Keeps workers running for what is wanted. Clones are the same one: the servers ask it what was carried.
+/// Keeps workers running for what is wanted. Clones are the same one. What starts, ends or asks workers waits for them,
+/// and is for other threads than the main one; that reads what was [`seen`](DataPlane::seen) last.
 #[derive(Clone, Debug, Default)]
-pub struct DataPlane(Arc<Mutex<State>>);
+pub struct DataPlane {
+    state: Arc<Mutex<State>>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What the main thread knows of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// There is something to forward by.
+    pub wanted: bool,
+    /// Workers run.
+    pub carries: bool,
+    /// Why nothing is carried though it should be, or not everything.
+    pub error: Option<String>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -75,12 +90,33 @@ impl DataPlane {
             kept: Kept::received(inherited),
             ..State::default()
         };
-        Self(Arc::new(Mutex::new(state)))
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            seen: Arc::default(),
+        }
+    }
+
+    /// What is known of it, at once.
+    pub(super) fn seen(&self) -> Seen {
+        lock(&self.seen).clone()
+    }
+
+    /// Makes what has become of it known. Says whether it is something else than before.
+    fn tell(&self, state: &State) -> bool {
+        let now = Seen {
+            wanted: state.wanted.is_some(),
+            carries: !state.workers.is_empty(),
+            error: state.error.clone(),
+        };
+        let mut seen = lock(&self.seen);
+        let news = *seen != now;
+        *seen = now;
+        news
     }
 
     /// Stops, and leaves to the next agent what it needs to carry on. A device that goes with the agent goes now.
     pub(super) fn leave(&self) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.end();
         let persist = state.wanted.take().is_none_or(|wanted| wanted.persist);
         let kept = std::mem::take(&mut state.kept);
@@ -94,64 +130,38 @@ impl DataPlane {
 
     /// Forwards like this from now on, or not at all.
     pub(super) fn want(&self, wanted: Option<&Arc<Forwarding>>) {
-        let mut state = self.lock();
-        let Some(wanted) = wanted else {
-            *state = State::default();
-            return;
-        };
-        let before = state.wanted.replace(Arc::clone(wanted));
-        if before.is_none() {
-            state.damaged = damaged::count();
+        let mut state = lock(&self.state);
+        match wanted {
+            Some(wanted) => state.want(wanted),
+            None => *state = State::default(),
         }
-        match before {
-            Some(before) if before.same_path(wanted) => {
-                if before != *wanted {
-                    let table = table(wanted);
-                    for worker in &state.workers {
-                        worker.forward_by(Arc::clone(&table));
-                    }
-                }
-            }
-            _ => {
-                state.end();
-                state.retry = None;
-            }
-        }
+        self.tell(&state);
+    }
+
+    /// Starts the workers if they should run and don't: the device has come, or has come back. Says whether anything is
+    /// another than before.
+    pub(super) fn start_if_due(&self) -> bool {
+        let mut state = lock(&self.state);
         state.look();
+        self.tell(&state)
     }
 
-    /// Whether there is anything to forward by.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.lock().wanted.is_some()
-    }
-
-    /// Starts the workers if they should run and don't: the device has come, or has come back.
-    pub(super) fn start_if_due(&self) {
-        self.lock().look();
-    }
-
-    /// Whether anything is carried.
-    pub(super) fn carries(&self) -> bool {
-        !self.lock().workers.is_empty()
-    }
-
-    /// Why nothing is carried though it should be, or not everything.
-    pub(super) fn error(&self) -> Option<String> {
-        self.lock().error.clone()
-    }
-
-    /// What it has carried since the backend was chosen; nothing for backends without.
+    /// What it has carried since the backend was chosen; nothing for backends without. Waits for the workers.
     pub(super) fn status(&self) -> Option<DataPlaneStatus> {
-        let state = self.lock();
-        let wanted = state.wanted.as_ref()?;
-        let mut counted = state.before.clone();
+        let state = lock(&self.state);
+        let wanted = state.wanted.clone()?;
+        let (mut counted, error) = (state.before.clone(), state.error.clone());
+        let (wrong, damaged) = (state.wrong.clone(), state.damaged);
         let asked: Vec<_> = state.workers.iter().map(Worker::ask).collect();
+        // Nobody else is kept while the workers are waited for.
+        drop(state);
+        let workers = asked.len();
         for report in asked {
             counted.add_running(&report());
         }
-        let mut status = counted.status(wanted, state.workers.len(), state.error.clone());
-        status.tell_wrong(&state.wrong);
-        status.damaged = damaged::count().saturating_sub(state.damaged);
+        let mut status = counted.status(&wanted, workers, error);
+        status.tell_wrong(&wrong);
+        status.damaged = damaged::count().saturating_sub(damaged);
         Some(status)
     }
 
@@ -161,7 +171,7 @@ impl DataPlane {
         filter: Filter,
         tell: &SyncSender<Traced>,
     ) -> Result<Arc<()>, NoTrace> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if state.workers.is_empty() {
             return Err(NoTrace::NothingRuns);
         }
@@ -179,13 +189,35 @@ impl DataPlane {
         }
         Ok(listener)
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl State {
+    fn want(&mut self, wanted: &Arc<Forwarding>) {
+        let before = self.wanted.replace(Arc::clone(wanted));
+        if before.is_none() {
+            self.damaged = damaged::count();
+        }
+        match before {
+            Some(before) if before.same_path(wanted) => {
+                if before != *wanted {
+                    let table = table(wanted);
+                    for worker in &self.workers {
+                        worker.forward_by(Arc::clone(&table));
+                    }
+                }
+            }
+            _ => {
+                self.end();
+                self.retry = None;
+            }
+        }
+        self.look();
+    }
+
     fn look(&mut self) {
         if self.workers.iter().any(Worker::has_ended) {
             self.end();

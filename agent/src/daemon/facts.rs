@@ -63,7 +63,7 @@ pub struct AgentFacts {
 }
 
 /// What stays the same in a session.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SessionFacts {
     /// The own subnets.
     pub subnets: Dual<IpNet>,

@@ -1,6 +1,7 @@
 //! The daemon's two servers: health and metrics over TCP for anybody who may reach the port, and over a unix socket for
 //! root the status, the preview of a pass and the operator's confirmation.
 
+pub(super) mod collected;
 mod serve;
 pub mod trace;
 
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
@@ -18,7 +20,8 @@ use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
+use tokio::task::spawn_blocking;
 use tweed_reconcile::worker::Wake;
 
 use super::answers::{Confirmed, Preview};
@@ -27,17 +30,27 @@ use super::facts::SharedFacts;
 use super::metrics;
 use super::status::Status;
 use super::told::Told;
+use super::turns::Turns;
 use crate::config::options::Options;
+use collected::{Collected, FRESH};
+use serve::Limits;
 
-/// How long one connection may ask for health and metrics.
-const LIFETIME: Duration = Duration::from_secs(300);
+/// How long, and how often, one connection may ask for health and metrics.
+const LIMITS: Limits = Limits {
+    lifetime: Duration::from_secs(300),
+    requests: 100,
+};
 
 /// What the handlers share.
 #[derive(Clone)]
 pub struct Server {
     facts: SharedFacts,
     data_plane: DataPlane,
+    collected: Collected,
     registry: Arc<Registry>,
+    /// The metrics as text, and when they were rendered.
+    rendered: Arc<Mutex<Option<(Instant, Bytes)>>>,
+    turns: Turns,
     kernel: Sender<Wake>,
     told: Arc<Told>,
 }
@@ -47,16 +60,20 @@ impl Server {
     pub fn new(
         facts: SharedFacts,
         data_plane: DataPlane,
-        kernel: Sender<Wake>,
+        (kernel, turns): (Sender<Wake>, Turns),
         options: &Options,
     ) -> Self {
         let peers = options.metrics_peers;
-        let registry = metrics::registry(facts.clone(), data_plane.clone(), peers);
+        let collected = Collected::of(data_plane.clone());
+        let registry = metrics::registry(facts.clone(), collected.clone(), turns.clone(), peers);
         let registry = Arc::new(registry);
         Self {
             facts,
             data_plane,
+            collected,
             registry,
+            rendered: Arc::default(),
+            turns,
             kernel,
             told: Arc::new(Told::of(options)),
         }
@@ -71,18 +88,20 @@ impl Server {
         let listener = listener.with_context(|| {
             format!("listen for health checks on {addr} (--healthz-ip, --healthz-port)")
         })?;
+        let turns = self.turns.clone();
         let router = self.public();
-        Ok(serve::serve(listener, router, Some(LIFETIME)))
+        Ok(serve::serve(listener, router, Some(LIMITS), turns))
     }
 
     /// Serves everything over the unix socket, by the newest listener that comes.
     pub async fn listen_unix(self, mut listeners: UnboundedReceiver<UnixListener>) {
+        let turns = self.turns.clone();
         let router = self.clone().public().merge(self.private());
         let mut next = listeners.recv().await;
         while let Some(listener) = next {
             // Root may follow a trace for as long as it likes.
             next = tokio::select! {
-                () = serve::serve(listener, router.clone(), None) => return,
+                () = serve::serve(listener, router.clone(), None, turns.clone()) => return,
                 newer = listeners.recv() => newer,
             };
         }
@@ -92,11 +111,25 @@ impl Server {
         Status::of(&self.facts.lock(), Instant::now())
     }
 
+    /// All who ask within a moment get the same text.
+    async fn metrics_text(&self) -> Result<Bytes, std::fmt::Error> {
+        let mut rendered = self.rendered.lock().await;
+        if let Some((_, text)) = rendered.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return Ok(text.clone());
+        }
+        self.collected.refresh().await;
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        let text = Bytes::from(text);
+        *rendered = Some((Instant::now(), text.clone()));
+        Ok(text)
+    }
+
     fn public(self) -> Router {
         let router = Router::new()
             .route("/healthz", get(async || "tweedd is running"))
             .route("/readyz", get(ready))
-            .route("/metrics", get(render_metrics));
+            .route("/metrics", get(metrics_text));
         router.with_state(self)
     }
 
@@ -117,18 +150,25 @@ impl Server {
 
 async fn status(State(server): State<Server>) -> Json<Status> {
     let mut status = server.status().served();
-    status.data_plane = server.data_plane.status();
+    status.data_plane = server.collected.now().await;
     Json(status)
 }
 
-async fn status_with_peers(State(server): State<Server>) -> Json<Status> {
+/// Of thousands of peers a list takes its time, which is not the main thread's.
+async fn status_with_peers(State(server): State<Server>) -> Response {
     let Json(mut status) = status(State(server.clone())).await;
     let known = server.facts.lock().cluster.known.clone();
-    let held = status.kernel.held.as_deref();
-    let (list, left_out) = known.list(held, status.data_plane.as_ref());
-    status.peer_list = Some(list);
-    status.peers_left_out = left_out;
-    Json(status)
+    let listing = spawn_blocking(move || {
+        let held = status.kernel.held.as_deref();
+        let (list, left_out) = known.list(held, status.data_plane.as_ref());
+        status.peer_list = Some(list);
+        status.peers_left_out = left_out;
+        Json(status).into_response()
+    });
+    match listing.await {
+        Ok(response) => response,
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 async fn settings(State(server): State<Server>) -> Json<Told> {
@@ -144,13 +184,14 @@ async fn ready(State(server): State<Server>) -> (StatusCode, String) {
     }
 }
 
-async fn render_metrics(State(server): State<Server>) -> Response {
-    let mut text = String::new();
-    if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &server.registry) {
-        return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
+async fn metrics_text(State(server): State<Server>) -> Response {
+    match server.metrics_text().await {
+        Ok(text) => {
+            let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, content_type)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }
 
 async fn preview(State(server): State<Server>) -> Response {
@@ -185,3 +226,6 @@ async fn confirm(State(server): State<Server>) -> Response {
         Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests;

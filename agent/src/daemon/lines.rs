@@ -18,6 +18,8 @@ pub(super) type Task<'s, T> = Pin<Box<dyn Future<Output = T> + 's>>;
 pub(super) struct Lines<'s, H> {
     /// It is asked for a session.
     pub(super) asking: Option<Task<'s, Result<(Session, H), Trouble>>>,
+    /// What was saved is made into a session that stands in for the store's.
+    pub(super) standing_in: Option<Task<'s, Result<Session, String>>>,
     /// It is followed.
     pub(super) following: Option<Task<'s, ()>>,
     /// It keeps the lease, until there is a reason why it can't.
@@ -31,6 +33,7 @@ impl<H> Default for Lines<'_, H> {
     fn default() -> Self {
         Self {
             asking: None,
+            standing_in: None,
             following: None,
             keeping: None,
             snapshots: watch::channel(Arc::default()).1,

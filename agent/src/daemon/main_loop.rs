@@ -14,13 +14,13 @@ use tokio::time::MissedTickBehavior;
 use tweed_reconcile::worker::{Report, Wake};
 use tweed_store::{LeaseStore, Remote};
 
+use super::active::Active;
 use super::asking::{Asker, Said, ask, networks_in};
 use super::common::Common;
 use super::facts::SharedFacts;
 use super::keepers::Keeper;
 use super::keepers::all::Keepers;
 use super::lines::{Lines, until, when};
-use super::outcome::log_outcome;
 use super::phase::Phase;
 use super::saved;
 use crate::files::state_dir::SavedLease;
@@ -105,21 +105,25 @@ where
             attend,
         } = outside;
         tokio::pin!(stop, attend);
+        let reader = self.common.reader.clone();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.wait(Some(GRACE));
         self.tick();
         loop {
+            reader.flush();
             let lines = &mut self.lines;
             tokio::select! {
                 answer = when(&mut lines.asking) => self.take_answer(answer),
                 () = until(self.deadline) => self.stand_in(),
+                saved = when(&mut lines.standing_in) => self.take_saved(saved),
                 () = when(&mut lines.following) => self.end("the store ended its watch", None),
                 reason = when(&mut lines.keeping) => self.lose(&reason),
                 Ok(()) = lines.snapshots.changed() => self.take_snapshot(),
                 Ok(()) = lines.standings.changed() => self.take_standing(),
                 Some(report) = reports.recv() => self.take_report(&report),
                 () = uplink_changed.notified() => self.look_at_uplink(),
+                () = reader.news() => self.tick(),
                 _ = tick.tick() => self.tick(),
                 Some(()) = hang_up.recv() => {
                     // There is nothing to reload: options are the command line's, everything else is watched.
@@ -174,6 +178,7 @@ where
             given_up: self.common.given_up,
             until_now: self.common.until_now.clone(),
             redrawn: self.common.redrawn.clone(),
+            reader: self.common.reader.clone(),
             facts: self.facts.clone(),
             announced: Rc::clone(&self.announced),
         }
@@ -196,11 +201,12 @@ where
         let snapshot = self.lines.snapshots.borrow_and_update().clone();
         let ends = self.phase.active().and_then(|active| {
             let (common, facts) = (&mut self.common, &mut self.facts.lock());
-            let ends = active.ends(&snapshot, common, facts);
-            ends.or_else(|| {
-                active.take_snapshot(&snapshot, common, facts);
-                active.lost_mac(common)
-            })
+            let ends = active.ends(&snapshot, common);
+            if ends.is_some() || active.is_postponed() {
+                return ends;
+            }
+            active.take_snapshot(&snapshot, common, facts);
+            active.lost_mac(common)
         });
         if let Some(reason) = ends {
             self.end(&reason, None);
@@ -223,12 +229,12 @@ where
             // The kernel thread repairs what it was last told to.
             None => {
                 let outcome = &report.outcome;
-                self.common.data_plane.want(outcome.forwarding.as_ref());
-                log_outcome(outcome, &outcome.failed, None);
+                let known = &outcome.failed;
+                self.common.pass_lines.log(outcome, known, None);
                 facts.kernel.add(outcome);
             }
         }
-        self.common.data_plane.look(facts, now);
+        self.keepers.data_plane.file(facts);
         if let Some(cni) = &mut self.keepers.cni {
             cni.look(facts, now);
         }
@@ -241,30 +247,26 @@ where
             self.deadline = self.deadline.map(|_| Instant::now());
             return;
         };
-        let ends = active.look_at_uplink(&mut self.common, &mut self.facts.lock());
-        self.leave_uplink(ends);
-    }
-
-    /// Ends the session for a reason of the uplink, if there is one.
-    fn leave_uplink(&mut self, ends: Option<String>) {
-        if let Some(reason) = ends {
-            if let Some(remote) = self.store.remote() {
-                remote.redial();
-            }
-            self.end(&reason, Some(GRACE));
-        }
+        active.look_at_uplink();
     }
 
     fn tick(&mut self) {
         let file = &mut self.keepers.subnet_file;
         let ends = self.phase.active().and_then(|active| {
             let facts = &mut self.facts.lock();
-            let moved = std::mem::take(&mut self.uplink_moved);
-            let ends = moved.then(|| active.look_at_uplink(&mut self.common, facts));
-            let ends = ends.flatten();
-            ends.or_else(|| active.tick(&mut self.common, facts, file))
+            if std::mem::take(&mut self.uplink_moved) {
+                active.look_at_uplink();
+            }
+            active.tick(&mut self.common, facts, file)
         });
-        self.leave_uplink(ends);
+        if let Some(reason) = ends {
+            if let Some(remote) = self.store.remote() {
+                remote.redial();
+            }
+            self.end(&reason, Some(GRACE));
+        } else if self.phase.active().is_some_and(Active::may_go_on) {
+            self.take_snapshot();
+        }
         self.keepers.look(&mut self.facts.lock(), Instant::now());
     }
 

@@ -13,17 +13,24 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::data_plane::DataPlane;
 use super::facts::SharedFacts;
+use super::http::collected::Collected;
 use super::status::{NAMED, Standing, Status};
+use super::turns::{Longest, Turns};
 use single::single;
 
 /// A registry that renders the status. More peers than `most_peers` have no metrics of their own.
-pub fn registry(facts: SharedFacts, data_plane: DataPlane, most_peers: usize) -> Registry {
+pub fn registry(
+    facts: SharedFacts,
+    collected: Collected,
+    turns: Turns,
+    most_peers: usize,
+) -> Registry {
     let mut registry = Registry::with_prefix("tweed");
     registry.register_collector(Box::new(FromStatus {
         facts,
-        data_plane,
+        collected,
+        turns,
         most_peers,
     }));
     registry
@@ -31,7 +38,8 @@ pub fn registry(facts: SharedFacts, data_plane: DataPlane, most_peers: usize) ->
 
 struct FromStatus {
     facts: SharedFacts,
-    data_plane: DataPlane,
+    collected: Collected,
+    turns: Turns,
     most_peers: usize,
 }
 
@@ -49,7 +57,8 @@ impl Collector for FromStatus {
         refused(&mut encoder, &status)?;
         warnings(&mut encoder, &status)?;
         named(&mut encoder, &status)?;
-        match self.data_plane.status() {
+        turns(&mut encoder, self.turns.longest())?;
+        match self.collected.last() {
             Some(plane) => data_plane::encode(&mut encoder, &plane, self.most_peers),
             None => Ok(()),
         }
@@ -151,6 +160,25 @@ fn counters(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), 
     ];
     for (name, help, value) in rows {
         single(encoder, name, help, &ConstCounter::new(value))?;
+    }
+    Ok(())
+}
+
+fn turns(encoder: &mut DescriptorEncoder<'_>, longest: Longest) -> Result<(), std::fmt::Error> {
+    let rows = [
+        (
+            "main_thread_blocked_seconds_max",
+            "The longest time since the start that the main thread stood still in one turn, for the disk, a lock or an answer of the kernel",
+            longest.blocked,
+        ),
+        (
+            "main_thread_busy_seconds_max",
+            "The longest processor time since the start of one turn of the main thread",
+            longest.busy,
+        ),
+    ];
+    for (name, help, time) in rows {
+        single(encoder, name, help, &ConstGauge::new(time.as_secs_f64()))?;
     }
     Ok(())
 }

@@ -17,8 +17,10 @@ mod metrics;
 pub mod offline;
 mod outcome;
 pub mod peers;
+mod per_minute;
 mod phase;
 mod readiness;
+mod readings;
 mod redrawn;
 pub mod sandbox;
 mod saved;
@@ -28,6 +30,7 @@ pub mod status;
 mod stop;
 mod threads;
 pub mod told;
+mod turns;
 
 use std::path::Path;
 use std::time::Instant;
@@ -49,6 +52,7 @@ use http::Server;
 use inherited::Inherited;
 use keepers::all::Keepers;
 use keepers::cni::CniFiles;
+use keepers::data_plane::DataPlaneKeeper;
 use keepers::flanneld::FlanneldKeeper;
 use keepers::lock::KeptLock;
 use keepers::node_report::NodeReports;
@@ -56,10 +60,12 @@ use keepers::records::Records;
 use keepers::socket::Socket;
 use keepers::subnet_file::SubnetFile;
 use main_loop::{Loop, Outside};
+use readings::Reader;
 use sandbox::InForce;
 pub use stop::told_to_stop;
 use stop::{end_even_if_hung, stop_signal};
 use threads::Threads;
+use turns::Turns;
 
 /// Runs the daemon on a store until a signal asks it to stop. The kernel stays as it is then.
 ///
@@ -83,12 +89,19 @@ pub async fn run<S: LeaseStore>(
         "tweedd starts"
     );
     let facts = SharedFacts::new(Facts::of(&options, sandbox));
-    let threads = Threads::start(&options)?;
     let data_plane = DataPlane::received(inherited);
+    let threads = Threads::start(&options, data_plane.clone())?;
     let kernel = threads.worker.waker();
-    let server = Server::new(facts.clone(), data_plane.clone(), kernel.clone(), &options);
+    let reader = Reader::new(kernel.clone());
+    let turns = Turns::of_this_thread();
+    let server = Server::new(
+        facts.clone(),
+        data_plane.clone(),
+        (kernel.clone(), turns.clone()),
+        &options,
+    );
     let choices = choices(&options);
-    let state = state_dir(&options.host.state_dir);
+    let state = state_dir(&options.host.state_dir).in_background()?;
     let (tell, report) = watch::channel(NodeReport::default());
     let (socket, listeners) = Socket::make(&options.host.socket, Instant::now())?;
     tokio::spawn(server.clone().listen_unix(listeners));
@@ -101,19 +114,24 @@ pub async fn run<S: LeaseStore>(
         state: state.clone(),
         records: Records::new(
             &choices.table,
-            choices.bridge_filter,
-            choices.forward_accept,
+            (choices.bridge_filter, choices.forward_accept),
             state.clone(),
+            reader.clone(),
         )?,
         subnet_file: SubnetFile::default(),
-        data_plane: data_plane.clone(),
+        data_plane: DataPlaneKeeper::new(data_plane.clone(), reader.clone()),
         cni: cni.map(|cni| CniFiles::new(cni, options.host.subnet_file.clone())),
         socket,
         flanneld: FlanneldKeeper::new(options.clone(), beside, now),
         lock: KeptLock::new(lock, now),
         reports: NodeReports::new(tell, now),
     };
-    let common = Common::new(options, choices, (state, data_plane.clone()), kernel);
+    let common = Common::new(
+        options,
+        choices,
+        (state, data_plane.clone()),
+        (kernel, reader),
+    );
     let outside = Outside {
         reports: threads.reports,
         uplink_changed: threads.uplink_changed,
@@ -127,7 +145,7 @@ pub async fn run<S: LeaseStore>(
         },
     };
     let mut main = Loop::new(&store, common, facts, keepers);
-    main.run(outside).await;
+    turns.measure(main.run(outside)).await;
     tracing::info!("stopping; the kernel stays programmed");
     // Without systemd there is nobody to notify.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

@@ -1,54 +1,90 @@
-//! What a pass did, for the log.
+//! What passes did, for the log. A lease that changes all the time makes a pass each time, and a few lines.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tweed_plan::Held;
 use tweed_reconcile::{Failure, Outcome};
 
+use super::per_minute::PerMinute;
 use super::status::repair::repair;
 
 /// So many refused changes of a pass are logged by name.
 const NAMED: usize = 10;
+/// So many lines of a kind in a minute.
+const LINES: usize = 20;
 
-/// Logs a pass. What could not be done is said once, not at each retry: `known` is what failed before, and `held` what
-/// was held back.
-pub(super) fn log_outcome(outcome: &Outcome, known: &[Failure], held: Option<Held>) {
-    let new = outcome.failed.iter().filter(|now| !known.contains(now));
-    let more = new.clone().skip(NAMED).count();
-    for failure in new.take(NAMED) {
-        tracing::warn!(
-            op = failure.op,
-            error = failure.error,
-            "the kernel refused a change"
-        );
+/// What has been logged of passes lately.
+pub(super) struct PassLines {
+    programmed: PerMinute,
+    refused: PerMinute,
+}
+
+impl Default for PassLines {
+    fn default() -> Self {
+        Self {
+            programmed: PerMinute::new(LINES),
+            refused: PerMinute::new(LINES),
+        }
     }
-    if more > 0 {
-        tracing::warn!(more, "the kernel refused more changes");
+}
+
+impl PassLines {
+    /// Logs a pass. What could not be done is said once, not at each retry: `known` is what failed before, and `held` what
+    /// was held back.
+    pub(super) fn log(&mut self, outcome: &Outcome, known: &[Failure], held: Option<Held>) {
+        let now = Instant::now();
+        self.failures(outcome, known, now);
+        for object in &outcome.fights {
+            tracing::warn!(
+                object,
+                "another program keeps changing this; find and stop it"
+            );
+        }
+        if let Some(held) = outcome.held.filter(|now| Some(*now) != held) {
+            tracing::warn!(%held, "deletions held back");
+        }
+        let Some(first) = outcome.done.first() else {
+            return;
+        };
+        let (changes, took) = (outcome.changes, milliseconds(outcome.took));
+        if outcome.old_fights_only {
+            tracing::debug!(changes, first, took, "repaired once more");
+        } else if let Some(repair) = repair(outcome) {
+            tracing::info!(
+                changes,
+                took,
+                "put back what something else had removed or changed: {repair}"
+            );
+        } else if self.programmed.may_be_told(now) {
+            let (peers, full) = (outcome.peers, outcome.full);
+            tracing::info!(changes, first, peers, full, took, "kernel programmed");
+        }
     }
-    for object in &outcome.fights {
-        tracing::warn!(
-            object,
-            "another program keeps changing this; find and stop it"
-        );
+
+    fn failures(&mut self, outcome: &Outcome, known: &[Failure], now: Instant) {
+        let new = outcome.failed.iter().filter(|now| !known.contains(now));
+        let more = new.clone().skip(NAMED).count();
+        for failure in new.take(NAMED) {
+            if self.refused.may_be_told(now) {
+                tracing::warn!(
+                    op = failure.op,
+                    error = failure.error,
+                    "the kernel refused a change"
+                );
+            }
+        }
+        self.refused.leave_out(more, now);
+        self.sum_up(now);
     }
-    if let Some(held) = outcome.held.filter(|now| Some(*now) != held) {
-        tracing::warn!(%held, "deletions held back");
-    }
-    let Some(first) = outcome.done.first() else {
-        return;
-    };
-    let (changes, took) = (outcome.changes, milliseconds(outcome.took));
-    if outcome.old_fights_only {
-        tracing::debug!(changes, first, took, "repaired once more");
-    } else if let Some(repair) = repair(outcome) {
-        tracing::info!(
-            changes,
-            took,
-            "put back what something else had removed or changed: {repair}"
-        );
-    } else {
-        let (peers, full) = (outcome.peers, outcome.full);
-        tracing::info!(changes, first, peers, full, took, "kernel programmed");
+
+    /// Says how much was left out, once a minute.
+    pub(super) fn sum_up(&mut self, now: Instant) {
+        if let Some(more) = self.refused.summary(now) {
+            tracing::warn!(more, "the kernel refused more changes");
+        }
+        if let Some(more) = self.programmed.summary(now) {
+            tracing::info!(more, "the kernel was programmed more often than is told");
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use tweed_host::random;
 use tweed_kernel::{Event, Linux, Monitor};
 use tweed_reconcile::worker::{Report, Wake, Worker};
 
+use super::data_plane::DataPlane;
 use crate::config::options::Options;
 use crate::host::presence;
 
@@ -21,15 +22,18 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    pub(super) fn start(options: &Options) -> Result<Self> {
+    pub(super) fn start(options: &Options, data_plane: DataPlane) -> Result<Self> {
         let kernel = Linux::open().context("open netlink sockets")?;
         let kernel = kernel.beside(presence::others(&options.host.run_dir));
         let wakes = channel();
         let uplink_changed = Arc::new(Notify::new());
         let monitor = start_monitor(&kernel, wakes.0.clone(), Arc::clone(&uplink_changed))?;
         let (report, reports) = mpsc::unbounded_channel();
-        // The receiver lives as long as the daemon.
-        let report = move |done| drop(report.send(done));
+        let report = move |done: Report| {
+            data_plane.want(done.outcome.forwarding.as_ref());
+            // The receiver lives as long as the daemon.
+            drop(report.send(done));
+        };
         let worker = Worker::start(kernel, wakes, options.resync, random::fraction, report);
         let worker = worker.context("start the kernel thread")?;
         Ok(Self {

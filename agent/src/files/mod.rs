@@ -5,6 +5,7 @@ pub mod atomic;
 pub mod cni;
 pub mod for_plugins;
 pub mod state_dir;
+pub mod writer;
 
 /// Device and inode of what has this name now.
 pub fn file_id(path: &std::path::Path) -> Option<(u64, u64)> {

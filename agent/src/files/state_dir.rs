@@ -21,6 +21,7 @@ use tweed_model::{Dual, Identity, Lease, SubnetKey, wire};
 
 use crate::config::settings::Given;
 use crate::files::atomic;
+use crate::files::writer::Writer;
 
 /// The own lease as it was last held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,12 +88,14 @@ pub struct SavedPeer {
 pub struct StateDir {
     dir: PathBuf,
     unsaved: Arc<Mutex<Unsaved>>,
+    /// Writes, where the caller can't wait for the disk.
+    writer: Option<Arc<Writer>>,
 }
 
-/// What could not be written yet, by file name, and when that was last tried.
+/// What is not on the disk yet, by file name, and when the last attempt failed.
 #[derive(Debug, Default)]
 struct Unsaved {
-    texts: BTreeMap<&'static str, Vec<u8>>,
+    texts: BTreeMap<&'static str, Arc<Vec<u8>>>,
     tried: Option<Instant>,
     /// Why; the first reason is the best one.
     error: Option<String>,
@@ -133,7 +136,22 @@ impl StateDir {
         Self {
             dir: dir.to_owned(),
             unsaved: Arc::default(),
+            writer: None,
         }
+    }
+
+    /// From now on a thread writes, and saving doesn't wait for it. When the last clone goes, all is written.
+    ///
+    /// # Errors
+    /// If there can be no thread.
+    pub fn in_background(mut self) -> anyhow::Result<Self> {
+        let folder = self.clone();
+        let write = move || {
+            // What can't be written is told by [`StateDir::error`].
+            let _ = folder.write();
+        };
+        self.writer = Some(Arc::new(Writer::start(write)?));
+        Ok(self)
     }
 
     /// The own lease, if one was saved.
@@ -202,6 +220,10 @@ impl StateDir {
 
     fn load<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<Option<T>> {
         let path = self.dir.join(name);
+        let unsaved = self.unsaved().texts.get(name).cloned();
+        if let Some(value) = unsaved.and_then(|text| serde_json::from_slice(&text).ok()) {
+            return Ok(Some(value));
+        }
         let text = match bounded_file::read(&path, Links::Refused, LIMIT) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -220,19 +242,38 @@ impl StateDir {
         let mut text =
             serde_json::to_vec_pretty(value).with_context(|| format!("encode {name}"))?;
         text.push(b'\n');
-        // Where there is no folder, what keeps it from being made is the reason.
-        let path = self.dir.join(name);
-        let written = make(&self.dir).and_then(|()| atomic::replace(&path, &text, 0o600));
-        let mut unsaved = self.unsaved();
-        unsaved.texts.remove(name);
-        if let Err(error) = &written {
-            unsaved.texts.insert(name, text);
-            unsaved.tried = Some(Instant::now());
-            unsaved.error.get_or_insert_with(|| format!("{error:#}"));
-        } else if unsaved.texts.is_empty() {
-            unsaved.error = None;
+        self.unsaved().texts.insert(name, Arc::new(text));
+        match &self.writer {
+            Some(writer) => writer.wake(),
+            None => self.write()?,
         }
-        written
+        Ok(())
+    }
+
+    /// Writes what is not on the disk. Fails with the last reason; what failed stays to be tried again.
+    fn write(&self) -> anyhow::Result<()> {
+        let texts = self.unsaved().texts.clone();
+        let mut result = Ok(());
+        for (name, text) in texts {
+            // Where there is no folder, what keeps it from being made is the reason.
+            let path = self.dir.join(name);
+            let written = make(&self.dir).and_then(|()| atomic::replace(&path, &text, 0o600));
+            let mut unsaved = self.unsaved();
+            match &written {
+                // Meanwhile it may have been saved once more.
+                Ok(()) => unsaved.texts.retain(|_, there| !Arc::ptr_eq(there, &text)),
+                Err(error) => {
+                    unsaved.tried = Some(Instant::now());
+                    unsaved.error.get_or_insert_with(|| format!("{error:#}"));
+                }
+            }
+            result = result.and(written);
+        }
+        let mut unsaved = self.unsaved();
+        if unsaved.texts.is_empty() && unsaved.error.take().is_some() && unsaved.tried.is_some() {
+            tracing::info!(folder = %self.dir.display(), "the state is saved now");
+        }
+        result
     }
 
     /// The folder, of which it is known why it can't be made.
@@ -250,23 +291,18 @@ impl StateDir {
 
     /// Tries again what could not be saved, now and then: the disk may have been full. Says so when it has worked.
     pub fn try_again(&self) {
-        let mut unsaved = self.unsaved();
-        if unsaved.texts.is_empty() || unsaved.tried.is_some_and(|at| at.elapsed() < AGAIN) {
-            return;
+        {
+            let mut unsaved = self.unsaved();
+            let due = unsaved.tried.is_some_and(|at| at.elapsed() >= AGAIN);
+            if unsaved.texts.is_empty() || !due {
+                return;
+            }
+            unsaved.tried = Some(Instant::now());
         }
-        unsaved.tried = Some(Instant::now());
-        // It may not have been possible to make the folder either.
-        if let Err(error) = make(&self.dir) {
-            tracing::debug!(error = format!("{error:#}"), "state folder");
-        }
-        let write =
-            |name: &&str, text: &Vec<u8>| atomic::replace(&self.dir.join(name), text, 0o600);
-        unsaved
-            .texts
-            .retain(|name, text| write(name, text).is_err());
-        if unsaved.texts.is_empty() {
-            unsaved.error = None;
-            tracing::info!(folder = %self.dir.display(), "the state is saved now");
+        match &self.writer {
+            Some(writer) => writer.wake(),
+            // What can't be written is told by [`StateDir::error`].
+            None => drop(self.write()),
         }
     }
 

@@ -121,11 +121,12 @@ impl Worker {
     }
 
     /// Asks for a [`report`](Self::report). The result waits for it: meanwhile other workers can be asked.
-    pub fn ask(&self) -> impl FnOnce() -> WorkerReport {
+    pub fn ask(&self) -> impl FnOnce() -> WorkerReport + use<> {
         let asked = (!self.has_ended()).then(|| self.mailbox.ask());
+        let mailbox = Arc::clone(&self.mailbox);
         move || match asked {
-            Some(before) => self.mailbox.answer(before),
-            None => self.mailbox.last(),
+            Some(before) => mailbox.answer(before),
+            None => mailbox.last(),
         }
     }
 

@@ -65,6 +65,8 @@ pub struct Target {
 pub struct Standing {
     /// Whether it gets single datagrams.
     pub singly: bool,
+    /// No trial of this peer has found that: it follows from what was found of all others.
+    pub assumed: bool,
     /// When the next trial is due.
     pub due: Duration,
 }
@@ -161,8 +163,11 @@ impl Trials {
     /// How a peer gets its datagrams.
     pub fn standing(&self, peer: Target) -> Standing {
         let Known { singly, due } = self.find(peer);
-        let singly = singly.unwrap_or(self.singly);
-        Standing { singly, due }
+        Standing {
+            singly: singly.unwrap_or(self.singly),
+            assumed: singly.is_none() && self.singly,
+            due,
+        }
     }
 
     fn find(&self, peer: Target) -> Known {

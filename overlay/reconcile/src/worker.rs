@@ -29,6 +29,9 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Takes what a pass would do, or why that can't be known; `None` before there is a desired state.
 pub type AnswerPreview = Box<dyn FnOnce(Option<Result<Plan, String>>) + Send>;
 
+/// Reads something of the host, and hands it to the thread that wants to know.
+pub type Read = Box<dyn FnOnce() + Send>;
+
 fn is_empty(preview: &Result<Plan, String>) -> bool {
     preview.as_ref().is_ok_and(Plan::is_empty)
 }
@@ -43,6 +46,8 @@ pub enum Wake {
     Confirm,
     /// Somebody wants to know what a pass would do.
     Preview(AnswerPreview),
+    /// Another thread wants something read, which is done between two passes.
+    Read(Read),
     /// Return.
     Stop,
 }
@@ -188,6 +193,7 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
                 }
                 answer(preview);
             }
+            Wake::Read(read) => read(),
             Wake::Stop => {}
         }
     }

@@ -6,8 +6,6 @@ use std::time::Instant;
 use tweed_model::{ClusterSnapshot, Dual, Family, Lease};
 
 use crate::daemon::common::Common;
-use crate::daemon::facts::Facts;
-use crate::daemon::keepers::News;
 use crate::daemon::keepers::uplink::UplinkKeeper;
 use crate::daemon::session::Session;
 
@@ -19,17 +17,16 @@ pub(super) struct Announcement {
 }
 
 impl Announcement {
-    /// Why what the store says of this node and others ends the session: another address is announced for it, or a node
-    /// without a past announces what is another's.
+    /// Whether what the store says of this node and others may end the session, for which the uplink is looked at again:
+    /// another address is announced for it, or a node without a past announces what is another's.
     pub(super) fn look(
         &mut self,
         (session, snapshot): (&Session, &ClusterSnapshot),
         uplink: &mut UplinkKeeper,
         common: &mut Common,
-        facts: &mut Facts,
-    ) -> Option<String> {
+    ) -> bool {
         if !snapshot.in_sync {
-            return None;
+            return false;
         }
         let overwrites = overwrites(session, snapshot).unwrap_or(uplink.wanted.overwrites);
         let contested = match self.listed {
@@ -39,7 +36,7 @@ impl Announcement {
         self.listed = true;
         let wanted = &mut uplink.wanted;
         if overwrites == wanted.overwrites && contested.is_empty() {
-            return None;
+            return false;
         }
         wanted.overwrites = overwrites;
         if !contested.is_empty() {
@@ -48,10 +45,8 @@ impl Announcement {
             known.others.extend(contested.values());
             common.known = known.clone();
         }
-        match uplink.look_now(facts, Instant::now())? {
-            News::SessionEnds(reason) => Some(reason),
-            News::Host | News::Kernel => None,
-        }
+        uplink.look_now(Instant::now());
+        true
     }
 }
 

@@ -34,14 +34,16 @@ impl SessionKeepers {
         let node = &session.node;
         let (uplink, host) = (node.uplink.clone(), node.host.clone());
         let overlay = session.uplink.overlay.clone();
-        let former = former.iter().copied().collect();
+        let networks = (session.networks(), former.iter().copied().collect());
+        let servers = session.servers.clone();
+        let reader = || common.reader.clone();
         let usual = common.options.host.instance.is_usual();
         Self {
-            uplink: UplinkKeeper::new(wanted(session), uplink, node.public, now),
-            host: HostKeeper::new(overlay, session.servers.clone(), (host, node.subnets), now),
-            bridge: Bridge::new(node.subnets, session.networks(), former, usual),
-            sysctls: Sysctls::default(),
-            tx_checksum: TxChecksumLook::of(&session.backends, now),
+            uplink: UplinkKeeper::new(wanted(session), (uplink, node.public), reader(), now),
+            host: HostKeeper::new(overlay, servers, (host, node.subnets), reader(), now),
+            bridge: Bridge::new(node.subnets, networks, usual, reader(), now),
+            sysctls: Sysctls::new(reader()),
+            tx_checksum: TxChecksumLook::of(&session.backends, reader(), now),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod announcement;
 mod bad_entries;
+mod begun;
 mod config;
 mod held;
 mod home;
@@ -17,7 +18,7 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 use tokio::sync::Notify;
-use tweed_model::{ClusterSnapshot, LocalNode};
+use tweed_model::{ClusterSnapshot, Dual, LocalNode};
 use tweed_plan::Planner;
 use tweed_reconcile::worker::{Report, Wake};
 use tweed_state::Desired;
@@ -25,17 +26,16 @@ use tweed_store::Holding;
 
 use super::asking::draw_again;
 use super::common::Common;
-use super::facts::{Facts, FileFacts, SessionFacts};
+use super::facts::Facts;
 use super::keepers::subnet_file::{Content, SubnetFile};
 use super::keepers::{Keeper, News};
-use super::outcome::log_outcome;
-use super::peers::Known;
+use super::readings::Reading;
 use super::saved;
 use super::session::{Session, join};
-use super::status::parts::KernelStatus;
 use super::status::standing::Standing;
 use announcement::Announcement;
 use bad_entries::BadEntries;
+use begun::file;
 use config::ChangedConfig;
 use looked_after::{SessionKeepers, wanted};
 use passes::{Passes, Stage};
@@ -56,6 +56,10 @@ pub(super) struct Active {
     former: BTreeSet<IpNet>,
     config: ChangedConfig,
     announcement: Announcement,
+    /// A snapshot waits for what the uplink is.
+    postponed: bool,
+    /// On which subnets pods sit.
+    home: Reading<Dual<IpNet>>,
     unsaved: Unsaved,
     bad_entries: BadEntries,
     peer_news: PeerNews,
@@ -97,6 +101,8 @@ impl Active {
             former,
             config: ChangedConfig::default(),
             announcement: Announcement::default(),
+            postponed: false,
+            home: Reading::new(common.reader.clone()),
             unsaved: Unsaved::default(),
             bad_entries: BadEntries::default(),
             peer_news: PeerNews::default(),
@@ -124,20 +130,33 @@ impl Active {
         self.desired.is_some()
     }
 
-    /// Why what stands in a snapshot ends the session.
+    /// Why what stands in a snapshot ends the session. Where that depends on the uplink as it is now, the snapshot
+    /// waits until that is known.
     pub(super) fn ends(
         &mut self,
         snapshot: &ClusterSnapshot,
         common: &mut Common,
-        facts: &mut Facts,
     ) -> Option<String> {
         let session = &self.session;
         let uplink = &mut self.keepers.uplink;
         let config = self.config.look(session, snapshot);
-        config.or_else(|| {
-            let announcement = &mut self.announcement;
-            announcement.look((session, snapshot), uplink, common, facts)
-        })
+        if config.is_none() {
+            let asked = self.announcement.look((session, snapshot), uplink, common);
+            self.postponed |= asked;
+        }
+        config
+    }
+
+    /// Whether a snapshot waits for what the uplink is.
+    pub(super) fn is_postponed(&self) -> bool {
+        self.postponed
+    }
+
+    /// Whether the snapshot that has waited may be taken now.
+    pub(super) fn may_go_on(&mut self) -> bool {
+        let over = self.postponed && !self.keepers.uplink.is_looking();
+        self.postponed &= !over;
+        over
     }
 
     /// Hands the state wanted for a snapshot to the kernel thread.
@@ -254,8 +273,10 @@ impl Active {
         let outcome = &report.outcome;
         let desired = self.desired.as_ref();
         let ours = desired.is_some_and(|desired| Arc::ptr_eq(desired, &report.desired));
-        common.data_plane.want(outcome.forwarding.as_ref());
-        log_outcome(outcome, &self.passes.failures, self.passes.held.held());
+        let passes = &self.passes;
+        common
+            .pass_lines
+            .log(outcome, &passes.failures, passes.held.held());
         facts.kernel.add(outcome);
         self.passes.take(outcome, ours);
         if self.passes.believed {
@@ -292,20 +313,17 @@ impl Active {
         }
         self.open_to_pods(common, facts, subnet_file);
         self.bad_entries.sum_up(now);
+        self.peer_news.sum_up(now);
+        common.pass_lines.sum_up(now);
         self.passes.held.look(now);
         self.save_peers(common);
         None
     }
 
-    /// The kernel says that uplink or default route have changed. Why the session ends, if it does.
-    pub(super) fn look_at_uplink(
-        &mut self,
-        common: &mut Common,
-        facts: &mut Facts,
-    ) -> Option<String> {
-        let news = self.keepers.uplink.look_now(facts, Instant::now());
-        let news = news.or_else(|| self.keepers.host.look_now(facts));
-        self.act(news?, common, facts)
+    /// The kernel says that uplink or default route have changed.
+    pub(super) fn look_at_uplink(&mut self) {
+        self.keepers.uplink.look_now(Instant::now());
+        self.keepers.host.look_now();
     }
 
     fn act(&mut self, news: News, common: &mut Common, facts: &mut Facts) -> Option<String> {
@@ -320,8 +338,8 @@ impl Active {
     /// Says that pods can start, once packets of theirs would be carried.
     fn open_to_pods(&mut self, common: &Common, facts: &mut Facts, subnet_file: &mut SubnetFile) {
         let ours = self.session.backends.own().data_plane;
-        let plane = &common.data_plane;
-        let carried = !ours || plane.carries() || plane.error().is_none();
+        let plane = common.data_plane.seen();
+        let carried = !ours || plane.carries || plane.error.is_none();
         if self.passes.stage != Stage::Stands || !carried {
             return;
         }
@@ -347,35 +365,4 @@ impl Active {
             self.unsaved.save(move || saved::save_peers(&state, &peers));
         }
     }
-}
-
-/// Files what stays the same in a session that begins.
-fn file(session: &Session, common: &Common, facts: &mut Facts) {
-    let (backends, node) = (&session.backends, &session.node);
-    let filtered = backends.tunnels().values().any(Option::is_some);
-    let accepted = backends.accepted();
-    let trust = common.options.firewall.trust();
-    facts.waiting = None;
-    facts.session = SessionFacts {
-        subnets: node.subnets,
-        public: node.public,
-        networks: session.networks(),
-        tunnels: backends
-            .tunnels()
-            .into_iter()
-            .map(|(port, mark)| (port, mark.is_some()))
-            .collect(),
-        uplink: Some(node.uplink.name.clone()),
-        backend: Some(session.config.backend_type.clone()),
-        accepts: accepted.map(|backend| backend.name.to_owned()).collect(),
-        trust: filtered.then(|| trust.to_owned()),
-        mtu: Some(session.mtu),
-    };
-    facts.subnet_file = FileFacts::default();
-    facts.no_uplink = None;
-    facts.kernel = KernelStatus {
-        programmed: false,
-        ..std::mem::take(&mut facts.kernel)
-    };
-    facts.cluster.known = Known::default();
 }

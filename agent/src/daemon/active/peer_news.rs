@@ -1,19 +1,21 @@
-//! Peers that join, leave or change, for the log: the first of many by name and the rest by number, and no more than a few
-//! lines in a minute.
+//! Peers that join, leave or change, for the log: the first of many by name and the rest by number, no more than a few
+//! lines in a minute, and of those a few about one peer. A peer that changes all the time hides no other's news.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tweed_model::lease::Term;
-use tweed_model::{ClusterSnapshot, Lease, Refusal, SubnetKey};
+use tweed_model::{ClusterSnapshot, Lease, Refusal, SubnetKey, shown};
 
+use crate::daemon::per_minute::PerMinute;
 use crate::daemon::session::join;
 
 /// So many peers of one piece of news are named.
 const NAMED: usize = 3;
 /// So many lines in a minute.
 const LINES: usize = 20;
-const MINUTE: Duration = Duration::from_secs(60);
+/// So many of them name one peer.
+const OF_ONE: usize = 3;
 
 /// The peers at one moment.
 #[derive(Clone, Copy)]
@@ -24,42 +26,67 @@ pub(super) struct Peers<'a> {
     pub(super) refused: &'a BTreeMap<SubnetKey, Refusal>,
 }
 
+/// A peer, and what is said of it.
+type Line = (SubnetKey, String);
+
 /// What was told lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct PeerNews {
-    since: Option<Instant>,
-    lines: usize,
-    untold: usize,
+    lines: PerMinute,
+    /// How often each peer was named in this minute.
+    named: BTreeMap<SubnetKey, usize>,
+}
+
+impl Default for PeerNews {
+    fn default() -> Self {
+        Self {
+            lines: PerMinute::new(LINES),
+            named: BTreeMap::new(),
+        }
+    }
 }
 
 impl PeerNews {
     /// Logs what is new.
     pub(super) fn log(&mut self, before: Peers<'_>, now: Peers<'_>, at: Instant) {
-        for line in news(before, now) {
-            if self.may_be_told(at) {
-                tracing::info!("{line}");
-            }
+        for line in self.lines(news(before, now), at) {
+            tracing::info!("{line}");
         }
     }
 
-    /// Whether there may be another line; says how many there were not, once a minute.
-    fn may_be_told(&mut self, now: Instant) -> bool {
-        if self.since.is_some_and(|since| now >= since + MINUTE) {
-            if self.untold > 0 {
-                tracing::info!(
-                    more = self.untold,
-                    "peers joined, left or changed more often than is told"
-                );
-            }
-            (self.since, self.lines, self.untold) = (None, 0, 0);
+    /// Says how much was left out, once a minute.
+    pub(super) fn sum_up(&mut self, now: Instant) {
+        if self.lines.is_over(now) {
+            self.named.clear();
         }
-        self.since.get_or_insert(now);
-        let may = self.lines < LINES;
-        match may {
-            true => self.lines += 1,
-            false => self.untold += 1,
+        if let Some(more) = self.lines.summary(now) {
+            tracing::info!(
+                more,
+                "peers joined, left or changed more often than is told"
+            );
         }
-        may
+    }
+
+    fn lines(&mut self, news: [(&str, Vec<Line>); 3], now: Instant) -> Vec<String> {
+        self.sum_up(now);
+        let lines = news.map(|(what, peers)| line(what, &self.limited(peers, now)));
+        let lines = lines.into_iter().flatten();
+        lines.filter(|_| self.lines.may_be_told(now)).collect()
+    }
+
+    /// Without the peers that were named often enough. Of many at once no single one is the reason.
+    fn limited(&mut self, mut peers: Vec<Line>, now: Instant) -> Vec<Line> {
+        if peers.len() > NAMED {
+            return peers;
+        }
+        let before = peers.len();
+        peers.retain(|(key, _)| {
+            let times = self.named.entry(*key).or_default();
+            *times += 1;
+            *times <= OF_ONE
+        });
+        self.lines.leave_out(before - peers.len(), now);
+        peers
     }
 }
 
@@ -72,7 +99,7 @@ impl Peers<'_> {
 }
 
 /// What two moments don't share.
-fn news(before: Peers<'_>, now: Peers<'_>) -> Vec<String> {
+fn news(before: Peers<'_>, now: Peers<'_>) -> [(&'static str, Vec<Line>); 3] {
     let leases = now.snapshot.leases.changes(&before.snapshot.leases);
     let mut keys: BTreeSet<SubnetKey> = leases.map(|change| *change.key).collect();
     for (these, others) in [(before.refused, now.refused), (now.refused, before.refused)] {
@@ -81,20 +108,15 @@ fn news(before: Peers<'_>, now: Peers<'_>) -> Vec<String> {
     let (mut joined, mut left, mut changed) = (Vec::new(), Vec::new(), Vec::new());
     for key in &keys {
         match (before.get(key), now.get(key)) {
-            (None, Some(peer)) => joined.push(words(peer)),
-            (Some(peer), None) => left.push(words(peer)),
+            (None, Some(peer)) => joined.push((*key, words(peer))),
+            (Some(peer), None) => left.push((*key, words(peer))),
             (Some(before), Some(peer)) if before.attrs != peer.attrs => {
-                changed.push(change(before, peer));
+                changed.push((*key, change(before, peer)));
             }
             _ => {}
         }
     }
-    let lines = [
-        line("joined", joined),
-        line("left", left),
-        line("changed", changed),
-    ];
-    lines.into_iter().flatten().collect()
+    [("joined", joined), ("left", left), ("changed", changed)]
 }
 
 /// A reservation that no node has taken up.
@@ -108,7 +130,7 @@ fn words(peer: &Lease) -> String {
     let node = peer
         .node
         .as_ref()
-        .map_or_else(String::new, |node| format!("{node}, "));
+        .map_or_else(String::new, |node| format!("{}, ", shown(node)));
     format!("{} ({node}{})", subnets(peer), join(&peer.attrs.public))
 }
 
@@ -124,9 +146,9 @@ fn change(before: &Lease, now: &Lease) -> String {
 }
 
 /// One line for all of a kind.
-fn line(what: &str, peers: Vec<String>) -> Option<String> {
+fn line(what: &str, peers: &[Line]) -> Option<String> {
     let (count, named) = (peers.len(), peers.iter().take(NAMED));
-    let named: Vec<&str> = named.map(String::as_str).collect();
+    let named: Vec<&str> = named.map(|(_, words)| words.as_str()).collect();
     match count {
         0 => None,
         1 => Some(format!("peer {what}: {}", named.join(", "))),
@@ -142,6 +164,7 @@ fn line(what: &str, peers: Vec<String>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use tweed_model::{Dual, LeaseAttrs};
 
@@ -170,6 +193,20 @@ mod tests {
     }
 
     fn told(before: &ClusterSnapshot, now: &ClusterSnapshot, refused: [Vec<u8>; 2]) -> Vec<String> {
+        told_by(
+            &mut PeerNews::default(),
+            (before, now),
+            refused,
+            Instant::now(),
+        )
+    }
+
+    fn told_by(
+        teller: &mut PeerNews,
+        (before, now): (&ClusterSnapshot, &ClusterSnapshot),
+        refused: [Vec<u8>; 2],
+        at: Instant,
+    ) -> Vec<String> {
         let own = "10.244.9.0-24".parse().expect("a key");
         let key = |number| format!("10.244.{number}.0-24").parse().expect("a key");
         let refused = refused.map(|numbers| {
@@ -182,7 +219,10 @@ mod tests {
             own,
             refused,
         };
-        news(peers(before, &refused[0]), peers(now, &refused[1]))
+        teller.lines(
+            news(peers(before, &refused[0]), peers(now, &refused[1])),
+            at,
+        )
     }
 
     #[test]
@@ -209,15 +249,48 @@ mod tests {
     }
 
     #[test]
-    fn of_many_the_first_are_named_and_the_rest_counted_and_a_minute_has_few_lines() {
-        let mut news = PeerNews::default();
+    fn of_many_the_first_are_named_and_the_rest_counted() {
         let many = cluster((10..=209).map(|number| (number, "192.0.2.1")));
         let lines = told(&cluster([]), &many, [vec![], vec![]]);
         assert_eq!(lines.len(), 1);
         assert!(lines[0].starts_with("200 peers joined: ") && lines[0].ends_with(" and 197 more"));
-        let start = Instant::now();
-        let told = (0..100).filter(|_| news.may_be_told(start)).count();
-        assert_eq!((told, news.untold), (LINES, 100 - LINES));
-        assert!(news.may_be_told(start + MINUTE));
+    }
+
+    #[test]
+    fn a_peer_that_changes_all_the_time_is_named_a_few_times_and_hides_no_others_news() {
+        let (mut teller, start) = (PeerNews::default(), Instant::now());
+        let ends = [cluster([(1, "192.0.2.1")]), cluster([(1, "192.0.2.2")])];
+        let mut tell =
+            |before, now, at| told_by(&mut teller, (before, now), Default::default(), at);
+        let mut lines = Vec::new();
+        for round in 0..100 {
+            lines.extend(tell(&ends[round % 2], &ends[(round + 1) % 2], start));
+        }
+        assert_eq!(lines.len(), OF_ONE, "{lines:?}");
+        let more = cluster([(1, "192.0.2.2"), (2, "192.0.2.3")]);
+        let joined = tell(&ends[0], &more, start);
+        assert_eq!(joined, ["peer joined: 10.244.2.0/24 (192.0.2.3)"]);
+        // A minute later it is named again.
+        let later = start + Duration::from_secs(60);
+        assert_eq!(tell(&ends[0], &ends[1], later).len(), 1);
+    }
+
+    #[test]
+    fn a_nodes_name_is_cut_and_can_do_nothing_to_a_log() {
+        let (key, mut lease) = cluster([(1, "192.0.2.1")])
+            .leases
+            .iter()
+            .map(|(key, lease)| (*key, lease.clone()))
+            .next()
+            .expect("a lease");
+        Arc::make_mut(&mut lease).node = Some(format!("evil\n\u{1b}[31m{}", "x".repeat(5_000)));
+        let named = ClusterSnapshot {
+            leases: [(key, lease)].into_iter().collect(),
+            ..ClusterSnapshot::default()
+        };
+        let lines = told(&cluster([]), &named, [vec![], vec![]]);
+        let line = lines.first().expect("a line");
+        assert!(line.len() < 400, "{line}");
+        assert!(!line.chars().any(char::is_control), "{line}");
     }
 }

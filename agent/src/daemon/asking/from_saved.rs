@@ -19,36 +19,35 @@ pub fn may_stand_in(asker: &Asker, said: &Said) -> bool {
     })
 }
 
-/// The saved session, as far as this host can have it now; nothing where it may not stand in.
-///
-/// # Errors
-/// Why this node can't be a part of the saved network now.
-pub fn from_saved(cut_by: Subnets, asker: &Asker, said: &Said) -> Option<Result<Session, String>> {
-    let saved = asker.saved.as_ref().filter(|_| may_stand_in(asker, said))?;
-    Some(session(cut_by, asker, saved, said))
-}
-
-fn session(
+/// The saved session, as far as this host can have it now; nothing where it may not stand in. Fails with the reason why
+/// this node can't be a part of the saved network now.
+pub fn from_saved(
     cut_by: Subnets,
-    asker: &Asker,
-    saved: &SavedLease,
+    asker: Asker,
     said: &Said,
-) -> Result<Session, String> {
-    let config = said.config.as_ref().unwrap_or(&saved.config);
-    let asked = Asked {
-        network: Network::read(config.clone(), cut_by)?,
-        record: OwnRecord {
-            wishes: saved.wishes,
-            overwrites: saved.overwrites,
-            announced: None,
-        },
-        servers: said.servers.clone(),
-    };
-    let prepared = asker.prepare(&asked)?;
-    let lease = lease(cut_by, saved, &prepared.request).ok_or(
-        "the store is out of reach, and the saved lease doesn't fit the saved configuration",
-    )?;
-    Ok(prepared.session(asked, lease, cut_by))
+) -> Option<impl Future<Output = Result<Session, String>> + use<>> {
+    if !may_stand_in(&asker, said) {
+        return None;
+    }
+    let saved = asker.saved.clone()?;
+    let config = said.config.clone();
+    let servers = said.servers.clone();
+    Some(async move {
+        let asked = Asked {
+            network: Network::read(config.unwrap_or_else(|| saved.config.clone()), cut_by)?,
+            record: OwnRecord {
+                wishes: saved.wishes,
+                overwrites: saved.overwrites,
+                announced: None,
+            },
+            servers,
+        };
+        let prepared = asker.prepare(&asked).await?;
+        let lease = lease(cut_by, &saved, &prepared.request).ok_or(
+            "the store is out of reach, and the saved lease doesn't fit the saved configuration",
+        )?;
+        Ok(prepared.session(asked, lease, cut_by))
+    })
 }
 
 /// The saved lease with what is to be announced now, if it fits the configuration.

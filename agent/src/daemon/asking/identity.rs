@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use tweed_backend::Backends;
 use tweed_host::random;
 use tweed_model::{BackendData, Dual, Family, Identity, LeaseAttrs, Mac, Pool};
-use tweed_netlink::Netlink;
 
 use crate::daemon::common::Common;
 use crate::daemon::redrawn::Redrawn;
@@ -22,6 +21,7 @@ const PAUSE: Duration = Duration::from_mins(10);
 pub(super) fn of(
     (state, redrawn): (&StateDir, Option<&Redrawn>),
     backends: &Backends,
+    devices: &Dual<Mac>,
     announced: Option<&LeaseAttrs>,
 ) -> Identity {
     if let Some(redrawn) = redrawn {
@@ -31,7 +31,8 @@ pub(super) fn of(
         return identity;
     }
     let mac = |family: Family| {
-        device_mac(backends, family)
+        let device = devices.get(family).copied();
+        device
             .or_else(|| backends.announced_mac(announced?, family))
             .unwrap_or_else(drawn)
     };
@@ -80,12 +81,4 @@ pub fn draw_again(common: &mut Common, former: &Identity) -> bool {
 fn drawn() -> Mac {
     let [a, b, c, d, e, f, ..] = random::bits().to_le_bytes();
     Mac::local([a, b, c, d, e, f])
-}
-
-fn device_mac(backends: &Backends, family: Family) -> Option<Mac> {
-    let name = backends
-        .all()
-        .find_map(|backend| backend.vteps.get(family))?;
-    let link = Netlink::open().ok()?.link(name).ok()??;
-    link.mac.filter(Mac::is_unicast)
 }

@@ -8,6 +8,7 @@ mod identity;
 mod network;
 mod prepare;
 mod said;
+mod survey;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -61,7 +62,7 @@ pub(super) async fn ask<S: LeaseStore>(
         record,
         servers,
     };
-    let prepared = asker.prepare(&asked).map_err(Trouble::Missing)?;
+    let prepared = asker.prepare(&asked).await.map_err(Trouble::Missing)?;
     let known = said.borrow().confirmed.clone();
     let saved = asker.saved.as_ref();
     let confirmed = confirm::changed_network(store, saved, &asked.network.text, known).await;

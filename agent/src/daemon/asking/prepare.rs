@@ -8,21 +8,23 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tweed_backend::Backends;
 use tweed_host::bounded_file::{self, KIB, Links};
 use tweed_model::subnet_env::PreviousSubnets;
 use tweed_model::{Dual, Host, Identity, Lease, LeaseAttrs, LocalNode, SubnetKey, Subnets, host};
 use tweed_store::{OwnRecord, Request};
 
 use super::network::Network;
+use super::survey::Survey;
 use super::{announcement, identity};
 use crate::config::options::UplinkOptions;
 use crate::daemon::facts::SharedFacts;
 use crate::daemon::keepers::host::tell;
+use crate::daemon::readings::Reader;
 use crate::daemon::redrawn::Redrawn;
+use crate::daemon::saved;
 use crate::daemon::session::Session;
-use crate::daemon::{inhabited, saved};
 use crate::files::state_dir::{SavedLease, StateDir};
-use crate::host::facts;
 use crate::host::uplink::{self, Choice, Known, Overlay, Wanted};
 
 /// What a question to the store is made from, on this node's side.
@@ -41,6 +43,7 @@ pub struct Asker {
     pub until_now: Option<LeaseAttrs>,
     /// MACs that were drawn because somebody else had the saved ones first.
     pub redrawn: Option<Redrawn>,
+    pub reader: Reader,
     pub facts: SharedFacts,
     /// The choice of the uplink that was logged last.
     pub announced: Rc<RefCell<Option<Choice>>>,
@@ -68,35 +71,56 @@ impl Asker {
     ///
     /// # Errors
     /// Why this node can't be a part of the network now.
-    pub(super) fn prepare(&self, asked: &Asked) -> Result<Prepared, String> {
+    pub(super) async fn prepare(&self, asked: &Asked) -> Result<Prepared, String> {
         let Asked {
             network,
             record,
             servers,
         } = asked;
-        let pools = &network.config.pools;
+        let (pools, backends) = (&network.config.pools, &network.backends);
         let wanted = self.wanted(network, record);
-        let choice = uplink::choose(&wanted).map_err(|error| format!("uplink: {error:#}"))?;
-        announcement::check(pools, &choice)?;
-        let found = facts::read(&wanted.overlay, servers)
-            .map_err(|error| format!("the host's addresses: {error:#}"))?;
-        tell(&found, &mut self.facts.lock());
-        announcement::check_host(pools, &choice, &found.host)?;
-        self.announce(&choice);
-        let mtu = network.backends.mtu(choice.uplink.mtu, pools);
+        let survey = Survey::make(&self.reader, &wanted, servers, pools, backends).await?;
+        let choice = &survey.choice;
+        announcement::check(pools, choice)?;
+        tell(&survey.found, &mut self.facts.lock());
+        announcement::check_host(pools, choice, &survey.found.host)?;
+        self.announce(choice);
+        let mtu = backends.mtu(choice.uplink.mtu, pools);
         let mtu = mtu.map_err(|error| error.to_string())?;
-        let announced = record.announced.as_ref();
-        let redrawn = self.redrawn.as_ref();
-        let identity = identity::of((&self.state, redrawn), &network.backends, announced);
-        saved::save_identity(&self.state, &identity);
+        let files = self.files(backends, &survey, record.announced.as_ref());
+        let (identity, before) = files.await?;
         Ok(Prepared {
-            request: self.request((network, record), &choice, &identity, &found.host),
+            request: self.request((network, record), &survey, &identity, before),
             wanted,
-            choice,
+            choice: survey.choice,
             identity,
-            host: found.host,
+            host: survey.found.host,
             mtu,
         })
+    }
+
+    /// The identity, which is saved, and the subnets of `subnet.env`. A folder that doesn't answer keeps nothing else
+    /// waiting.
+    async fn files(
+        &self,
+        backends: &Backends,
+        survey: &Survey,
+        announced: Option<&LeaseAttrs>,
+    ) -> Result<(Identity, Option<PreviousSubnets>), String> {
+        let (state, redrawn) = (self.state.clone(), self.redrawn.clone());
+        let (backends, macs) = (backends.clone(), survey.macs);
+        let (announced, subnet_file) = (announced.cloned(), self.subnet_file.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            let saved = (&state, redrawn.as_ref());
+            let identity = identity::of(saved, &backends, &macs, announced.as_ref());
+            saved::save_identity(&state, &identity);
+            let text = bounded_file::read_text(&subnet_file, Links::Refused, 64 * KIB);
+            (
+                identity,
+                text.ok().map(|text| PreviousSubnets::parse(&text)),
+            )
+        });
+        work.await.map_err(|error| error.to_string())
     }
 
     fn wanted(&self, network: &Network, record: &OwnRecord) -> Wanted {
@@ -115,9 +139,9 @@ impl Asker {
     fn request(
         &self,
         (network, record): (&Network, &OwnRecord),
-        choice: &Choice,
+        survey: &Survey,
         identity: &Identity,
-        host: &Host,
+        before: Option<PreviousSubnets>,
     ) -> Request {
         let (backends, pools) = (&network.backends, &network.config.pools);
         let held = self.saved.as_ref();
@@ -125,30 +149,28 @@ impl Asker {
         Request {
             pools: pools.clone(),
             attrs: LeaseAttrs {
-                public: choice.public,
+                public: survey.choice.public,
                 backend_type: backends.own().wire_type.to_owned(),
                 data: backends.own().announce(identity, pools),
             },
-            previous: self.previous(),
-            avoid: host::inside(pools, host),
+            previous: self.previous(before),
+            avoid: host::inside(pools, &survey.found.host),
             held: held.filter(|(key, _)| self.given_up != Some(*key)),
             announced: self.until_now.clone(),
             wishes: record.wishes,
-            inhabited: inhabited::read(pools),
+            inhabited: survey.inhabited,
             also: identity::announced_else(self.redrawn.as_ref(), backends, pools, identity),
             ttl: self.lease_ttl,
         }
     }
 
     /// Subnets to ask for: the saved lease, then what `subnet.env` says.
-    fn previous(&self) -> Vec<Dual<IpNet>> {
+    fn previous(&self, env: Option<PreviousSubnets>) -> Vec<Dual<IpNet>> {
         let saved = self.saved.as_ref();
         let mut previous: Vec<_> = saved.map(|saved| saved.key.0).into_iter().collect();
-        if let Ok(text) = bounded_file::read_text(&self.subnet_file, Links::Refused, 64 * KIB) {
-            let env = PreviousSubnets::parse(&text);
-            if !env.subnets.is_empty() && !previous.contains(&env.subnets) {
-                previous.push(env.subnets);
-            }
+        let env = env.map(|env| env.subnets).unwrap_or_default();
+        if !env.is_empty() && !previous.contains(&env) {
+            previous.push(env);
         }
         // A network that comes back gives back what was held in it.
         previous.extend(saved.into_iter().flat_map(|saved| &saved.earlier));

@@ -11,6 +11,7 @@ use tweed_forward::counters::{Counters, Traffic};
 use tweed_forward::forwarding::Forwarding;
 use tweed_forward::offloads::Offloads;
 use tweed_forward::peers::PeerTraffic;
+use tweed_forward::trial::Standing;
 use tweed_model::Dual;
 
 /// What was exchanged with one peer, in one family.
@@ -30,13 +31,39 @@ pub struct PeerStatus {
     pub singly: Option<String>,
 }
 
-/// What a peer that is sent single datagrams is told to be.
-const SINGLY: &str = "single datagrams reach it, several sent at once don't";
+/// Why a peer is sent single datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Singly {
+    /// Nothing was found of it.
+    Assumed,
+    Found,
+}
+
+impl Singly {
+    fn of(standing: &Standing) -> Option<Self> {
+        let why = match standing.assumed {
+            true => Self::Assumed,
+            false => Self::Found,
+        };
+        standing.singly.then_some(why)
+    }
+
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Assumed => {
+                "no trial of it had a result, and all that had one need single datagrams"
+            }
+            Self::Found => "single datagrams reach it, several sent at once don't",
+        }
+    }
+}
 
 /// What it carries, and why it does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DataPlaneStatus {
+    /// How old the counts are.
+    pub age_milliseconds: u64,
     /// Threads that run.
     pub workers: usize,
     /// What the kernel does for them, and what not.
@@ -97,7 +124,7 @@ pub(super) struct Counted {
 struct OfPeer {
     traffic: PeerTraffic,
     mtu: Option<u16>,
-    singly: bool,
+    singly: Option<Singly>,
 }
 
 impl Counted {
@@ -116,10 +143,10 @@ impl Counted {
         let offloads = self.offloads.unwrap_or(Offloads::ALL);
         self.offloads = Some(offloads.and(report.offloads));
         self.joined_damaged |= report.joined_damaged;
-        for (peer, singly) in report.table.peers().iter().zip(&report.singly) {
+        for (peer, standing) in report.table.peers().iter().zip(&report.standings) {
             if let Some(of) = self.peers.get_mut(&(peer.endpoint, peer.subnets)) {
                 of.mtu = Some(peer.mtu.min(of.mtu.unwrap_or(u16::MAX)));
-                of.singly |= singly;
+                of.singly = of.singly.max(Singly::of(standing));
             }
         }
     }
@@ -151,6 +178,7 @@ impl Counted {
         let offloads = self.offloads.map(|offloads| offloads.each());
         let offloads = offloads.into_iter().flatten();
         DataPlaneStatus {
+            age_milliseconds: 0,
             workers,
             offloads: offloads.map(|(name, on)| (name.to_owned(), on)).collect(),
             reasons: self.reasons(),
@@ -203,7 +231,7 @@ impl Counted {
                 subnet: *peer.subnets.values().next()?,
                 mtu: mtu.unwrap_or(u16::MAX).min(peer.mtu),
                 traffic,
-                singly: singly.then(|| SINGLY.to_owned()),
+                singly: singly.map(|why| why.reason().to_owned()),
             })
         });
         peers.collect()

@@ -1,12 +1,11 @@
 //! Connections of the servers, within limits: anybody who reaches the port may make them, and what they take must not be
 //! missing where the store is read and the kernel is programmed. HTTP/1 alone.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::{HeaderValue, header};
 use axum::serve::Listener;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -16,9 +15,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::{AbortHandle, yield_now};
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
+use tweed_connectivity::{Busy, Connections};
 use tweed_host::bounded_file::KIB;
+
+use crate::daemon::turns::Turns;
 
 /// Open connections of one server.
 const CONNECTIONS: usize = 64;
@@ -32,18 +34,32 @@ const HEADER: usize = 16 * KIB;
 /// After the end of its lifetime a connection may finish what it is at.
 const LAST_ANSWER: Duration = Duration::from_secs(10);
 
-/// Serves until dropped. Connections that live longer than `lifetime` are closed after the answer they are at.
-pub(super) async fn serve(mut listener: impl Listener, router: Router, lifetime: Option<Duration>) {
-    let most = connections();
-    let mut open = Open::default();
+/// What one connection may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// When it is older, it is closed after the answer it is at.
+    pub(super) lifetime: Duration,
+    /// After so many answers it is closed.
+    pub(super) requests: usize,
+}
+
+/// Serves until dropped.
+pub(super) async fn serve(
+    mut listener: impl Listener,
+    router: Router,
+    limits: Option<Limits>,
+    turns: Turns,
+) {
+    let mut open = Connections::new(connections());
     loop {
         // Waits a second where there are no descriptors.
         let (stream, _) = listener.accept().await;
-        open.make_room(most);
-        let busy = Arc::new(AtomicBool::new(false));
-        let task = connection(stream, router.clone(), Arc::clone(&busy), lifetime);
-        let task = tokio::spawn(task).abort_handle();
-        open.0.push_back(Connection { task, busy });
+        open.make_room();
+        let busy = Busy::default();
+        let task = connection(stream, router.clone(), busy.clone(), limits);
+        let turns = turns.clone();
+        let task = tokio::spawn(async move { turns.measure(task).await }).abort_handle();
+        open.add(task, busy);
         // What was closed to make room is closed now.
         yield_now().await;
     }
@@ -55,48 +71,28 @@ fn connections() -> usize {
     share.clamp(1, CONNECTIONS)
 }
 
-/// The open connections, oldest first.
-#[derive(Default)]
-struct Open(VecDeque<Connection>);
-
-struct Connection {
-    task: AbortHandle,
-    /// A request is being answered.
-    busy: Arc<AtomicBool>,
-}
-
-impl Open {
-    /// Closes the connection that has been there for longest of those that ask for nothing; of all, if all do. A newcomer
-    /// always gets in: connections that are held open for their own sake keep nobody out.
-    fn make_room(&mut self, most: usize) {
-        self.0.retain(|connection| !connection.task.is_finished());
-        while self.0.len() >= most {
-            let idle = |connection: &Connection| !connection.busy.load(Ordering::Relaxed);
-            let oldest = self.0.iter().position(idle).unwrap_or(0);
-            if let Some(closed) = self.0.remove(oldest) {
-                closed.task.abort();
-            }
-        }
-    }
-}
-
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
-    busy: Arc<AtomicBool>,
-    lifetime: Option<Duration>,
+    busy: Busy,
+    limits: Option<Limits>,
 ) {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(QUIET)
         .max_buf_size(HEADER);
-    let service = service_fn(move |request| answer(router.clone(), request, Arc::clone(&busy)));
+    let answered = AtomicUsize::new(1);
+    let service = service_fn(move |request| {
+        let number = answered.fetch_add(1, Ordering::Relaxed);
+        let last = limits.is_some_and(|limits| number >= limits.requests);
+        answer(router.clone(), request, busy.clone(), last)
+    });
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let over = async {
-        match lifetime {
-            Some(lifetime) => sleep(lifetime).await,
+        match limits {
+            Some(limits) => sleep(limits.lifetime).await,
             None => std::future::pending().await,
         }
     };
@@ -108,14 +104,21 @@ async fn connection(
     let _ = timeout(LAST_ANSWER, serving).await;
 }
 
+/// Answers one request; a turn of the runtime has one answer of each connection.
 async fn answer(
     router: Router,
     request: Request<Incoming>,
-    busy: Arc<AtomicBool>,
+    busy: Busy,
+    last: bool,
 ) -> Result<Response<axum::body::Body>, std::convert::Infallible> {
-    busy.store(true, Ordering::Relaxed);
-    let answer = TowerToHyperService::new(router).call(request).await;
-    busy.store(false, Ordering::Relaxed);
+    busy.set(true);
+    yield_now().await;
+    let mut answer = TowerToHyperService::new(router).call(request).await;
+    busy.set(false);
+    if last && let Ok(answer) = &mut answer {
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(header::CONNECTION, close);
+    }
     answer
 }
 
@@ -134,7 +137,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let addr = listener.local_addr().expect("its address");
         let router = Router::new().route("/", get(async || "well"));
-        tokio::spawn(serve(listener, router, lifetime));
+        let limits = lifetime.map(|lifetime| Limits {
+            lifetime,
+            requests: 3,
+        });
+        let turns = Turns::of_this_thread();
+        tokio::spawn(serve(listener, router, limits, turns));
         addr
     }
 
@@ -195,6 +203,17 @@ mod tests {
         let start = Instant::now();
         let answer = asked(&mut kept, "GET / HTTP/1.1\r\nHost: tweedd\r\n\r\n").await;
         assert!(answer.contains("well"), "{answer}");
+        assert!(start.elapsed() < QUIET);
+    }
+
+    #[tokio::test]
+    async fn a_connection_has_so_many_answers() {
+        let addr = server(Some(QUIET)).await;
+        let mut greedy = connected(addr).await;
+        let start = Instant::now();
+        let request = "GET / HTTP/1.1\r\nHost: tweedd\r\n\r\n";
+        let answers = asked(&mut greedy, &request.repeat(10)).await;
+        assert_eq!(answers.matches("well").count(), 3, "{answers}");
         assert!(start.elapsed() < QUIET);
     }
 

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use super::Keeper;
 use super::cni::CniFiles;
+use super::data_plane::DataPlaneKeeper;
 use super::flanneld::FlanneldKeeper;
 use super::lock::KeptLock;
 use super::node_report::NodeReports;
 use super::records::Records;
 use super::socket::Socket;
 use super::subnet_file::SubnetFile;
-use crate::daemon::data_plane::DataPlane;
 use crate::daemon::facts::Facts;
 use crate::files::state_dir::StateDir;
 
@@ -19,7 +19,7 @@ pub struct Keepers {
     pub state: StateDir,
     pub records: Records,
     pub subnet_file: SubnetFile,
-    pub data_plane: DataPlane,
+    pub data_plane: DataPlaneKeeper,
     /// The files for the container runtime, where that was asked for.
     pub cni: Option<CniFiles>,
     pub socket: Socket,

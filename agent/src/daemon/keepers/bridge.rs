@@ -9,6 +9,7 @@ use tweed_netlink::{AddrInfo, LinkInfo, Netlink, NetlinkError};
 
 use super::{Keeper, News};
 use crate::daemon::facts::Facts;
+use crate::daemon::readings::{Reader, Reading};
 
 /// How often it is looked at; two dumps of the kernel.
 const EVERY: Duration = Duration::from_secs(10);
@@ -18,7 +19,6 @@ const SOON: Duration = Duration::from_secs(2);
 const USUAL: &str = "cni0";
 
 /// Looks for them.
-#[derive(Debug, Default)]
 pub struct Bridge {
     /// The own subnets.
     own: Dual<IpNet>,
@@ -28,18 +28,28 @@ pub struct Bridge {
     former: Vec<IpNet>,
     /// The plugin's usual bridge is ours, whatever address it has.
     usual: bool,
-    due: Option<Instant>,
+    dumps: Reading<Result<Dumps, String>>,
+    due: Instant,
 }
+
+type Dumps = (Vec<LinkInfo>, Vec<AddrInfo>);
 
 impl Bridge {
     /// Looks at these.
-    pub fn new(own: Dual<IpNet>, networks: Vec<IpNet>, former: Vec<IpNet>, usual: bool) -> Self {
+    pub fn new(
+        own: Dual<IpNet>,
+        (networks, former): (Vec<IpNet>, Vec<IpNet>),
+        usual: bool,
+        reader: Reader,
+        now: Instant,
+    ) -> Self {
         Self {
             own,
             networks,
             former,
             usual,
-            due: None,
+            dumps: Reading::new(reader),
+            due: now,
         }
     }
 
@@ -48,20 +58,12 @@ impl Bridge {
         self.former.clear();
     }
 
-    /// What is wrong, if it is time to look.
-    fn found(&mut self, now: Instant) -> Option<Option<String>> {
-        if self.due.is_some_and(|due| now < due) {
-            return None;
-        }
-        self.due = Some(now + EVERY);
-        match read() {
+    /// What is wrong, if that can be told.
+    fn found(&self, dumps: Result<Dumps, String>) -> Option<Option<String>> {
+        match dumps {
             Ok((links, addrs)) => {
                 let networks = [&self.networks[..], &self.former].concat();
-                let found = earlier(&links, &addrs, &self.own, (&networks, self.usual));
-                if found.is_some() {
-                    self.due = Some(now + SOON);
-                }
-                Some(found)
+                Some(earlier(&links, &addrs, &self.own, (&networks, self.usual)))
             }
             Err(error) => {
                 tracing::debug!(%error, "bridges can't be looked at now");
@@ -73,7 +75,15 @@ impl Bridge {
 
 impl Keeper for Bridge {
     fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
-        let found = self.found(now)?;
+        if now >= self.due {
+            self.due = now + EVERY;
+            self.dumps.ask(|_| false, read);
+        }
+        let dumps = self.dumps.take()?;
+        let found = self.found(dumps)?;
+        if found.is_some() {
+            self.due = now + SOON;
+        }
         if let Some(reason) = found.as_ref().filter(|_| facts.earlier_subnet != found) {
             tracing::warn!(reason, "new pods can't start");
         }
@@ -82,7 +92,7 @@ impl Keeper for Bridge {
     }
 }
 
-fn read() -> Result<(Vec<LinkInfo>, Vec<AddrInfo>), String> {
+fn read() -> Result<Dumps, String> {
     let told = |error: NetlinkError| error.to_string();
     let mut netlink = Netlink::open().map_err(|error| error.to_string())?;
     Ok((
@@ -156,11 +166,9 @@ mod tests {
             v6: None,
         };
         let networks = vec!["10.244.0.0/16".parse().expect("a network")];
-        let mut bridge = Bridge::new(own, networks, Vec::new(), usual);
-        let now = Instant::now();
-        let found = bridge.found(now).expect("looked");
-        assert_eq!(bridge.found(now), None, "not twice");
-        found
+        let reader = Reader::new(std::sync::mpsc::channel().0);
+        let bridge = Bridge::new(own, (networks, Vec::new()), usual, reader, Instant::now());
+        bridge.found(read()).expect("looked")
     }
 
     #[test]

@@ -1,18 +1,45 @@
-//! Our own data plane is started once its device is there, and again when it has ended.
+//! Our own data plane is started once its device is there, and again when it has ended: by the kernel thread, which waits
+//! for its workers.
 
 use std::time::Instant;
 
 use super::{Keeper, News};
-use crate::daemon::data_plane::DataPlane;
+use crate::daemon::data_plane::{DataPlane, Seen};
 use crate::daemon::facts::{DataPlaneFacts, Facts};
+use crate::daemon::readings::{Reader, Reading};
 
-impl Keeper for DataPlane {
+/// Has it started, and files what has become of it.
+pub struct DataPlaneKeeper {
+    plane: DataPlane,
+    started: Reading<bool>,
+}
+
+impl DataPlaneKeeper {
+    /// Of this one.
+    pub fn new(plane: DataPlane, reader: Reader) -> Self {
+        Self {
+            plane,
+            started: Reading::new(reader),
+        }
+    }
+
+    /// Files what is known of it.
+    pub fn file(&self, facts: &mut Facts) {
+        let Seen { carries, error, .. } = self.plane.seen();
+        facts.data_plane = DataPlaneFacts { carries, error };
+    }
+}
+
+impl Keeper for DataPlaneKeeper {
     fn look(&mut self, facts: &mut Facts, _now: Instant) -> Option<News> {
-        self.start_if_due();
-        facts.data_plane = DataPlaneFacts {
-            carries: self.carries(),
-            error: self.error(),
-        };
+        // That there is something else to know is all that this says.
+        let _ = self.started.take();
+        if self.plane.seen().wanted {
+            let plane = self.plane.clone();
+            let news = |changed: &bool| *changed;
+            self.started.ask(news, move || plane.start_if_due());
+        }
+        self.file(facts);
         None
     }
 }

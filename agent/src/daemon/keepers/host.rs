@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -11,6 +12,7 @@ use tweed_nft::POD_BRIDGE;
 
 use super::{Keeper, News};
 use crate::daemon::facts::Facts;
+use crate::daemon::readings::{Reader, Reading};
 use crate::host::facts::{self, HostFacts};
 use crate::host::uplink::Overlay;
 
@@ -22,12 +24,17 @@ pub struct HostKeeper {
     overlay: Overlay,
     /// Addresses of the store's servers.
     servers: BTreeSet<IpAddr>,
-    addresses: Vec<AddrInfo>,
+    /// The host's addresses when all was read last.
+    addresses: Arc<Vec<AddrInfo>>,
+    reading: Reading<Option<Found>>,
     due: Instant,
     host: Host,
     /// This node's own subnets.
     own: Dual<IpNet>,
 }
+
+/// What there was to read, if it was read.
+type Found = (Vec<AddrInfo>, HostFacts);
 
 impl HostKeeper {
     /// Begins with what is known of the host.
@@ -35,12 +42,14 @@ impl HostKeeper {
         overlay: Overlay,
         servers: BTreeSet<IpAddr>,
         (host, own): (Host, Dual<IpNet>),
+        reader: Reader,
         now: Instant,
     ) -> Self {
         Self {
             overlay,
             servers,
-            addresses: Vec::new(),
+            addresses: Arc::default(),
+            reading: Reading::new(reader),
             due: now + LOOK,
             host,
             own,
@@ -59,8 +68,14 @@ impl HostKeeper {
     }
 
     /// Reads all of it, whatever is due.
-    pub fn look_now(&mut self, facts: &mut Facts) -> Option<News> {
-        let mut found = facts::read(&self.overlay, &self.servers).ok()?;
+    pub fn look_now(&mut self) {
+        let (overlay, servers) = (self.overlay.clone(), self.servers.clone());
+        self.reading
+            .ask_anew(move || read(&overlay, &servers, None));
+    }
+
+    fn take(&mut self, (addresses, mut found): Found, facts: &mut Facts) -> Option<News> {
+        self.addresses = Arc::new(addresses);
         found.missing.extend(self.shared(&found.host));
         tell(&found, facts);
         if self.host == found.host {
@@ -86,18 +101,30 @@ impl HostKeeper {
 
 impl Keeper for HostKeeper {
     fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
-        if now < self.due {
-            return None;
+        let found = self.reading.take().flatten();
+        let news = found.and_then(|found| self.take(found, facts));
+        if now >= self.due {
+            self.due = now + LOOK;
+            let (overlay, servers) = (self.overlay.clone(), self.servers.clone());
+            let known = Arc::clone(&self.addresses);
+            let read = move || read(&overlay, &servers, Some(&known));
+            self.reading.ask(Option::is_some, read);
         }
-        self.due = now + LOOK;
-        // What can't be read now is read next time.
-        let addresses = facts::addresses().ok()?;
-        if addresses == self.addresses {
-            return None;
-        }
-        self.addresses = addresses;
-        self.look_now(facts)
+        news
     }
+}
+
+/// Reads all of it, unless the addresses are those that are known. What can't be read now is read next time.
+fn read(
+    overlay: &Overlay,
+    servers: &BTreeSet<IpAddr>,
+    known: Option<&Vec<AddrInfo>>,
+) -> Option<Found> {
+    let addresses = facts::addresses().ok()?;
+    if known == Some(&addresses) {
+        return None;
+    }
+    Some((addresses, facts::read(overlay, servers).ok()?))
 }
 
 /// Tells what is wrong with the host's own network, once.

@@ -4,7 +4,7 @@
 pub mod all;
 pub mod bridge;
 pub mod cni;
-mod data_plane;
+pub mod data_plane;
 pub mod flanneld;
 pub mod host;
 pub mod lock;

@@ -11,6 +11,7 @@ use tweed_attach::record::RECORDS_DIR;
 use super::surroundings::Surroundings;
 use super::{Keeper, News};
 use crate::daemon::facts::Facts;
+use crate::daemon::readings::Reader;
 use crate::files::state_dir::StateDir;
 
 /// Looks after them.
@@ -26,11 +27,16 @@ impl Records {
     ///
     /// # Errors
     /// When the process has no descriptor left.
-    pub fn new(table: &str, services: bool, accepts: bool, state: StateDir) -> Result<Self> {
+    pub fn new(
+        table: &str,
+        (services, accepts): (bool, bool),
+        state: StateDir,
+        reader: Reader,
+    ) -> Result<Self> {
         let restorer = Restorer::open(Path::new(RECORDS_DIR)).context("open a netlink socket")?;
         Ok(Self {
             restorer,
-            surroundings: Surroundings::new(table, services, accepts)?,
+            surroundings: Surroundings::new(table, services, accepts, reader),
             state,
         })
     }

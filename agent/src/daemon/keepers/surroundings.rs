@@ -1,10 +1,10 @@
 //! What on this host is in the way of pods' packets and not ours to change: firewalls of others, a kernel without
 //! `br_netfilter`, records that can't be read. Looked at now and then, told in status, log, metrics and events.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
 use tweed_attach::live::Restorer;
 use tweed_host::sysctl;
 use tweed_kernel::firewall::{Asked, Hindrance, hindrances};
@@ -12,6 +12,7 @@ use tweed_model::Family;
 use tweed_netlink::Netfilter;
 
 use crate::daemon::facts::SessionFacts;
+use crate::daemon::readings::{Reader, Reading};
 use crate::daemon::status::parts::{HostWarning, Stops};
 use crate::files::state_dir::StateDir;
 
@@ -25,13 +26,13 @@ const RARELY: u32 = 6;
 
 /// Looks, and remembers what it has told.
 pub(super) struct Surroundings {
-    socket: Netfilter,
     /// Name of our own table.
     table: String,
     /// Whether Services are expected to work between pods of one node.
     services: bool,
     /// Whether accept rules of ours go into iptables' FORWARD chain.
     accepts: bool,
+    reading: Reading<InTheWay>,
     looks: u32,
     /// What flannel has left of address translation, as of the last look at it.
     leftovers: Vec<HostWarning>,
@@ -39,23 +40,30 @@ pub(super) struct Surroundings {
     told: Vec<HostWarning>,
 }
 
+/// What a look has found.
+struct InTheWay {
+    /// The packet filter's rules; `None` if they can't be read.
+    rules: Option<Vec<Hindrance>>,
+    /// Whether what flannel left was looked for.
+    leftovers: bool,
+    bridge_filter: bool,
+}
+
 impl Surroundings {
-    /// # Errors
-    /// When the process has no descriptor left.
-    pub(super) fn new(table: &str, services: bool, accepts: bool) -> Result<Self> {
-        Ok(Self {
-            socket: Netfilter::open().context("open a netlink socket")?,
+    pub(super) fn new(table: &str, services: bool, accepts: bool, reader: Reader) -> Self {
+        Self {
             table: table.to_owned(),
             services,
             accepts,
+            reading: Reading::new(reader),
             looks: 0,
             leftovers: Vec::new(),
             due: Instant::now(),
             told: Vec::new(),
-        })
+        }
     }
 
-    /// What is in the way of this session's packets, if a look is due and found something else than the last one.
+    /// What is in the way of this session's packets, if a look has found something else than the last one.
     pub(super) fn look(
         &mut self,
         session: &SessionFacts,
@@ -63,12 +71,13 @@ impl Surroundings {
         state: &StateDir,
         now: Instant,
     ) -> Option<Vec<HostWarning>> {
-        if now < self.due {
-            return None;
+        if now >= self.due {
+            self.due = now + LOOK;
+            self.ask(session);
         }
-        self.due = now + LOOK;
-        let mut found = self.packet_filter(session);
-        found.extend(self.bridge_filter());
+        let read = self.reading.take()?;
+        let mut found = self.packet_filter(&read);
+        found.extend(self.bridge_filter(&read));
         found.extend(records(restorer));
         found.extend(unsaved(state));
         if found == self.told {
@@ -88,37 +97,46 @@ impl Surroundings {
         Some(found)
     }
 
-    fn packet_filter(&mut self, session: &SessionFacts) -> Vec<HostWarning> {
+    fn ask(&mut self, session: &SessionFacts) {
         let leftovers = self.looks.is_multiple_of(RARELY);
         self.looks = self.looks.wrapping_add(1);
-        let asked = Asked {
-            own: &self.table,
-            networks: &session.networks,
-            accepts: self.accepts,
-            tunnels: tunnels(session),
-            uplink: session.uplink.as_deref().unwrap_or_default(),
-            leftovers,
-        };
-        let found = match hindrances(&mut self.socket, &asked) {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::debug!(%error, "can't look for what drops packets");
-                Vec::new()
-            }
-        };
+        let (table, accepts) = (self.table.clone(), self.accepts);
+        let session = session.clone();
+        self.reading.ask(
+            |_| false,
+            move || {
+                let asked = Asked {
+                    own: &table,
+                    networks: &session.networks,
+                    accepts,
+                    tunnels: tunnels(&session),
+                    uplink: session.uplink.as_deref().unwrap_or_default(),
+                    leftovers,
+                };
+                InTheWay {
+                    rules: rules(&asked),
+                    leftovers,
+                    bridge_filter: !matches!(sysctl::read(BRIDGE_FILTER), Ok(None)),
+                }
+            },
+        );
+    }
+
+    fn packet_filter(&mut self, read: &InTheWay) -> Vec<HostWarning> {
         let warning = |hindrance: &Hindrance| {
             HostWarning::new(hindrance.kind(), hindrance.to_string()).stopping(stops(hindrance))
         };
         let left = |hindrance: &&Hindrance| matches!(hindrance, Hindrance::Translation { .. });
-        if leftovers {
+        let found = read.rules.as_deref().unwrap_or_default();
+        if read.leftovers {
             self.leftovers = found.iter().filter(left).map(warning).collect();
         }
         let now = found.iter().filter(|hindrance| !left(hindrance));
         now.map(warning).chain(self.leftovers.clone()).collect()
     }
 
-    fn bridge_filter(&self) -> Option<HostWarning> {
-        let lacks = self.services && matches!(sysctl::read(BRIDGE_FILTER), Ok(None));
+    fn bridge_filter(&self, read: &InTheWay) -> Option<HostWarning> {
+        let lacks = self.services && !read.bridge_filter;
         lacks.then(|| {
             let text = "the kernel's module br_netfilter is not loaded: Services don't answer pods of the node on which their own pods run; load it on the host: modprobe br_netfilter; echo br_netfilter > /etc/modules-load.d/tweed.conf";
             HostWarning::new("br_netfilter", text).stopping(Stops::Always)
@@ -132,6 +150,13 @@ fn stops(hindrance: &Hindrance) -> Stops {
         hindrance if hindrance.stops() => Stops::Forwarding,
         _ => Stops::Nothing,
     }
+}
+
+fn rules(asked: &Asked<'_>) -> Option<Vec<Hindrance>> {
+    let told = |error: &dyn Display| tracing::debug!(%error, "can't look for what drops packets");
+    let socket = Netfilter::open().inspect_err(|error| told(error));
+    let found = hindrances(&mut socket.ok()?, asked);
+    found.inspect_err(|error| told(error)).ok()
 }
 
 fn unsaved(state: &StateDir) -> Option<HostWarning> {

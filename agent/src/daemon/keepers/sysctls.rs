@@ -1,23 +1,39 @@
 //! Sysctls give no netlink event, so they are looked at now and then.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use tweed_host::sysctl;
 use tweed_state::{Desired, may_be_absent};
 
 use super::{Keeper, News};
 use crate::daemon::facts::Facts;
+use crate::daemon::readings::{Reader, Reading};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Has a change of them repaired, once: what can't be set is tried again with the pass that failed.
-#[derive(Default)]
 pub struct Sysctls {
     wanted: Option<Arc<Desired>>,
-    /// Whether they read as wanted when they were last looked at.
+    /// Whether they read as wanted.
+    holds: Reading<bool>,
+    /// Whether they did not when they were last looked at.
     changed: bool,
+    due: Instant,
 }
 
 impl Sysctls {
+    /// Nothing is wanted yet.
+    pub fn new(reader: Reader) -> Self {
+        Self {
+            wanted: None,
+            holds: Reading::new(reader),
+            changed: false,
+            due: Instant::now(),
+        }
+    }
+
     /// This is wanted from now on.
     pub fn want(&mut self, desired: &Arc<Desired>) {
         self.wanted = Some(Arc::clone(desired));
@@ -25,10 +41,20 @@ impl Sysctls {
 }
 
 impl Keeper for Sysctls {
-    fn look(&mut self, _facts: &mut Facts, _now: Instant) -> Option<News> {
-        let wanted = self.wanted.as_ref()?;
+    fn look(&mut self, _facts: &mut Facts, now: Instant) -> Option<News> {
+        let wanted = Arc::clone(self.wanted.as_ref()?);
         let before = self.changed;
-        self.changed = !hold(wanted.state.sysctls.iter());
+        if let Some(holds) = self.holds.take() {
+            self.changed = !holds;
+        }
+        if now >= self.due {
+            self.due = now + LOOK;
+            let known = self.changed;
+            self.holds.ask(
+                move |holds| !holds && !known,
+                move || hold(wanted.state.sysctls.iter()),
+            );
+        }
         (self.changed && !before).then_some(News::Kernel)
     }
 }
@@ -36,11 +62,9 @@ impl Keeper for Sysctls {
 /// Whether every sysctl reads as wanted.
 fn hold<'a>(wanted: impl Iterator<Item = (&'a String, &'a String)>) -> bool {
     let mut wanted = wanted;
-    wanted.all(|(key, value)| {
-        let path = Path::new("/proc/sys").join(key);
-        match std::fs::read_to_string(path) {
-            Ok(there) => there.trim_end() == value,
-            Err(error) => error.kind() == std::io::ErrorKind::NotFound && may_be_absent(key),
-        }
+    wanted.all(|(key, value)| match sysctl::read(key) {
+        Ok(Some(there)) => there == *value,
+        Ok(None) => may_be_absent(key),
+        Err(_) => false,
     })
 }

@@ -9,6 +9,7 @@ use tweed_netlink::{Ethtool, TX_CHECKSUM};
 use super::{Keeper, News};
 use crate::daemon::choices::kernel_version;
 use crate::daemon::facts::Facts;
+use crate::daemon::readings::{Reader, Reading};
 use crate::daemon::status::tx_checksum::TxChecksumStatus;
 
 /// Between two looks that no pass causes: with `auto` somebody else may switch it, and no pass cares.
@@ -19,13 +20,13 @@ pub struct TxChecksumLook {
     choice: Option<TxChecksum>,
     reason: String,
     devices: BTreeSet<String>,
-    socket: Option<Ethtool>,
+    features: Reading<BTreeMap<String, bool>>,
     due: Instant,
 }
 
 impl TxChecksumLook {
     /// Says what was decided for the devices of the backends that the kernel encapsulates for, once a session.
-    pub fn of(backends: &Backends, now: Instant) -> Self {
+    pub fn of(backends: &Backends, reader: Reader, now: Instant) -> Self {
         let choice = backends.all().find_map(|backend| backend.tx_checksum);
         let devices = backends.all().flat_map(|backend| backend.vteps.values());
         let reason = choice.map_or_else(String::new, |choice| choice.reason(kernel_version()));
@@ -36,7 +37,7 @@ impl TxChecksumLook {
             choice,
             reason,
             devices: devices.cloned().collect(),
-            socket: None,
+            features: Reading::new(reader),
             due: now,
         }
     }
@@ -46,23 +47,10 @@ impl TxChecksumLook {
         self.due = now;
     }
 
-    /// That of the devices: those that are there and can be asked.
-    fn read(&mut self) -> Option<TxChecksumStatus> {
-        let choice = self.choice?;
-        if self.socket.is_none() {
-            self.socket = Ethtool::open()
-                .inspect_err(|error| tracing::debug!(%error, "features of devices can't be read"))
-                .ok();
-        }
-        let mut devices = BTreeMap::new();
-        if let Some(socket) = &mut self.socket {
-            devices.extend(self.devices.iter().filter_map(|name| {
-                let on = socket.feature(name, TX_CHECKSUM).ok()?;
-                Some((name.clone(), on))
-            }));
-        }
+    /// That of the devices that are there and can be asked.
+    fn status(&self, devices: BTreeMap<String, bool>) -> Option<TxChecksumStatus> {
         Some(TxChecksumStatus {
-            choice: choice.to_string(),
+            choice: self.choice?.to_string(),
             devices,
             reason: self.reason.clone(),
         })
@@ -71,10 +59,31 @@ impl TxChecksumLook {
 
 impl Keeper for TxChecksumLook {
     fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
+        if self.choice.is_none() {
+            facts.tx_checksum = None;
+            return None;
+        }
+        if let Some(devices) = self.features.take() {
+            facts.tx_checksum = self.status(devices);
+        }
         if now >= self.due {
             self.due = now + LOOK;
-            facts.tx_checksum = self.read();
+            let devices = self.devices.clone();
+            self.features.ask(|_| false, move || read(&devices));
         }
         None
     }
+}
+
+fn read(devices: &BTreeSet<String>) -> BTreeMap<String, bool> {
+    let socket = Ethtool::open()
+        .inspect_err(|error| tracing::debug!(%error, "features of devices can't be read"));
+    let Ok(mut socket) = socket else {
+        return BTreeMap::new();
+    };
+    let read = |name: &String| {
+        let on = socket.feature(name, TX_CHECKSUM).ok()?;
+        Some((name.clone(), on))
+    };
+    devices.iter().filter_map(read).collect()
 }

@@ -7,7 +7,8 @@ use tweed_model::{Dual, Uplink};
 
 use super::{Keeper, News};
 use crate::daemon::facts::Facts;
-use crate::host::uplink::{self, Wanted};
+use crate::daemon::readings::{Reader, Reading};
+use crate::host::uplink::{self, Choice, Wanted};
 
 /// How often the way to the address of `--iface-can-reach` is looked up.
 const REACH: Duration = Duration::from_secs(3);
@@ -20,6 +21,7 @@ pub struct UplinkKeeper {
     pub wanted: Wanted,
     uplink: Uplink,
     public: Dual<IpAddr>,
+    choice: Reading<Result<Choice, String>>,
     period: Duration,
     due: Instant,
 }
@@ -27,23 +29,43 @@ pub struct UplinkKeeper {
 impl UplinkKeeper {
     /// For a session with this uplink that announces these addresses. Any route can decide over what reaches an address,
     /// and the kernel does not report each.
-    pub fn new(wanted: Wanted, uplink: Uplink, public: Dual<IpAddr>, now: Instant) -> Self {
+    pub fn new(
+        wanted: Wanted,
+        (uplink, public): (Uplink, Dual<IpAddr>),
+        reader: Reader,
+        now: Instant,
+    ) -> Self {
         let by_route = wanted.options.can_reach.is_some();
         let period = if by_route { REACH } else { LOOK };
         Self {
             wanted,
             uplink,
             public,
+            choice: Reading::new(reader),
             period,
             due: now + period,
         }
     }
 
-    /// Looks whatever is due. An uplink that is gone doesn't end the session: there is nothing better to go on with.
-    pub fn look_now(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
+    /// Looks whatever is due: something has changed.
+    pub fn look_now(&mut self, now: Instant) {
         self.due = now + self.period;
-        let choice = uplink::choose(&self.wanted);
-        let missing = choice.as_ref().err().map(|error| format!("{error:#}"));
+        self.choice.ask_anew(self.choosing());
+    }
+
+    /// Whether what a look has found is still to come.
+    pub fn is_looking(&self) -> bool {
+        self.choice.is_asked()
+    }
+
+    fn choosing(&self) -> impl FnOnce() -> Result<Choice, String> + Send + 'static {
+        let wanted = self.wanted.clone();
+        move || uplink::choose(&wanted).map_err(|error| format!("{error:#}"))
+    }
+
+    /// What a choice means. An uplink that is gone doesn't end the session: there is nothing better to go on with.
+    fn judge(&self, choice: Result<Choice, String>, facts: &mut Facts) -> Option<News> {
+        let missing = choice.as_ref().err().cloned();
         let was_missing = facts.no_uplink.is_some();
         if let Some(reason) = missing.as_ref().filter(|_| missing != facts.no_uplink) {
             tracing::warn!(reason, "the uplink can't be used now");
@@ -64,9 +86,14 @@ impl UplinkKeeper {
 impl Keeper for UplinkKeeper {
     /// While there is no uplink every look looks for one: what makes the next one fit may be no event of the last.
     fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
-        match facts.no_uplink.is_some() || now >= self.due {
-            true => self.look_now(facts, now),
-            false => None,
+        let choice = self.choice.take();
+        let news = choice.and_then(|choice| self.judge(choice, facts));
+        let missing = facts.no_uplink.is_some();
+        if news.is_none() && (missing || now >= self.due) {
+            self.due = now + self.period;
+            let found = move |choice: &Result<Choice, String>| missing && choice.is_ok();
+            self.choice.ask(found, self.choosing());
         }
+        news
     }
 }

@@ -68,6 +68,7 @@ where
             self.deadline = Some(Instant::now());
         } else {
             self.deadline = None;
+            self.lines.standing_in = None;
             self.say_waiting(reason);
         }
     }
@@ -83,10 +84,15 @@ where
             }
             return;
         }
-        let asker = self.asker();
-        let session = from_saved(cut_by(self.store), &asker, &self.said.borrow());
+        let session = from_saved(cut_by(self.store), self.asker(), &self.said.borrow());
+        self.lines.standing_in = session.map(|session| Box::pin(session) as _);
+    }
+
+    /// Goes on from it, unless the store has answered meanwhile.
+    pub(super) fn take_saved(&mut self, session: Result<Session, String>) {
+        self.lines.standing_in = None;
         match session {
-            Some(Ok(session)) => {
+            Ok(session) => {
                 match &self.away {
                     Some(reason) => tracing::warn!(
                         reason,
@@ -98,17 +104,17 @@ where
                 }
                 self.begin(session, None);
             }
-            Some(Err(reason)) => {
+            Err(reason) => {
                 self.say_waiting(reason);
                 self.deadline = Some(Instant::now() + RETRY);
             }
-            None => {}
         }
     }
 
     /// Begins a session, on the lease that the store has given, or without its word.
     fn begin(&mut self, session: Session, held: Option<S::Held>) {
         let confirmed = held.is_some();
+        self.lines.standing_in = None;
         self.common.known.before = session.settled;
         let peers = Arc::new(saved::peers(&self.common.state));
         let relist = Arc::new(Notify::new());
@@ -129,7 +135,7 @@ where
         // own data plane carried before a restart no kernel object tells, and the guard has to know.
         let backends = &active.session.backends;
         let planes = backends.all().any(|backend| backend.data_plane);
-        let forgotten = planes && !self.common.data_plane.is_wanted();
+        let forgotten = planes && !self.common.data_plane.seen().wanted;
         let known = !peers.leases.is_empty();
         if !confirmed || forgotten && known {
             active.take_snapshot(&peers, &mut self.common, facts);

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{pending, ready};
 use std::process::Command;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,12 +22,15 @@ use crate::config::settings::Settings;
 use crate::daemon::choices::choices;
 use crate::daemon::data_plane::DataPlane;
 use crate::daemon::facts::Facts;
+use crate::daemon::keepers::data_plane::DataPlaneKeeper;
 use crate::daemon::keepers::flanneld::FlanneldKeeper;
 use crate::daemon::keepers::lock::KeptLock;
 use crate::daemon::keepers::node_report::NodeReports;
 use crate::daemon::keepers::records::Records;
 use crate::daemon::keepers::socket::Socket;
 use crate::daemon::keepers::subnet_file::SubnetFile;
+use crate::daemon::readings::Reader;
+use crate::daemon::readings::tests::reading_thread;
 use crate::daemon::status::Standing;
 use crate::files::state_dir::StateDir;
 use crate::host::flanneld::beside::Beside;
@@ -180,16 +183,18 @@ fn parts(saved: bool) -> (Scene, Common, Keepers) {
         save(&options);
     }
     let now = Instant::now();
-    let (wake, kernel) = channel();
+    let (wake, kernel) = reading_thread();
+    let reader = Reader::new(wake.clone());
     let (socket, _listeners) = Socket::make(&options.host.socket, now).expect("a socket");
     let lock = Lock::acquire(&options.host.run_dir, &options.host.instance).expect("a lock");
     let (tell, _) = watch::channel(NodeReport::default());
     let state = StateDir::at(&options.host.state_dir);
     let keepers = Keepers {
         state: state.clone(),
-        records: Records::new("tweed", false, true, state.clone()).expect("sockets"),
+        records: Records::new("tweed", (false, true), state.clone(), reader.clone())
+            .expect("sockets"),
         subnet_file: SubnetFile::default(),
-        data_plane: DataPlane::default(),
+        data_plane: DataPlaneKeeper::new(DataPlane::default(), reader.clone()),
         cni: None,
         socket,
         flanneld: FlanneldKeeper::new(options.clone(), Beside::default(), now),
@@ -198,7 +203,7 @@ fn parts(saved: bool) -> (Scene, Common, Keepers) {
     };
     let facts = SharedFacts::new(Facts::of(&options, Vec::new()));
     let (choices, plane) = (choices(&options), DataPlane::default());
-    let common = Common::new(options, choices, (state, plane), wake);
+    let common = Common::new(options, choices, (state, plane), (wake, reader));
     let scene = Scene {
         _dir: dir,
         facts,

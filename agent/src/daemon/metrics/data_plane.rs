@@ -16,6 +16,9 @@ pub(super) fn encode(
     plane: &DataPlaneStatus,
     most_peers: usize,
 ) -> Result<(), Error> {
+    let age = ConstGauge::new(plane.age_milliseconds as f64 * 1e-3);
+    let help = "How old what is told of the data plane is";
+    single(encoder, "data_plane_age_seconds", help, &age)?;
     let workers = ConstGauge::new(plane.workers as i64);
     let help = "Threads that carry packets";
     single(encoder, "data_plane_workers", help, &workers)?;
@@ -81,7 +84,7 @@ pub(super) fn encode(
     let help = "UDP datagrams of the network namespace that came with a wrong length or checksum";
     single(encoder, "data_plane_damaged", help, &damaged)?;
     let singly = ConstGauge::new(plane.sent_singly().count() as i64);
-    let help = "Peers that several datagrams at once don't reach, and that are sent single ones";
+    let help = "Peers that are sent single datagrams: several at once don't reach them, or none of the peers that were tried";
     single(encoder, "data_plane_peers_sent_singly", help, &singly)?;
     let answers = ConstCounter::new(plane.answers);
     let help = "ICMP errors told to pods";
@@ -182,7 +185,7 @@ fn peers(encoder: &mut DescriptorEncoder<'_>, peers: &[PeerStatus]) -> Result<()
         ),
         (
             "peer_sent_singly",
-            "1 while a peer is sent single datagrams, since several at once don't reach it",
+            "1 while a peer is sent single datagrams, since several at once don't reach it, or none that was tried",
             |peer| peer.singly.is_some().into(),
         ),
     ];

@@ -9,7 +9,7 @@ fn render(facts: SharedFacts) -> String {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(
         &mut text,
-        &registry(facts, DataPlane::default(), 100),
+        &registry(facts, Collected::default(), Turns::of_this_thread(), 100),
     )
     .expect("encoded");
     text

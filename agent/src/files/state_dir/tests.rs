@@ -157,3 +157,21 @@ fn a_fifo_or_a_link_in_place_of_a_file_keeps_nobody_and_is_replaced() {
     let text = std::fs::read_to_string(&precious).expect("untouched");
     assert_eq!(text, "precious");
 }
+
+#[test]
+fn what_is_saved_in_the_background_is_found_at_once_and_on_the_disk_at_the_end() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let state = StateDir::open(dir.path()).expect("opened");
+    let state = state.in_background().expect("a thread");
+    for number in 0..50 {
+        let mut identity = identity();
+        identity.vtep_mac = Mac([2, 0, 0, 0, 0, number]);
+        state.save_identity(&identity).expect("taken");
+        assert_eq!(state.identity().expect("readable"), Some(identity));
+    }
+    drop(state);
+    let state = StateDir::open(dir.path()).expect("opened again");
+    let mut last = identity();
+    last.vtep_mac = Mac([2, 0, 0, 0, 0, 49]);
+    assert_eq!(state.identity().expect("readable"), Some(last));
+}

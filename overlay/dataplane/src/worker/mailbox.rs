@@ -11,6 +11,7 @@ use tweed_forward::offloads::Offloads;
 use tweed_forward::peers::PeerCounts;
 use tweed_forward::table::Table;
 use tweed_forward::trace::{Filter, Traced};
+use tweed_forward::trial::Standing;
 
 /// How long to wait for a worker's report. A turn may take 20 ms.
 const ANSWER_TIME: Duration = Duration::from_millis(200);
@@ -24,8 +25,8 @@ pub struct WorkerReport {
     pub peers: PeerCounts,
     /// What it forwards by, with what it has learned of the paths.
     pub table: Arc<Table>,
-    /// By peer, for `table`: whether it gets single datagrams, since several at once don't reach it.
-    pub singly: Vec<bool>,
+    /// By peer, for `table`: whether it gets single datagrams.
+    pub standings: Vec<Standing>,
     /// What the kernel does for it.
     pub offloads: Offloads,
     /// Whether it takes datagrams one by one since they came damaged where the kernel joined them.

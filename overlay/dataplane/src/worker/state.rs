@@ -101,7 +101,7 @@ impl WorkerState {
             counters: self.counters,
             peers: self.peers.clone(),
             table: Arc::clone(&self.table),
-            singly: self.trials.singly().collect(),
+            standings: self.trials.standings(),
             offloads,
             joined_damaged,
         }

@@ -146,9 +146,9 @@ impl WorkerTrials {
         self.false_mtu.contains(&true)
     }
 
-    /// Which peers get single datagrams.
-    pub(super) fn singly(&self) -> impl Iterator<Item = bool> {
-        self.known.iter().map(|known| known.singly)
+    /// How the peers get their datagrams.
+    pub(super) fn standings(&self) -> Vec<Standing> {
+        self.known.clone()
     }
 
     /// Whether answers may come.

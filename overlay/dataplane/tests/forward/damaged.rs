@@ -18,7 +18,13 @@ use crate::lab::{Node, PORT, Underlay, nodes, nodes_with, transfer};
 /// Whether all workers send single datagrams to the other node.
 fn sends_singly(node: &Node) -> bool {
     let mut workers = node.workers().iter();
-    workers.all(|worker| worker.report().singly.iter().any(|singly| *singly))
+    workers.all(|worker| {
+        worker
+            .report()
+            .standings
+            .iter()
+            .any(|standing| standing.singly)
+    })
 }
 
 /// Has a node lose what comes several at once.
@@ -74,8 +80,8 @@ fn an_older_lease_with_a_peers_address_does_not_keep_it_from_being_tried() {
     let peers = vec![older, right.peers()[0].clone()];
     let table = Table::new(*right.own(), peers);
     one.worker().forward_by(Arc::new(table));
-    let singly = || one.worker().report().singly;
-    eventually("it has both peers", || singly().len() == 2);
+    let standings = || one.worker().report().standings;
+    eventually("it has both peers", || standings().len() == 2);
     damage(two, "ip");
     finds_damage(one, two);
 }

@@ -150,6 +150,7 @@ fn one_peer_that_lies_slows_no_others_once_one_is_known_to_get_several() {
     assert_eq!((news.singly, news.changed), (false, false));
     trials.follow([OTHER, third].into_iter());
     assert!(trials.standing(third).singly, "nothing else is known");
+    assert!(trials.standing(third).assumed && !trials.standing(OTHER).assumed);
     trials.follow([third].into_iter());
     assert!(!trials.standing(third).singly, "nothing is known");
 }

@@ -1,0 +1,66 @@
+//! What of this host decides over what it announces: read as a whole, by the kernel thread.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use tweed_backend::Backends;
+use tweed_model::{Dual, Family, Mac, Pool};
+use tweed_netlink::Netlink;
+
+use crate::daemon::inhabited;
+use crate::daemon::readings::Reader;
+use crate::host::facts::{self, HostFacts};
+use crate::host::uplink::{self, Choice, Wanted};
+
+/// What was read.
+pub(super) struct Survey {
+    pub(super) choice: Choice,
+    pub(super) found: HostFacts,
+    /// On which subnets pods sit.
+    pub(super) inhabited: Dual<IpNet>,
+    /// The MACs of the VTEPs that are there.
+    pub(super) macs: Dual<Mac>,
+}
+
+impl Survey {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Why this node can't be a part of the network now.
+    pub(super) async fn make(
+        reader: &Reader,
+        wanted: &Wanted,
+        servers: &BTreeSet<IpAddr>,
+        pools: &Dual<Pool>,
+        backends: &Backends,
+    ) -> Result<Self, String> {
+        let (wanted, servers, pools) = (wanted.clone(), servers.clone(), pools.clone());
+        let vteps = Dual {
+            v4: vtep(backends, Family::V4),
+            v6: vtep(backends, Family::V6),
+        };
+        let read = move || {
+            let choice = uplink::choose(&wanted).map_err(|error| format!("uplink: {error:#}"))?;
+            let found = facts::read(&wanted.overlay, &servers)
+                .map_err(|error| format!("the host's addresses: {error:#}"))?;
+            Ok(Self {
+                choice,
+                found,
+                inhabited: inhabited::read(&pools),
+                macs: vteps.filter_map(|_, name| device_mac(name)),
+            })
+        };
+        reader.wait_for(read).await?
+    }
+}
+
+fn vtep(backends: &Backends, family: Family) -> Option<String> {
+    let mut backends = backends.all();
+    backends.find_map(|backend| backend.vteps.get(family).cloned())
+}
+
+fn device_mac(name: &str) -> Option<Mac> {
+    let link = Netlink::open().ok()?.link(name).ok()??;
+    link.mac.filter(Mac::is_unicast)
+}
