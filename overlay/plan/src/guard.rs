@@ -243,11 +243,13 @@ fn lost(plan: &Plan, have: &KernelState) -> BTreeSet<RouteKey> {
             _ => {}
         }
     }
-    let with_links = have.routes.iter().filter(|(_, route)| {
-        leads_to_peer(route)
-            && matches!(&route.next_hop, NextHop::Via { dev, .. } if gone_links.contains(&**dev))
-    });
-    lost.extend(with_links.map(|(key, _)| *key));
+    if !gone_links.is_empty() {
+        let with_links = have.routes.iter().filter(|(_, route)| {
+            leads_to_peer(route)
+                && matches!(&route.next_hop, NextHop::Via { dev, .. } if gone_links.contains(&**dev))
+        });
+        lost.extend(with_links.map(|(key, _)| *key));
+    }
     for op in &plan.puts {
         if let Op::PutRoute(key, _) = op {
             lost.remove(key);
