@@ -20,8 +20,9 @@ use tweed_state::plan;
 use crate::row::Row;
 use tweed_lab::report;
 
-/// Leases in the store, and the most that a change may cost, milliseconds.
-const SIZES: [(u32, f64); 4] = [(5, 0.2), (1_000, 0.3), (5_000, 0.3), (20_000, 0.5)];
+/// Leases in the store, and the most that a change may cost among however many, milliseconds.
+const SIZES: [u32; 4] = [5, 1_000, 5_000, 20_000];
+const MOST: f64 = 0.5;
 /// A lease comes and goes so many times.
 const ROUNDS: usize = 200;
 
@@ -30,10 +31,7 @@ const ROUNDS: usize = 200;
 /// # Errors
 /// When one lease more or less is not one peer more or less.
 pub fn run() -> Result<Vec<Row>> {
-    SIZES
-        .into_iter()
-        .map(|(leases, most)| change(leases, most))
-        .collect()
+    SIZES.into_iter().map(change).collect()
 }
 
 /// What one change costs, step by step.
@@ -45,7 +43,7 @@ struct Cost {
     plan: Duration,
 }
 
-fn change(leases: u32, most: f64) -> Result<Row> {
+fn change(leases: u32) -> Result<Row> {
     let world = world()?;
     let (mut planner, mut guard) = (Planner::default(), Guard::default());
     let mut seniority = Seniority::default();
@@ -111,7 +109,7 @@ fn change(leases: u32, most: f64) -> Result<Row> {
             cost.total.as_secs_f64() * 1e3,
             "ms",
             3,
-            most,
+            MOST,
         )
     })
 }
