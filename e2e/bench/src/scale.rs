@@ -240,7 +240,8 @@ impl Running<'_> {
             }
         }
         // Set down first, it loses its routes at once.
-        host.sh("ip link set flannel.1 down && ip link del flannel.1")?;
+        host.sh("ip link set flannel.1 down")?;
+        host.sh("ip link del flannel.1")?;
         // What an agent has saved would make its next start a warm one.
         match fs::remove_dir_all(host.path("/var/lib/tweed")) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
