@@ -9,6 +9,8 @@ mod config;
 mod daemon;
 mod dispatch;
 mod files;
+#[cfg(test)]
+mod fixture;
 mod host;
 mod operator;
 mod runtime;

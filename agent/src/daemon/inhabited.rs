@@ -41,16 +41,10 @@ fn is_in(family: Family, pool: &Pool, net: &IpNet) -> bool {
 #[cfg(test)]
 mod tests {
     use tweed_model::NetworkConfig;
+    use tweed_netlink::lab::ip;
     use tweed_netlink::netns::isolated;
 
     use super::*;
-
-    fn ip(args: &str) {
-        let done = std::process::Command::new("ip")
-            .args(args.split(' '))
-            .status();
-        assert!(done.expect("ip").success(), "ip {args}");
-    }
 
     fn found() -> String {
         let config = NetworkConfig::parse(r#"{"Network":"10.244.0.0/16"}"#).expect("a network");

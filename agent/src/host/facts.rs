@@ -137,18 +137,10 @@ pub async fn addresses_of(hosts: Vec<String>) -> BTreeSet<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
+    use tweed_netlink::lab::ip;
     use tweed_netlink::netns::isolated;
 
     use super::*;
-
-    fn ip(lines: &str) {
-        for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let status = Command::new("ip").args(line.split_whitespace()).status();
-            assert!(status.expect("ip runs").success(), "ip {line}");
-        }
-    }
 
     #[test]
     fn addresses_networks_gateways_and_servers_are_found_and_our_own_devices_are_not() {

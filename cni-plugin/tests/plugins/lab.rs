@@ -5,11 +5,12 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tweed_netlink::lab::Namespace;
+pub(crate) use tweed_netlink::lab::sh;
 
 /// Every version, oldest first.
 pub(crate) const VERSIONS: [&str; 7] = [
@@ -25,9 +26,7 @@ pub(crate) struct Host {
 }
 
 /// A container: nothing but a network namespace with a name.
-pub(crate) struct Pod {
-    name: String,
-}
+pub(crate) struct Pod(Namespace);
 
 /// One call of a plugin, ready to be run with any verb.
 #[derive(Clone)]
@@ -96,7 +95,7 @@ impl Host {
         Call {
             program: self.path("bin").join(plugin),
             conf,
-            container_id: pod.name.clone(),
+            container_id: pod.name().to_owned(),
             ifname: "eth0".into(),
             netns: pod.path(),
             args: String::new(),
@@ -149,26 +148,22 @@ impl Host {
 impl Pod {
     /// A new namespace.
     pub(crate) fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("pod-{}-{number}", std::process::id());
-        sh(&format!("ip netns add {name}"));
-        Self { name }
+        Self(Namespace::new("pod"))
     }
 
     /// Its name, which is the container's ID unless a test says otherwise.
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        self.0.name()
     }
 
     /// `CNI_NETNS`.
     pub(crate) fn path(&self) -> String {
-        format!("/run/netns/{}", self.name)
+        self.0.path()
     }
 
     /// Runs a command inside.
     pub(crate) fn sh(&self, command: &str) -> String {
-        sh(&format!("ip netns exec {} {command}", self.name))
+        self.0.sh(command)
     }
 
     /// The names of its interfaces, `lo` aside.
@@ -178,33 +173,12 @@ impl Pod {
 
     /// The addresses of an interface, those that the kernel makes up aside.
     pub(crate) fn addrs(&self, ifname: &str) -> Vec<String> {
-        let text = self.sh(&format!("ip -j addr show dev {ifname}"));
-        let shown: Value = serde_json::from_str(&text).unwrap();
-        let infos = shown[0]["addr_info"].as_array().unwrap();
-        let global = infos.iter().filter(|info| info["scope"] == "global");
-        let text =
-            |info: &Value| format!("{}/{}", info["local"].as_str().unwrap(), info["prefixlen"]);
-        global.map(text).collect()
+        global_addrs(&self.sh(&format!("ip -j addr show dev {ifname}")))
     }
 
     /// Whether one packet comes back from there.
     pub(crate) fn reaches(&self, addr: &str) -> bool {
-        Command::new("ip")
-            .args(["netns", "exec", &self.name, "ping", "-c1", "-W2", addr])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap()
-            .success()
-    }
-}
-
-impl Drop for Pod {
-    fn drop(&mut self) {
-        let _ = Command::new("ip")
-            .args(["netns", "del", &self.name])
-            .stderr(Stdio::null())
-            .status();
+        self.0.tries(&format!("ping -c1 -W2 {addr}")).0
     }
 }
 
@@ -371,17 +345,13 @@ pub(crate) fn answer(mut command: Command, stdin: &str) -> Answer {
     }
 }
 
-/// Runs a command that must succeed, and answers what it printed.
-pub(crate) fn sh(command: &str) -> String {
-    let output = Command::new("sh").args(["-c", command]).output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command}: {stderr}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 /// The addresses of an interface of the host, those that the kernel makes up aside.
 pub(crate) fn addrs(name: &str) -> Vec<String> {
-    let shown: Value = serde_json::from_str(&sh(&format!("ip -j addr show dev {name}"))).unwrap();
+    global_addrs(&sh(&format!("ip -j addr show dev {name}")))
+}
+
+fn global_addrs(json: &str) -> Vec<String> {
+    let shown: Value = serde_json::from_str(json).unwrap();
     let infos = shown[0]["addr_info"].as_array().unwrap();
     let global = infos.iter().filter(|info| info["scope"] == "global");
     global

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 
+pub(super) use crate::slow::{checksum as slow_checksum, fix_header as fix_ipv4_checksum};
+
 /// At least so many cases; `PROPTEST_CASES` may ask for more.
 pub(super) fn at_least(cases: u32) -> ProptestConfig {
     let default = ProptestConfig::default();
@@ -178,30 +180,6 @@ fn octets(addr: IpAddr) -> Vec<u8> {
         IpAddr::V4(addr) => addr.octets().to_vec(),
         IpAddr::V6(addr) => addr.octets().to_vec(),
     }
-}
-
-/// RFC 1071 a word at a time.
-pub(super) fn slow_checksum(bytes: &[u8]) -> u16 {
-    let mut sum = 0u32;
-    for word in bytes.chunks(2) {
-        sum += u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0));
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
-}
-
-/// Makes an IPv4 header's checksum right, where there is such a header.
-pub(super) fn fix_ipv4_checksum(bytes: &mut [u8]) {
-    let Some(first) = bytes.first().copied() else {
-        return;
-    };
-    let len = usize::from(first & 15) * 4;
-    if first >> 4 != 4 || len < 20 || bytes.len() < len {
-        return;
-    }
-    bytes[10..12].fill(0);
-    let checksum = slow_checksum(&bytes[..len]);
-    bytes[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
 /// A whole segment without anything odd about it.

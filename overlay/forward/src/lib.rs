@@ -32,6 +32,8 @@ pub mod polling;
 pub mod reason;
 pub mod scope;
 pub mod segment;
+#[cfg(any(test, feature = "test-util"))]
+pub mod slow;
 pub mod split;
 pub mod table;
 pub mod trace;

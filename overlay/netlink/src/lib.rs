@@ -10,6 +10,8 @@ mod client;
 mod error;
 mod ethtool;
 mod info;
+#[cfg(any(test, feature = "test-util"))]
+pub mod lab;
 mod link;
 mod neigh;
 mod netfilter;

@@ -3,6 +3,8 @@
 
 mod change;
 mod element_bytes;
+#[cfg(any(test, feature = "test-util"))]
+pub mod example;
 pub mod fingerprint;
 mod guard;
 mod inner;

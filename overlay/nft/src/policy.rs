@@ -95,50 +95,7 @@ fn family_masquerade_rules(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Mark, Tunnels};
-
-    fn dual_stack() -> PolicyInput {
-        let policy = |network: &str, subnet: &str| PolicyNetwork {
-            network: network.parse().unwrap(),
-            subnet: subnet.parse().unwrap(),
-        };
-        let vxlan = Mark {
-            name: "VXLAN 1".to_owned(),
-            offset: 12,
-            bytes: vec![0, 0, 1],
-        };
-        PolicyInput {
-            table: "tweed".to_owned(),
-            networks: Dual {
-                v4: Some(policy("10.244.0.0/16", "10.244.1.0/24")),
-                v6: Some(policy("fd00:10:244::/48", "fd00:10:244:1::/64")),
-            },
-            masquerade: Some(Masquerade { fully_random: true }),
-            tunnels: Some(Tunnels {
-                ports: [(8285, None), (8472, Some(vxlan))].into(),
-                uplink: "eth0".to_owned(),
-                inner: ["cni0", "flannel.1", "flannel-v6.1", "flannel0"]
-                    .map(str::to_owned)
-                    .into(),
-                way_back: true,
-                peers: Some(
-                    ["192.168.0.2", "192.168.0.3", "fd01::2"]
-                        .map(|addr| addr.parse().unwrap())
-                        .into(),
-                ),
-                sources: Some(
-                    [
-                        ("192.168.0.2", "10.244.2.0/24"),
-                        ("192.168.0.2", "192.168.0.2/32"),
-                        ("192.168.0.3", "10.244.48.0/20"),
-                        ("fd01::2", "fd00:10:244:2::/64"),
-                    ]
-                    .map(|(outer, inner)| (outer.parse().unwrap(), inner.parse().unwrap()))
-                    .into(),
-                ),
-            }),
-        }
-    }
+    use crate::example::dual_stack;
 
     #[test]
     fn the_whole_ruleset_reads_like_this() {

@@ -149,16 +149,10 @@ fn is_link_local(net: &IpNet) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tweed_netlink::lab::ip;
     use tweed_netlink::netns::isolated;
 
     use super::*;
-
-    fn ip(args: &str) {
-        let done = std::process::Command::new("ip")
-            .args(args.split(' '))
-            .status();
-        assert!(done.expect("ip").success(), "ip {args}");
-    }
 
     fn found(own: &str, usual: bool) -> Option<String> {
         let own = Dual {

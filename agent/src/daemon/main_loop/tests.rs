@@ -3,22 +3,19 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{pending, ready};
-use std::process::Command;
 use std::sync::mpsc::Receiver;
 
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tweed_model::lease::Term;
-use tweed_model::{ClusterSnapshot, Dual, Identity, Lease, LeaseAttrs, Mac, SubnetKey};
+use tweed_model::{ClusterSnapshot, Dual, Identity, Lease, Mac, SubnetKey};
+use tweed_netlink::lab::ip;
 use tweed_netlink::netns::isolated;
 use tweed_state::Desired;
 use tweed_store::{Ended, Held, Holding, NodeReport, Request, StoreError};
 
 use super::*;
-use crate::config::flags::Flags;
 use crate::config::options::Options;
-use crate::config::settings::Settings;
 use crate::daemon::choices::choices;
 use crate::daemon::data_plane::DataPlane;
 use crate::daemon::facts::Facts;
@@ -33,6 +30,7 @@ use crate::daemon::readings::Reader;
 use crate::daemon::readings::tests::reading_thread;
 use crate::daemon::status::Standing;
 use crate::files::state_dir::StateDir;
+use crate::fixture;
 use crate::host::flanneld::beside::Beside;
 use crate::host::lock::Lock;
 
@@ -120,42 +118,7 @@ impl LeaseStore for Double {
 }
 
 fn lease(key: &str) -> Lease {
-    let data = serde_json::json!({ "VNI": 1, "VtepMAC": "02:00:00:00:00:01" });
-    Lease {
-        key: key.parse().expect("a key"),
-        attrs: LeaseAttrs {
-            public: Dual::of_addrs(["192.0.2.1".parse().expect("an address")]),
-            backend_type: "vxlan".to_owned(),
-            data: Dual {
-                v4: Some(data.into()),
-                v6: None,
-            },
-        },
-        node: None,
-        created: 1,
-        term: Term::Leased,
-    }
-}
-
-fn ip(lines: &[&str]) {
-    for line in lines {
-        let done = Command::new("ip").args(line.split_whitespace()).status();
-        assert!(done.expect("ip").success(), "ip {line}");
-    }
-}
-
-fn options(dir: &TempDir) -> Options {
-    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
-    let values = [
-        ("store", "file".to_owned()),
-        ("store-dir", path("store")),
-        ("state-dir", path("state")),
-        ("run-dir", path("run")),
-        ("subnet-file", path("subnet.env")),
-        ("iface", "uplink".to_owned()),
-    ];
-    let flags = Flags(values.map(|(name, value)| (name, vec![value])).into());
-    Options::read(&Settings::new(&flags, &|_| None)).expect("options")
+    fixture::lease(key, "192.0.2.1", "02:00:00:00:00:01")
 }
 
 fn save(options: &Options) {
@@ -178,7 +141,7 @@ struct Scene {
 
 fn parts(saved: bool) -> (Scene, Common, Keepers) {
     let dir = tempfile::tempdir().expect("a folder");
-    let options = options(&dir);
+    let options = fixture::options_in(dir.path(), &[("iface", "uplink".to_owned())]);
     if saved {
         save(&options);
     }
@@ -219,12 +182,10 @@ fn play<F: Future<Output = ()>>(
     then: impl FnOnce(Rc<Double>, Rc<Scene>) -> F + Send,
 ) {
     isolated(|| {
-        ip(&[
-            "link add uplink type veth peer name far",
-            "addr add 192.0.2.1/24 dev uplink",
-            "link set uplink up",
-            "link set far up",
-        ]);
+        ip("link add uplink type veth peer name far
+            addr add 192.0.2.1/24 dev uplink
+            link set uplink up
+            link set far up");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();

@@ -11,8 +11,7 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::*;
-use crate::config::flags::Flags;
-use crate::config::settings::Settings;
+use crate::fixture;
 
 /// Runs code on a thread that has given up what the daemon gives up.
 fn confined<T: Send>(files: &Files, code: impl FnOnce(InForce) -> T + Send) -> T {
@@ -108,11 +107,9 @@ fn a_folder_that_is_not_there_yet_is_made_before() {
 
 /// What the daemon gives up with these folders.
 fn files_of(flags: [(&'static str, &Path); 4]) -> Files {
-    let mut values = flags.map(|(name, path)| (name, vec![path.to_string_lossy().into_owned()]));
-    values.sort();
-    let mut flags = Flags(values.into());
-    flags.0.insert("store", vec!["file".to_owned()]);
-    let files = Files::of(&Options::read(&Settings::new(&flags, &|_| None)).expect("options"));
+    let flags = flags.map(|(name, path)| (name, path.to_string_lossy().into_owned()));
+    let store = ("store", "file".to_owned());
+    let files = Files::of(&fixture::options(flags.into_iter().chain([store])));
     files.make();
     files
 }

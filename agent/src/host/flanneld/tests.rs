@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tweed_netlink::netns::isolated;
 
 use super::*;
-use crate::config::flags::Flags;
+use crate::fixture;
 
 /// A process that the kernel calls `flanneld`, and that waits until its input ends.
 pub(super) struct Running {
@@ -56,11 +56,10 @@ impl Drop for Running {
 }
 
 fn options(words: &[(&'static str, &str)]) -> Options {
-    let values = words
+    let words = words
         .iter()
-        .map(|(name, value)| (*name, vec![(*value).to_owned()]));
-    let flags = Flags(values.collect());
-    Options::read(&Settings::new(&flags, &|_| None)).expect("options")
+        .map(|(name, value)| (*name, (*value).to_owned()));
+    fixture::options(words)
 }
 
 fn refusal(found: &Flanneld, words: &[(&'static str, &str)]) -> Option<String> {

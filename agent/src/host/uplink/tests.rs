@@ -1,8 +1,7 @@
 //! Against a real kernel, in a namespace of the test's own.
 
-use std::process::Command;
-
 use tweed_model::Family;
+use tweed_netlink::lab::ip;
 use tweed_netlink::netns::isolated;
 
 use super::*;
@@ -20,14 +19,6 @@ const BOTH: Dual<()> = Dual {
     v4: Some(()),
     v6: Some(()),
 };
-
-/// Runs `ip` with these words; every line is one call.
-fn ip(lines: &str) {
-    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let status = Command::new("ip").args(line.split_whitespace()).status();
-        assert!(status.expect("ip runs").success(), "ip {line}");
-    }
-}
 
 /// Two uplinks as veth pairs: `wan` with the default route, `lan` towards the other hosts.
 fn two_uplinks() {

@@ -1,32 +1,18 @@
 //! Against a real kernel, in a namespace of the test's own.
 
-use std::process::Command;
-
 use tempfile::TempDir;
-use tweed_model::lease::Term;
-use tweed_model::{Dual, Identity, Lease, LeaseAttrs, Mac, wire};
+use tweed_model::{Dual, Identity, Mac, wire};
+use tweed_netlink::lab::{ip, run};
 use tweed_netlink::netns::isolated;
 
 use super::*;
 use crate::config::cli::{self, OutputArgs};
-use crate::config::flags::Flags;
-use crate::config::settings::Settings;
 use crate::files::state_dir::{SavedLease, StateDir};
+use crate::fixture;
 
 mod hand_back;
 
 const CONFIG: &str = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;
-
-fn ip(line: &str) -> String {
-    let output = Command::new("ip").args(line.split_whitespace()).output();
-    let output = output.expect("ip runs");
-    assert!(
-        output.status.success(),
-        "ip {line}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
 
 fn args(dry_run: bool, purge: bool) -> CleanupArgs {
     CleanupArgs {
@@ -48,23 +34,13 @@ struct Stopped {
 impl Stopped {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
-        let values = [
-            ("store", "file".to_owned()),
-            ("store-dir", path("store")),
-            ("state-dir", path("state")),
-            ("run-dir", path("run")),
-            ("subnet-file", path("subnet.env")),
-            ("iface", "uplink".to_owned()),
-        ];
-        let flags = Flags(values.map(|(name, value)| (name, vec![value])).into());
-        let options = Options::read(&Settings::new(&flags, &|_| None)).expect("options");
+        let options = fixture::options_in(dir.path(), &[("iface", "uplink".to_owned())]);
         Self { dir, options }
     }
 
     fn save_state(&self) {
         let state = StateDir::open(&self.options.host.state_dir).expect("a state folder");
-        let lease = lease("10.5.1.0-24", "192.0.2.1", "02:00:00:00:00:01");
+        let lease = fixture::lease("10.5.1.0-24", "192.0.2.1", "02:00:00:00:00:01");
         state
             .save_lease(&SavedLease::new(&lease, CONFIG, Dual::default()))
             .expect("saved");
@@ -75,7 +51,7 @@ impl Stopped {
         state.save_identity(&identity).expect("saved");
         let subnets = self.dir.path().join("store/subnets");
         std::fs::create_dir_all(&subnets).expect("made");
-        let peer = self::lease("10.5.2.0-24", "192.0.2.2", "02:00:00:00:00:03");
+        let peer = fixture::lease("10.5.2.0-24", "192.0.2.2", "02:00:00:00:00:03");
         let value = wire::format_attrs(&peer.attrs);
         std::fs::write(subnets.join("10.5.2.0-24.json"), value).expect("written");
         std::fs::write(self.dir.path().join("store/config"), CONFIG).expect("written");
@@ -93,23 +69,6 @@ impl Stopped {
     }
 }
 
-fn lease(key: &str, public: &str, mac: &str) -> Lease {
-    Lease {
-        key: key.parse().expect("a key"),
-        attrs: LeaseAttrs {
-            public: Dual::of_addrs([public.parse().expect("an address")]),
-            backend_type: "vxlan".to_owned(),
-            data: Dual {
-                v4: Some(serde_json::json!({ "VNI": 1, "VtepMAC": mac }).into()),
-                v6: None,
-            },
-        },
-        node: None,
-        created: 1,
-        term: Term::Leased,
-    }
-}
-
 fn uplink() {
     ip("link add uplink type veth peer name far");
     ip("link set far up");
@@ -118,11 +77,7 @@ fn uplink() {
 }
 
 fn tables() -> String {
-    let output = Command::new("nft")
-        .args(["list", "tables"])
-        .output()
-        .expect("nft runs");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    run("nft list tables")
 }
 
 #[test]
@@ -227,18 +182,12 @@ fn the_command_takes_the_flags_of_the_agent() {
 fn with_plugins() -> (TempDir, Options) {
     let dir = tempfile::tempdir().expect("a folder");
     let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
-    let values = [
-        ("store", "file".to_owned()),
-        ("store-dir", path("store")),
-        ("state-dir", path("state")),
-        ("run-dir", path("run")),
-        ("subnet-file", path("subnet.env")),
+    let plugins = [
         ("install-cni", "true".to_owned()),
         ("cni-bin-dir", path("bin")),
         ("cni-conf-dir", path("net.d")),
     ];
-    let flags = Flags(values.map(|(name, value)| (name, vec![value])).into());
-    let options = Options::read(&Settings::new(&flags, &|_| None)).expect("options");
+    let options = fixture::options_in(dir.path(), &plugins);
     let list = r#"{"name":"cbr0","plugins":[{"type":"tweed"}]}"#;
     let (bin, conf) = (dir.path().join("bin"), dir.path().join("net.d"));
     let mut folder =

@@ -5,15 +5,7 @@ pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
 pub(crate) const ICMPV6: u8 = 58;
 
-/// RFC 1071 a word at a time: zero over bytes that hold a right checksum.
-pub(crate) fn checksum(bytes: &[u8]) -> u16 {
-    let mut sum = 0u32;
-    for word in bytes.chunks(2) {
-        sum += u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0));
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
-}
+pub(crate) use tweed_forward::slow::{checksum, fix_header};
 
 /// The checksum of a packet's transport, pseudo-header included, which begins at `start`.
 pub(crate) fn transport_checksum(packet: &[u8], start: usize, protocol: u8) -> u16 {
@@ -31,20 +23,6 @@ pub(crate) fn transport_checksum(packet: &[u8], start: usize, protocol: u8) -> u
 
 pub(crate) fn word(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
-}
-
-/// Makes an IPv4 header's checksum right, where there is such a header.
-pub(crate) fn fix_header(bytes: &mut [u8]) {
-    let Some(first) = bytes.first().copied() else {
-        return;
-    };
-    let len = usize::from(first & 15) * 4;
-    if first >> 4 != 4 || len < 20 || bytes.len() < len {
-        return;
-    }
-    bytes[10..12].fill(0);
-    let sum = checksum(&bytes[..len]);
-    bytes[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// Makes the transport's checksum right, where header and checksum are at the places that a plain packet has.

@@ -2,9 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +13,7 @@ use tweed_forward::counters::Counters;
 use tweed_forward::options::ForwardOptions;
 use tweed_forward::table::{Peer, Table};
 use tweed_model::{Dual, Family};
+use tweed_netlink::lab::{Namespace, run};
 use tweed_netlink::netns::Netns;
 
 /// flannel's port and device.
@@ -45,7 +44,7 @@ impl Underlay {
 pub(crate) struct Node {
     /// 1 or 2.
     number: u16,
-    name: String,
+    namespace: Namespace,
     underlay: Underlay,
     pub(crate) netns: Netns,
     /// How many workers, and how they work.
@@ -60,10 +59,8 @@ pub(crate) type Exchange = fn(&Socket, SocketAddr);
 
 impl Drop for Node {
     fn drop(&mut self) {
+        // Before its namespace goes.
         self.workers.clear();
-        let _ = Command::new("ip")
-            .args(["netns", "del", &self.name])
-            .status();
     }
 }
 
@@ -84,17 +81,13 @@ pub(crate) fn nodes_on(
     options: ForwardOptions,
     exchange: Exchange,
 ) -> [Node; 2] {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let pair = COUNT.fetch_add(1, Ordering::Relaxed);
     let node = |number: u16| {
-        let name = format!("forward-{}-{pair}-{number}", std::process::id());
-        run(&format!("ip netns add {name}"));
-        let netns = Netns::open(format!("/run/netns/{name}")).unwrap();
+        let namespace = Namespace::new("forward");
         Node {
             number,
-            name,
             underlay,
-            netns,
+            netns: namespace.netns(),
+            namespace,
             count,
             options,
             exchange,
@@ -102,10 +95,9 @@ pub(crate) fn nodes_on(
         }
     };
     let mut nodes = [node(1), node(2)];
-    let names = [&nodes[0].name, &nodes[1].name];
+    let [one, two] = [0, 1].map(|index: usize| nodes[index].namespace.name());
     run(&format!(
-        "ip link add eth0 netns {} type veth peer name eth0 netns {}",
-        names[0], names[1]
+        "ip link add eth0 netns {one} type veth peer name eth0 netns {two}"
     ));
     for node in &mut nodes {
         node.join_wire();
@@ -241,20 +233,12 @@ impl Node {
 
     /// Runs a shell command inside; panics with what it says if it fails.
     pub(crate) fn sh(&self, command: &str) -> String {
-        let (good, text) = self.tries(command);
-        assert!(good, "{command}: {text}");
-        text
+        self.namespace.sh(command)
     }
 
     /// Whether a shell command inside succeeds, and all that it prints.
     pub(crate) fn tries(&self, command: &str) -> (bool, String) {
-        let words = ["netns", "exec", &self.name, "sh", "-ec", command];
-        let output = Command::new("ip").args(words).output().unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (
-            output.status.success(),
-            String::from_utf8_lossy(&text).into_owned(),
-        )
+        self.namespace.tries(command)
     }
 
     /// Waits until the counters are as wanted.
@@ -298,10 +282,4 @@ pub(crate) fn transfer(from: &Node, to: &Node, v6: bool, port: u16, len: usize) 
         drop(stream);
         assert!(receiver.join().unwrap() == bytes, "other bytes came");
     });
-}
-
-fn run(command: &str) {
-    let output = Command::new("sh").args(["-ec", command]).output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command}: {stderr}");
 }

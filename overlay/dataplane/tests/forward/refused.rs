@@ -4,7 +4,6 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use nix::sys::socket::{SockaddrStorage, bind};
 use tracing::span;
 use tweed_dataplane::socket::{Port, Sent, Socket};
 use tweed_forward::options::ForwardOptions;
+use tweed_netlink::lab::ip;
 
 use crate::lab::{PORT, Underlay, nodes_on, transfer};
 use crate::unexpected;
@@ -75,8 +75,7 @@ fn here(port: u16) -> SocketAddr {
 /// A namespace of this thread's own, with this MTU of the loopback device.
 fn enter(mtu: u16) {
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
-    let words = ["link", "set", "lo", "mtu", &mtu.to_string(), "up"];
-    assert!(Command::new("ip").args(words).status().unwrap().success());
+    ip(&format!("link set lo mtu {mtu} up"));
 }
 
 /// What has come, datagram by datagram.
@@ -150,9 +149,7 @@ fn what_is_too_big_for_one_path_is_tried_again_on_the_next() {
 #[test]
 fn what_the_kernel_remembers_of_a_path_counts_only_as_long_as_it_is_heeded() {
     enter(1500);
-    let route = "route replace local 127.0.0.1 dev lo table local mtu 1000";
-    let known = Command::new("ip").args(route.split(' ')).status().unwrap();
-    assert!(known.success());
+    ip("route replace local 127.0.0.1 dev lo table local mtu 1000");
     let mut socket = Socket::bind(here(0), Port::Alone).unwrap();
     let receiver = UdpSocket::bind(here(PORT)).unwrap();
     assert_eq!(socket.path_mtu(here(PORT)).unwrap(), 1000);

@@ -6,35 +6,21 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, setns, unshare};
-use tweed_model::Dual;
-use tweed_netlink::Netfilter;
-use tweed_nft::{Mark, Masquerade, PolicyInput, PolicyNetwork, Ruleset, Tunnels, diff, live};
+use tweed_netlink::lab::Namespace;
+pub(crate) use tweed_netlink::lab::sh;
+use tweed_netlink::{Netfilter, netns};
+use tweed_nft::example::dual_stack;
+use tweed_nft::{PolicyInput, Ruleset, diff, live};
 
 /// Until duplicate address detection is through, nobody asks for neighbours: that takes longer than a test.
 const PREPARE: &str = "ip link set lo up; sysctl -qw net.ipv6.conf.default.accept_dad=0";
 
-/// Runs the test in a thread with a network namespace of its own, loopback up. Processes and threads started inside
-/// are in it too.
+/// Runs the test in a network namespace of its own.
 pub(crate) fn isolated<T: Send>(test: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).expect("kernel tests need root");
-            sh(PREPARE);
-            test()
-        });
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    netns::isolated(|| {
+        sh(PREPARE);
+        test()
     })
-}
-
-/// Runs a shell command in this thread's namespace; returns what it prints.
-pub(crate) fn sh(command: &str) -> String {
-    let output = Command::new("sh").args(["-ec", command]).output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command}: {stderr}");
-    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Feeds text to `nft -f`.
@@ -68,39 +54,17 @@ pub(crate) fn converge(socket: &mut Netfilter, want: &Ruleset) {
     assert_eq!(diff(want, have.as_ref()), None);
 }
 
-/// A node's policy: network 10.244.0.0/16 and fd00:10:244::/48, of which subnet 1 is ours; two peers each.
+/// A node's policy over VXLAN: network 10.244.0.0/16 and fd00:10:244::/48, of which subnet 1 is ours; two peers each.
 pub(crate) fn policy() -> PolicyInput {
-    let net = |network: &str, subnet: &str| PolicyNetwork {
-        network: network.parse().unwrap(),
-        subnet: subnet.parse().unwrap(),
-    };
-    let vxlan = Mark {
-        name: "VXLAN 1".to_owned(),
-        offset: 12,
-        bytes: vec![0, 0, 1],
-    };
-    PolicyInput {
-        table: "tweed".to_owned(),
-        networks: Dual {
-            v4: Some(net("10.244.0.0/16", "10.244.1.0/24")),
-            v6: Some(net("fd00:10:244::/48", "fd00:10:244:1::/64")),
-        },
-        masquerade: Some(Masquerade { fully_random: true }),
-        tunnels: Some(Tunnels {
-            ports: [(8472, Some(vxlan))].into(),
-            uplink: "uplink".to_owned(),
-            inner: ["cni0", "flannel.1", "flannel-v6.1"]
-                .map(str::to_owned)
-                .into(),
-            way_back: true,
-            peers: Some(
-                ["192.0.2.2", "192.0.2.3", "2001:db8::2", "2001:db8::3"]
-                    .map(addr)
-                    .into(),
-            ),
-            sources: None,
-        }),
-    }
+    let mut policy = dual_stack();
+    let tunnels = policy.tunnels.as_mut().unwrap();
+    tunnels.ports.remove(&8285);
+    tunnels.inner.remove("flannel0");
+    tunnels.uplink = "uplink".to_owned();
+    tunnels.sources = None;
+    let peers = ["192.0.2.2", "192.0.2.3", "2001:db8::2", "2001:db8::3"];
+    tunnels.peers = Some(peers.map(addr).into());
+    policy
 }
 
 /// The allow-list of a policy.
@@ -114,21 +78,15 @@ pub(crate) fn addr(text: &str) -> IpAddr {
 }
 
 /// A neighbour of the test's namespace: a namespace joined to it by a veth pair. Removed at the end.
-pub(crate) struct Neighbour {
-    name: String,
-}
+pub(crate) struct Neighbour(Namespace);
 
 impl Neighbour {
     /// Both ends of the pair are called `link` on our side and `eth0` there; `ours` and `theirs` are addresses with
     /// prefix lengths, comma separated.
     pub(crate) fn new(link: &str, ours: &str, theirs: &str) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("tweed-fw-{}-{count}", std::process::id());
-        sh(&format!("ip netns add {name}"));
-        let this = Self { name };
+        let this = Self(Namespace::new("tweed-fw"));
         this.sh(PREPARE);
-        let ns = &this.name;
+        let ns = this.0.name();
         sh(&format!(
             "ip link add {link} type veth peer name eth0 netns {ns}"
         ));
@@ -145,34 +103,17 @@ impl Neighbour {
 
     /// Runs a shell command there.
     pub(crate) fn sh(&self, command: &str) -> String {
-        self.enter(|| sh(command))
+        self.0.sh(command)
     }
 
     /// Runs code there.
     pub(crate) fn enter<T: Send>(&self, visit: impl FnOnce() -> T + Send) -> T {
-        let file = std::fs::File::open(format!("/run/netns/{}", self.name)).unwrap();
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                setns(file, CloneFlags::CLONE_NEWNET).unwrap();
-                visit()
-            });
-            thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        self.0.netns().run(visit).unwrap()
     }
 
     /// A UDP socket there.
     pub(crate) fn socket(&self, addr: &str) -> UdpSocket {
         self.enter(|| socket(addr))
-    }
-}
-
-impl Drop for Neighbour {
-    fn drop(&mut self) {
-        let _ = Command::new("ip")
-            .args(["netns", "del", &self.name])
-            .status();
     }
 }
 
