@@ -17,6 +17,9 @@ use crate::wait::eventually;
 pub const PREFIX: &str = "/coreos.com/network";
 /// The port of etcd's clients.
 pub const PORT: u16 = 2379;
+/// Where its data are, and a copy of them.
+const DATA: &str = "/var/lib/etcd/lab";
+const COPY: &str = "/var/lib/etcd/lab.copy";
 
 /// A running (or stopped) etcd.
 #[derive(Debug)]
@@ -66,7 +69,7 @@ impl<'lab> Etcd<'lab> {
             .open(self.lab.folder.path().join("etcd.log"))?;
         let mut command = Command::new("etcd");
         command
-            .args(["--name", "lab", "--data-dir", "/var/lib/etcd/lab"])
+            .args(["--name", "lab", "--data-dir", DATA])
             .arg(format!("--listen-client-urls=http://0.0.0.0:{PORT}"))
             .arg(format!("--advertise-client-urls={}", Self::endpoint()))
             .args(["--listen-peer-urls", "http://127.0.0.1:2380"])
@@ -90,6 +93,28 @@ impl<'lab> Etcd<'lab> {
         child.kill()?;
         child.wait()?;
         Ok(())
+    }
+
+    /// Copies its data, while it is stopped.
+    ///
+    /// # Errors
+    /// When they can't be copied.
+    pub fn keep_copy(&self) -> Result<()> {
+        self.copy(DATA, COPY)
+    }
+
+    /// Puts back what was copied, while it is stopped.
+    ///
+    /// # Errors
+    /// When there is no copy.
+    pub fn put_back_copy(&self) -> Result<()> {
+        self.copy(COPY, DATA)
+    }
+
+    fn copy(&self, from: &str, to: &str) -> Result<()> {
+        let place = self.lab.switch.place();
+        place.sh(&format!("rm -rf {to}"))?;
+        place.sh(&format!("cp -a {from} {to}")).map(drop)
     }
 
     /// Has its process stand still, or go on.

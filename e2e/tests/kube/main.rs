@@ -17,6 +17,7 @@ mod moves;
 mod nodes;
 mod proxy;
 mod reach;
+mod restored;
 mod scene;
 mod store;
 mod subnets;

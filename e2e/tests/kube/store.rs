@@ -16,8 +16,9 @@ use crate::agents::{PREFIX, Scene, node};
 use crate::events;
 use crate::harness::Report;
 use crate::moves;
+use crate::restored;
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "agents_with_the_manifest_s_rights_lease_their_pod_cidrs_and_pods_talk",
     "removed_and_edited_annotations_are_restored_and_no_packet_is_lost",
     "an_overwritten_public_address_is_announced_and_taken_back_live",
@@ -29,9 +30,10 @@ const NAMES: [&str; 11] = [
     "a_changed_configuration_file_is_taken_over",
     "without_the_api_server_pods_talk_and_an_agent_starts_from_its_saved_state",
     "a_node_that_is_made_anew_with_another_pod_cidr_gets_another_session",
+    "after_a_restore_from_a_backup_a_new_node_is_a_peer_within_seconds",
 ];
 
-const SCENARIOS: [fn(&mut Scene<'_>) -> Result<()>; 11] = [
+const SCENARIOS: [fn(&mut Scene<'_>) -> Result<()>; 12] = [
     begin,
     repair,
     overwrite,
@@ -43,6 +45,7 @@ const SCENARIOS: [fn(&mut Scene<'_>) -> Result<()>; 11] = [
     reconfigure,
     outage,
     anew,
+    restored::backup,
 ];
 
 pub(crate) fn play(report: &mut Report) {
@@ -166,7 +169,7 @@ pub(crate) fn entry(host: &Host, mac: &str, addr: &str) -> Result<()> {
     })
 }
 
-fn foreign(number: u8) -> Value {
+pub(crate) fn foreign(number: u8) -> Value {
     let mut node = node(
         &format!("flannel{number}"),
         &[format!("10.244.{number}.0/24").as_str()],
