@@ -38,17 +38,19 @@ impl Store {
                 Ok(Self::Etcd(Etcd::new(etcd.connection()).context("etcd")?))
             }
             StoreOptions::Kube(kube) => Ok(Self::Kube(KubeStore::new(kube.clone()))),
-            StoreOptions::File { dir } => Ok(Self::File(FileStore::new(file::Options::new(dir)))),
+            StoreOptions::File { dir } => {
+                Ok(Self::File(FileStore::new(file::FileOptions::new(dir))))
+            }
         }
     }
 }
 
 impl EtcdOptions {
     /// How the library wants to be told.
-    fn connection(&self) -> etcd::Options {
+    fn connection(&self) -> etcd::EtcdOptions {
         let tls = self.tls.clone().unwrap_or_default();
         let (cert_file, key_file) = tls.client.unzip();
-        etcd::Options {
+        etcd::EtcdOptions {
             endpoints: self.endpoints.clone(),
             prefix: self.prefix.clone(),
             user: self
@@ -58,7 +60,7 @@ impl EtcdOptions {
             ca_file: tls.ca,
             cert_file,
             key_file,
-            ..etcd::Options::default()
+            ..etcd::EtcdOptions::default()
         }
     }
 }
@@ -170,7 +172,6 @@ pub enum HeldLease {
     Etcd(EtcdHeld),
     /// A Node's subnets.
     Kube(KubeHeld),
-    /// A file.
     File(FileHeld),
 }
 

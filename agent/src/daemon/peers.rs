@@ -20,7 +20,6 @@ pub const MOST: usize = 5_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {
-    /// A peer.
     Peer,
     /// Nobody: a subnet that is set aside for a node that has not taken it.
     Reserved,
@@ -33,7 +32,6 @@ pub enum Standing {
 /// What was exchanged with a node, in one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchanged {
-    /// Its subnet.
     pub subnet: IpNet,
     /// The largest packet that gets there unfragmented, in bytes.
     pub mtu: u16,
@@ -51,7 +49,6 @@ pub struct Peer {
     pub node: Option<String>,
     /// The addresses that it announces.
     pub public: Dual<IpAddr>,
-    /// Its subnets.
     pub subnets: Dual<IpNet>,
     /// The backend that it announces.
     pub backend: String,

@@ -147,7 +147,6 @@ const UNREAD: &[&str] = &[
     "overlay/netlink",
     "overlay/plan",
     "overlay/state",
-    "overlay/store",
 ];
 
 /// Sources of the packages, with their tests.

@@ -1,4 +1,4 @@
-//! Whose lease is it? The rule by which a node finds its own lease in a store again, shared by all stores, and pure.
+//! Which lease is the own one: the rule by which a node finds its own lease in a store again, shared by all stores, and pure.
 //!
 //! Leases carry no node name. What identifies a holder is its public address together with its backend data (a VTEP
 //! MAC is 46 random bits, a public key more). flannel goes by the address alone, so that nodes behind one NAT, or with
@@ -10,7 +10,7 @@
 //! * **Suspect**: only the address or only the data agrees; or neither does, but it is the very entry that this node
 //!   held last, by its order of creation (a backend without data, and another address since). That is this node after it lost its state or changed its
 //!   address; or a second node behind the same NAT; or a cloned machine. A store takes such a lease over only if its
-//!   holder doesn't answer. The question is an edit of the entry that changes nothing of its meaning: whoever keeps the
+//!   holder doesn't answer. The question is an edit of the entry that changes nothing of its meaning: the agent that keeps the
 //!   lease puts its own text back.
 //! * **Foreign**: everything else, remembered or not. A node that comes back after its lease ran out finds its subnet
 //!   taken, and leaves it alone.

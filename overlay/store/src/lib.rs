@@ -93,7 +93,7 @@ pub enum Holding {
     Unsure {
         /// Why.
         reason: String,
-        /// When it was heard last, as far as is known.
+        /// When it answered last, as far as is known.
         since: Instant,
     },
     /// The key was gone; it is being taken back. Keep programming.
@@ -190,7 +190,7 @@ pub trait LeaseStore {
     /// Takes a lease: one held before where that's possible, else a free one. Atomic against any number of others.
     fn acquire(&self, request: &Request) -> impl Future<Output = Result<Self::Held, StoreError>>;
 
-    /// Gives a lease up, whoever holds it (`tweedd leases release`).
+    /// Gives a lease up, whichever node holds it (`tweedd leases release`).
     ///
     /// # Errors
     /// [`StoreError::NotFound`] if there is none.

@@ -70,7 +70,7 @@ pub(crate) fn say(standing: &Sender<Holding>, holding: Holding) {
     });
 }
 
-/// Reports that the store can't be reached, and when it was heard last.
+/// Reports that the store can't be reached, and when it answered last.
 pub(crate) fn say_unsure(standing: &Sender<Holding>, reason: impl ToString, since: Instant) {
     let (reason, since) = (reason.to_string(), since.into_std());
     say(standing, Holding::Unsure { reason, since });

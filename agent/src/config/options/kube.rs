@@ -1,7 +1,7 @@
 //! The Kubernetes store: how to reach the API server, and which node this is.
 
 use tweed_model::annotations::Prefix;
-use tweed_store::kube::{NodeName, Options};
+use tweed_store::kube::{KubeOptions, NodeName};
 
 use crate::config::flags;
 use crate::config::settings::{Settings, UsageError};
@@ -9,13 +9,16 @@ use crate::config::settings::{Settings, UsageError};
 use super::note::Note;
 use super::values::path;
 
-pub(super) fn read(settings: &Settings<'_>, notes: &mut Vec<Note>) -> Result<Options, UsageError> {
+pub(super) fn read(
+    settings: &Settings<'_>,
+    notes: &mut Vec<Note>,
+) -> Result<KubeOptions, UsageError> {
     let prefix = settings.required(
         &flags::KUBE_ANNOTATION_PREFIX,
         "a prefix of annotations: a lower-case DNS name with a dot in it, perhaps with a word behind a slash",
         |text| Prefix::parse(text).ok(),
     )?;
-    Ok(Options {
+    Ok(KubeOptions {
         servers: servers(settings, notes)?,
         kubeconfig: settings
             .text(&flags::KUBECONFIG_FILE)

@@ -20,7 +20,7 @@ pub enum StoreOptions {
     /// An etcd cluster.
     Etcd(EtcdOptions),
     /// The Kubernetes API.
-    Kube(kube::Options),
+    Kube(kube::KubeOptions),
     /// A folder.
     File {
         /// The folder.

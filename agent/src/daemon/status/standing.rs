@@ -12,7 +12,6 @@ pub enum Standing {
     None,
     /// A saved lease is used; the store has not confirmed it yet.
     Saved,
-    /// Held.
     Held,
     /// The store can't be reached.
     Unsure(String),

@@ -169,7 +169,7 @@ fn facts(config: &NetworkConfig) -> Vec<String> {
 mod tests {
     use tweed_model::LeaseAttrs;
     use tweed_model::lease::Term;
-    use tweed_store::file::{FileStore, Options};
+    use tweed_store::file::{FileOptions, FileStore};
 
     use super::*;
 
@@ -188,7 +188,7 @@ mod tests {
         let value = r#"{"PublicIP":"192.0.2.17","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1}}"#;
         let file = folder.join(format!("subnets/{}.json", lease.key));
         std::fs::write(file, value).expect("written");
-        FileStore::new(Options::new(folder))
+        FileStore::new(FileOptions::new(folder))
     }
 
     async fn between(before: &str, after: &str) -> Change {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use etcd_client::{Channel, Client, Error as EtcdError};
 use tweed_model::shown::shortened;
 
-use super::heard::Heard;
-use super::options::{Options, names};
+use super::last_answer::LastAnswer;
+use super::options::{EtcdOptions, names};
 
 use crate::tls::{Fault, Material, Names, connector, fault};
 use crate::{StoreError, host_of};
@@ -31,7 +31,7 @@ const SAID: usize = 1_000;
 
 /// The members of one etcd cluster, with a connection to each that has been used.
 pub(super) struct Cluster {
-    options: Options,
+    options: EtcdOptions,
     endpoints: Vec<String>,
     connections: Mutex<Vec<Option<Connection>>>,
     /// The endpoint that answered last.
@@ -43,18 +43,18 @@ pub(super) struct Cluster {
 #[derive(Clone)]
 struct Connection {
     client: Client,
-    heard: Heard,
+    last_answer: LastAnswer,
 }
 
 /// A connection to one endpoint, for streams.
 pub(super) struct Member {
     pub(super) client: Client,
-    pub(super) heard: Heard,
+    pub(super) last_answer: LastAnswer,
     index: usize,
 }
 
 impl Cluster {
-    pub(super) fn new(options: Options) -> Result<Self, StoreError> {
+    pub(super) fn new(options: EtcdOptions) -> Result<Self, StoreError> {
         let endpoints = options.checked_endpoints()?;
         Ok(Self {
             connections: Mutex::new(vec![None; endpoints.len()]),
@@ -136,20 +136,26 @@ impl Cluster {
     where
         F: Future<Output = Result<T, EtcdError>>,
     {
-        let Connection { client, heard } = self.connection(index).await?;
+        let Connection {
+            client,
+            last_answer,
+        } = self.connection(index).await?;
         let answer = request(client).await;
         let answer = answer.map_err(|error| self.failed(index, what, &error))?;
-        heard.now();
+        last_answer.now();
         Ok(answer)
     }
 
     /// The endpoint that answered last. Its streams have no deadline; [`super::pulse`] tells when it is gone.
     pub(super) async fn member(&self) -> Result<Member, StoreError> {
         let index = self.preferred.load(Ordering::Relaxed);
-        let Connection { client, heard } = self.connection(index).await?;
+        let Connection {
+            client,
+            last_answer,
+        } = self.connection(index).await?;
         Ok(Member {
             client,
-            heard,
+            last_answer,
             index,
         })
     }
@@ -215,8 +221,11 @@ impl Cluster {
             made = connect(self.options.without_login()).await?;
         }
         let client = made.map_err(|error| self.failed(index, "connect", &error))?;
-        let heard = Heard::new();
-        let connection = Connection { client, heard };
+        let last_answer = LastAnswer::new();
+        let connection = Connection {
+            client,
+            last_answer,
+        };
         self.lock()[index] = Some(connection.clone());
         Ok(connection)
     }

@@ -2,7 +2,7 @@
 //!
 //! A key is created only if neither it nor any key with the same IPv4 subnet exists. Overlaps that a key range can't
 //! express (equal IPv6 under another IPv4, other lengths) show in the same transaction: it also reads what has been
-//! created since the list. Whoever finds an overlapping key there came second, and takes its own key back.
+//! created since the list. A node that finds an overlapping key there came second, and takes its own key back.
 
 use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnResponse};
 use tweed_model::subnet::keys_overlap;

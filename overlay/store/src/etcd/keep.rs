@@ -54,7 +54,7 @@ impl Held for EtcdHeld {
             value: wire::format_attrs(&self.lease.attrs),
             attachment: self.attachment,
             standing: &standing,
-            heard: Instant::now(),
+            last_answer: Instant::now(),
         };
         let mut trouble = Backoff::default();
         loop {
@@ -66,7 +66,7 @@ impl Held for EtcdHeld {
                     return Ended::Taken(by);
                 }
                 Err(Stop::Failed(error)) => {
-                    say_unsure(&standing, error, keeper.heard);
+                    say_unsure(&standing, error, keeper.last_answer);
                     trouble.reset_after(started.elapsed());
                     sleep(trouble.next()).await;
                 }
@@ -94,8 +94,8 @@ struct Keeper<'a> {
     value: String,
     attachment: Attachment,
     standing: &'a Sender<Holding>,
-    /// When etcd was heard last.
-    heard: Instant,
+    /// When etcd answered last.
+    last_answer: Instant,
 }
 
 impl Keeper<'_> {
@@ -104,7 +104,7 @@ impl Keeper<'_> {
         let revision = self.secure().await?;
         let member = self.network.cluster.member().await?;
         let stop = self.hold_over(&member, revision).await;
-        self.heard = member.heard.last().max(self.heard);
+        self.last_answer = member.last_answer.last().max(self.last_answer);
         stop
     }
 
@@ -148,7 +148,7 @@ impl Keeper<'_> {
         loop {
             let listing = listing::read(&self.network.cluster, &self.network.keys).await?;
             let unreadable: Vec<_> = listing.unreadable.keys().copied().collect();
-            self.heard = Instant::now();
+            self.last_answer = Instant::now();
             let own = listing.entries.get(&self.lease.key).map(|entry| entry.id);
             let by_us = |_: &Lease| own == self.attachment.live();
             let done = match find(self.lease, &listing.leases(), &unreadable, by_us) {

@@ -7,8 +7,8 @@ mod acquire;
 mod client;
 mod etcd_lease;
 mod grant;
-mod heard;
 mod keep;
+mod last_answer;
 mod listing;
 mod network;
 mod options;
@@ -27,7 +27,7 @@ use tweed_model::{ClusterSnapshot, SubnetKey};
 
 pub use self::keep::EtcdHeld;
 use self::network::Network;
-pub use self::options::Options;
+pub use self::options::EtcdOptions;
 use crate::{LeaseStore, Remote, Request, StoreError};
 
 /// One network in etcd.
@@ -45,7 +45,7 @@ impl Etcd {
     ///
     /// # Errors
     /// [`StoreError::Refused`] if the options make no sense together.
-    pub fn new(options: Options) -> Result<Self, StoreError> {
+    pub fn new(options: EtcdOptions) -> Result<Self, StoreError> {
         Ok(Self(Arc::new(Network::new(options)?)))
     }
 

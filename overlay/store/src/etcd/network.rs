@@ -6,10 +6,9 @@ use std::time::Duration;
 use tweed_model::wire::EtcdKeys;
 
 use super::client::Cluster;
-use super::options::Options;
+use super::options::EtcdOptions;
 use crate::StoreError;
 
-/// That.
 pub(super) struct Network {
     pub(super) cluster: Cluster,
     pub(super) keys: EtcdKeys,
@@ -19,7 +18,7 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn new(options: Options) -> Result<Self, StoreError> {
+    pub(super) fn new(options: EtcdOptions) -> Result<Self, StoreError> {
         Ok(Self {
             keys: EtcdKeys::new(&options.prefix),
             relist: options.relist,

@@ -11,14 +11,14 @@ use crate::StoreError;
 use crate::tls::{Material, Names, Pem};
 
 /// Pings from clients more often than etcd's `--grpc-keepalive-min-time` (5 s, unless somebody raised it) count as abuse;
-/// this is seldom enough for any. Whether a member answers is found out sooner, by [`Options::pulse`].
+/// this is seldom enough for any. Whether a member answers is found out sooner, by [`EtcdOptions::pulse`].
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How to reach etcd. The names in messages are the options of the command line.
 #[derive(Clone)]
-pub struct Options {
+pub struct EtcdOptions {
     /// `http://…`, `https://…` or `host:port`. Without a scheme TLS is spoken if the first endpoint is `https://` or
     /// any certificate option is set.
     pub endpoints: Vec<String>,
@@ -43,7 +43,7 @@ pub struct Options {
     pub relist: Duration,
 }
 
-impl Default for Options {
+impl Default for EtcdOptions {
     /// flannel's defaults.
     fn default() -> Self {
         Self {
@@ -62,10 +62,10 @@ impl Default for Options {
     }
 }
 
-impl fmt::Debug for Options {
+impl fmt::Debug for EtcdOptions {
     /// Everything but the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
+        f.debug_struct("EtcdOptions")
             .field(
                 "endpoints",
                 &self
@@ -99,7 +99,7 @@ fn redacted(endpoint: &str) -> String {
     }
 }
 
-impl Options {
+impl EtcdOptions {
     /// The endpoints as URLs, once all options have been found to make sense together.
     pub(super) fn checked_endpoints(&self) -> Result<Vec<String>, StoreError> {
         if self.cert_file.is_some() != self.key_file.is_some() {
@@ -212,10 +212,10 @@ fn refused<T>(message: String) -> Result<T, StoreError> {
 mod tests {
     use super::*;
 
-    fn with(endpoints: &[&str]) -> Options {
-        Options {
+    fn with(endpoints: &[&str]) -> EtcdOptions {
+        EtcdOptions {
             endpoints: endpoints.iter().map(|&url| url.to_owned()).collect(),
-            ..Options::default()
+            ..EtcdOptions::default()
         }
     }
 
@@ -229,7 +229,7 @@ mod tests {
             with(&["https://a:1", "b:2"]).checked_endpoints().unwrap(),
             ["https://a:1", "https://b:2"]
         );
-        let certified = Options {
+        let certified = EtcdOptions {
             ca_file: Some("ca.pem".into()),
             ..with(&["a:1", " ", "http://[::1]:2"])
         };
@@ -248,7 +248,7 @@ mod tests {
             (with(&["http://a:1/path"]), "http://host:port"),
             (with(&["http://root:secret@a:1"]), "--etcd-username"),
             (
-                Options {
+                EtcdOptions {
                     cert_file: Some("c".into()),
                     ..with(&["a"])
                 },
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let options = Options {
+        let options = EtcdOptions {
             user: Some(("root".into(), "secret".into())),
             ..with(&["http://user:secret@a:1", "user:secret@b"])
         };

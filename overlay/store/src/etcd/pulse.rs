@@ -27,7 +27,7 @@ pub(super) async fn until_silent(network: &Network, member: &Member, turn: Turn)
         Turn::Second => pulse + pulse / 4,
     };
     loop {
-        let due = member.heard.last() + every;
+        let due = member.last_answer.last() + every;
         if Instant::now() < due {
             sleep_until(due).await;
             continue;
@@ -35,9 +35,11 @@ pub(super) async fn until_silent(network: &Network, member: &Member, turn: Turn)
         let little = GetOptions::new().with_serializable().with_count_only();
         let mut kv = client::kv(&member.client);
         match timeout(pulse, kv.get(network.keys.config(), Some(little))).await {
-            Ok(Ok(_)) => member.heard.now(),
+            Ok(Ok(_)) => member.last_answer.now(),
             Ok(Err(error)) => return cluster.stream_failed(member, WHAT, &error),
-            Err(_) => return cluster.stream_silent(member, WHAT, member.heard.last().elapsed()),
+            Err(_) => {
+                return cluster.stream_silent(member, WHAT, member.last_answer.last().elapsed());
+            }
         }
     }
 }

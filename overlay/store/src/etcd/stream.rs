@@ -36,7 +36,7 @@ pub(super) fn checked(
             ended(&format!("ended the watch ({})", response.cancel_reason()))
         }
         Ok(Some(response)) => {
-            member.heard.now();
+            member.last_answer.now();
             Ok(response)
         }
         Ok(None) => ended("closed the connection"),

@@ -21,10 +21,10 @@ use crate::StoreError;
 const CONFIG_NAMES: [&str; 2] = ["config", "net-conf.json"];
 const SUBNETS: &str = "subnets";
 pub(super) const LOCK: &str = "lock";
-/// The one file that may be half written. Whoever holds the lock may overwrite it.
+/// The one file that may be half written. The holder of the lock may overwrite it.
 const UNFINISHED: &str = ".unfinished";
 const SUFFIX: &str = ".json";
-/// Writes take milliseconds. Who holds the lock longer is stuck.
+/// Writes take milliseconds. A process that holds the lock longer is stuck.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// More than any configuration needs.
 const CONFIG_LIMIT: usize = MIB;

@@ -1,5 +1,5 @@
 //! The way to the folder: on threads of its own, and with an end to the wait. A network file system whose server is gone
-//! keeps whoever asks for as long as it likes; those who ask must not become more and more, and the agent goes on.
+//! keeps each call for as long as it likes; waiting calls must not become more and more, and the agent goes on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::folder::Folder;
 use crate::StoreError;
 
 /// How long the folder may take for an answer: longer than a lock may be held.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// How many threads may be in the folder at once.
 const AT_ONCE: usize = 2;
 
@@ -21,7 +21,7 @@ const AT_ONCE: usize = 2;
 pub(super) struct Gate {
     folder: Folder,
     turns: Arc<Semaphore>,
-    patience: Duration,
+    limit: Duration,
 }
 
 impl Gate {
@@ -29,7 +29,7 @@ impl Gate {
         Self {
             folder,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
-            patience: PATIENCE,
+            limit: TIMEOUT,
         }
     }
 
@@ -56,10 +56,10 @@ impl Gate {
             Err(StoreError::Unavailable(format!(
                 "{} has not answered for {} s; is it on a network file system whose server is gone?",
                 self.folder.path().display(),
-                self.patience.as_secs()
+                self.limit.as_secs()
             )))
         };
-        timeout(self.patience, turn).await.unwrap_or_else(late)
+        timeout(self.limit, turn).await.unwrap_or_else(late)
     }
 }
 
@@ -73,7 +73,7 @@ mod tests {
     #[tokio::test]
     async fn a_folder_that_never_answers_is_unavailable_and_keeps_two_threads_at_most() {
         let gate = Gate {
-            patience: Duration::from_millis(50),
+            limit: Duration::from_millis(50),
             ..Gate::new(Folder::new(Path::new("/net/store")))
         };
         let inside = Arc::new(AtomicUsize::new(0));
@@ -94,7 +94,7 @@ mod tests {
         // It answers again.
         answers.store(true, Ordering::SeqCst);
         let gate = Gate {
-            patience: PATIENCE,
+            limit: TIMEOUT,
             ..gate
         };
         assert_eq!(gate.run(|_| Ok(7)).await.unwrap(), 7);

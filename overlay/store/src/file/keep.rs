@@ -76,12 +76,12 @@ impl Held for FileHeld {
     async fn keep(self, standing: watch::Sender<Holding>) -> Ended {
         let mut changes = Changes::new(&self.gate, self.reread);
         let mut fight = Fight::default();
-        let mut heard = Instant::now();
+        let mut last_answer = Instant::now();
         loop {
             let armed = changes.arm().await;
             let secured = self.secure(&standing, &mut fight).await;
             if secured.is_ok() {
-                heard = Instant::now();
+                last_answer = Instant::now();
             }
             match secured {
                 Ok(None) => say(&standing, Holding::Held),
@@ -89,7 +89,7 @@ impl Held for FileHeld {
                     say(&standing, Holding::Taken { by });
                     return Ended::Taken(by);
                 }
-                Err(error) => say_unsure(&standing, error, heard),
+                Err(error) => say_unsure(&standing, error, last_answer),
             }
             changes.next(armed).await;
         }

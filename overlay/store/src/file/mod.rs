@@ -3,7 +3,7 @@
 //! ```text
 //! <folder>/config                      the network configuration; net-conf.json is read too
 //! <folder>/subnets/10.5.34.0-24.json   a lease: its key is the name, its value flannel's JSON
-//! <folder>/lock                        locked by whoever writes
+//! <folder>/lock                        locked by each writer
 //! ```
 //!
 //! Nothing runs out: a lease ends when its file is removed (`tweedd leases release`). A file with only a `PublicIP`
@@ -38,14 +38,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Where the folder is, and how often to look into it without a reason.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct FileOptions {
     /// The folder. It need not exist yet.
     pub folder: PathBuf,
     /// How often it is read again in any case: changes by other machines to a shared folder go unannounced.
     pub reread: Duration,
 }
 
-impl Options {
+impl FileOptions {
     /// A folder that is read at least every ten seconds.
     pub fn new(folder: impl AsRef<Path>) -> Self {
         Self {
@@ -72,7 +72,7 @@ enum Attempt {
 
 impl FileStore {
     /// Touches nothing yet.
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: FileOptions) -> Self {
         Self {
             gate: Gate::new(Folder::new(&options.folder)),
             reread: options.reread,
@@ -122,7 +122,7 @@ fn attempt(
     let locked = folder.lock()?;
     let content = locked.read()?;
     let survey = Survey::of(&content.leases(), &content.unreadable, request);
-    // Whoever was quicker to take over an abandoned lease lives.
+    // Another node was quicker to take over an abandoned lease.
     let lives = |key: &SubnetKey, asked: &Asked| {
         asked.answered
             || content

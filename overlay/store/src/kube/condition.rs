@@ -44,7 +44,7 @@ async fn watch_over(
             }
             Own::Unread | Own::Absent | Own::Unsure(..) => Ok(()),
         };
-        let patience = match done {
+        let limit = match done {
             Err(failure) if failure.code != 409 => {
                 tracing::warn!(
                     error = failure.text,
@@ -61,9 +61,9 @@ async fn watch_over(
                 gone = report.changed() => if gone.is_err() { std::future::pending::<()>().await },
             }
         };
-        match patience {
+        match limit {
             // Ends either way.
-            Some(patience) => drop(timeout(patience, news).await),
+            Some(limit) => drop(timeout(limit, news).await),
             None => news.await,
         }
     }

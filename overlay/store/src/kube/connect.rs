@@ -21,14 +21,14 @@ use tweed_model::shown::shortened;
 
 use super::causes::chain;
 use super::credentials::{Access, access};
-use super::options::Options;
+use super::options::KubeOptions;
 use crate::tls::{Names, connector, fault};
 use crate::{StoreError, host_of};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// For one request that isn't a watch.
 const REQUEST: Duration = Duration::from_secs(15);
-/// A watch that hears nothing for longer is dead: the server sends a bookmark about every minute.
+/// A watch that receives nothing for longer is dead: the server sends a bookmark about every minute.
 const SILENCE: Duration = Duration::from_secs(100);
 
 /// So many bytes of what a server says are passed on.
@@ -36,7 +36,7 @@ const SAID: usize = 1_000;
 
 /// Access to one cluster.
 pub(super) struct Servers {
-    options: Options,
+    options: KubeOptions,
     clients: Mutex<Arc<OnceCell<Vec<Client>>>>,
     /// Counts how often another server's turn came.
     turn: AtomicUsize,
@@ -45,7 +45,7 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    pub(super) fn new(options: Options) -> Self {
+    pub(super) fn new(options: KubeOptions) -> Self {
         Self {
             options,
             clients: Mutex::default(),
@@ -61,7 +61,7 @@ impl Servers {
         Ok(clients[self.turn() % clients.len()].clone())
     }
 
-    /// Whose turn it is; to be asked before [`Servers::client`], for [`Servers::failed`].
+    /// The next server; to be asked before [`Servers::client`], for [`Servers::failed`].
     pub(super) fn turn(&self) -> usize {
         self.turn.load(Ordering::Relaxed)
     }
@@ -170,7 +170,7 @@ impl From<Failure> for StoreError {
     }
 }
 
-async fn connect(options: &Options) -> Result<Vec<Client>, StoreError> {
+async fn connect(options: &KubeOptions) -> Result<Vec<Client>, StoreError> {
     let mut access = access(options).await?;
     access.run_program().await?;
     let mut urls = Vec::new();
@@ -195,7 +195,7 @@ async fn connect(options: &Options) -> Result<Vec<Client>, StoreError> {
 }
 
 /// The hosts of the API servers, as far as the configuration tells.
-pub(super) async fn hosts(options: &Options) -> Vec<String> {
+pub(super) async fn hosts(options: &KubeOptions) -> Vec<String> {
     let mut urls = options.servers.clone();
     if urls.is_empty() {
         let access = access(options).await.ok();

@@ -10,7 +10,7 @@ use tweed_host::bounded_file::{self, Links};
 
 use super::bearer::bearer;
 use super::causes::chain;
-use super::options::Options;
+use super::options::KubeOptions;
 use super::program;
 use super::token::Token;
 use crate::StoreError;
@@ -41,7 +41,7 @@ const OF_A_POD: [&str; 3] = [
 ];
 
 /// Reads what the options name.
-pub(super) async fn access(options: &Options) -> Result<Access, StoreError> {
+pub(super) async fn access(options: &KubeOptions) -> Result<Access, StoreError> {
     if let Some(file) = &options.kubeconfig {
         return of_kubeconfig(file)
             .await

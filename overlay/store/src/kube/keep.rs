@@ -23,7 +23,7 @@ use crate::backoff::{Backoff, jittered};
 use crate::standing::{Fight, say, say_lost, say_unsure};
 use crate::{Ended, Held, Holding, StoreError};
 
-/// A write that failed is tried again after this at the latest, even if nothing is heard of the Node.
+/// A write that failed is tried again after this at the latest, even if the Node does not change.
 const RETRY: Duration = Duration::from_secs(30);
 
 /// A lease that Kubernetes has assigned.
@@ -87,7 +87,7 @@ async fn hold(held: &KubeHeld, standing: &Sender<Holding>) -> Result<String, Sto
                 } else {
                     match settle(network, node, &held.lease.attrs, Some(&mut fight)).await {
                         Ok(()) => say(standing, Holding::Held),
-                        // Somebody else was quicker, which will be heard of.
+                        // Another writer was quicker: the watch reports it.
                         Err(failure) if failure.code == 409 => {}
                         Err(failure) => {
                             say_unsure(standing, failure.text, Instant::now());
@@ -97,10 +97,10 @@ async fn hold(held: &KubeHeld, standing: &Sender<Holding>) -> Result<String, Sto
                 }
             }
         }
-        let patience = again.unwrap_or(RETRY * 1000);
+        let limit = again.unwrap_or(RETRY * 1000);
         // Ends either way: the watch's sender lives as long as the network.
         let _ = timeout(
-            patience.max(jittered(Duration::from_millis(100))),
+            limit.max(jittered(Duration::from_millis(100))),
             own.changed(),
         )
         .await;

@@ -37,7 +37,7 @@ use self::assign::assigned;
 pub use self::keep::KubeHeld;
 use self::network::Network;
 use self::node::NodeRecord;
-pub use self::options::{NodeName, Options};
+pub use self::options::{KubeOptions, NodeName};
 use crate::{Cluster, LeaseStore, NodeReport, OwnRecord, Remote, Request, StoreError};
 
 /// One network in Kubernetes.
@@ -52,7 +52,7 @@ impl fmt::Debug for KubeStore {
 
 impl KubeStore {
     /// Touches nothing yet: credentials are read, and connections made, when they are needed.
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: KubeOptions) -> Self {
         Self(Arc::new(Network::new(options)))
     }
 }

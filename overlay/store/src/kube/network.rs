@@ -13,7 +13,7 @@ use super::config;
 use super::connect::{Failure, Servers};
 use super::events::{Events, Warning};
 use super::node::NodeRecord;
-use super::options::Options;
+use super::options::KubeOptions;
 use super::own::{OwnNode, Seen};
 use super::versions::Versions;
 use crate::StoreError;
@@ -21,9 +21,8 @@ use crate::StoreError;
 /// Nodes in one page of a list: what of it is decoded at a time bounds the memory.
 pub(super) const PAGE: u32 = 200;
 
-/// That.
 pub(super) struct Network {
-    pub(super) options: Options,
+    pub(super) options: KubeOptions,
     pub(super) servers: Arc<Servers>,
     pub(super) own: OwnNode,
     pub(super) versions: Arc<Versions>,
@@ -32,7 +31,7 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn new(options: Options) -> Self {
+    pub(super) fn new(options: KubeOptions) -> Self {
         let servers = Arc::new(Servers::new(options.clone()));
         let versions = Arc::new(Versions::default());
         let watched = (Arc::clone(&servers), Arc::clone(&versions));

@@ -6,7 +6,7 @@ use tweed_model::annotations::Prefix;
 
 /// How to use Kubernetes as a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct KubeOptions {
     /// API servers to be used instead of the one that the credentials name, tried in turn: URLs.
     pub servers: Vec<String>,
     /// A kubeconfig with address and credentials; without one the pod's service account is used.

@@ -199,7 +199,7 @@ async fn follow(servers: &Servers, versions: &Versions, name: &str, state: &watc
 }
 
 /// Watches until something fails. The Node is read again then, so that it is known when all is well again: of a resumed
-/// watch nothing is heard until the Node changes.
+/// watch nothing comes until the Node changes.
 async fn follow_once(
     client: kube::Client,
     versions: &Versions,

@@ -1,5 +1,5 @@
 //! Versions of the API server only grow, unless it was restored from a backup. Then a watch that goes on from the version
-//! it had would hear nothing until the server has caught up: it is noticed that versions went back, and everything is
+//! it had would receive nothing until the server has caught up: it is noticed that versions went back, and everything is
 //! listed afresh.
 
 use std::convert::Infallible;
@@ -106,7 +106,7 @@ pub(super) async fn look_out(servers: &Servers, versions: &Versions) -> Infallib
                 let version = list.metadata.resource_version;
                 versions.stands_at(version.as_deref());
             }
-            // Who watches says it.
+            // The watch reports it.
             Err(failure) => tracing::debug!(error = failure.text, "not answered"),
         }
     }

@@ -39,7 +39,7 @@ pub(super) fn read(file: &Path) -> std::io::Result<Vec<u8>> {
 /// What is needed to reach servers by TLS.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Material {
-    /// Who signs the servers' certificates; the system's list where absent.
+    /// Authorities that sign the servers' certificates; the system's list where absent.
     pub(crate) ca: Option<Pem>,
     /// Certificate and key of the client.
     pub(crate) client: Option<(Pem, Pem)>,

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn kube(line: &str, environment: &[(&str, &str)]) -> tweed_store::kube::Options {
+fn kube(line: &str, environment: &[(&str, &str)]) -> tweed_store::kube::KubeOptions {
     let options = read_with(line, environment).expect("options");
     match options.store {
         StoreOptions::Kube(kube) => kube,

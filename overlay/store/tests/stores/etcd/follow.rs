@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tweed_model::{ClusterSnapshot, Lease, wire};
 use tweed_store::LeaseStore;
-use tweed_store::etcd::{Etcd, Options};
+use tweed_store::etcd::{Etcd, EtcdOptions};
 
 use super::relay::Relay;
 use super::scene::*;
@@ -203,7 +203,7 @@ async fn a_watch_that_starts_below_a_compaction_leads_to_a_fresh_list() {
         .await
         .unwrap();
     let relay = Relay::shutting_after(&server.url(), 30_000).await;
-    let options = Options {
+    let options = EtcdOptions {
         endpoints: vec![relay.url.clone()],
         ..server.options()
     };
@@ -251,7 +251,7 @@ async fn a_lease_that_is_written_again_unchanged_is_no_news() {
 #[tokio::test]
 async fn all_leases_are_listed_afresh_now_and_then_whatever_the_watch_says() {
     let server = Server::start().await;
-    let store = Etcd::new(Options {
+    let store = Etcd::new(EtcdOptions {
         relist: Duration::from_millis(300),
         ..server.options()
     });

@@ -6,7 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 use tweed_model::annotations::Prefix;
 use tweed_store::LeaseStore;
-use tweed_store::etcd::{Etcd, Options};
+use tweed_store::etcd::{Etcd, EtcdOptions};
 use tweed_store::kube::{self, KubeStore, NodeName};
 
 use super::server::Server;
@@ -103,7 +103,7 @@ impl Pki {
         client: Option<(&str, &str)>,
     ) -> String {
         let (cert_file, key_file) = client.unzip();
-        let store = Etcd::new(Options {
+        let store = Etcd::new(EtcdOptions {
             ca_file: Some(self.path(ca)),
             cert_file: cert_file.map(|name| self.path(name)),
             key_file: key_file.map(|name| self.path(name)),
@@ -141,7 +141,7 @@ impl Pki {
 }
 
 pub(crate) async fn through(kubeconfig: &Path) -> String {
-    let store = KubeStore::new(kube::Options {
+    let store = KubeStore::new(kube::KubeOptions {
         servers: Vec::new(),
         kubeconfig: Some(kubeconfig.to_owned()),
         prefix: Prefix::default(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use etcd_client::{Client, Permission, PermissionType};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
-use tweed_store::etcd::{Etcd, Options};
+use tweed_store::etcd::{Etcd, EtcdOptions};
 use tweed_store::{LeaseStore, StoreError};
 
 use super::relay::Relay;
@@ -43,9 +43,9 @@ impl Tls {
         Self { folder, server }
     }
 
-    fn options(&self, ca: bool, client: bool) -> Options {
+    fn options(&self, ca: bool, client: bool) -> EtcdOptions {
         let file = |wanted: bool, name: &str| wanted.then(|| self.folder.path().join(name));
-        Options {
+        EtcdOptions {
             ca_file: file(ca, "ca.pem"),
             cert_file: file(client, "client.pem"),
             key_file: file(client, "client.key"),
@@ -54,7 +54,7 @@ impl Tls {
     }
 }
 
-async fn lease_through(options: Options) {
+async fn lease_through(options: EtcdOptions) {
     let lease = take(&Etcd::new(options.clone()).unwrap(), &request(v4(), 1)).await;
     let mut followed = follow(Etcd::new(options).unwrap());
     followed
@@ -67,7 +67,7 @@ async fn tls_needs_no_more_than_the_authority() {
     let tls = Tls::start(false).await;
     lease_through(tls.options(true, false)).await;
     let bare = tls.server.url().replace("https://", "");
-    lease_through(Options {
+    lease_through(EtcdOptions {
         endpoints: vec![bare],
         ..tls.options(true, false)
     })
@@ -118,7 +118,7 @@ async fn certificates_that_have_expired_are_told_apart_and_named() {
 #[tokio::test]
 async fn a_certificate_file_that_is_missing_is_named() {
     let server = Server::start().await;
-    let options = Options {
+    let options = EtcdOptions {
         endpoints: vec![server.url().replace("http://", "https://")],
         ca_file: Some("/nowhere/ca.pem".into()),
         ..server.options()
@@ -150,8 +150,8 @@ async fn demand_login(client: &mut Client) {
     client.auth_enable().await.unwrap();
 }
 
-fn as_user(server: &Server, user: &str, password: &str) -> Options {
-    Options {
+fn as_user(server: &Server, user: &str, password: &str) -> EtcdOptions {
+    EtcdOptions {
         user: Some((user.into(), password.into())),
         ..server.options()
     }
@@ -232,7 +232,7 @@ async fn a_refused_login_is_explained_and_tells_no_secret() {
 async fn a_dead_endpoint_in_front_is_passed_over() {
     let server = Server::start().await;
     let dead = format!("http://127.0.0.1:{}", free_port());
-    let options = Options {
+    let options = EtcdOptions {
         endpoints: vec![dead, server.url()],
         ..server.options()
     };
@@ -244,7 +244,7 @@ async fn a_silent_endpoint_in_front_costs_one_deadline_once() {
     let server = Server::start().await;
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
-    let options = Options {
+    let options = EtcdOptions {
         endpoints: vec![url, server.url()],
         timeout: Duration::from_secs(1),
         ..server.options()
@@ -264,9 +264,9 @@ async fn a_silent_endpoint_in_front_costs_one_deadline_once() {
 #[tokio::test]
 async fn when_nobody_answers_each_endpoint_is_named_with_its_reason() {
     let [a, b] = [free_port(), free_port()].map(|port| format!("http://127.0.0.1:{port}"));
-    let options = Options {
+    let options = EtcdOptions {
         endpoints: vec![a.clone(), b.clone()],
-        ..Options::default()
+        ..EtcdOptions::default()
     };
     let error = Etcd::new(options).unwrap().list().await.unwrap_err();
     let text = error.to_string();
@@ -280,7 +280,7 @@ async fn a_follower_moves_to_the_endpoint_that_is_left() {
     // Two ways to one server; the first is cut.
     let server = Server::start().await;
     let relay = Relay::start(&server.url()).await;
-    let options = Options {
+    let options = EtcdOptions {
         endpoints: vec![relay.url.clone(), server.url()],
         ..server.options()
     };
@@ -296,7 +296,7 @@ async fn a_follower_moves_to_the_endpoint_that_is_left() {
 #[tokio::test]
 async fn a_prefix_without_leading_slash_works_as_in_flannel() {
     let server = Server::start().await;
-    let store = Etcd::new(Options {
+    let store = Etcd::new(EtcdOptions {
         prefix: "relative//net/".into(),
         ..server.options()
     })

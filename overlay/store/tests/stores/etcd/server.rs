@@ -9,7 +9,7 @@ use etcd_client::{Client, ConnectOptions};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 use tweed_host::random;
-use tweed_store::etcd::{Etcd, Options};
+use tweed_store::etcd::{Etcd, EtcdOptions};
 
 pub(crate) const PREFIX: &str = "/coreos.com/network";
 
@@ -126,11 +126,11 @@ impl Server {
         format!("{}://127.0.0.1:{}", self.scheme, self.client_port)
     }
 
-    pub(crate) fn options(&self) -> Options {
-        Options {
+    pub(crate) fn options(&self) -> EtcdOptions {
+        EtcdOptions {
             endpoints: vec![self.url()],
             timeout: Duration::from_secs(3),
-            ..Options::default()
+            ..EtcdOptions::default()
         }
     }
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tweed_model::wire;
 use tweed_store::Holding;
-use tweed_store::etcd::{Etcd, Options};
+use tweed_store::etcd::{Etcd, EtcdOptions};
 
 use super::relay::Relay;
 use super::scene::*;
 use super::server::Server;
 
-fn attentive(options: Options) -> Options {
-    Options {
+fn attentive(options: EtcdOptions) -> EtcdOptions {
+    EtcdOptions {
         pulse: Duration::from_millis(400),
         timeout: Duration::from_secs(1),
         ..options
@@ -21,7 +21,7 @@ fn attentive(options: Options) -> Options {
 
 #[test]
 fn by_default_silence_is_noticed_within_eight_seconds() {
-    assert!(2 * Options::default().pulse <= Duration::from_secs(8));
+    assert!(2 * EtcdOptions::default().pulse <= Duration::from_secs(8));
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn a_frozen_etcd_is_noticed_and_watched_again_once_it_goes_on() {
 async fn a_silent_member_is_passed_over_by_those_who_keep_and_those_who_follow() {
     let server = Server::start().await;
     let relay = Relay::start(&server.url()).await;
-    let options = attentive(Options {
+    let options = attentive(EtcdOptions {
         endpoints: vec![relay.url.clone(), server.url()],
         ..server.options()
     });

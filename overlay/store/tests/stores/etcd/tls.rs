@@ -2,7 +2,7 @@
 //! which is Go; for a kubeconfig it stands in for an API server: that it answers "not found" shows that TLS was fine.
 
 use tweed_store::LeaseStore;
-use tweed_store::etcd::{Etcd, Options};
+use tweed_store::etcd::{Etcd, EtcdOptions};
 
 use super::pki::*;
 use super::server::Server;
@@ -232,7 +232,7 @@ async fn a_certificate_without_names_and_a_server_without_tls_are_told_apart() {
         assert!(error.contains("subjectAltName"), "{error}");
     }
     let plain = Server::start().await;
-    let store = Etcd::new(Options {
+    let store = Etcd::new(EtcdOptions {
         endpoints: vec![plain.url().replace("http://", "https://")],
         ca_file: Some(pki.path("ca.pem")),
         ..plain.options()

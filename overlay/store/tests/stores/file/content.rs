@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use tweed_model::lease::Term;
 use tweed_model::subnet::keys_overlap;
 use tweed_model::{Dual, wire};
-use tweed_store::file::{FileStore, Options};
+use tweed_store::file::{FileOptions, FileStore};
 use tweed_store::{Held, LeaseStore, StoreError};
 
 use super::scene::*;
@@ -132,7 +132,7 @@ async fn followers_see_a_folder_come_go_and_come_again() {
 async fn without_any_event_the_folder_is_read_again_in_time() {
     let folder = tempfile::tempdir().unwrap();
     let lease = take(&store(folder.path()), &wish(1)).await;
-    let options = Options {
+    let options = FileOptions {
         folder: folder.path().to_owned(),
         reread: Duration::from_millis(200),
     };
@@ -205,7 +205,7 @@ async fn a_reservation_is_found_by_its_address() {
 async fn a_folder_that_cannot_be_read_is_named_and_leaves_the_snapshot_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (_lease, mut kept) = keep(folder.path(), &wish(1)).await;
-    let options = Options {
+    let options = FileOptions {
         folder: folder.path().to_owned(),
         reread: Duration::from_millis(50),
     };

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tweed_model::{ClusterSnapshot, Dual, Lease, SubnetKey};
-use tweed_store::file::{FileStore, Options};
+use tweed_store::file::{FileOptions, FileStore};
 use tweed_store::{Held, LeaseStore, Request};
 
 pub(crate) use crate::nodes::*;
 
 /// inotify has to bring the news: nothing is read again within a test.
 pub(crate) fn store(folder: &Path) -> FileStore {
-    FileStore::new(Options {
+    FileStore::new(FileOptions {
         folder: folder.to_owned(),
         reread: Duration::from_secs(3600),
     })

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tweed_model::ClusterSnapshot;
 use tweed_model::annotations::Prefix;
-use tweed_store::kube::{KubeStore, NodeName, Options};
+use tweed_store::kube::{KubeOptions, KubeStore, NodeName};
 use tweed_store::{Cluster, LeaseStore};
 
 use fake::Fake;
@@ -18,7 +18,7 @@ use fake::Fake;
 const SOON: Duration = Duration::from_secs(15);
 
 fn store(fake: &Fake) -> Arc<KubeStore> {
-    Arc::new(KubeStore::new(Options {
+    Arc::new(KubeStore::new(KubeOptions {
         servers: vec![fake.url.clone()],
         kubeconfig: None,
         prefix: Prefix::default(),
@@ -107,7 +107,7 @@ fn by_kubeconfig(fake: &Fake, folder: &Path, user: &str) -> KubeStore {
         fake.url
     );
     std::fs::write(&file, text).unwrap();
-    KubeStore::new(Options {
+    KubeStore::new(KubeOptions {
         servers: Vec::new(),
         kubeconfig: Some(file),
         prefix: Prefix::default(),

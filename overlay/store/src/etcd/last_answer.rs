@@ -1,4 +1,4 @@
-//! When something was heard last over a connection.
+//! The time of the last answer over a connection.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 /// That. Clones are of the same connection.
 #[derive(Clone, Debug)]
-pub(super) struct Heard(Arc<Mutex<Instant>>);
+pub(super) struct LastAnswer(Arc<Mutex<Instant>>);
 
-impl Heard {
+impl LastAnswer {
     /// That of a new connection.
     pub(super) fn new() -> Self {
         Self(Arc::new(Mutex::new(Instant::now())))
