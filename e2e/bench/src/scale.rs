@@ -55,6 +55,8 @@ const MORE: f64 = 1.2;
 /// Cold starts, new leases and passes of which the median counts.
 const STARTS: usize = 3;
 const NEWS: usize = 20;
+/// New leases come so far apart that none meets the full pass that follows the one before.
+const APART: Duration = Duration::from_secs(1);
 const PASSES: usize = 5;
 /// How long an idle process is watched.
 const IDLE: Duration = Duration::from_secs(30);
@@ -266,7 +268,10 @@ fn news_of(lab: &Lab, subject: &Subject<'_>, leases: usize) -> Result<Duration> 
 }
 
 fn news(lab: &Lab, host: &Host, first: usize) -> Result<Duration> {
-    let all = (first..first + NEWS).map(|number| new_lease(lab, host, &peer(number)?));
+    let all = (first..first + NEWS).map(|number| {
+        thread::sleep(APART);
+        new_lease(lab, host, &peer(number)?)
+    });
     Ok(median(&all.collect::<Result<Vec<_>>>()?))
 }
 
@@ -295,7 +300,8 @@ fn figures(
         Running::Ours(agent) => passes(agent)?,
         Running::Flanneld(_) => vec![Duration::ZERO],
     };
-    thread::sleep(Duration::from_secs(3));
+    // The thread that saved the peers is gone by then, and its time with it.
+    thread::sleep(Duration::from_secs(15));
     let memory = process::memory(running.pid(), "VmRSS")?;
     let before = process::busy_seconds(running.pid())?;
     thread::sleep(IDLE);
