@@ -8,6 +8,7 @@ mod plugins {
     mod bridge_container;
     mod bridge_faults;
     mod bridge_masquerade;
+    mod bridge_records;
     mod delegate;
     mod flannel;
     mod foreign_files;

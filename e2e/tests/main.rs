@@ -36,6 +36,8 @@ mod operator;
 mod outage;
 mod own_subnet;
 mod pinned;
+mod pod_healing;
+mod pods_come_and_go;
 mod reach;
 mod restart;
 mod routing;

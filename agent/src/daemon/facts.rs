@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use tweed_model::{Dual, Refusal, SubnetKey};
 
 use super::peers::Known;
+use super::status::attached::AttachedStatus;
 use super::status::parts::{CniStatus, HostWarning, KernelStatus, NAMED, RefusedLease};
 use super::status::standing::Standing;
 use super::status::tx_checksum::TxChecksumStatus;
@@ -29,6 +30,8 @@ pub struct Facts {
     pub cluster: ClusterFacts,
     /// The kernel, as the passes left it.
     pub kernel: KernelStatus,
+    /// What attachments of containers have on the host.
+    pub attached: AttachedStatus,
     /// The file for the CNI plugin.
     pub subnet_file: FileFacts,
     /// Why there is no uplink now.

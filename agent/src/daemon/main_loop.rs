@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::Signal;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
-use tweed_reconcile::worker::{Report, Wake};
+use tweed_reconcile::worker::{Report, Told, Wake};
 use tweed_store::{LeaseStore, Remote};
 
 use super::active::Active;
@@ -21,6 +21,7 @@ use super::facts::SharedFacts;
 use super::keepers::Keeper;
 use super::keepers::all::Keepers;
 use super::lines::{Lines, until, when};
+use super::outcome::log_attached;
 use super::phase::Phase;
 use super::saved;
 use crate::files::state_dir::SavedLease;
@@ -37,7 +38,7 @@ const FIRST_LIST: Duration = Duration::from_secs(2);
 
 /// What comes from outside of the loop.
 pub(super) struct Outside<Stop, Attend> {
-    pub(super) reports: mpsc::UnboundedReceiver<Report>,
+    pub(super) reports: mpsc::UnboundedReceiver<Told>,
     pub(super) uplink_changed: Arc<Notify>,
     pub(super) hang_up: Signal,
     pub(super) stop: Stop,
@@ -121,7 +122,7 @@ where
                 reason = when(&mut lines.keeping) => self.lose(&reason),
                 Ok(()) = lines.snapshots.changed() => self.take_snapshot(),
                 Ok(()) = lines.standings.changed() => self.take_standing(),
-                Some(report) = reports.recv() => self.take_report(&report),
+                Some(told) = reports.recv() => self.take_told(&told),
                 () = uplink_changed.notified() => self.look_at_uplink(),
                 () = reader.news() => self.tick(),
                 _ = tick.tick() => self.tick(),
@@ -217,6 +218,18 @@ where
         let holding = self.lines.standings.borrow_and_update().clone();
         if let Some(active) = self.phase.active() {
             active.take_standing(&holding, true, &mut self.facts.lock());
+        }
+    }
+
+    fn take_told(&mut self, told: &Told) {
+        match told {
+            Told::Pass(report) => self.take_report(report),
+            Told::Attached(outcome) => {
+                let facts = &mut self.facts.lock();
+                log_attached(outcome, &facts.attached);
+                facts.kernel.add_attached(outcome);
+                facts.attached.take(outcome);
+            }
         }
     }
 

@@ -117,7 +117,7 @@ pub async fn run<S: LeaseStore>(
             (choices.bridge_filter, choices.forward_accept),
             state.clone(),
             reader.clone(),
-        )?,
+        ),
         subnet_file: SubnetFile::default(),
         data_plane: DataPlaneKeeper::new(data_plane.clone(), reader.clone()),
         cni: cni.map(|cni| CniFiles::new(cni, options.host.subnet_file.clone())),

@@ -18,6 +18,7 @@ use super::answers::Preview;
 use super::choices::choices;
 use super::saved;
 use super::status::{Standing, Status};
+use super::threads::records;
 use crate::config::options::{Options, StoreOptions};
 use crate::files::state_dir::{SavedLease, SavedRun, StateDir};
 use crate::host::facts;
@@ -38,7 +39,9 @@ const ANY_MTU: u32 = 1500;
 pub async fn preview(options: &Options) -> Result<Preview> {
     let want = wanted(options).await?;
     let kernel = Linux::open().context("open netlink sockets")?;
-    let kernel = kernel.beside(presence::others(&options.host.run_dir));
+    let kernel = kernel
+        .beside(presence::others(&options.host.run_dir))
+        .attending(records());
     Ok(Preview::of(&Reconciler::new(kernel).preview(&want)?))
 }
 

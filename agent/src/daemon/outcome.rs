@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use tweed_plan::Held;
-use tweed_reconcile::{Failure, Outcome};
+use tweed_reconcile::{AttachedOutcome, Failure, Outcome};
 
 use super::per_minute::PerMinute;
-use super::status::repair::repair;
+use super::status::attached::{AttachedStatus, failed};
+use super::status::repair::{repair, repaired};
 
 /// So many refused changes of a pass are logged by name.
 const NAMED: usize = 10;
@@ -85,6 +86,34 @@ impl PassLines {
         if let Some(more) = self.programmed.summary(now) {
             tracing::info!(more, "the kernel was programmed more often than is told");
         }
+    }
+}
+
+/// Logs a look at attachments; `known` is what was wrong before.
+pub(super) fn log_attached(outcome: &AttachedOutcome, known: &AttachedStatus) {
+    for wrong in failed(outcome)
+        .iter()
+        .filter(|wrong| !known.failed.contains(wrong))
+    {
+        tracing::warn!(wrong, "an attachment can't be put right");
+    }
+    for object in &outcome.fights {
+        tracing::warn!(
+            object,
+            "another program keeps changing this; find and stop it"
+        );
+    }
+    let Some(repair) = repaired(&outcome.repaired) else {
+        return;
+    };
+    let changes = outcome.done.len();
+    match (outcome.old_fights_only, outcome.done.first()) {
+        (true, first) => tracing::debug!(changes, first, "repaired once more"),
+        (false, first) => tracing::info!(
+            changes,
+            first,
+            "put back what something else had removed or changed of attachments: {repair}"
+        ),
     }
 }
 

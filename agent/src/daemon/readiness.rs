@@ -54,6 +54,7 @@ pub fn not_ready(facts: &Facts, now: Instant) -> Vec<String> {
     reasons.extend(data_plane_error(facts));
     let failed = facts.kernel.failed.iter();
     reasons.extend(failed.map(|failed| format!("kernel: {failed}")));
+    reasons.extend(facts.attached.failed.iter().cloned());
     let in_the_way = facts.warnings();
     let in_the_way = in_the_way.filter(|warning| keeps_from_ready(warning.stops, facts));
     reasons.extend(in_the_way.map(|warning| warning.text.clone()));

@@ -1,5 +1,6 @@
 //! What the daemon knows of itself, as one value: `tweedd status`, `/readyz` and the metrics are views of it.
 
+pub mod attached;
 pub mod parts;
 pub mod repair;
 mod served;
@@ -20,6 +21,7 @@ use super::facts::Facts;
 use super::peers::Peer;
 use super::readiness;
 use crate::config::options::Options;
+pub use attached::AttachedStatus;
 pub use parts::{CniStatus, HostWarning, KernelStatus, NAMED, RefusedLease};
 pub use standing::Standing;
 pub use tx_checksum::TxChecksumStatus;
@@ -99,6 +101,9 @@ pub struct Status {
     pub more_bad_entries: usize,
     /// The kernel.
     pub kernel: KernelStatus,
+    /// What attachments of containers have on this host.
+    #[serde(default)]
+    pub attached: AttachedStatus,
     /// The file for the CNI plugin, once it is written.
     pub subnet_file: Option<String>,
     /// Why it can't be written.
@@ -169,6 +174,7 @@ impl Status {
             reserved: cluster.reserved.clone(),
             broken: cluster.broken.clone(),
             kernel: facts.kernel.clone(),
+            attached: facts.attached.clone(),
             subnet_file: facts.subnet_file.path.clone(),
             subnet_file_error: facts.subnet_file.error.clone(),
             cni: facts.cni.clone(),

@@ -1,7 +1,8 @@
-//! Masquerading: elements in the plugins' nftables table, and the record from which the agent restores them.
+//! What is written down of an attachment, and its masquerading: elements in the plugins' nftables table. The agent puts
+//! back what stands in the record.
 //!
-//! The record also keeps DEL quick: without one, and without `ipMasq` in the configuration, the packet filter need not
-//! be asked at all.
+//! The record also keeps DEL quick: without masquerading in it, and without `ipMasq` in the configuration, the packet filter
+//! need not be asked at all.
 
 use std::path::{Path, PathBuf};
 
@@ -9,9 +10,11 @@ use ipnet::IpNet;
 use serde_json::Value;
 use tweed_attach::Owner;
 use tweed_attach::live::{masquerade, masqueraded, owners, remove_migrated, remove_owner};
-use tweed_attach::record::{Record, file_name};
+use tweed_attach::record::{Record, file_name, leaving};
+use tweed_model::Bridged;
 
 use super::{identity, packet_filter};
+use crate::runtime::log;
 use crate::runtime::undo::Undo;
 use crate::spec::{Attachment, CniError, Context, NetConf, json};
 use crate::state::file;
@@ -49,20 +52,42 @@ impl<'a> Masquerade<'a> {
         }
     }
 
-    /// Masquerades what an attachment's addresses send outside their own networks.
+    /// Writes down where the attachment is, and masquerades what its addresses send outside their own networks. To be called
+    /// when all else has been set up: from here on the agent looks after it.
     ///
     /// # Errors
-    /// When the record can't be written or the kernel refuses.
-    pub(crate) fn add(&self, addrs: Vec<IpNet>, undo: &mut Undo) -> Result<(), CniError> {
+    /// When the kernel refuses, or the record can't be written without which no masquerading may be.
+    pub(crate) fn add(
+        &self,
+        addrs: Vec<IpNet>,
+        (bridged, netns): (Bridged, &Path),
+        undo: &mut Undo,
+    ) -> Result<(), CniError> {
         let record = Record {
             network: self.network.to_owned(),
             container_id: self.attachment.container_id.clone(),
             ifname: self.attachment.ifname.clone(),
             masquerade: addrs,
+            bridged: Some(bridged),
+            netns: netns.to_string_lossy().into_owned(),
         };
+        let masqueraded = !record.masquerade.is_empty();
         let (owner, path) = (self.owner.clone(), self.record.clone());
-        undo.push(move || take_back(&owner, &path));
-        records::write(&self.record, &record.render())?;
+        undo.push(move || {
+            records::leave(&path)?;
+            take_back(&owner, &path, masqueraded)
+        });
+        match records::write(&self.record, &record.render()) {
+            Err(error) if masqueraded => return Err(error),
+            Err(error) => log::line(format_args!(
+                "tweed: the agent will not put back what another program removes of this attachment: {error}"
+            )),
+            Ok(()) if masqueraded => {}
+            Ok(()) => return Ok(()),
+        }
+        if !masqueraded {
+            return Ok(());
+        }
         masquerade(
             &mut packet_filter::socket()?,
             &self.owner,
@@ -71,12 +96,22 @@ impl<'a> Masquerade<'a> {
         .context(|| "failed to set up masquerading")
     }
 
-    /// Removes the masquerading, if there may be any, be it that Go's plugin has set it up.
+    /// Takes the record back, before anything of the attachment goes: from here on the agent puts nothing back.
+    pub(crate) fn leave(&self) -> Result<(), CniError> {
+        records::leave(&self.record)
+    }
+
+    /// Removes the masquerading, if there may be any, be it that Go's plugin has set it up, and what is left of the record.
     pub(crate) fn remove(&self) -> Result<(), CniError> {
-        let is_recorded = self.record.exists();
-        if self.is_wanted || is_recorded {
-            take_back(&self.owner, &self.record)?;
-        }
+        let text = records::read(&self.record);
+        let is_recorded = text.is_some();
+        let record = text.as_deref().and_then(Record::parse);
+        let is_empty = record.is_some_and(|record| record.masquerade.is_empty());
+        take_back(
+            &self.owner,
+            &self.record,
+            self.is_wanted || is_recorded && !is_empty,
+        )?;
         if self.is_wanted && !is_recorded {
             let Attachment {
                 container_id,
@@ -86,7 +121,7 @@ impl<'a> Masquerade<'a> {
             remove_migrated(&mut socket, self.network, container_id, ifname)
                 .context(|| "failed to remove masquerading")?;
         }
-        file::forget(&self.record)
+        Ok(())
     }
 
     /// Checks that all of these addresses are masqueraded.
@@ -103,25 +138,37 @@ impl<'a> Masquerade<'a> {
     }
 }
 
-fn take_back(owner: &Owner, record: &Path) -> Result<(), CniError> {
-    remove_owner(&mut packet_filter::socket()?, owner)
-        .context(|| "failed to remove masquerading")?;
-    file::forget(record)
+fn take_back(owner: &Owner, record: &Path, masqueraded: bool) -> Result<(), CniError> {
+    if masqueraded {
+        remove_owner(&mut packet_filter::socket()?, owner)
+            .context(|| "failed to remove masquerading")?;
+    }
+    file::forget(record)?;
+    file::remove(&leaving(record))
 }
 
 /// Removes what attachments of a network have that are not valid any more.
 pub(crate) fn retain(conf: &NetConf, valid: &[Owner]) -> Result<(), CniError> {
     let records: Vec<(PathBuf, Record)> = records::all(&state_dir(conf), Record::parse);
-    if !is_wanted(conf) && records.is_empty() {
-        return Ok(());
-    }
-    let mut socket = packet_filter::socket()?;
     let stale = |owner: &Owner| owner.is_in(&conf.name) && !valid.contains(owner);
-    for owner in owners(&mut socket)?.iter().filter(|owner| stale(owner)) {
-        remove_owner(&mut socket, owner)?;
+    for (path, _) in records.iter().filter(|(_, record)| stale(&record.owner())) {
+        records::leave(path)?;
+    }
+    if is_wanted(conf)
+        || records
+            .iter()
+            .any(|(_, record)| !record.masquerade.is_empty())
+    {
+        let mut socket = packet_filter::socket()?;
+        for owner in owners(&mut socket)?.iter().filter(|owner| stale(owner)) {
+            remove_owner(&mut socket, owner)?;
+        }
     }
     let mut gone = records.iter().filter(|(_, record)| stale(&record.owner()));
-    gone.try_for_each(|(path, _)| file::forget(path))
+    gone.try_for_each(|(path, _)| {
+        file::forget(path)?;
+        file::remove(&leaving(path))
+    })
 }
 
 fn is_wanted(conf: &NetConf) -> bool {

@@ -1,12 +1,13 @@
-//! The records of what an attachment has in the packet filter: from them the agent puts it back when another program
-//! has flushed it, and by them DEL can leave the kernel alone where there is nothing to remove.
+//! The records of what an attachment has on the host: from them the agent puts it back when another program has removed
+//! it, and by them DEL can leave the packet filter alone where there is nothing to remove.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tweed_attach::record::{ELSEWHERE, Elsewhere, RECORDS_DIR};
+use tweed_attach::record::{ELSEWHERE, ENDING, Elsewhere, RECORDS_DIR, leaving};
 use tweed_host::bounded_file::{self, Links, MIB};
 use tweed_host::whole_file::OnDisk;
 use tweed_netlink::netns::Netns;
@@ -72,9 +73,25 @@ fn point_to(folder: &Path, pointers: &Path) -> io::Result<()> {
     file::replace(&path, &file::unfinished(&path), &text, OnDisk::Nothing)
 }
 
-/// The text of a record, if there is one.
+/// The text of a record, if there is one, be it that its attachment is being removed.
 pub(crate) fn read(path: &Path) -> Option<String> {
-    bounded_file::read_text(path, Links::Refused, MIB).ok()
+    let text = |path: &Path| bounded_file::read_text(path, Links::Refused, MIB).ok();
+    text(path).or_else(|| text(&leaving(path)))
+}
+
+/// Notes that the attachment of a record is being removed: what of it is missing from now on is not put back. Nothing is
+/// to be done where there is no record.
+///
+/// # Errors
+/// When there is one and it can't be renamed.
+pub(crate) fn leave(path: &Path) -> Result<(), CniError> {
+    if path.extension() != Some(OsStr::new(&ENDING[1..])) {
+        return Ok(());
+    }
+    match fs::rename(path, leaving(path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound || !path.exists() => Ok(()),
+        renamed => renamed.context(|| format!("rename {}", path.display())),
+    }
 }
 
 /// All records of one kind, with their files.
@@ -83,7 +100,8 @@ pub(crate) fn all<T>(dir: &Path, parse: impl Fn(&str) -> Option<T>) -> Vec<(Path
     entries
         .filter_map(|entry| {
             let path = entry.path();
-            let record = parse(&read(&path)?)?;
+            let text = bounded_file::read_text(&path, Links::Refused, MIB).ok()?;
+            let record = parse(&text)?;
             Some((path, record))
         })
         .collect()

@@ -340,6 +340,11 @@ fn check_notices_what_is_not_as_it_was() {
                 "host: ip link set PORT nomaster",
                 "is not connected to bridge cni0",
             ),
+            ("host: ip link set PORT down", "is down"),
+            (
+                "host: ip addr flush dev cni0",
+                "cni0 does not have the gateway's address 10.1.2.1/24",
+            ),
             ("host: ip link set cni0 down", "bridge cni0 is down"),
             (
                 "host: ip link set cni0 address 02:00:00:00:00:98",

@@ -11,12 +11,12 @@ fn table() -> String {
     sh("nft list table inet tweed-cni")
 }
 
-/// Number of records of what attachments have in the packet filter.
+/// Number of records of attachments' host ports.
 pub(crate) fn records(host: &Host) -> usize {
     let entries = std::fs::read_dir(host.path("run")).into_iter().flatten();
-    let paths = entries.flatten().map(|entry| entry.path());
-    paths
-        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+    let names = entries.flatten().map(|entry| entry.file_name());
+    names
+        .filter(|name| name.to_string_lossy().ends_with(".ports.json"))
         .count()
 }
 

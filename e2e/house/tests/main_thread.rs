@@ -22,7 +22,6 @@ const REFUSED: &[&str] = &[
     "Condvar",
     "recv_timeout",
     "thread::sleep",
-    "Restorer",
 ];
 
 /// Files that may, what, and which thread it is that does it.
@@ -46,13 +45,8 @@ const ELSEWHERE: &[(&str, &[&str], &str)] = &[
         "the kernel thread",
     ),
     (
-        "keepers/records.rs",
-        &["Restorer"],
-        "the main thread, until attachments are part of what is wanted",
-    ),
-    (
         "keepers/surroundings.rs",
-        &["Netfilter", "sysctl::", "Restorer"],
+        &["Netfilter", "sysctl::"],
         "the kernel thread",
     ),
     ("keepers/sysctls.rs", &["sysctl::"], "the kernel thread"),

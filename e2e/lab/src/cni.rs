@@ -108,7 +108,8 @@ impl Runtime {
         }
         let cache = pod.host.path(self.cache(pod, ifname));
         fs::create_dir_all(cache.parent().context("a cache path has a folder")?)?;
-        fs::write(cache, previous.to_string())?;
+        let kept = self.cached(pod, ifname, &previous);
+        fs::write(cache, kept.to_string())?;
         Ok(previous)
     }
 
@@ -197,11 +198,26 @@ impl Runtime {
         format!("/var/lib/cni/results/{}-{}-{ifname}", self.name, pod.id)
     }
 
+    /// What runtimes' library keeps of an attachment.
+    fn cached(&self, pod: &Pod<'_>, ifname: &str, result: &Value) -> Value {
+        let list =
+            json!({ "cniVersion": self.cni_version, "name": self.name, "plugins": self.plugins });
+        json!({
+            "kind": "cniCacheV1",
+            "containerId": pod.id,
+            "config": base64(list.to_string().as_bytes()),
+            "ifName": ifname,
+            "networkName": self.name,
+            "netns": format!("/run/netns/{}", pod.netns),
+            "result": result,
+        })
+    }
+
     fn kept(&self, pod: &Pod<'_>, ifname: &str) -> Value {
         fs::read_to_string(pod.host.path(self.cache(pod, ifname)))
             .ok()
             .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or(Value::Null)
+            .map_or(Value::Null, |mut kept: Value| kept["result"].take())
     }
 }
 
@@ -264,6 +280,24 @@ impl<'lab> Pod<'lab> {
     pub fn v4(&self) -> Result<IpAddr> {
         self.addr(Family::V4)
     }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let all = three.iter().chain(&[0, 0]).take(3);
+        let number = all.fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+        for place in 0..4 {
+            let digit = DIGITS[(number >> (18 - 6 * place) & 63) as usize];
+            text.push(if place > three.len() {
+                '='
+            } else {
+                digit.into()
+            });
+        }
+    }
+    text
 }
 
 /// The addresses of a CNI result.

@@ -3,6 +3,7 @@
 
 mod cni;
 pub mod hostport;
+pub mod libcni;
 pub mod live;
 mod owner;
 pub mod record;

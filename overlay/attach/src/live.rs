@@ -4,10 +4,12 @@ mod attachment;
 mod hostport;
 mod migrated;
 mod published_flows;
-mod restore;
+mod records;
+mod table;
 
-pub use attachment::{masquerade, masqueraded, owners, remove_owner};
+pub use attachment::{masquerade, masqueraded, owners, put_base, remove_owner};
 pub use hostport::{Missing, PublishError, publish, published, publishers, unpublish};
 pub use migrated::{remove_migrated, remove_migrated_ports};
 pub use published_flows::{forget_flows_past, forget_flows_to};
-pub use restore::Restorer;
+pub use records::{Attachment, CNI_DATA_DIR, Recorded, Records};
+pub use table::Table;

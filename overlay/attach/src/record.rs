@@ -1,10 +1,14 @@
-//! What an attachment has in the plugins' table, written down by the plugin, so that the agent can put it back when
-//! another program flushes the ruleset. Lives in `/run`: table and record die with the boot, both.
+//! What an attachment has on the host, written down by the plugin, so that the agent can put it back when another program
+//! removes or changes it. Lives in `/run`: kernel objects and record die with the boot, both.
+//!
+//! A record is written when all that stands in it has been set up, or with host ports and masquerading, right before. It is
+//! taken back before anything of it is removed: what is missing without a record is no damage.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use tweed_model::Bridged;
 use tweed_nft::fingerprint::fnv1a;
 
 use super::{Owner, Publication};
@@ -41,7 +45,7 @@ impl Elsewhere {
     }
 }
 
-/// One attachment's share of the table.
+/// What one attachment has of masquerading, and its place in a bridge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
@@ -54,6 +58,12 @@ pub struct Record {
     pub ifname: String,
     /// Addresses that are masqueraded, each with the length of its own network.
     pub masquerade: Vec<IpNet>,
+    /// Its ports, and their bridge. Earlier versions wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridged: Option<Bridged>,
+    /// Where the container's network namespace was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub netns: String,
 }
 
 impl Record {
@@ -108,6 +118,19 @@ impl PortRecord {
     }
 }
 
+/// The ending of a record's name; other files in the folder are none.
+pub const ENDING: &str = ".json";
+/// What a record's name ends in from the moment on in which its attachment is being removed. It stays until that is done, so
+/// that a removal that was cut off is known of by the next.
+const LEAVING: &str = ".leaving";
+
+/// The name of a record whose attachment is being removed.
+pub fn leaving(record: &Path) -> PathBuf {
+    let mut name = record.as_os_str().to_owned();
+    name.push(LEAVING);
+    name.into()
+}
+
 /// The name of an owner's file of host ports.
 pub fn port_file_name(owner: &Owner) -> String {
     format!("{:016x}.ports.json", fnv1a(owner.to_string().as_bytes()))
@@ -120,6 +143,8 @@ pub fn file_name(owner: &Owner) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tweed_model::Port;
+
     use super::*;
 
     #[test]
@@ -129,6 +154,8 @@ mod tests {
             container_id: "abc".into(),
             ifname: "eth0".into(),
             masquerade: vec!["10.1.2.3/24".parse().unwrap()],
+            bridged: None,
+            netns: String::new(),
         };
         let text = record.render();
         assert_eq!(
@@ -138,6 +165,34 @@ mod tests {
         assert_eq!(Record::parse(&text), Some(record.clone()));
         assert_eq!(Record::parse(&text[1..]), None);
         assert_eq!(record.owner(), Owner::new("cbr0", "abc", "eth0"));
+    }
+
+    #[test]
+    fn the_place_in_a_bridge_survives_its_file_and_an_earlier_version_reads_the_rest() {
+        let record = Record {
+            network: "cbr0".into(),
+            container_id: "abc".into(),
+            ifname: "eth0".into(),
+            masquerade: Vec::new(),
+            bridged: Some(Bridged {
+                bridge: "cni0".into(),
+                mtu: Some(1450),
+                gateways: ["10.1.2.1/24".parse().unwrap()].into(),
+                ports: vec![Port {
+                    name: "veth1".into(),
+                    hairpin: true,
+                    ..Port::default()
+                }],
+                ..Bridged::default()
+            }),
+            netns: "/run/netns/a".into(),
+        };
+        let text = record.render();
+        assert_eq!(
+            text,
+            r#"{"network":"cbr0","containerID":"abc","ifname":"eth0","masquerade":[],"bridged":{"bridge":"cni0","mtu":1450,"gateways":["10.1.2.1/24"],"ports":[{"name":"veth1","hairpin":true}]},"netns":"/run/netns/a"}"#
+        );
+        assert_eq!(Record::parse(&text), Some(record));
     }
 
     #[test]

@@ -75,6 +75,7 @@ fn attempt(linux: &mut Linux, op: &Op) -> Result<(), KernelError> {
         Op::Firewall(change) => linux.firewall.apply(change),
         Op::ForeignForward(family, wanted) => linux.firewall.put_foreign_forward(*family, wanted),
         Op::Sweep(instance) => linux.firewall.sweep(instance),
+        Op::Attached(repair) => super::attached::apply(linux, repair),
     }
 }
 

@@ -5,6 +5,8 @@
 pub enum Event {
     /// An object of ours may differ from what we last knew, or notifications were lost.
     Dirty,
+    /// Something that attachments of containers have on the host may have changed.
+    Attached,
     /// The uplink has changed: an address, MTU, Ethernet address, up or down, gone or back. [`Event::Dirty`] follows:
     /// going down and losing its last IPv4 address, it loses its routes, and the kernel does not report those.
     Uplink,

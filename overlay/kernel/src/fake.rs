@@ -65,6 +65,7 @@ impl FakeKernel {
                     None => return Err(libc::ENOENT),
                 }
             }
+            Op::Attached(_) => return Err(libc::EOPNOTSUPP),
             Op::Sweep(instance) => drop(self.state.others.left_behind.remove(instance)),
             Op::SetSysctl(key, value) => {
                 self.sysctl_exists(key)?;

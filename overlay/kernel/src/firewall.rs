@@ -50,6 +50,11 @@ impl Firewall {
         Some(self.socket.port())
     }
 
+    /// The socket, for the plugins' table.
+    pub(super) fn socket(&mut self) -> &mut Netfilter {
+        &mut self.socket
+    }
+
     pub(super) fn observe(&mut self, scope: &Scope) -> Result<Observed, KernelError> {
         self.table.clone_from(&scope.table);
         Ok(Observed {

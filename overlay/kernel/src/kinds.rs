@@ -1,7 +1,10 @@
 //! The kinds of devices that we make: a file each, with how one is read and how it is made. All else is the same for
 //! them.
 
+pub(crate) mod bridge;
 mod holder;
+pub(crate) mod port;
+mod refusal;
 mod tun;
 mod vxlan;
 

@@ -28,6 +28,8 @@ pub(crate) struct Books {
     pub(crate) links: BTreeMap<u32, String>,
     /// The uplink's index and what it was like.
     pub(crate) uplink: Option<(u32, u64)>,
+    /// Bridges and their ports.
+    pub(crate) places: super::places::Places,
     /// Addresses that were seen to be added to the uplink.
     pub(crate) uplink_addrs: BTreeSet<IpNet>,
     facts: SharedMap<u64, Fact>,
@@ -106,6 +108,7 @@ impl Books {
     /// Notes what an operation is about to bring about.
     pub(crate) fn expect(&mut self, op: &Op) {
         match op {
+            Op::Attached(_) => {}
             Op::AddLink(name, link) => {
                 self.hold(Key::Link(name), name, link);
                 // Creation takes neither alias nor state, and is reported by itself.
@@ -145,6 +148,7 @@ impl Books {
             self.dying.clear();
         }
         let key = match op {
+            Op::Attached(_) => return,
             Op::AddLink(name, _) | Op::SetLink(name, _) | Op::DelLink(name) => Key::Link(name),
             Op::AddAddr(name, net) | Op::DelAddr(name, net) => Key::Addr(name, *net),
             Op::PutNeigh((name, addr), _) | Op::DelNeigh((name, addr)) => Key::Neigh(name, *addr),

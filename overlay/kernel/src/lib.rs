@@ -1,6 +1,7 @@
 //! The only place that changes the host.
 
 mod apply;
+mod attached;
 mod connected;
 mod event;
 #[cfg(any(test, feature = "test-util"))]
@@ -14,14 +15,17 @@ mod notice;
 mod observe;
 mod others;
 mod ownership;
+mod places;
 mod readings;
 mod whole;
 
+pub use attached::Attachments;
 pub use event::Event;
 pub use linux::Linux;
 pub use monitor::Monitor;
 pub use others::{Ask, Running};
 
+use ipnet::IpNet;
 use tweed_host::KernelError;
 use tweed_state::{KernelState, Op, Scope};
 
@@ -32,6 +36,16 @@ pub trait Kernel {
     /// # Errors
     /// When a dump fails for another reason than the kernel marking it interrupted (those are repeated).
     fn observe(&mut self, scope: &Scope) -> Result<KernelState, KernelError>;
+
+    /// What attachments of containers want of the host, and what is there of it. Those that other plugins have made concern
+    /// us if their addresses are within `networks`.
+    ///
+    /// # Errors
+    /// When a dump fails.
+    fn attachments(&mut self, networks: &[IpNet]) -> Result<Attachments, KernelError> {
+        let _ = networks;
+        Ok(Attachments::default())
+    }
 
     /// Makes one change. Puts replace what is there; deletes of what is gone succeed.
     ///

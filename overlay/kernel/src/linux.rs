@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use tweed_attach::live::Records;
 use tweed_host::KernelError;
 use tweed_netlink::{Dev, Ethtool, LinkInfo, Netlink, NetlinkError};
 
+use super::attached::Attending;
 use super::connected::Connected;
 use super::firewall::Firewall;
 use super::ledger::Ledger;
@@ -22,6 +24,8 @@ pub struct Linux {
     pub(super) ledger: Arc<Ledger>,
     pub(super) connected: Connected,
     pub(super) others: Others,
+    /// What is looked after of containers' attachments, where that was asked for.
+    pub(super) attending: Option<Attending>,
     /// Opened when it is first needed: most nodes have no choice of features.
     ethtool: Option<Ethtool>,
 }
@@ -43,6 +47,7 @@ impl Linux {
             ledger: Arc::new(Ledger::default()),
             connected: Connected::default(),
             others: Others::default(),
+            attending: None,
             ethtool: None,
         })
     }
@@ -51,6 +56,13 @@ impl Linux {
     #[must_use]
     pub fn beside(mut self, others: Ask) -> Self {
         self.others.ask_by(others);
+        self
+    }
+
+    /// Looks after containers' attachments, of which there are these records.
+    #[must_use]
+    pub fn attending(mut self, records: Records) -> Self {
+        self.attending = Some(Attending::by(records));
         self
     }
 

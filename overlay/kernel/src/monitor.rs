@@ -116,6 +116,7 @@ struct Listener<T> {
 #[derive(Clone, Copy, Default)]
 struct News {
     dirty: bool,
+    attached: bool,
     uplink: bool,
 }
 
@@ -138,6 +139,9 @@ impl<T: FnMut(Event)> Listener<T> {
             }
             if news.dirty || news.uplink {
                 (self.tell)(Event::Dirty);
+            }
+            if news.attached {
+                (self.tell)(Event::Attached);
             }
         }
     }
@@ -196,6 +200,7 @@ fn drain(
             Err(error) => {
                 *news = News {
                     dirty: true,
+                    attached: true,
                     uplink: true,
                 };
                 if error.raw_os_error() != Some(libc::ENOBUFS) {
@@ -236,8 +241,10 @@ fn route_notice(
     let Ok(message) = RouteNetlinkMessage::deserialize(header, payload) else {
         return;
     };
+    news.attached |= books.places.judge(&message) && !echo;
     match notice::judge(&mut books, echo, message) {
         Some(Event::Dirty) => news.dirty = true,
+        Some(Event::Attached) => news.attached = true,
         Some(Event::Uplink) => news.uplink = true,
         None => {}
     }
@@ -252,5 +259,6 @@ fn firewall_notice(
     if own_port != Some(header.port_number) {
         let kind = header.message_type;
         news.dirty |= notice::concerns_firewall(&ledger.lock(), kind, payload);
+        news.attached |= notice::concerns_attachments(kind, payload);
     }
 }

@@ -7,6 +7,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkEvent, LinkMessage};
 use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
+use tweed_attach::CNI_TABLE;
 use tweed_model::LinkName;
 use tweed_netlink::{
     RouteInfo, TABLE_MAIN, addr_info, fdb_info, link_info, neigh_info, route_info,
@@ -252,6 +253,21 @@ pub(super) fn concerns_firewall(books: &Books, kind: u16, payload: &[u8]) -> boo
         }
         _ => false,
     }
+}
+
+/// `NFT_MSG_NEWSETELEM`.
+const NEW_ELEMENT: u16 = 12;
+
+/// Whether an nftables notification says that the plugins' table may lack something. Most that a plugin does is to add
+/// elements, which takes nothing from others.
+pub(super) fn concerns_attachments(kind: u16, payload: &[u8]) -> bool {
+    let (Some(family), Some(attributes)) = (payload.first(), payload.get(4..)) else {
+        return false;
+    };
+    let of_nftables = kind >> 8 == SUBSYSTEM_NFTABLES && *family == INET;
+    of_nftables
+        && kind & 0xff != NEW_ELEMENT
+        && text(attributes, TABLE) == Some(CNI_TABLE.as_bytes())
 }
 
 fn text(attributes: &[u8], kind: u16) -> Option<&[u8]> {

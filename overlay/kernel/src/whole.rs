@@ -1,14 +1,19 @@
 //! The real kernel as the reconciler has it: whole dumps, single changes, and the books about both.
 
+use ipnet::IpNet;
 use tweed_host::KernelError;
 use tweed_state::{KernelState, Op, Scope};
 
 use super::linux::Linux;
-use super::{Kernel, apply, observe};
+use super::{Attachments, Kernel, apply, attached, observe};
 
 impl Kernel for Linux {
     fn observe(&mut self, scope: &Scope) -> Result<KernelState, KernelError> {
         observe::observe(self, scope)
+    }
+
+    fn attachments(&mut self, networks: &[IpNet]) -> Result<Attachments, KernelError> {
+        attached::look(self, networks)
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), KernelError> {

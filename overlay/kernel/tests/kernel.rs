@@ -13,6 +13,8 @@ mod monitor;
 mod netlink;
 #[path = "kernel/observe.rs"]
 mod observe;
+#[path = "kernel/places.rs"]
+mod places;
 #[path = "kernel/scale.rs"]
 mod scale;
 #[path = "kernel/shell.rs"]

@@ -3,6 +3,7 @@
 pub mod admit;
 pub mod annotations;
 pub mod backend_data;
+pub mod bridged;
 pub mod config;
 pub mod dual;
 pub mod host;
@@ -26,6 +27,7 @@ pub mod wire;
 
 pub use admit::{Admission, Peer, PeerSide, Refusal};
 pub use backend_data::BackendData;
+pub use bridged::{Bridged, Port, Vlan};
 pub use config::{ConfigError, NetworkConfig, Subnets};
 pub use dual::{Dual, Family};
 pub use host::{Host, OnLink};

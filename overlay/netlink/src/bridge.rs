@@ -1,5 +1,6 @@
 //! Bridges: create, port attributes, VLANs of ports.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use netlink_packet_route::link::{
@@ -134,23 +135,28 @@ impl Netlink {
     /// # Errors
     /// The kernel's refusal.
     pub fn vlans(&mut self, dev: Dev<'_>) -> Result<Vec<VlanEntry>, NetlinkError> {
+        Ok(self.all_vlans()?.remove(&dev.index).unwrap_or_default())
+    }
+
+    /// The VLANs of all ports and bridges, by the interface's index.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn all_vlans(&mut self) -> Result<BTreeMap<u32, Vec<VlanEntry>>, NetlinkError> {
         let mut request = LinkMessage::default();
         request.header.interface_family = AddressFamily::Bridge;
         request.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::Brvlan])];
-        let what = format_args!("list vlans of {}", dev.name);
-        let vlans =
-            self.dump(
-                Object::Link,
-                what,
-                Message::GetLink(request),
-                |message| match message {
-                    Message::NewLink(message) if message.header.index == dev.index => {
-                        Some(vlan_entries(&message))
-                    }
-                    _ => None,
-                },
-            )?;
-        Ok(vlans.into_iter().flatten().collect())
+        let what = "list vlans of bridge ports";
+        let read = |message| match message {
+            Message::NewLink(message) => Some((message.header.index, vlan_entries(&message))),
+            _ => None,
+        };
+        let found = self.dump(Object::Link, what, Message::GetLink(request), read)?;
+        let mut all: BTreeMap<u32, Vec<VlanEntry>> = BTreeMap::new();
+        for (index, vlans) in found {
+            all.entry(index).or_default().extend(vlans);
+        }
+        Ok(all)
     }
 }
 

@@ -3,7 +3,9 @@
 //! A full pass compares the desired state with a dump of the kernel. A fast pass compares it with the desired state that
 //! was applied last, without a dump: what one new lease costs does not depend on how many there are.
 
+mod attached;
 mod fights;
+mod outcome;
 pub mod worker;
 
 use std::collections::BTreeSet;
@@ -11,37 +13,19 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tweed_forward::forwarding::Forwarding;
 use tweed_host::KernelError;
 use tweed_kernel::Kernel;
 use tweed_plan::{Guard, Held, Verdict, keeping};
 use tweed_state::{Desired, KernelState, Op, Plan, plan};
 
+pub use attached::AttachedOutcome;
 use fights::Fights;
+pub use outcome::Failure;
 
 /// So many operations of a pass are put into words. A large cluster's first pass makes tens of thousands.
 const NAMED: usize = 1_000;
-
-/// An operation that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// The operation in words.
-    pub op: String,
-    /// The kernel's answer.
-    pub error: String,
-}
-
-impl Failure {
-    fn of(op: &Op, error: &KernelError) -> Self {
-        let op = op.to_string();
-        // An error that names the operation itself has nothing to add to it but the reason.
-        let error = match error.what == op {
-            true => error.source.to_string(),
-            false => error.to_string(),
-        };
-        Self { op, error }
-    }
-}
 
 /// What a pass did.
 #[derive(Clone, Debug, Default)]
@@ -89,6 +73,8 @@ pub struct Reconciler<K> {
     carried: Option<Arc<Forwarding>>,
     guard: Guard,
     fights: Fights,
+    /// Over what attachments have on the host.
+    attached_fights: Fights,
 }
 
 impl<K: Kernel> Reconciler<K> {
@@ -100,6 +86,7 @@ impl<K: Kernel> Reconciler<K> {
             carried: None,
             guard: Guard::default(),
             fights: Fights::default(),
+            attached_fights: Fights::default(),
         }
     }
 
@@ -113,7 +100,24 @@ impl<K: Kernel> Reconciler<K> {
     /// # Errors
     /// When the kernel can't be observed.
     pub fn preview(&mut self, want: &Desired) -> Result<Plan, KernelError> {
-        Ok(plan(want, &self.kernel.observe(&want.scope)?))
+        let mut plan = plan(want, &self.kernel.observe(&want.scope)?);
+        let networks = &want.scope.networks;
+        plan.puts
+            .extend(attached::preview(&mut self.kernel, networks)?);
+        Ok(plan)
+    }
+
+    /// Looks at what attachments of containers have on the host, and repairs it. What they want stands in their records, and
+    /// is read by the kernel's thread itself: it has to be read after the kernel.
+    ///
+    /// # Errors
+    /// When the kernel can't be read; then nothing was changed.
+    pub fn attached(
+        &mut self,
+        networks: &[IpNet],
+        now: Instant,
+    ) -> Result<AttachedOutcome, KernelError> {
+        attached::look(&mut self.kernel, &mut self.attached_fights, networks, now)
     }
 
     /// Compares with the kernel and repairs it.

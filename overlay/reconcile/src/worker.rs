@@ -12,7 +12,7 @@ use tweed_host::pauses::Pauses;
 use tweed_kernel::Kernel;
 use tweed_state::{Desired, Plan};
 
-use super::{Failure, Outcome, Reconciler};
+use super::{AttachedOutcome, Failure, Outcome, Reconciler};
 
 /// A full pass follows a fast one after this time; more changes push it back no further than [`LATEST`].
 const SETTLE: Duration = Duration::from_millis(250);
@@ -23,6 +23,12 @@ const LATEST: Duration = Duration::from_millis(500);
 /// A full pass is followed by a rest of this many times its length: while another program keeps changing what is ours,
 /// a large cluster costs a quarter of a processor and not all of it.
 const REST: u32 = 3;
+/// Events of attachments are gathered for this long: the port of one that is being removed goes down before it is gone.
+const ATTACHED_GATHER: Duration = Duration::from_millis(100);
+/// Between two looks at attachments, however many come and go.
+const ATTACHED_REST: Duration = Duration::from_millis(250);
+/// Attachments are looked at this often without any event.
+const ATTACHED_PERIOD: Duration = Duration::from_secs(10);
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
@@ -42,6 +48,8 @@ pub enum Wake {
     Desired(Arc<Desired>),
     /// Something of ours may have changed in the kernel.
     Dirty,
+    /// Something that attachments of containers have on the host may have changed.
+    Attached,
     /// The operator has confirmed that a store without peers is right.
     Confirm,
     /// Somebody wants to know what a pass would do.
@@ -50,6 +58,15 @@ pub enum Wake {
     Read(Read),
     /// Return.
     Stop,
+}
+
+/// What the thread tells.
+#[derive(Debug)]
+pub enum Told {
+    /// A pass has been made.
+    Pass(Report),
+    /// Attachments have been looked at.
+    Attached(AttachedOutcome),
 }
 
 /// What the thread reports after each pass.
@@ -79,7 +96,7 @@ impl Worker {
         wakes: (Sender<Wake>, Receiver<Wake>),
         period: Duration,
         jitter: impl FnMut() -> f64 + Send + 'static,
-        report: impl FnMut(Report) + Send + 'static,
+        report: impl FnMut(Told) + Send + 'static,
     ) -> io::Result<Self> {
         let (wake, inbox) = wakes;
         let mut state = State::new(Reconciler::new(kernel), period, jitter, report);
@@ -126,12 +143,41 @@ struct State<K, J, R> {
     /// No kernel event makes a full pass begin before this.
     rested: Instant,
     retries: Pauses,
+    attached: AttachedTimes,
     period: Duration,
     jitter: J,
     report: R,
 }
 
-impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
+/// When attachments are looked at.
+struct AttachedTimes {
+    due: Instant,
+    rested: Instant,
+    retries: Pauses,
+}
+
+impl AttachedTimes {
+    fn want(&mut self, now: Instant) {
+        let ready = (now + ATTACHED_GATHER).max(self.rested);
+        self.due = self.due.min(ready);
+    }
+
+    /// Sets the time of the next look, after one that left something wrong or did not.
+    fn looked(&mut self, now: Instant, (failed, unsure): (bool, bool)) {
+        self.rested = now + ATTACHED_REST;
+        let pause = match (failed, unsure) {
+            (_, true) => ATTACHED_REST,
+            (true, false) => self.retries.next_pause(),
+            (false, false) => {
+                self.retries.start_over();
+                ATTACHED_PERIOD
+            }
+        };
+        self.due = now + pause.min(ATTACHED_PERIOD);
+    }
+}
+
+impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Told)> State<K, J, R> {
     fn new(reconciler: Reconciler<K>, period: Duration, jitter: J, report: R) -> Self {
         let now = Instant::now();
         Self {
@@ -141,6 +187,11 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
             wanted_since: None,
             rested: now,
             retries: Pauses::new(RETRY_MIN, RETRY_MAX),
+            attached: AttachedTimes {
+                due: now,
+                rested: now,
+                retries: Pauses::new(RETRY_MIN, RETRY_MAX),
+            },
             period,
             jitter,
             report,
@@ -154,10 +205,15 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
                 self.full(now);
                 continue;
             }
-            let sleep = match self.desired {
-                Some(_) => self.due.saturating_duration_since(now),
-                None => self.period,
+            if now >= self.attached.due {
+                self.look_at_attached(now);
+                continue;
+            }
+            let due = match self.desired {
+                Some(_) => self.due.min(self.attached.due),
+                None => self.attached.due,
             };
+            let sleep = due.saturating_duration_since(now);
             match inbox.recv_timeout(sleep) {
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(wake) => self.handle(wake),
@@ -170,6 +226,10 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
         let now = Instant::now();
         match wake {
             Wake::Desired(desired) => {
+                let before = self.desired.as_ref().map(|before| &before.scope.networks);
+                if before != Some(&desired.scope.networks) {
+                    self.attached.want(now);
+                }
                 self.desired = Some(Arc::clone(&desired));
                 match self.reconciler.fast(&desired, now) {
                     Some(outcome) => self.finish(desired, outcome, now, SETTLE),
@@ -177,6 +237,7 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
                 }
             }
             Wake::Dirty => self.want_full(now, GATHER),
+            Wake::Attached => self.attached.want(now),
             Wake::Confirm => {
                 self.reconciler.confirm();
                 self.due = now;
@@ -190,12 +251,30 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
                 // What a look has found is no news to the monitor any more: its notification may just have been dismissed.
                 if preview.as_ref().is_some_and(|plan| !is_empty(plan)) {
                     self.want_full(now, GATHER);
+                    self.attached.want(now);
                 }
                 answer(preview);
             }
             Wake::Read(read) => read(),
             Wake::Stop => {}
         }
+    }
+
+    fn look_at_attached(&mut self, now: Instant) {
+        let networks = self.desired.as_ref().map(|desired| &desired.scope.networks);
+        let networks = networks.map_or(&[][..], Vec::as_slice);
+        let outcome = self.reconciler.attached(networks, now);
+        let outcome = outcome.unwrap_or_else(|error| AttachedOutcome {
+            failed: vec![Failure {
+                op: "look at attachments".to_owned(),
+                error: error.to_string(),
+            }],
+            ..AttachedOutcome::default()
+        });
+        let failed = !outcome.failed.is_empty();
+        self.attached
+            .looked(Instant::now(), (failed, outcome.unsure));
+        (self.report)(Told::Attached(outcome));
     }
 
     fn want_full(&mut self, now: Instant, delay: Duration) {
@@ -242,7 +321,7 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Report)> State<K, J, R> {
             let delay = self.retries.next_pause();
             self.due = now + self.jittered(delay);
         }
-        (self.report)(Report { desired, outcome });
+        (self.report)(Told::Pass(Report { desired, outcome }));
     }
 
     fn jittered(&mut self, delay: Duration) -> Duration {

@@ -1,11 +1,13 @@
 //! What the kernel holds or should hold of ours, as values, and their ordered difference. Pure.
 
+pub mod attached;
 pub mod diff;
 pub mod link;
 pub mod op;
 pub mod state;
 pub mod wanted;
 
+pub use attached::Attached;
 pub use diff::{Plan, plan};
 pub use link::{Link, LinkKind, Vxlan};
 pub use op::Op;

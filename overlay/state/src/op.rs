@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use tweed_model::{Family, Mac};
 use tweed_nft::{Change, ForeignForward};
 
+use super::attached::Repair;
 use super::link::Link;
 use super::state::{FdbKey, NeighKey, NextHop, Route, RouteKey};
 
@@ -46,6 +47,8 @@ pub enum Op {
     DelNeigh(NeighKey),
     /// Delete an address.
     DelAddr(String, IpNet),
+    /// Put right what an attachment of a container has on the host.
+    Attached(Repair),
 }
 
 impl Op {
@@ -71,7 +74,9 @@ impl Op {
                 .split('/')
                 .nth(3)
                 .filter(|link| key.contains("/conf/") && *link != "all"),
-            Self::Firewall(_) | Self::ForeignForward(..) | Self::Sweep(_) => None,
+            Self::Firewall(_) | Self::ForeignForward(..) | Self::Sweep(_) | Self::Attached(_) => {
+                None
+            }
         }
     }
 
@@ -94,6 +99,7 @@ impl Op {
                 format!("fdb {mac} dev {name}")
             }
             Self::PutRoute(key, _) | Self::DelRoute(key, _) => format!("route {}", key.dst),
+            Self::Attached(repair) => repair.object(),
         }
     }
 }
@@ -132,6 +138,7 @@ impl fmt::Display for Op {
             Self::DelFdb((name, mac), dst) => write!(f, "delete fdb {mac} dst {dst} dev {name}"),
             Self::PutRoute(key, route) => write!(f, "put route {} {route}", key.dst),
             Self::DelRoute(key, route) => write!(f, "delete route {} {route}", key.dst),
+            Self::Attached(repair) => write!(f, "{repair}"),
         }
     }
 }

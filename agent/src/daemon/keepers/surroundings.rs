@@ -1,11 +1,11 @@
 //! What on this host is in the way of pods' packets and not ours to change: firewalls of others, a kernel without
 //! `br_netfilter`, records that can't be read. Looked at now and then, told in status, log, metrics and events.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use tweed_attach::live::Restorer;
 use tweed_host::sysctl;
 use tweed_kernel::firewall::{Asked, Hindrance, hindrances};
 use tweed_model::Family;
@@ -13,6 +13,7 @@ use tweed_netlink::Netfilter;
 
 use crate::daemon::facts::SessionFacts;
 use crate::daemon::readings::{Reader, Reading};
+use crate::daemon::status::attached::AttachedStatus;
 use crate::daemon::status::parts::{HostWarning, Stops};
 use crate::files::state_dir::StateDir;
 
@@ -67,7 +68,7 @@ impl Surroundings {
     pub(super) fn look(
         &mut self,
         session: &SessionFacts,
-        restorer: &Restorer,
+        attached: &AttachedStatus,
         state: &StateDir,
         now: Instant,
     ) -> Option<Vec<HostWarning>> {
@@ -78,7 +79,8 @@ impl Surroundings {
         let read = self.reading.take()?;
         let mut found = self.packet_filter(&read);
         found.extend(self.bridge_filter(&read));
-        found.extend(records(restorer));
+        found.extend(records(&attached.out_of_reach));
+        found.extend(doubtful(&attached.doubtful));
         found.extend(unsaved(state));
         if found == self.told {
             return None;
@@ -180,15 +182,31 @@ fn tunnels(session: &SessionFacts) -> Vec<(Family, u16, bool)> {
     session.tunnels.iter().flat_map(of).collect()
 }
 
-fn records(restorer: &Restorer) -> Vec<HostWarning> {
-    let out_of_reach = restorer.out_of_reach().iter();
-    let warning = |(folder, error): (&std::path::PathBuf, &String)| {
-        let folder: &Path = folder;
+/// So many are named.
+const NAMED: usize = 5;
+
+/// Where the agent can't see whether a container still runs, that is no reason not to be ready.
+fn doubtful(doubtful: &BTreeMap<String, String>) -> Option<HostWarning> {
+    let named: Vec<String> = doubtful
+        .iter()
+        .take(NAMED)
+        .map(|(owner, port)| format!("{port} of {owner}"))
+        .collect();
+    let text = format!(
+        "the host's ends of {} attachments are gone, such as {}: if one of these pods still runs, delete it, and its runtime attaches it anew; the record of one that is gone goes with the runtime's next GC, or with the file of its name in /run/tweed/cni",
+        doubtful.len(),
+        named.join(", ")
+    );
+    (!named.is_empty()).then(|| HostWarning::new("attachment", text))
+}
+
+fn records(out_of_reach: &BTreeMap<PathBuf, String>) -> Vec<HostWarning> {
+    let warning = |(folder, error): (&PathBuf, &String)| {
         let text = format!(
             "the plugin's records in {} (its key stateDir) can't be read here ({error}): what another program flushes of them is not restored; mount the folder into the agent's container, or leave stateDir out",
             folder.display()
         );
         HostWarning::new("records", text)
     };
-    out_of_reach.map(warning).collect()
+    out_of_reach.iter().map(warning).collect()
 }

@@ -154,8 +154,7 @@ fn parts(saved: bool) -> (Scene, Common, Keepers) {
     let state = StateDir::at(&options.host.state_dir);
     let keepers = Keepers {
         state: state.clone(),
-        records: Records::new("tweed", (false, true), state.clone(), reader.clone())
-            .expect("sockets"),
+        records: Records::new("tweed", (false, true), state.clone(), reader.clone()),
         subnet_file: SubnetFile::default(),
         data_plane: DataPlaneKeeper::new(DataPlane::default(), reader.clone()),
         cni: None,

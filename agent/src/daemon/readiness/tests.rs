@@ -1,5 +1,5 @@
 use tweed_plan::Held;
-use tweed_reconcile::{Failure, Outcome};
+use tweed_reconcile::{AttachedOutcome, Failure, Outcome};
 
 use super::*;
 use crate::daemon::status::parts::Stops;
@@ -281,4 +281,24 @@ fn a_node_whose_pods_sit_on_an_earlier_subnet_is_not_ready_and_says_so() {
     assert_eq!(reasons(&facts), "pods sit on an earlier subnet");
     // The pods of its own subnet reach others all the same.
     assert_eq!(network_down(&facts), None);
+}
+
+#[test]
+fn a_node_with_an_attachment_that_cant_be_put_right_is_not_ready_and_names_it() {
+    let mut facts = ready();
+    let mut outcome = AttachedOutcome {
+        attachments: 2,
+        ..AttachedOutcome::default()
+    };
+    let port = "veth1".to_owned();
+    outcome.portless.insert("cbr0/abc/eth0".to_owned(), port);
+    facts.attached.take(&outcome);
+    let said = reasons(&facts);
+    for part in ["cbr0/abc/eth0", "veth1", "delete the pod"] {
+        assert!(said.contains(part), "{said}");
+    }
+    // The other pods reach others all the same.
+    assert_eq!(network_down(&facts), None);
+    facts.attached.take(&AttachedOutcome::default());
+    assert_eq!(reasons(&facts), "");
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
+use tweed_attach::record::RECORDS_DIR;
 
 use super::place::{Allowed, Place};
 use crate::config::options::{Options, StoreOptions};
@@ -35,6 +36,7 @@ impl Files {
         let mut own = vec![
             (host.state_dir.clone(), 0o700),
             (host.run_dir.clone(), 0o755),
+            (RECORDS_DIR.into(), 0o755),
             (folder(&host.socket), 0o755),
             (folder(&host.subnet_file), 0o755),
         ];

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tweed_reconcile::Outcome;
+use tweed_reconcile::{AttachedOutcome, Outcome};
 
-use super::repair::repair;
+use super::repair::{repair, repaired};
 
 /// So many bad entries of a kind are shown.
 pub const NAMED: usize = 100;
@@ -111,6 +111,19 @@ impl HostWarning {
 }
 
 impl KernelStatus {
+    /// Files what a look at attachments did.
+    pub fn add_attached(&mut self, outcome: &AttachedOutcome) {
+        self.changes += outcome.done.len() as u64;
+        self.failures += outcome.failed.len() as u64;
+        if let Some(repair) = repaired(&outcome.repaired) {
+            self.repairs += 1;
+            self.last_repair = Some(repair);
+        }
+        for object in &outcome.fights {
+            *self.fights.entry(object.clone()).or_default() += 1;
+        }
+    }
+
     /// Files what a pass did.
     pub fn add(&mut self, outcome: &Outcome) {
         self.programmed = outcome.is_clean();

@@ -1,25 +1,32 @@
 //! What something else had removed or changed, and a pass has put right.
 
+use std::collections::BTreeSet;
+
 use tweed_reconcile::Outcome;
 
 /// So many objects of a repair are named.
 const NAMED: usize = 3;
 
-/// What a pass put right that something else had removed or changed, if it did: devices first, since all else goes with
-/// them.
+/// What a pass put right that something else had removed or changed, if it did.
 pub fn repair(outcome: &Outcome) -> Option<String> {
-    if outcome.repaired.is_empty() || outcome.done.is_empty() {
+    let done = !outcome.done.is_empty();
+    done.then(|| repaired(&outcome.repaired)).flatten()
+}
+
+/// These objects in words, if there are any: devices first, since all else goes with them.
+pub fn repaired(objects: &BTreeSet<String>) -> Option<String> {
+    if objects.is_empty() {
         return None;
     }
     let is_link = |object: &&String| object.starts_with("link ");
-    let links = outcome.repaired.iter().filter(is_link);
-    let others = outcome.repaired.iter().filter(|object| !is_link(object));
+    let links = objects.iter().filter(is_link);
+    let others = objects.iter().filter(|object| !is_link(object));
     let named: Vec<&str> = links
         .chain(others)
         .take(NAMED)
         .map(String::as_str)
         .collect();
-    let more = match outcome.repaired.len() - named.len() {
+    let more = match objects.len() - named.len() {
         0 => String::new(),
         more => format!(" and {more} more"),
     };

@@ -5,12 +5,15 @@ use ipnet::IpNet;
 use tweed_netlink::{LinkInfo, Netlink};
 
 use super::config::Config;
-use super::vlan;
+use super::{gateway, vlan};
 use crate::net::masquerade::Masquerade;
 use crate::net::{container, link, namespace};
 use crate::runtime::delegate::Delegate;
 use crate::runtime::plugin::Request;
 use crate::spec::{CniError, CniResult};
+
+/// What puts back what another program has changed.
+const RESTORES: &str = "another program has changed it; tweedd restores it, or a new ADD";
 
 /// Checks an attachment.
 ///
@@ -38,6 +41,7 @@ pub(super) fn check(request: &Request<'_>) -> Result<(), CniError> {
     let container_end = link::check(&mut inside, entry, "veth")?;
     let bridge = check_bridge(&mut host, &prev, &config)?;
     check_port(&mut host, &prev, &container_end, &bridge, &config)?;
+    check_gateways(&mut host, &prev, &config)?;
     container::check(&mut inside, &container_end, &prev)?;
     if config.ip_masq {
         let addrs: Vec<IpNet> = prev.addresses_of(ifname).map(|ip| ip.address).collect();
@@ -74,6 +78,37 @@ fn check_bridge(
     Ok(bridge)
 }
 
+/// The gateways' addresses are on the bridge, or on the interface of its VLAN.
+fn check_gateways(
+    netlink: &mut Netlink,
+    prev: &CniResult,
+    config: &Config,
+) -> Result<(), CniError> {
+    let gateways = gateway::gateways(prev);
+    if !config.gateway || gateways.is_empty() {
+        return Ok(());
+    }
+    let native = config.vlans.as_ref().and_then(|vlans| vlans.native);
+    let name = match native {
+        Some(vid) => format!("{}.{vid}", config.bridge),
+        None => config.bridge.clone(),
+    };
+    let holder = netlink
+        .link(&name)?
+        .ok_or_else(|| CniError::drift(format!("interface {name} not found")))?;
+    let present = netlink.addrs(Some(holder.index))?;
+    let mut missing = gateways
+        .iter()
+        .filter(|gateway| !present.iter().any(|addr| addr.net == **gateway));
+    match missing.next() {
+        None => Ok(()),
+        Some(gateway) => {
+            let msg = format!("{name} does not have the gateway's address {gateway}");
+            Err(CniError::drift(msg).details(RESTORES))
+        }
+    }
+}
+
 /// The host's end is the one that the container's end names as its peer.
 fn check_port(
     netlink: &mut Netlink,
@@ -96,6 +131,9 @@ fn check_port(
     if port.master != Some(bridge.index) {
         let msg = format!("{} is not connected to bridge {}", port.name, config.bridge);
         return Err(CniError::drift(msg));
+    }
+    if !port.up {
+        return Err(CniError::drift(format!("{} is down", port.name)).details(RESTORES));
     }
     let flags = port
         .port

@@ -9,6 +9,7 @@ mod device;
 mod filter;
 mod gateway;
 mod port;
+mod record;
 mod teardown;
 mod vlan;
 
@@ -19,6 +20,7 @@ use config::Config;
 use gateway::Site;
 use ipnet::IpNet;
 use tweed_attach::Owner;
+use tweed_model::Bridged;
 use tweed_netlink::netns::Netns;
 use tweed_netlink::{Dev, LinkInfo, Netlink};
 
@@ -117,12 +119,18 @@ impl Job<'_> {
             container::configure(&mut inside, &container_end, &result, behaviour)?;
             port::wait_until_up(netlink, &host_end)?;
         }
-        self.masquerade(&result, undo)?;
         // One that is not pinned may have taken the address of its new port.
         let bridge = match device::is_pinned(&bridge) {
             true => bridge,
             false => link::existing(netlink, &config.bridge)?,
         };
+        let bridged = record::bridged(
+            netlink,
+            config,
+            (&bridge, &host_end, &result),
+            &vlan_gateway,
+        )?;
+        self.write_down(&result, bridged, undo)?;
         self.complete(&mut result, &bridge, host_end, &container_end);
         result
             .interfaces
@@ -194,13 +202,20 @@ impl Job<'_> {
         Ok(name)
     }
 
-    fn masquerade(&self, result: &CniResult, undo: &mut Undo) -> Result<(), CniError> {
-        let addrs: Vec<IpNet> = result.ips.iter().map(|ip| ip.address).collect();
-        if !self.config.ip_masq || addrs.is_empty() {
-            return Ok(());
-        }
+    fn write_down(
+        &self,
+        result: &CniResult,
+        bridged: Bridged,
+        undo: &mut Undo,
+    ) -> Result<(), CniError> {
+        let addrs = result.ips.iter().map(|ip| ip.address);
+        let addrs: Vec<IpNet> = addrs.filter(|_| self.config.ip_masq).collect();
         let Request { call, conf, .. } = self.request;
-        Masquerade::with_records_in(&self.config.state_dir, conf, &call.attachment).add(addrs, undo)
+        Masquerade::with_records_in(&self.config.state_dir, conf, &call.attachment).add(
+            addrs,
+            (bridged, self.netns.path()),
+            undo,
+        )
     }
 
     /// Removes what an ADD of this very attachment has left, and answers whether that may have been in the way.

@@ -1,5 +1,5 @@
-//! DEL and GC, in the order link, rules, address, so that an address is not handed out again while its old holder
-//! lives. They need no previous result, no namespace, no bridge and no valid configuration.
+//! DEL and GC, in the order record, link, rules, address, so that the agent puts nothing back, and an address is not handed
+//! out again while its old holder lives. They need no previous result, no namespace, no bridge and no valid configuration.
 
 use crate::net::masquerade::{self, Masquerade};
 use crate::net::{identity, veth};
@@ -15,8 +15,10 @@ use crate::spec::CniError;
 pub(super) fn del(request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
     let Request { call, conf, .. } = request;
     let owner = identity::owner(&conf.name, &call.attachment);
+    let masquerade = Masquerade::of(conf, &call.attachment);
+    removal.step(masquerade.leave());
     let link_is_gone = removal.step(veth::remove_attachment(call, &owner));
-    removal.step(Masquerade::of(conf, &call.attachment).remove());
+    removal.step(masquerade.remove());
     // A container that still has the address must not see it given to another.
     match Delegate::of_ipam_if_any(request).filter(|_| link_is_gone) {
         Some(ipam) => ipam.del(request),

@@ -75,8 +75,8 @@ fn drift(present: &BTreeSet<u16>, default: Option<u16>, vlans: &Vlans) -> Option
     ))
 }
 
-/// A trunk without a VLAN for untagged frames puts them into VLAN 1, as bridges do.
-fn wanted(vlans: &Vlans) -> Vec<VlanEntry> {
+/// The VLANs of a port. A trunk without one for untagged frames puts them into VLAN 1, as bridges do.
+pub(super) fn wanted(vlans: &Vlans) -> Vec<VlanEntry> {
     let native = vlans.native.unwrap_or(1);
     let tagged = vlans.trunk.iter().filter(|vid| **vid != native);
     let tagged = tagged.map(|vid| VlanEntry {

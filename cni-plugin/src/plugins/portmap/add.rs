@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use tweed_attach::live::{PublishError, forget_flows_past, publish, unpublish};
+use tweed_attach::record::leaving;
 use tweed_attach::{Owner, PortRecord, Publication};
 use tweed_netlink::{Netfilter, Netlink};
 
@@ -57,8 +58,10 @@ pub(super) fn attach(
 }
 
 fn take_back(owner: &Owner, record: &Path) -> Result<(), CniError> {
+    records::leave(record)?;
     unpublish(&mut packet_filter::socket()?, owner).context(|| "remove host ports")?;
-    file::forget(record)
+    file::forget(record)?;
+    file::remove(&leaving(record))
 }
 
 fn put(
@@ -78,9 +81,10 @@ fn put(
     };
     publish(socket, &file.owner, publication, is_dead).map_err(refused)?;
     // The agent must not give back what has just been taken.
-    dead.into_inner()
-        .iter()
-        .try_for_each(|path| file::forget(path))?;
+    dead.into_inner().iter().try_for_each(|path| {
+        file::forget(path)?;
+        file::remove(&leaving(path))
+    })?;
     // After the table, which has the rule that keeps others from 127.0.0.1.
     localnet::enable(netlink, publication, &file.path)?;
     let local = netlink.addrs(None)?.into_iter();

@@ -1,8 +1,8 @@
 //! `portmap`: ports of the host that lead to the container, as elements of the plugins' nftables maps.
 //!
 //! Chained behind the plugin that made the interface, be it by the runtime or by `tweed` and `flannel`, when these are
-//! given the capability `portMappings`. The record goes before the elements and is removed after them, so that an
-//! attachment without a record has nothing in the packet filter either.
+//! given the capability `portMappings`. The record goes before the elements; DEL renames it before it removes them, and
+//! removes it after them. So an attachment without either has nothing in the packet filter.
 
 mod add;
 mod config;
@@ -20,6 +20,7 @@ use record_file::RecordFile;
 use tweed_attach::live::{
     forget_flows_to, published, publishers, remove_migrated_ports, unpublish,
 };
+use tweed_attach::record::leaving;
 use tweed_attach::{Owner, PortRecord};
 use wanted::wanted;
 
@@ -55,6 +56,7 @@ impl Plugin for PortMap {
         if text.is_none() && !config::has_ports(conf) {
             return Ok(());
         }
+        records::leave(&file.path)?;
         let mut socket = packet_filter::socket()?;
         unpublish(&mut socket, &file.owner).context(|| "failed to remove host ports")?;
         let record = text.as_deref().and_then(PortRecord::parse);
@@ -72,7 +74,8 @@ impl Plugin for PortMap {
         if let Some(publication) = publication {
             flows::log_failure(forget_flows_to(&mut socket, &publication));
         }
-        file::forget(&file.path)
+        file::forget(&file.path)?;
+        file::remove(&leaving(&file.path))
     }
 
     fn check(&self, request: &Request<'_>) -> Result<(), CniError> {
@@ -98,6 +101,10 @@ impl Plugin for PortMap {
         let conf = request.conf;
         let valid = identity::valid_owners(conf)?;
         let stale = |owner: &Owner| owner.is_in(&conf.name) && !valid.contains(owner);
+        let records = records::all(&state_dir(conf), PortRecord::parse);
+        for (path, _) in records.iter().filter(|(_, record)| stale(&record.owner())) {
+            records::leave(path)?;
+        }
         let mut socket = packet_filter::socket()?;
         let mut stuck = BTreeSet::new();
         for owner in publishers(&mut socket)?.into_iter().filter(stale) {
@@ -105,11 +112,11 @@ impl Plugin for PortMap {
                 stuck.insert(owner);
             }
         }
-        for (path, record) in records::all(&state_dir(conf), PortRecord::parse) {
+        for (path, record) in records {
             let owner = record.owner();
             if stale(&owner) && !stuck.contains(&owner) {
                 flows::log_failure(forget_flows_to(&mut socket, &record.publication));
-                removal.step(file::forget(&path));
+                removal.step(file::forget(&path).and_then(|()| file::remove(&leaving(&path))));
             }
         }
         Ok(())

@@ -146,7 +146,10 @@ fn own_network(family: Family, pair: &Element) -> Option<IpNet> {
 }
 
 /// Puts the constant part of the table right.
-pub(super) fn put_base(socket: &mut Netfilter) -> Result<(), KernelError> {
+///
+/// # Errors
+/// When the kernel refuses, or other programs change the packet filter without pause.
+pub fn put_base(socket: &mut Netfilter) -> Result<(), KernelError> {
     let base = cni_base();
     persist(socket, |socket| {
         let (generation, there) = read::table(socket, CNI_TABLE)?;

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use tweed_attach::live::{Restorer, masquerade, masqueraded, owners, remove_owner};
+use tweed_attach::live::{masquerade, masqueraded, owners, remove_owner};
 use tweed_attach::record::{Record, file_name};
 use tweed_attach::{Owner, cni_base};
 use tweed_netlink::Netfilter;
 use tweed_nft::{diff, live};
 
-use crate::lab::{Neighbour, addr, isolated, nft, sh, source_seen};
+use crate::lab::{Healer, Neighbour, addr, isolated, nft, sh, source_seen};
 
 fn nets(texts: &[&str]) -> Vec<IpNet> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -241,6 +241,8 @@ fn recorded(socket: &mut Netfilter) -> (tempfile::TempDir, [Owner; 2]) {
             container_id: id.into(),
             ifname: "eth0".into(),
             masquerade: nets(&[addr]),
+            bridged: None,
+            netns: String::new(),
         };
         std::fs::write(folder.path().join(file_name(owner)), record.render()).unwrap();
         masquerade(socket, owner, &record.masquerade).unwrap();
@@ -254,22 +256,22 @@ fn the_agent_puts_back_at_once_what_a_flush_took_from_the_plugins() {
     isolated(|| {
         let mut socket = Netfilter::open().unwrap();
         let (folder, all) = recorded(&mut socket);
-        let mut restorer = Restorer::open(folder.path()).unwrap();
-        assert_eq!(restorer.look().unwrap(), 0);
+        let mut restorer = Healer::of(folder.path());
+        assert_eq!(restorer.restored(), 0);
         for damage in [
             "nft flush ruleset",
             "nft delete table inet tweed-cni",
             "nft flush table inet tweed-cni",
         ] {
             sh(damage);
-            assert_eq!(restorer.look().unwrap(), 2, "{damage}");
+            assert_eq!(restorer.restored(), 2, "{damage}");
             assert_eq!(owners(&mut socket).unwrap(), all.clone().into(), "{damage}");
             let have = live::observe(&mut socket, "tweed-cni").unwrap();
             assert!(
                 have.is_some_and(|have| have.chains == cni_base().state().chains),
                 "{damage}"
             );
-            assert_eq!(restorer.look().unwrap(), 0, "{damage}");
+            assert_eq!(restorer.restored(), 0, "{damage}");
         }
     });
 }
@@ -279,17 +281,13 @@ fn an_attachment_that_is_just_being_removed_is_not_put_back() {
     isolated(|| {
         let mut socket = Netfilter::open().unwrap();
         let (folder, [gone, stays]) = recorded(&mut socket);
-        let mut restorer = Restorer::open(folder.path()).unwrap();
+        let mut restorer = Healer::of(folder.path());
         remove_owner(&mut socket, &gone).unwrap();
-        assert_eq!(
-            restorer.look().unwrap(),
-            0,
-            "its record may go the next moment"
-        );
+        assert_eq!(restorer.restored(), 0, "its record may go the next moment");
         std::fs::remove_file(folder.path().join(file_name(&gone))).unwrap();
-        assert_eq!(restorer.look().unwrap(), 0);
+        assert_eq!(restorer.restored(), 0);
         remove_owner(&mut socket, &stays).unwrap();
-        assert_eq!((restorer.look().unwrap(), restorer.look().unwrap()), (0, 1));
+        assert_eq!((restorer.restored(), restorer.restored()), (0, 1));
         assert_eq!(owners(&mut socket).unwrap(), BTreeSet::from([stays]));
     });
 }

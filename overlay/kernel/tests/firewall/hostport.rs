@@ -3,15 +3,15 @@
 use std::net::IpAddr;
 
 use tweed_attach::live::{
-    self, Missing, PublishError, Restorer, masquerade, publish, published, publishers,
-    remove_owner, unpublish,
+    self, Missing, PublishError, masquerade, publish, published, publishers, remove_owner,
+    unpublish,
 };
 use tweed_attach::record::{PortRecord, Record, file_name, port_file_name};
 use tweed_attach::{Owner, PortMapping, PortMasquerade, Publication, cni_base};
 use tweed_netlink::Netfilter;
 use tweed_nft::ruleset::L4Proto;
 
-use crate::lab::{isolated, nft, sh};
+use crate::lab::{Healer, isolated, nft, sh};
 
 fn owner(n: u8) -> Owner {
     Owner::new("cbr0", &format!("container{n}"), "eth0")
@@ -176,6 +176,8 @@ fn recorded(socket: &mut Netfilter) -> tempfile::TempDir {
         container_id: "container1".into(),
         ifname: "eth0".into(),
         masquerade: vec!["10.22.0.1/16".parse().unwrap()],
+        bridged: None,
+        netns: String::new(),
     };
     masquerade(socket, &owner(1), &record.masquerade).unwrap();
     std::fs::write(folder.path().join(file_name(&owner(1))), record.render()).unwrap();
@@ -197,7 +199,7 @@ fn the_agent_puts_back_ports_and_masquerading_after_a_flush_and_single_elements_
     isolated(|| {
         let mut socket = Netfilter::open().unwrap();
         let folder = recorded(&mut socket);
-        let mut restorer = Restorer::open(folder.path()).unwrap();
+        let mut restorer = Healer::of(folder.path());
         for (damage, looks) in [
             ("flush ruleset", vec![3, 0]),
             ("flush table inet tweed-cni", vec![3, 0]),
@@ -214,9 +216,9 @@ fn the_agent_puts_back_ports_and_masquerading_after_a_flush_and_single_elements_
             ),
             ("add chain inet tweed-cni somebody_else", vec![0, 0]),
         ] {
-            assert_eq!(restorer.look().unwrap(), 0);
+            assert_eq!(restorer.restored(), 0);
             nft(damage);
-            let restored: Vec<usize> = looks.iter().map(|_| restorer.look().unwrap()).collect();
+            let restored: Vec<usize> = looks.iter().map(|_| restorer.restored()).collect();
             assert_eq!(restored, looks, "{damage}");
             for n in [1, 2] {
                 let wanted = port_record(n, 8080 + u16::from(n)).publication;
@@ -235,13 +237,14 @@ fn the_agent_gives_no_port_to_one_whose_port_another_has_by_now() {
     isolated(|| {
         let mut socket = Netfilter::open().unwrap();
         let folder = recorded(&mut socket);
-        let mut restorer = Restorer::open(folder.path()).unwrap();
+        let mut restorer = Healer::of(folder.path());
         remove_owner(&mut socket, &owner(2)).unwrap();
         let theirs = ports(3, None, [8082]);
         publish(&mut socket, &owner(3), &theirs, alive).unwrap();
-        for _ in 0..3 {
-            assert_eq!(restorer.look().unwrap(), 0);
-        }
+        let looks = [0; 3].map(|_| restorer.look());
+        assert_eq!(looks.each_ref().map(|(restored, _)| *restored), [0; 3]);
+        let refused = "host port tcp 0.0.0.0:8082 is already taken by cbr0/container3/eth0";
+        assert!(looks[2].1[0].contains(refused), "{looks:?}");
         assert_eq!(published(&mut socket, &owner(3), &theirs).unwrap(), None);
         // The dead one's namespace is gone: whoever asks by ADD gets it all.
         let is_dead = |holder: &Owner| *holder == owner(1);

@@ -2,15 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use tweed_attach::live::Records;
+use tweed_kernel::{Kernel, Linux};
 use tweed_netlink::lab::Namespace;
 pub(crate) use tweed_netlink::lab::sh;
 use tweed_netlink::{Netfilter, netns};
 use tweed_nft::example::dual_stack;
 use tweed_nft::{PolicyInput, Ruleset, diff, live};
+use tweed_state::Op;
+use tweed_state::attached::{Repair, repairs};
 
 /// Until duplicate address detection is through, nobody asks for neighbours: that takes longer than a test.
 const PREPARE: &str = "ip link set lo up; sysctl -qw net.ipv6.conf.default.accept_dad=0";
@@ -41,6 +46,64 @@ pub(crate) fn nft(text: &str) {
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{stderr}");
+}
+
+/// What the agent's kernel thread does for the attachments whose records are in a folder.
+pub(crate) struct Healer(Linux);
+
+impl Healer {
+    pub(crate) fn of(folder: &Path) -> Self {
+        let nowhere = folder.join("nowhere");
+        Self(
+            Linux::open()
+                .unwrap()
+                .attending(Records::new(folder, &nowhere)),
+        )
+    }
+
+    /// Looks and puts back; returns how much that was, and what was refused.
+    pub(crate) fn look(&mut self) -> (usize, Vec<String>) {
+        let seen = self.0.attachments(&[]).unwrap();
+        let mut restored = 0;
+        let mut refused = Vec::new();
+        for repair in repairs(&seen.wanted, &seen.there) {
+            let of_table = match &repair {
+                Repair::Masquerade(owner, _) | Repair::HostPorts(owner, _) => Some(owner.clone()),
+                _ => None,
+            };
+            if of_table
+                .as_ref()
+                .is_some_and(|owner| seen.unsure.contains(owner))
+            {
+                continue;
+            }
+            match self.0.apply(&Op::Attached(repair)) {
+                Ok(()) => restored += usize::from(of_table.is_some()),
+                Err(error) => refused.push(error.to_string()),
+            }
+        }
+        (restored, refused)
+    }
+
+    /// Looks and puts back; what that was, in words. Nothing is refused.
+    pub(crate) fn repairs(&mut self) -> Vec<String> {
+        let seen = self.0.attachments(&[]).unwrap();
+        let repairs = repairs(&seen.wanted, &seen.there).into_iter();
+        repairs
+            .map(|repair| {
+                let words = repair.to_string();
+                self.0.apply(&Op::Attached(repair)).unwrap();
+                words
+            })
+            .collect()
+    }
+
+    /// The same where nothing is refused.
+    pub(crate) fn restored(&mut self) -> usize {
+        let (restored, refused) = self.look();
+        assert!(refused.is_empty(), "{refused:?}");
+        restored
+    }
 }
 
 /// Brings the table into the wanted state, and checks that it is.

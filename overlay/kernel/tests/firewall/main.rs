@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it fails")]
 
 mod attachment;
+mod bridged;
 mod drift;
 mod forward;
 mod hostport;

@@ -18,7 +18,12 @@ const SILENCE: Duration = Duration::from_millis(150);
 
 fn listen(linux: &Linux) -> (Monitor, Receiver<Event>) {
     let (tell, events) = channel();
-    let monitor = Monitor::start(linux, move |event| tell.send(event).unwrap_or(())).unwrap();
+    // What it says of bridges is another file's.
+    let tell = move |event| match event {
+        Event::Attached => {}
+        event => tell.send(event).unwrap_or(()),
+    };
+    let monitor = Monitor::start(linux, tell).unwrap();
     (monitor, events)
 }
 

@@ -1,0 +1,66 @@
+//! What of the attachments stands in the plugins' table.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+use tweed_host::KernelError;
+use tweed_netlink::Netfilter;
+use tweed_nft::Element;
+use tweed_nft::live::read;
+
+use super::attachment::mend;
+use crate::{CNI_TABLE, Owner, Publication, cni_base, masquerade_elements};
+
+/// The table as it was read last. Read again only when the packet filter has changed.
+#[derive(Debug, Default)]
+pub struct Table {
+    generation: Option<u32>,
+    stands: bool,
+    elements: BTreeSet<(String, Element)>,
+}
+
+impl Table {
+    /// Reads it, unless nothing has changed since.
+    ///
+    /// # Errors
+    /// When the kernel refuses to say.
+    pub fn look(&mut self, socket: &mut Netfilter) -> Result<(), KernelError> {
+        if self.generation == Some(read::generation(socket)?) {
+            return Ok(());
+        }
+        let (generation, there) = read::table(socket, CNI_TABLE)?;
+        self.stands = mend(&cni_base(), there.as_ref()).is_empty();
+        let sets = there.into_iter().flat_map(|there| there.sets);
+        self.elements = sets
+            .flat_map(|(name, set)| {
+                let elements = set.elements.into_iter();
+                elements.map(move |element| (name.clone(), element))
+            })
+            .collect();
+        self.generation = Some(generation);
+        Ok(())
+    }
+
+    /// Whether its rules are as they should be.
+    pub fn stands(&self) -> bool {
+        self.stands
+    }
+
+    /// Whether all of these addresses are masqueraded.
+    pub fn masquerades(&self, owner: &Owner, addrs: &[IpNet]) -> bool {
+        let mut wanted = addrs
+            .iter()
+            .flat_map(|addr| masquerade_elements(owner, *addr));
+        wanted.all(|element| self.has(element))
+    }
+
+    /// Whether all of these host ports lead to their container. Contradictions never have.
+    pub fn publishes(&self, owner: &Owner, publication: &Publication) -> bool {
+        let wanted = publication.elements(owner).unwrap_or_default();
+        wanted.into_iter().all(|element| self.has(element))
+    }
+
+    fn has(&self, (set, element): (&str, Element)) -> bool {
+        self.elements.contains(&(set.to_owned(), element))
+    }
+}

@@ -1,0 +1,105 @@
+//! Puts back what is missing of an attachment.
+
+use tweed_attach::Owner;
+use tweed_attach::live::{PublishError, masquerade, publish, put_base, remove_owner, unpublish};
+use tweed_attach::record::{file_name, port_file_name};
+use tweed_host::{KernelError, sysctl};
+use tweed_netlink::AddrSpec;
+use tweed_state::attached::Repair;
+
+use super::gone::sweep;
+use crate::kinds::{bridge, port};
+use crate::linux::Linux;
+
+/// Makes one change.
+pub(crate) fn apply(linux: &mut Linux, repair: &Repair) -> Result<(), KernelError> {
+    match repair {
+        Repair::AddBridge(name, wanted) => bridge::make(linux, name, wanted),
+        Repair::SetBridge(name, wanted) => bridge::put(linux, name, wanted),
+        Repair::SetPort(name, wanted, _) => port::put(linux, name, wanted),
+        Repair::AddAddr(name, net) => {
+            // As the plugin puts it.
+            let spec = AddrSpec {
+                net: *net,
+                broadcast: true,
+                nodad: true,
+            };
+            let put = linux.on_dev(name, |netlink, dev| netlink.put_addr(dev, &spec))?;
+            put.ok_or_else(|| refused(repair, format!("there is no interface {name}")))
+        }
+        Repair::SetSysctl(key, value) => {
+            let done = sysctl::write(key, value).map(drop);
+            done.map_err(|error| refused(repair, error.to_string()))
+        }
+        Repair::Rules => put_base(linux.firewall.socket()),
+        Repair::Masquerade(owner, addrs) => {
+            let owner = parsed(repair, owner)?;
+            masquerade(linux.firewall.socket(), &owner, addrs)?;
+            match is_recorded(linux, &owner, &file_name(&owner)) {
+                true => Ok(()),
+                false => remove_owner(linux.firewall.socket(), &owner),
+            }
+        }
+        Repair::Sweep(owner) => {
+            let owner = parsed(repair, owner)?;
+            let recorded = linux
+                .attending
+                .as_ref()
+                .map(|attending| &attending.recorded);
+            let attachment = recorded.and_then(|recorded| recorded.attachments.get(&owner));
+            match attachment.cloned() {
+                Some(attachment) => sweep(linux.firewall.socket(), &attachment),
+                None => Ok(()),
+            }
+        }
+        Repair::HostPorts(owner, _) => {
+            let owner = parsed(repair, owner)?;
+            publish_again(linux, repair, &owner)
+        }
+    }
+}
+
+fn publish_again(linux: &mut Linux, repair: &Repair, owner: &Owner) -> Result<(), KernelError> {
+    let recorded = linux
+        .attending
+        .as_ref()
+        .map(|attending| &attending.recorded);
+    let recorded = recorded.and_then(|recorded| recorded.attachments.get(owner));
+    let Some(publication) = recorded.and_then(|attachment| attachment.publication.clone()) else {
+        return Ok(());
+    };
+    match publish(linux.firewall.socket(), owner, &publication, |_| false) {
+        Ok(()) => {}
+        Err(PublishError::Kernel(error)) => return Err(error),
+        Err(error) => return Err(refused(repair, format!("{error}: remove one of the two"))),
+    }
+    match is_recorded(linux, owner, &port_file_name(owner)) {
+        true => Ok(()),
+        false => unpublish(linux.firewall.socket(), owner),
+    }
+}
+
+/// Whether an attachment still has the record by which something was just put back. A plugin that removes it takes the record
+/// back first: either it is gone here, or the plugin finds what was put.
+fn is_recorded(linux: &Linux, owner: &Owner, file: &str) -> bool {
+    let recorded = linux
+        .attending
+        .as_ref()
+        .map(|attending| &attending.recorded);
+    let recorded = recorded.and_then(|recorded| recorded.attachments.get(owner));
+    let mut files = recorded
+        .into_iter()
+        .flat_map(|attachment| &attachment.files);
+    files.any(|path| path.ends_with(file) && path.exists())
+}
+
+fn parsed(repair: &Repair, owner: &str) -> Result<Owner, KernelError> {
+    Owner::parse(owner).ok_or_else(|| refused(repair, format!("{owner:?} is no attachment")))
+}
+
+fn refused(repair: &Repair, why: String) -> KernelError {
+    KernelError {
+        what: repair.to_string(),
+        source: std::io::Error::other(why),
+    }
+}

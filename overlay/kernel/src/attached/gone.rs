@@ -1,0 +1,156 @@
+//! Attachments without their port: those of containers that are gone are to be swept, those of others can't be put right
+//! here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tweed_attach::Owner;
+use tweed_attach::live::{Attachment, Recorded, remove_owner};
+use tweed_attach::record::leaving;
+use tweed_host::KernelError;
+use tweed_netlink::Netfilter;
+use tweed_netlink::netns::{Netns, NetnsError};
+
+/// A plugin that is at work has come to its end by then.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// Since when each has been without its port.
+#[derive(Debug, Default)]
+pub(super) struct Gone {
+    since: BTreeMap<Owner, Instant>,
+}
+
+/// What is known of those that have been without it for a while.
+#[derive(Debug, Default)]
+pub(super) struct Portless {
+    /// Their containers are gone.
+    pub(super) gone: BTreeSet<String>,
+    /// Their containers are there; their ports, by name.
+    pub(super) alive: BTreeMap<String, String>,
+    /// Nothing is known of their containers; their ports, by name.
+    pub(super) doubtful: BTreeMap<String, String>,
+}
+
+impl Gone {
+    /// Sorts those whose port is `missing`, and those of which no port is known.
+    pub(super) fn look(
+        &mut self,
+        missing: &[(String, Owner)],
+        recorded: &Recorded,
+        now: Instant,
+    ) -> Portless {
+        let unplaced = recorded.attachments.values();
+        let unplaced = unplaced.filter(|one| one.bridged.is_none() && !one.netns.is_empty());
+        let without: BTreeMap<&Owner, Option<&String>> = unplaced
+            .map(|one| (&one.owner, None))
+            .chain(missing.iter().map(|(port, owner)| (owner, Some(port))))
+            .collect();
+        self.since.retain(|owner, _| without.contains_key(owner));
+        let mut found = Portless::default();
+        for (owner, port) in without {
+            let since = *self.since.entry(owner.clone()).or_insert(now);
+            let attachment = recorded.attachments.get(owner);
+            let Some(attachment) = attachment.filter(|_| now.duration_since(since) >= SETTLED)
+            else {
+                continue;
+            };
+            let own = !attachment.files.is_empty();
+            match (Netns::open(&attachment.netns), port) {
+                (Err(error), _) if own && is_surely_gone(attachment, &error) => {
+                    found.gone.insert(owner.to_string());
+                }
+                (Ok(_), Some(port)) => drop(found.alive.insert(owner.to_string(), port.clone())),
+                (Err(_), Some(port)) if own => {
+                    found.doubtful.insert(owner.to_string(), port.clone());
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+/// Whether a network namespace is gone, and not only out of sight: its folder is the host's. It lies in the file system of
+/// the record, or other namespaces are to be seen in it. An agent in a container has another folder there, or none.
+fn is_surely_gone(attachment: &Attachment, error: &NetnsError) -> bool {
+    let is_missing = matches!(error, NetnsError::Missing(_));
+    let folder = Path::new(&attachment.netns).parent().filter(|_| is_missing);
+    let Some(folder) = folder else {
+        return false;
+    };
+    let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
+    let records = attachment.files.first().and_then(|file| device(file));
+    let mut others = fs::read_dir(folder).into_iter().flatten().flatten();
+    records.is_some() && records == device(folder)
+        || others.any(|other| Netns::open(other.path()).is_ok())
+}
+
+/// Removes what is left of an attachment, as its plugin would. Its interface went with its namespace.
+pub(super) fn sweep(socket: &mut Netfilter, attachment: &Attachment) -> Result<(), KernelError> {
+    let refused = |source| KernelError {
+        what: format!("remove records of {}", attachment.owner),
+        source,
+    };
+    for file in &attachment.files {
+        fs::rename(file, leaving(file)).map_err(refused)?;
+    }
+    remove_owner(socket, &attachment.owner)?;
+    let mut files = attachment.files.iter();
+    files.try_for_each(|file| fs::remove_file(leaving(file)).map_err(refused))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    /// What is found of an attachment with this namespace after so long.
+    fn found(netns: &str, records: &Path, wait: Duration) -> (usize, usize, usize) {
+        let record = records.join("a.json");
+        fs::write(&record, "").unwrap();
+        let owner = Owner::new("cbr0", "a", "eth0");
+        let attachment = Attachment {
+            owner: owner.clone(),
+            netns: netns.to_owned(),
+            bridged: None,
+            others: None,
+            masquerade: Vec::new(),
+            publication: None,
+            written: SystemTime::UNIX_EPOCH,
+            files: vec![record],
+        };
+        let recorded = Recorded {
+            attachments: BTreeMap::from([(owner.clone(), attachment)]),
+            ..Recorded::default()
+        };
+        let missing = [("veth1".to_owned(), owner)];
+        let mut gone = Gone::default();
+        let now = Instant::now();
+        gone.look(&missing, &recorded, now);
+        let found = gone.look(&missing, &recorded, now + wait);
+        (found.gone.len(), found.alive.len(), found.doubtful.len())
+    }
+
+    #[test]
+    fn a_container_is_gone_where_the_folder_of_its_namespace_is_the_hosts_and_doubtful_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = folder.path();
+        let in_folder = records.join("netns").to_string_lossy().into_owned();
+        assert_eq!(found(&in_folder, records, SETTLED), (1, 0, 0));
+        assert_eq!(found("/nowhere/at/all", records, SETTLED), (0, 0, 1));
+        assert_eq!(found("", records, SETTLED), (0, 0, 1));
+        // A folder that is there, and another one than the records'.
+        assert_eq!(found("/proc/self/none", records, SETTLED), (0, 0, 1));
+        let alive = "/proc/thread-self/ns/net";
+        assert_eq!(found(alive, records, SETTLED), (0, 1, 0));
+        assert_eq!(
+            found(&in_folder, records, SETTLED / 2),
+            (0, 0, 0),
+            "too soon"
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! What attachments want, and what is there of it. What is wanted is read after the kernel: a plugin that removes an attachment
+//! takes its record back first, so that what is missing and still has a record is damage.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ipnet::IpNet;
+use tweed_attach::Owner;
+use tweed_attach::live::{Recorded, Table};
+use tweed_host::{KernelError, sysctl};
+use tweed_netlink::{LinkInfo, NetlinkError, VlanEntry};
+use tweed_state::Attached;
+use tweed_state::attached::missing_ports;
+
+use super::attending::Attending;
+use super::wanted::wanted;
+use crate::kinds::{bridge, port};
+use crate::linux::Linux;
+use crate::places::Places;
+
+/// What attachments want of the host, and what is there of it.
+#[derive(Clone, Debug, Default)]
+pub struct Attachments {
+    /// What they want.
+    pub wanted: Attached,
+    /// What is there.
+    pub there: Attached,
+    /// Those whose elements in the packet filter were there at the last look: an earlier version of the plugin may be
+    /// removing them, and take their record back a moment later.
+    pub unsure: BTreeSet<String>,
+    /// Those of running containers whose port is gone, and which one it was.
+    pub portless: BTreeMap<String, String>,
+    /// Those whose port is gone too, while nothing is known of their containers.
+    pub doubtful: BTreeMap<String, String>,
+    /// Folders with records that can't be read here, and why.
+    pub out_of_reach: BTreeMap<PathBuf, String>,
+}
+
+/// Looks at both.
+pub(crate) fn look(linux: &mut Linux, networks: &[IpNet]) -> Result<Attachments, KernelError> {
+    let Some(mut attending) = linux.attending.take() else {
+        return Ok(Attachments::default());
+    };
+    let result = attempt(linux, &mut attending, networks);
+    linux.attending = Some(attending);
+    result
+}
+
+fn attempt(
+    linux: &mut Linux,
+    attending: &mut Attending,
+    networks: &[IpNet],
+) -> Result<Attachments, KernelError> {
+    let before = attending.records.read();
+    if before.attachments.is_empty() && !before.loopback_open {
+        attending.recorded = Arc::clone(&before);
+        return Ok(Attachments {
+            out_of_reach: before.out_of_reach.clone(),
+            ..Attachments::default()
+        });
+    }
+    let links = linux.netlink.links()?;
+    linux.ledger.lock().places = Places::of(&links);
+    let names: BTreeSet<&str> = links.iter().map(|link| link.name.as_str()).collect();
+    let expected = wanted(&before, networks, |name| names.contains(name));
+    let mut there = links_there(linux, &links, &expected)?;
+    if expected.rules {
+        attending.table.look(linux.firewall.socket())?;
+        table_there(&attending.table, &before, &mut there);
+    }
+    // From here on nothing is read from the kernel.
+    let after = attending.records.read();
+    let mut want = match Arc::ptr_eq(&before, &after) {
+        true => expected,
+        false => common(
+            expected,
+            wanted(&after, networks, |name| names.contains(name)),
+        ),
+    };
+    leave_shared_mtu(&links, &mut want);
+    let unsure = attending.unsure(&want, &there);
+    let missing: Vec<(String, Owner)> = missing_ports(&want, &there)
+        .filter_map(|(port, owner)| Some((port.clone(), Owner::parse(owner)?)))
+        .collect();
+    attending.recorded = Arc::clone(&after);
+    let found = attending.gone.look(&missing, &after, Instant::now());
+    there.gone = found.gone;
+    Ok(Attachments {
+        wanted: want,
+        there,
+        unsure,
+        portless: found.alive,
+        doubtful: found.doubtful,
+        out_of_reach: after.out_of_reach.clone(),
+    })
+}
+
+/// What was wanted before the look and is after it.
+fn common(mut before: Attached, after: Attached) -> Attached {
+    before
+        .owners
+        .retain(|port, _| after.owners.contains_key(port));
+    before
+        .ports
+        .retain(|port, _| after.ports.contains_key(port));
+    before
+        .masquerade
+        .retain(|owner, _| after.masquerade.contains_key(owner));
+    before
+        .host_ports
+        .retain(|owner, _| after.host_ports.contains_key(owner));
+    let mut bridges = after.bridges;
+    bridges.retain(|name, _| before.bridges.contains_key(name));
+    Attached {
+        addrs: before.addrs.intersection(&after.addrs).cloned().collect(),
+        bridges,
+        ..before
+    }
+}
+
+fn links_there(
+    linux: &mut Linux,
+    links: &[LinkInfo],
+    want: &Attached,
+) -> Result<Attached, KernelError> {
+    let mut there = Attached::default();
+    let by_vlan = want.ports.values().any(|port| !port.vlans.is_empty());
+    let vlans: BTreeMap<u32, Vec<VlanEntry>> = match by_vlan {
+        true => linux.netlink.all_vlans()?,
+        false => BTreeMap::new(),
+    };
+    let holders: BTreeSet<&String> = want.addrs.iter().map(|(name, _)| name).collect();
+    for link in links {
+        let name = &link.name;
+        if want.bridges.contains_key(name)
+            && let Some(bridge) = bridge::read(link)
+        {
+            there.bridges.insert(name.clone(), bridge);
+        }
+        if want.ports.contains_key(name) {
+            let bridge = links.iter().find(|other| Some(other.index) == link.master);
+            let vlans = vlans.get(&link.index).map_or(&[][..], Vec::as_slice);
+            there
+                .ports
+                .insert(name.clone(), port::read(link, bridge, vlans));
+        }
+        if holders.contains(name) {
+            let addrs = or_none(linux.netlink.addrs(Some(link.index)))?;
+            there
+                .addrs
+                .extend(addrs.iter().map(|addr| (name.clone(), addr.net)));
+        }
+    }
+    for key in want.sysctls.keys() {
+        if let Ok(Some(value)) = sysctl::read(key) {
+            there.sysctls.insert(key.clone(), value);
+        }
+    }
+    Ok(there)
+}
+
+fn or_none<T>(list: Result<Vec<T>, NetlinkError>) -> Result<Vec<T>, NetlinkError> {
+    match list {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        list => list,
+    }
+}
+
+fn table_there(table: &Table, recorded: &Recorded, there: &mut Attached) {
+    there.rules = table.stands();
+    for (owner, attachment) in recorded.attachments.iter().filter(|_| table.stands()) {
+        let masqueraded = &attachment.masquerade;
+        if !masqueraded.is_empty() && table.masquerades(owner, masqueraded) {
+            there
+                .masquerade
+                .insert(owner.to_string(), masqueraded.clone());
+        }
+        if let Some(publication) = &attachment.publication
+            && table.publishes(owner, publication)
+        {
+            let claims = publication.claims().unwrap_or_default();
+            let words: Vec<String> = claims.keys().map(ToString::to_string).collect();
+            there.host_ports.insert(owner.to_string(), words.join(", "));
+        }
+    }
+}
+
+/// With ports of others in it, the MTU of a bridge follows from theirs too.
+fn leave_shared_mtu(links: &[LinkInfo], want: &mut Attached) {
+    for bridge in links.iter().filter(|link| link.kind == "bridge") {
+        let mut ports = links
+            .iter()
+            .filter(|link| link.master == Some(bridge.index));
+        if ports.any(|port| !want.ports.contains_key(&port.name))
+            && let Some(bridge) = want.bridges.get_mut(&bridge.name)
+        {
+            bridge.mtu = None;
+        }
+    }
+}

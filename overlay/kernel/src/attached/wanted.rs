@@ -1,0 +1,205 @@
+//! From the records to what is wanted of the host: a total, pure function.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+use tweed_attach::Publication;
+use tweed_attach::live::{Attachment, Recorded};
+use tweed_model::{Bridged, Port};
+use tweed_state::Attached;
+use tweed_state::attached::PodPort;
+
+/// What all attachments want together. Those that other plugins have made count if they have an address within `networks`;
+/// a bridge is what those of its attachments want whose port `is_there`. Where two want what can't be side by side, the
+/// later one gets it, as the plugin had it.
+pub(super) fn wanted(
+    recorded: &Recorded,
+    networks: &[IpNet],
+    is_there: impl Fn(&str) -> bool,
+) -> Attached {
+    let mut want = Attached {
+        rules: recorded.loopback_open,
+        ..Attached::default()
+    };
+    let mut attachments: Vec<&Attachment> = recorded.attachments.values().collect();
+    attachments.sort_by_key(|attachment| std::cmp::Reverse(attachment.written));
+    for attachment in attachments {
+        add_table(&mut want, attachment);
+        let Some(bridged) = attachment
+            .bridged
+            .as_ref()
+            .filter(|_| is_ours(attachment, networks))
+        else {
+            continue;
+        };
+        let Some(first) = bridged.ports.first() else {
+            continue;
+        };
+        want.owners
+            .insert(first.name.clone(), attachment.owner.to_string());
+        add_ports(&mut want, bridged);
+        if is_there(&first.name) {
+            add_bridge(&mut want, bridged, attachment.publication.as_ref());
+        }
+    }
+    want
+}
+
+fn is_ours(attachment: &Attachment, networks: &[IpNet]) -> bool {
+    let within = |addr: &IpNet| {
+        networks
+            .iter()
+            .any(|network| network.contains(&addr.addr()))
+    };
+    match &attachment.others {
+        Some(addresses) => addresses.iter().any(within),
+        None => true,
+    }
+}
+
+fn add_table(want: &mut Attached, attachment: &Attachment) {
+    let owner = attachment.owner.to_string();
+    if let Some(publication) = &attachment.publication {
+        let claims = publication.claims().unwrap_or_default();
+        if !claims.is_empty() {
+            let words: Vec<String> = claims.keys().map(ToString::to_string).collect();
+            want.host_ports.insert(owner.clone(), words.join(", "));
+        }
+    }
+    if !attachment.masquerade.is_empty() {
+        want.masquerade.insert(owner, attachment.masquerade.clone());
+    }
+    want.rules |= !want.host_ports.is_empty() || !want.masquerade.is_empty();
+}
+
+fn add_ports(want: &mut Attached, bridged: &Bridged) {
+    for port in &bridged.ports {
+        let wanted = want.ports.entry(port.name.clone());
+        wanted.or_insert_with(|| as_port(port, bridged));
+    }
+}
+
+fn as_port(port: &Port, bridged: &Bridged) -> PodPort {
+    PodPort {
+        bridge: Some(bridged.bridge.clone()),
+        up: true,
+        hairpin: port.hairpin,
+        isolated: port.isolated,
+        vlans: port.vlans.clone(),
+        default_vlan: None,
+        keeps_default_vlan: port.keeps_default_vlan,
+    }
+}
+
+fn add_bridge(want: &mut Attached, bridged: &Bridged, publication: Option<&Publication>) {
+    let bridge = want.bridges.entry(bridged.bridge.clone()).or_default();
+    bridge.up = true;
+    bridge.mac = bridge.mac.or(bridged.mac);
+    // As the kernel has it: that of the smallest port.
+    bridge.mtu = bridge.mtu.into_iter().chain(bridged.mtu).min();
+    bridge.promisc |= bridged.promisc;
+    bridge.vlan_filtering |= bridged.vlan_filtering;
+    let holder = bridged.holder();
+    let later: BTreeSet<IpNet> = want
+        .addrs
+        .iter()
+        .filter(|(name, net)| name == holder && !bridged.gateways.contains(net))
+        .map(|(_, net)| *net)
+        .collect();
+    let fits = |net: &&IpNet| !later.iter().any(|other| excludes(*other, **net));
+    let gateways = bridged.gateways.iter().filter(fits);
+    want.addrs
+        .extend(gateways.map(|net| (holder.to_owned(), *net)));
+    if publication.is_some_and(|publication| publication.loopback_target().is_some()) {
+        let key = format!("net/ipv4/conf/{holder}/route_localnet");
+        want.sysctls.insert(key, "1".to_owned());
+    }
+}
+
+/// Whether two gateways' addresses can't be side by side for the plugin: any of IPv4, overlapping ones of IPv6.
+fn excludes(one: IpNet, other: IpNet) -> bool {
+    match (one, other) {
+        (IpNet::V4(_), IpNet::V4(_)) => true,
+        (IpNet::V6(one), IpNet::V6(other)) => {
+            one.contains(&other.addr()) || other.contains(&one.addr())
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use tweed_attach::Owner;
+
+    use super::*;
+
+    fn attachment(id: &str, second: u64, gateway: &str, mtu: u32) -> Attachment {
+        Attachment {
+            owner: Owner::new("cbr0", id, "eth0"),
+            netns: String::new(),
+            bridged: Some(Bridged {
+                bridge: "cni0".into(),
+                mtu: Some(mtu),
+                gateways: [gateway.parse().unwrap()].into(),
+                ports: vec![Port {
+                    name: format!("veth{id}"),
+                    ..Port::default()
+                }],
+                ..Bridged::default()
+            }),
+            others: None,
+            masquerade: Vec::new(),
+            publication: None,
+            written: SystemTime::UNIX_EPOCH + Duration::from_secs(second),
+            files: Vec::new(),
+        }
+    }
+
+    fn recorded(attachments: &[Attachment]) -> Recorded {
+        let all = attachments.iter().cloned();
+        Recorded {
+            attachments: all.map(|one| (one.owner.clone(), one)).collect(),
+            ..Recorded::default()
+        }
+    }
+
+    #[test]
+    fn the_bridge_has_the_gateway_of_the_last_and_the_mtu_of_the_smallest() {
+        let all = recorded(&[
+            attachment("a", 1, "10.244.5.1/24", 1450),
+            attachment("b", 3, "10.244.9.1/24", 1430),
+            attachment("c", 2, "10.244.9.1/24", 1450),
+        ]);
+        let want = wanted(&all, &[], |_| true);
+        let addrs = [("cni0".to_owned(), "10.244.9.1/24".parse().unwrap())];
+        assert_eq!(want.addrs, addrs.into());
+        assert_eq!(want.bridges["cni0"].mtu, Some(1430));
+        assert_eq!((want.ports.len(), want.owners.len()), (3, 3));
+        // One whose port is gone has no say.
+        let want = wanted(&all, &[], |port| port == "vetha");
+        assert_eq!(want.bridges["cni0"].mtu, Some(1450));
+        assert!(wanted(&all, &[], |_| false).bridges.is_empty());
+    }
+
+    #[test]
+    fn both_gateways_of_one_attachment_are_wanted() {
+        let mut both = attachment("a", 1, "10.244.5.1/24", 1450);
+        let more = ["10.245.5.1/24", "fd00::1/64"].map(|net| net.parse::<IpNet>().unwrap());
+        both.bridged.as_mut().unwrap().gateways.extend(more);
+        assert_eq!(wanted(&recorded(&[both]), &[], |_| true).addrs.len(), 3);
+    }
+
+    #[test]
+    fn what_other_plugins_attached_counts_within_our_networks() {
+        let mut theirs = attachment("a", 1, "10.244.5.1/24", 1450);
+        theirs.others = Some(vec!["10.244.5.7/24".parse().unwrap()]);
+        let all = recorded(&[theirs]);
+        assert!(wanted(&all, &[], |_| true).ports.is_empty());
+        let other = ["10.88.0.0/16".parse().unwrap()];
+        assert!(wanted(&all, &other, |_| true).ports.is_empty());
+        let ours = ["10.244.0.0/16".parse().unwrap()];
+        assert_eq!(wanted(&all, &ours, |_| true).ports.len(), 1);
+    }
+}

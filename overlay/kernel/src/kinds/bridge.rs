@@ -1,0 +1,67 @@
+//! Bridges of containers. The plugin makes them; here they are put back as it had made them.
+
+use tweed_host::{KernelError, sysctl};
+use tweed_netlink::{BridgeSpec, LinkChange, LinkInfo};
+use tweed_state::attached::PodBridge;
+
+use super::refusal::refused;
+use crate::linux::Linux;
+
+/// `None` if it is no bridge.
+pub(crate) fn read(info: &LinkInfo) -> Option<PodBridge> {
+    let bridge = info.bridge.filter(|_| info.kind == "bridge")?;
+    Some(PodBridge {
+        mac: info.mac,
+        mtu: Some(info.mtu),
+        promisc: info.promisc,
+        vlan_filtering: bridge.vlan_filtering,
+        up: info.up,
+    })
+}
+
+/// Makes a bridge, or puts one right that is there already.
+pub(crate) fn make(linux: &mut Linux, name: &str, bridge: &PodBridge) -> Result<(), KernelError> {
+    let spec = BridgeSpec {
+        mtu: bridge.mtu,
+        mac: bridge.mac,
+        vlan_filtering: bridge.vlan_filtering,
+        default_pvid: None,
+    };
+    linux.devices.forget(name);
+    match linux.netlink.add_bridge(name, &spec) {
+        // A plugin was faster.
+        Err(error) if !error.is_exists() => return Err(error.into()),
+        _ => {}
+    }
+    // As the plugin does, where the kernel has IPv6.
+    let _ = sysctl::write(&format!("net/ipv6/conf/{name}/accept_ra"), "0");
+    put(linux, name, bridge)
+}
+
+/// Sends what differs.
+pub(crate) fn put(linux: &mut Linux, name: &str, want: &PodBridge) -> Result<(), KernelError> {
+    let Some(there) = linux.netlink.link(name)? else {
+        return Err(refused(name, "it was removed again"));
+    };
+    let Some(have) = read(&there) else {
+        return Err(refused(
+            name,
+            "an interface of this name is no bridge: remove it",
+        ));
+    };
+    let change = LinkChange {
+        mac: want.mac.filter(|_| want.mac != have.mac),
+        mtu: want.mtu.filter(|_| want.mtu != have.mtu),
+        promisc: (want.promisc && !have.promisc).then_some(true),
+        up: (want.up && !have.up).then_some(true),
+        ..LinkChange::default()
+    };
+    let any = change.mac.is_some() || change.mtu.is_some();
+    if any || change.promisc.is_some() || change.up.is_some() {
+        linux.netlink.set_link(there.dev(), &change)?;
+    }
+    if want.vlan_filtering && !have.vlan_filtering {
+        linux.netlink.set_vlan_filtering(there.dev(), true)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! The place of an attachment in a bridge, damaged and put back by its record.
+
+use tempfile::TempDir;
+use tweed_attach::record::{Record, file_name};
+use tweed_model::{Bridged, Port};
+
+use crate::lab::{Healer, isolated, sh};
+
+const MAC: &str = "02:00:00:00:00:01";
+
+/// As the plugin leaves them: a bridge with a gateway and a port, and the record.
+fn attached() -> (TempDir, Healer) {
+    sh("ip link add cni0 address 02:00:00:00:00:01 mtu 1450 type bridge && ip link set cni0 up");
+    sh("ip addr add 10.22.0.1/24 dev cni0 && ip addr add fd00:22::1/64 dev cni0 nodad");
+    sh("ip link add veth1 mtu 1450 type veth peer name pod && ip link set veth1 up master cni0");
+    sh("bridge link set dev veth1 hairpin on isolated on");
+    let folder = TempDir::new().unwrap();
+    let record = Record {
+        network: "cbr0".into(),
+        container_id: "a".into(),
+        ifname: "eth0".into(),
+        masquerade: Vec::new(),
+        bridged: Some(Bridged {
+            bridge: "cni0".into(),
+            mac: Some(MAC.parse().unwrap()),
+            mtu: Some(1450),
+            gateways: ["10.22.0.1/24", "fd00:22::1/64"]
+                .map(|net| net.parse().unwrap())
+                .into(),
+            ports: vec![Port {
+                name: "veth1".into(),
+                hairpin: true,
+                isolated: true,
+                ..Port::default()
+            }],
+            ..Bridged::default()
+        }),
+        netns: String::new(),
+    };
+    let path = folder.path().join(file_name(&record.owner()));
+    std::fs::write(path, record.render()).unwrap();
+    let healer = Healer::of(folder.path());
+    (folder, healer)
+}
+
+/// What `ip` and `bridge` show of it, without numbers that the kernel gives anew.
+fn shown() -> String {
+    [
+        r"ip -o -d link show cni0 | grep -o 'mtu [0-9]*\|,UP\|link/ether [^ ]*'",
+        "ip -o addr show dev cni0 scope global | awk '{print $4}'",
+        r"ip -o link show veth1 | grep -o 'master [a-z0-9]*\|,UP'",
+        r"bridge -d link show dev veth1 | grep -o 'hairpin [a-z]*\|isolated [a-z]*'",
+    ]
+    .map(sh)
+    .concat()
+}
+
+#[test]
+fn a_bridge_its_addresses_and_ports_are_put_back_as_they_were() {
+    isolated(|| {
+        let (_folder, mut healer) = attached();
+        let before = shown();
+        assert_eq!(healer.repairs(), [""; 0], "all is well");
+        for damage in [
+            "ip link del cni0",
+            "ip link set cni0 down",
+            "ip addr flush dev cni0 scope global",
+            "ip addr del fd00:22::1/64 dev cni0",
+            "ip link set cni0 address 02:00:00:00:00:77",
+            "ip link set cni0 mtu 1300",
+            "ip link set veth1 nomaster",
+            "ip link set veth1 down",
+            "bridge link set dev veth1 hairpin off",
+            "bridge link set dev veth1 isolated off",
+            "ip link add other type bridge && ip link set veth1 master other",
+        ] {
+            sh(damage);
+            let repairs = healer.repairs();
+            assert!(!repairs.is_empty(), "{damage}");
+            assert_eq!(shown(), before, "{damage}: {repairs:?}");
+            assert_eq!(healer.repairs(), [""; 0], "{damage}");
+        }
+    });
+}
+
+#[test]
+fn with_ports_of_others_the_mtu_is_left_and_without_a_port_all_is() {
+    isolated(|| {
+        let (_folder, mut healer) = attached();
+        sh(
+            "ip link add theirs mtu 1400 type veth peer name far && ip link set theirs up master cni0",
+        );
+        sh("ip link set cni0 mtu 1400");
+        assert_eq!(healer.repairs(), [""; 0]);
+        sh("ip link del veth1 && ip link set cni0 down");
+        assert_eq!(healer.repairs(), [""; 0]);
+        sh("ip link del cni0");
+        assert_eq!(healer.repairs(), [""; 0]);
+    });
+}
+
+#[test]
+fn a_bridge_that_cant_be_made_is_told() {
+    isolated(|| {
+        let (_folder, mut healer) = attached();
+        sh("ip link del cni0 && ip link add cni0 type veth peer name cni0-peer");
+        let (_, refused) = healer.look();
+        assert!(refused[0].contains("no bridge"), "{refused:?}");
+    });
+}

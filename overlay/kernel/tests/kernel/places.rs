@@ -1,0 +1,74 @@
+//! What the monitor says of bridges, their ports and the plugins' table.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use tweed_kernel::{Event, Monitor};
+
+use crate::host::on_host;
+use crate::shell::run;
+
+/// Long enough for a notification to get through on a busy machine; silence is asserted over the second.
+const LIMIT: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_millis(150);
+
+fn is_quiet(events: &Receiver<Event>) -> bool {
+    events.recv_timeout(SILENCE).is_err()
+}
+
+#[test]
+fn what_takes_something_from_attachments_is_told_and_what_adds_is_not() {
+    on_host(|linux| {
+        let (tell, events) = channel();
+        let tell = move |event| {
+            if event == Event::Attached {
+                tell.send(event).unwrap_or(());
+            }
+        };
+        let monitor = Monitor::start(linux, tell).unwrap();
+        for adds in [
+            "ip link add cni0 mtu 1450 address 02:00:00:00:00:01 type bridge",
+            "ip link add veth1 mtu 1450 type veth peer name pod1",
+            "ip addr add 10.22.0.1/24 dev cni0",
+        ] {
+            run(adds);
+            assert!(is_quiet(&events), "{adds}");
+        }
+        run("ip link set cni0 up");
+        run("ip link set veth1 up master cni0");
+        while events.recv_timeout(SILENCE).is_ok() {}
+        run("nft add table inet tweed-cni");
+        run("nft add set inet tweed-cni masq4 { type ipv4_addr; }");
+        while events.recv_timeout(SILENCE).is_ok() {}
+        for adds in [
+            "nft add element inet tweed-cni masq4 { 10.22.0.5 }",
+            "nft add table inet other",
+            "nft delete table inet other",
+            "ip addr add 10.23.0.1/24 dev cni0",
+            "ip link set veth1 up master cni0",
+        ] {
+            run(adds);
+            assert!(is_quiet(&events), "{adds}");
+        }
+        for takes in [
+            "ip link set veth1 down",
+            "ip link set veth1 up",
+            "ip link set veth1 nomaster",
+            "ip addr flush dev cni0",
+            "ip link set cni0 mtu 1300",
+            "ip link set cni0 address 02:00:00:00:00:77",
+            "ip link set cni0 down",
+            "nft delete element inet tweed-cni masq4 { 10.22.0.5 }",
+            "nft flush ruleset",
+            "ip link del cni0",
+        ] {
+            run(takes);
+            if takes.ends_with("veth1 up") {
+                continue;
+            }
+            assert_eq!(events.recv_timeout(LIMIT), Ok(Event::Attached), "{takes}");
+            while events.recv_timeout(SILENCE).is_ok() {}
+        }
+        monitor.stop();
+    });
+}

@@ -1,0 +1,63 @@
+//! What the kernel holds, or should hold, of attachments.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use tweed_model::{Mac, Vlan};
+
+/// What attachments want of the host, or what is there of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// Bridges by name.
+    pub bridges: BTreeMap<String, PodBridge>,
+    /// Ports of bridges by name.
+    pub ports: BTreeMap<String, PodPort>,
+    /// Addresses of gateways, and the interfaces that have them.
+    pub addrs: BTreeSet<(String, IpNet)>,
+    /// Switches of bridges, by path below `/proc/sys`.
+    pub sysctls: BTreeMap<String, String>,
+    /// The rules of the plugins' nftables table.
+    pub rules: bool,
+    /// By attachment, the addresses that are masqueraded, each with the length of its own network.
+    pub masquerade: BTreeMap<String, Vec<IpNet>>,
+    /// By attachment, its host ports in words.
+    pub host_ports: BTreeMap<String, String>,
+    /// Wanted: the attachment of each port.
+    pub owners: BTreeMap<String, String>,
+    /// Observed: attachments whose container is gone. None is ever wanted.
+    pub gone: BTreeSet<String>,
+}
+
+/// A bridge. Wanted, what is none or off is left as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodBridge {
+    /// Its Ethernet address.
+    pub mac: Option<Mac>,
+    /// Its MTU in bytes.
+    pub mtu: Option<u32>,
+    /// It is in promiscuous mode.
+    pub promisc: bool,
+    /// It sorts frames by VLAN.
+    pub vlan_filtering: bool,
+    /// Administratively up.
+    pub up: bool,
+}
+
+/// A port of a bridge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodPort {
+    /// The bridge; none where it is in none.
+    pub bridge: Option<String>,
+    /// Administratively up.
+    pub up: bool,
+    /// Frames may leave by the port that they came in by.
+    pub hairpin: bool,
+    /// No frames to other isolated ports.
+    pub isolated: bool,
+    /// Its VLANs; wanted, none of them means that the bridge does not sort by VLAN.
+    pub vlans: BTreeSet<Vlan>,
+    /// Observed: the VLAN that its bridge puts new ports into. Wanted: none.
+    pub default_vlan: Option<u16>,
+    /// Wanted: it may stay in that one.
+    pub keeps_default_vlan: bool,
+}

@@ -1,0 +1,108 @@
+//! One change that puts right what an attachment has on the host. Prints in the words of `ip` and `nft`, as every
+//! operation does.
+
+use std::fmt;
+
+use ipnet::IpNet;
+
+use super::held::{PodBridge, PodPort};
+
+/// One change. All are "create or replace".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// Make a bridge.
+    AddBridge(String, PodBridge),
+    /// Put a bridge right.
+    SetBridge(String, PodBridge),
+    /// Put a port into its bridge, up, with its flags and VLANs; and the attachment that it is of.
+    SetPort(String, PodPort, String),
+    /// Add a gateway's address.
+    AddAddr(String, IpNet),
+    /// Set a switch of a bridge.
+    SetSysctl(String, String),
+    /// Put the rules of the plugins' nftables table.
+    Rules,
+    /// Masquerade addresses of an attachment.
+    Masquerade(String, Vec<IpNet>),
+    /// Make host ports lead to an attachment.
+    HostPorts(String, String),
+    /// Remove what is left of an attachment whose container is gone.
+    Sweep(String),
+}
+
+impl Repair {
+    /// The object alone: what a fight with another program is counted by.
+    pub fn object(&self) -> String {
+        match self {
+            Self::AddBridge(name, _) | Self::SetBridge(name, _) | Self::SetPort(name, ..) => {
+                format!("link {name}")
+            }
+            Self::AddAddr(name, net) => format!("addr {net} dev {name}"),
+            Self::SetSysctl(key, _) => format!("sysctl {key}"),
+            Self::Rules => "nftables table tweed-cni".to_owned(),
+            Self::Masquerade(owner, _) => format!("masquerading of {owner}"),
+            Self::HostPorts(owner, _) => format!("host ports of {owner}"),
+            Self::Sweep(owner) => format!("attachment {owner}"),
+        }
+    }
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddBridge(name, bridge) => write!(f, "add link {name} type bridge{bridge}"),
+            Self::SetBridge(name, bridge) => write!(f, "set link {name}{bridge}"),
+            Self::SetPort(name, port, owner) => write!(f, "set link {name}{port}, of {owner}"),
+            Self::AddAddr(name, net) => write!(f, "add addr {net} dev {name}"),
+            Self::SetSysctl(key, value) => write!(f, "set sysctl {key} = {value}"),
+            Self::Rules => f.write_str("put the rules of nftables table inet tweed-cni"),
+            Self::Masquerade(owner, addrs) => {
+                let addrs: Vec<String> = addrs.iter().map(ToString::to_string).collect();
+                write!(f, "masquerade {} of {owner}", addrs.join(", "))
+            }
+            Self::HostPorts(owner, ports) => write!(f, "put host ports {ports} of {owner}"),
+            Self::Sweep(owner) => {
+                write!(
+                    f,
+                    "delete rules and records of {owner}, whose container is gone"
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for PodBridge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(mtu) = self.mtu {
+            write!(f, " mtu {mtu}")?;
+        }
+        if let Some(mac) = self.mac {
+            write!(f, " address {mac}")?;
+        }
+        for (word, on) in [
+            (" promisc on", self.promisc),
+            (" vlan_filtering 1", self.vlan_filtering),
+            (" up", self.up),
+        ] {
+            f.write_str(if on { word } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for PodPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(bridge) = &self.bridge {
+            write!(f, " master {bridge}")?;
+        }
+        let word = |on| if on { "on" } else { "off" };
+        let (hairpin, isolated) = (word(self.hairpin), word(self.isolated));
+        f.write_str(if self.up { " up" } else { "" })?;
+        write!(f, " hairpin {hairpin} isolated {isolated}")?;
+        for vlan in &self.vlans {
+            let native = if vlan.native { " pvid untagged" } else { "" };
+            write!(f, " vlan {}{native}", vlan.vid)?;
+        }
+        Ok(())
+    }
+}
