@@ -6,6 +6,7 @@ use serde_json::json;
 use tweed_lab::agent::{Agent, peer_routes};
 use tweed_lab::cluster::Cluster;
 use tweed_lab::launch::{config, vxlan};
+use tweed_lab::observe;
 use tweed_lab::topology::Topology;
 use tweed_lab::traffic::Stream;
 use tweed_lab::wait::eventually;
@@ -37,7 +38,7 @@ fn another_network_gives_new_leases_and_sweeps_the_routes_of_the_old_one() -> Re
             all(lab, "routes of the new network only", |host| {
                 let left = peer_routes(host, Family::V4)?;
                 ensure!(left.is_empty(), "routes of the old network: {left:?}");
-                let routes = host.sh("ip -4 route show proto 84")?;
+                let routes = observe::own_routes(host, Family::V4)?;
                 ensure!(
                     routes.lines().count() == 1 && routes.starts_with("10.99."),
                     "{routes}"

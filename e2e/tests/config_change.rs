@@ -10,6 +10,7 @@ use tweed_lab::cluster::Cluster;
 use tweed_lab::cni::Runtime;
 use tweed_lab::fault;
 use tweed_lab::launch::{config, vxlan, vxlan_dual};
+use tweed_lab::observe;
 use tweed_lab::topology::{Host, Lab, Topology};
 use tweed_lab::traffic::Stream;
 use tweed_lab::wait::{eventually, stays};
@@ -155,7 +156,7 @@ fn vxlan_becomes_host_gw_and_vxlan_again_under_running_pods() -> Result<()> {
         cluster.launch.set_config(lab, &host_gw(&[Family::V4]))?;
         all(lab, "routes over the uplink", |host| {
             has_links(host, &[], &["flannel.1"])?;
-            let routes = host.sh("ip -4 route show proto 84")?;
+            let routes = observe::own_routes(host, Family::V4)?;
             ensure!(routes.contains("dev eth0"), "{routes}");
             Ok(())
         })?;
@@ -170,7 +171,7 @@ fn vxlan_becomes_host_gw_and_vxlan_again_under_running_pods() -> Result<()> {
         cluster.launch.set_config(lab, &vxlan())?;
         all(lab, "routes over the device", |host| {
             has_links(host, &["flannel.1"], &[])?;
-            let routes = host.sh("ip -4 route show proto 84")?;
+            let routes = observe::own_routes(host, Family::V4)?;
             ensure!(
                 routes.contains("dev flannel.1") && !routes.contains("dev eth0"),
                 "{routes}"

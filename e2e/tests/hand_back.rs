@@ -1,5 +1,7 @@
 //! `tweedd cleanup --hand-back`: what is left for flanneld to take over, and nothing that it would trip over.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, ensure};
 use serde_json::json;
 use tweed_lab::cluster::Cluster;
@@ -26,8 +28,17 @@ fn handing_back_leaves_device_routes_and_entries_and_no_packet_filter() -> Resul
         let output = cluster.agents[0].command(&["cleanup", "--hand-back"])?;
         ensure!(output.status.success(), "{output:?}");
 
-        // Device, MAC, address, routes, entries and subnet.env are as they were, but for our mark.
-        let mut changed = observe::difference(&used, &observe::snapshot(host)?);
+        // Device, MAC, address, routes, entries and subnet.env are as they were, but for our mark, and the objects by
+        // which routes led.
+        ensure!(host.sh("ip nexthop show")?.is_empty(), "objects are left");
+        let plain = |snapshot: BTreeSet<String>| -> BTreeSet<String> {
+            let lines = snapshot.iter();
+            let lines = lines.filter(|line| !line.starts_with("nexthop "));
+            let plain =
+                |line: &String| observe::without("nhid", line).replace("proto 85", "proto 84");
+            lines.map(plain).collect()
+        };
+        let mut changed = observe::difference(&plain(used), &plain(observe::snapshot(host)?));
         changed.retain(|line| !line[2..].starts_with("nft "));
         let marks = changed
             .iter()
@@ -84,7 +95,7 @@ fn handing_back_an_udp_network_leaves_no_tun_device_for_flannel_to_stumble_over(
         let output = cluster.agents[0].command(&["cleanup", "--hand-back"])?;
         ensure!(output.status.success(), "{output:?}");
         ensure!(host.sh("ip tuntap show")?.is_empty(), "a device is left");
-        let routes = host.sh("ip route show proto 84")?;
+        let routes = observe::own_routes(host, Family::V4)?;
         ensure!(routes.is_empty(), "routes are left: {routes}");
         let ruleset = host.sh("nft list ruleset")?;
         ensure!(!ruleset.contains("table inet tweed {"), "{ruleset}");

@@ -32,6 +32,7 @@ mod mistakes;
 mod mixed;
 mod nat;
 mod neighbours;
+mod nexthops;
 mod operator;
 mod outage;
 mod own_subnet;

@@ -297,6 +297,7 @@ fn a_node_between_two_backends_heals_both_of_its_devices() -> Result<()> {
             "ip link del flannel.1",
             "ip link del flannel0",
             "ip link set flannel-v6.1 down",
+            "ip nexthop flush proto 84",
             "ip route flush proto 84",
             "sysctl -q -w net.ipv4.conf.flannel0.rp_filter=1",
             "ip -6 neigh flush dev flannel-v6.1 nud permanent",

@@ -134,7 +134,7 @@ fn a_long_cut_of_the_uplink_shows_in_readiness_and_all_routes_come_back(
         let mut cluster = Cluster::on_etcd(lab, &backend.config(&Family::BOTH))?;
         let host = &lab.hosts[0];
         let routes = || -> Result<String> {
-            Ok(host.sh("ip -4 route show proto 84")? + &host.sh("ip -6 route show proto 84")?)
+            Ok(observe::own_routes(host, Family::V4)? + &observe::own_routes(host, Family::V6)?)
         };
         let before = routes()?;
         host.sh("ip link set eth0 down")?;
@@ -353,7 +353,7 @@ fn moves_with_its_subnets(lab: &Lab, launch: &Launch) -> Result<()> {
     agents[1] = Agent::start(lab, &lab.hosts[1], &launch)?;
     for agent in &mut agents {
         eventually("its routes are on eth1 alone", || {
-            let routes = agent.host().sh("ip -4 route show proto 84")?;
+            let routes = observe::own_routes(agent.host(), Family::V4)?;
             ensure!(
                 routes.contains("dev eth1") && !routes.contains("dev eth0"),
                 "{routes}"

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use tweed_netlink::Netlink;
 use tweed_nft::Masquerade;
 use tweed_plan::Choices;
 
@@ -20,6 +21,7 @@ pub fn choices(options: &Options) -> Choices {
         allow_list: firewall.peer_allow_list,
         check_sources: firewall.check_sources,
         way_back: knows_way_back(),
+        nexthops: has_nexthops(),
         blackhole: options.blackhole_route,
         bridge_filter: matches!(options.store, StoreOptions::Kube(_)),
         former: BTreeSet::new(),
@@ -29,6 +31,13 @@ pub fn choices(options: &Options) -> Choices {
 /// Whether the packet filter can ask for the way back of a packet to this host: since Linux 5.19.
 fn knows_way_back() -> bool {
     kernel_version() >= (5, 19)
+}
+
+/// Whether the kernel has nexthop objects: since Linux 5.3. It is asked once.
+fn has_nexthops() -> bool {
+    static ANSWER: LazyLock<bool> =
+        LazyLock::new(|| Netlink::open().is_ok_and(|mut netlink| netlink.has_nexthops()));
+    *ANSWER
 }
 
 /// Major and minor number of the running kernel; zeroes where it doesn't say. It is read once.

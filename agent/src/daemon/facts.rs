@@ -86,6 +86,8 @@ pub struct SessionFacts {
     pub trust: Option<String>,
     /// MTU of the pods' interfaces in bytes.
     pub mtu: Option<u32>,
+    /// Whether IPv4 routes to peers lead by nexthop objects.
+    pub nexthops: Option<bool>,
 }
 
 /// How the own lease stands.

@@ -78,6 +78,9 @@ pub struct Status {
     pub tx_checksum: Option<TxChecksumStatus>,
     /// MTU of the pods' interfaces in bytes.
     pub mtu: Option<u32>,
+    /// Whether IPv4 routes to peers lead by nexthop objects; else the kernel has none.
+    #[serde(default)]
+    pub nexthops: Option<bool>,
     /// Number of peers.
     pub peers: usize,
     /// The other nodes one by one, where that was asked for.
@@ -167,6 +170,7 @@ impl Status {
             accepts: session.accepts.clone(),
             trust: session.trust.clone(),
             mtu: session.mtu,
+            nexthops: session.nexthops,
             tx_checksum: facts.tx_checksum.clone(),
             peers: cluster.peers,
             host: facts.host.clone(),

@@ -111,6 +111,9 @@ impl fmt::Display for Words<'_> {
             let peers = format!("{}{held}, {sync} with the store", status.peers);
             row(f, "peers", peers)?;
             kernel(f, status)?;
+            if let Some(nexthops) = status.nexthops {
+                row(f, "routes", routes(nexthops))?;
+            }
         }
         if answers.is_some() {
             let sandbox = match &status.sandbox[..] {
@@ -176,6 +179,13 @@ fn trusted(trust: &str) -> &str {
         "peers" => "VXLAN packets of peers, from any source",
         "anyone" => "VXLAN packets of anyone",
         other => other,
+    }
+}
+
+fn routes(nexthops: bool) -> &'static str {
+    match nexthops {
+        true => "of IPv4 to peers lead by nexthop objects (`ip nexthop`)",
+        false => "are plain: this kernel has no nexthop objects (they came with Linux 5.3)",
     }
 }
 

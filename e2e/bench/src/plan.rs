@@ -73,7 +73,7 @@ fn change(leases: u32) -> Result<Row> {
         let end = Instant::now();
         let ops = plan.len();
         ensure!(
-            ops == 4 && verdict == Verdict::Pass,
+            ops == 5 && verdict == Verdict::Pass,
             "{ops} operations for one lease, {verdict:?}"
         );
         ensure!(grain == Grain::Changes, "all leases were computed");
@@ -143,6 +143,7 @@ fn world() -> Result<World> {
         allow_list: true,
         check_sources: true,
         way_back: true,
+        nexthops: true,
         blackhole: true,
         bridge_filter: false,
         former: BTreeSet::new(),

@@ -59,7 +59,7 @@ const ELSEWHERE: &[(&str, &[&str], &str)] = &[
     ("http/trace.rs", &["recv_timeout"], "a thread of the pool"),
     (
         "choices.rs",
-        &["/proc/sys"],
+        &["/proc/sys", "Netlink"],
         "the main thread, once, before its loop",
     ),
     (

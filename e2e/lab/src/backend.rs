@@ -109,6 +109,11 @@ impl Backend {
         self.devices.get(index).or(self.devices.last()).copied()
     }
 
+    /// Whether packets to neighbours go by no device of its own.
+    pub fn is_direct(&self) -> bool {
+        self.way == Way::Gateway
+    }
+
     /// The MTU of pods with these families.
     pub fn pod_mtu(&self, uplink: u32, families: &[Family]) -> u32 {
         let overhead = families.iter().map(|family| self.overhead(*family));
@@ -184,6 +189,7 @@ impl Backend {
         for device in self.devices.iter().copied().filter(there) {
             host.sh(&format!("ip link del {device}"))?;
         }
+        host.sh("ip nexthop flush proto 84")?;
         for flag in ["-4", "-6"] {
             host.sh(&format!("ip {flag} route flush proto 84"))?;
         }

@@ -11,6 +11,7 @@ pub fn state(place: Place<'_>) -> String {
     let mut text = format!("\n═══ {} ═══\n", place.name());
     for command in [
         "ip -d addr show",
+        "ip nexthop show",
         "ip -4 route show",
         "ip -6 route show",
         "ip neigh show",

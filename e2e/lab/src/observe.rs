@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use serde_json::Value;
+use tweed_model::Family;
 
 use crate::topology::Host;
 
@@ -26,6 +27,7 @@ pub fn snapshot(host: &Host) -> Result<BTreeSet<String>> {
         ("link", "ip -o link show"),
         ("vxlan", "ip -o -d link show type vxlan"),
         ("addr", "ip -o addr show"),
+        ("nexthop", "ip nexthop show"),
         ("route4", "ip -4 -d route show table all"),
         ("route6", "ip -6 -d route show table all"),
         ("neigh", "ip neigh show nud permanent"),
@@ -34,6 +36,10 @@ pub fn snapshot(host: &Host) -> Result<BTreeSet<String>> {
         for line in host.sh(command)?.lines() {
             if label == "fdb" && !line.contains("permanent") {
                 // Learnt by a bridge from traffic; comes and goes.
+                continue;
+            }
+            if line.trim().starts_with("nh_info ") {
+                // The object that a route refers to, which is listed by itself.
                 continue;
             }
             // The search for duplicates ends by itself.
@@ -47,6 +53,32 @@ pub fn snapshot(host: &Host) -> Result<BTreeSet<String>> {
     let text = fs::read_to_string(host.path(file)).unwrap_or_else(|e| e.to_string());
     lines.insert(format!("file {file} {text}"));
     Ok(lines)
+}
+
+/// The agent's routes of one family: plain ones, and those by nexthop objects.
+///
+/// # Errors
+/// When `ip` fails.
+pub fn own_routes(host: &Host, family: Family) -> Result<String> {
+    let flag = match family {
+        Family::V4 => "-4",
+        Family::V6 => "-6",
+    };
+    let list = |protocol| host.sh(&format!("ip {flag} route show proto {protocol}"));
+    Ok(list(84)? + &list(85)?)
+}
+
+/// A line without a word and the one after it, such as `nhid 7`.
+pub fn without(word: &str, line: &str) -> String {
+    let mut words = line.split(' ');
+    let mut left = Vec::new();
+    while let Some(next) = words.next() {
+        match next == word {
+            true => drop(words.next()),
+            false => left.push(next),
+        }
+    }
+    left.join(" ")
 }
 
 /// Lines that are in only one of two snapshots, marked like a diff.
@@ -74,7 +106,7 @@ impl Watch {
             files: Vec::new(),
         };
         for (name, words) in [
-            ("ip", "ip -o monitor link address route neigh"),
+            ("ip", "ip -o monitor link address nexthop route neigh"),
             ("fdb", "bridge monitor fdb"),
             ("nft", "nft monitor"),
         ] {

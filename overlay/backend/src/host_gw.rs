@@ -38,18 +38,11 @@ pub(super) fn intent(node: &LocalNode, peers: &Admission) -> Intent {
 
 /// The route to a peer that is a neighbour on the uplink.
 pub(super) fn direct_route(uplink: &LinkName, side: &PeerSide) -> (RouteKey, Route) {
-    let next_hop = NextHop::Via {
-        gateway: Some(side.public),
-        dev: uplink.clone(),
-        onlink: false,
+    let route = Route {
+        next_hop: NextHop::via(Some(side.public), uplink.clone(), false),
+        protocol: ROUTE_PROTOCOL,
     };
-    (
-        RouteKey::of(side.subnet),
-        Route {
-            next_hop,
-            protocol: ROUTE_PROTOCOL,
-        },
-    )
+    (RouteKey::of(side.subnet), route)
 }
 
 fn unreachable(node: &LocalNode, side: &PeerSide) -> Refusal {

@@ -76,6 +76,7 @@ fn add_gateways(state: &mut KernelState) {
             gateway: Some(gateway @ IpAddr::V6(_)),
             dev,
             onlink: true,
+            ..
         } => Some((*gateway, dev.clone())),
         _ => None,
     };
@@ -83,11 +84,7 @@ fn add_gateways(state: &mut KernelState) {
     state
         .routes
         .extend(gateways.into_iter().map(|(gateway, dev)| {
-            let next_hop = NextHop::Via {
-                gateway: None,
-                dev,
-                onlink: false,
-            };
+            let next_hop = NextHop::via(None, dev, false);
             let protocol = ROUTE_PROTOCOL;
             (RouteKey::of(gateway.into()), Route { next_hop, protocol })
         }));

@@ -212,11 +212,7 @@ fn a_peer_is_a_neighbour_an_fdb_entry_and_an_onlink_route_in_each_family() {
         assert_eq!(state.neighs[&(dev.into(), ip(gateway))], mac);
         assert_eq!(state.fdb[&(dev.into(), mac)], ip(public));
         let route = &state.routes[&RouteKey::of(subnet.parse().unwrap())];
-        let expected = NextHop::Via {
-            gateway: Some(ip(gateway)),
-            dev: dev.into(),
-            onlink: true,
-        };
+        let expected = NextHop::via(Some(ip(gateway)), dev.into(), true);
         assert_eq!(route.next_hop, expected);
     }
     assert_eq!(state.routes.len(), 2);
@@ -256,11 +252,7 @@ fn with_direct_routing_a_neighbour_on_the_link_needs_no_tunnel() {
     let far = peer(3, "192.168.9.3", "aa:bb:cc:00:00:03", 2);
     let (state, _) = program(backend, vec![near, far]);
     let route = &state.routes[&RouteKey::of("10.244.2.0/24".parse().unwrap())];
-    let direct = NextHop::Via {
-        gateway: Some(ip("192.168.0.2")),
-        dev: "eth0".into(),
-        onlink: false,
-    };
+    let direct = NextHop::via(Some(ip("192.168.0.2")), "eth0".into(), false);
     assert_eq!(route.next_hop, direct);
     assert!(
         !state

@@ -159,13 +159,8 @@ impl Udp {
         let addrs = node.subnets.values();
         let addrs = addrs.map(|subnet| (name.clone(), IpNet::from(subnet.network())));
         let routes = self.networks.values().map(|network| {
-            let next_hop = NextHop::Via {
-                gateway: None,
-                dev: LinkName::from(name.as_str()),
-                onlink: false,
-            };
             let route = Route {
-                next_hop,
+                next_hop: NextHop::via(None, LinkName::from(name.as_str()), false),
                 protocol: ROUTE_PROTOCOL,
             };
             (RouteKey::of(*network), route)

@@ -246,13 +246,8 @@ impl Entries {
         let gateway = side.subnet.network();
         self.neighs.push(((vtep.clone(), gateway), mac));
         self.fdb.push(((vtep.clone(), mac), side.public));
-        let next_hop = NextHop::Via {
-            gateway: Some(gateway),
-            dev: vtep.clone(),
-            onlink: true,
-        };
         let route = Route {
-            next_hop,
+            next_hop: NextHop::via(Some(gateway), vtep.clone(), true),
             protocol: ROUTE_PROTOCOL,
         };
         self.routes.push((RouteKey::of(side.subnet), route));

@@ -1,17 +1,19 @@
 //! One operation, one request (a device takes two). Puts replace, deletes tolerate that there is nothing left to do.
 
 use std::io;
+use std::sync::Arc;
 
 use tweed_host::{KernelError, sysctl};
 use tweed_model::Mac;
 use tweed_netlink::{
     AddrSpec, Dev, LinkChange, LinkInfo, Netlink, NetlinkError, RouteKind, RouteSpec, TX_CHECKSUM,
 };
-use tweed_state::{Link, NextHop, Op, Route, RouteKey, may_be_absent};
+use tweed_state::{Link, NextHop, ObjectRef, Op, Route, RouteKey, may_be_absent};
 
 use super::connected::is_kernels;
-use super::kinds;
 use super::linux::Linux;
+use super::nexthops::numbers::Key;
+use super::{kinds, nexthops};
 
 /// Number 1 in every namespace.
 const LOOPBACK: Dev<'static> = Dev {
@@ -69,6 +71,10 @@ fn attempt(linux: &mut Linux, op: &Op) -> Result<(), KernelError> {
             .ethtool()?
             .set_feature(name, TX_CHECKSUM, *on)
             .map_err(Into::into),
+        Op::PutNextHop(object) => {
+            nexthops::put(linux, object)?.ok_or_else(|| absent(&object.dev, op))
+        }
+        Op::DelNextHop(object) => nexthops::delete(linux, object),
         Op::PutRoute(key, route) => put_route(linux, op, key, route),
         Op::DelRoute(key, route) => del_route(linux, key, route),
         Op::SetSysctl(key, value) => set_sysctl(key, value),
@@ -230,8 +236,17 @@ fn replace_route(
 }
 
 fn del_route(linux: &mut Linux, key: &RouteKey, route: &Route) -> Result<(), KernelError> {
+    let object = route.next_hop.object();
     let delete = |netlink: &mut Netlink, spec: &RouteSpec<'_>| {
         let mut spec = spec.clone();
+        match object {
+            ObjectRef::Plain => {}
+            // It went with its object.
+            ObjectRef::Ours if spec.nexthop.is_none() => return Ok(()),
+            ObjectRef::Ours => {}
+            // By another's object: a gateway or interface would not match.
+            ObjectRef::Other => (spec.gateway, spec.dev, spec.onlink) = (None, None, false),
+        }
         if spec.kind == RouteKind::Blackhole && spec.dst.addr().is_ipv6() {
             // IPv6 does not compare the type of route, but its blackholes are on the loopback device.
             spec.dev = Some(LOOPBACK);
@@ -248,6 +263,7 @@ fn device_of(route: &Route) -> &str {
     }
 }
 
+/// Makes a request for a route: by the number of its object, or a plain one where there is no such object.
 fn with_route<T>(
     linux: &mut Linux,
     key: &RouteKey,
@@ -259,24 +275,44 @@ fn with_route<T>(
         protocol: route.protocol,
         ..RouteSpec::to(key.dst)
     };
-    match &route.next_hop {
-        NextHop::Blackhole => {
-            let kind = RouteKind::Blackhole;
-            let done = request(&mut linux.netlink, &RouteSpec { kind, ..spec })?;
-            Ok(Some(done))
+    let NextHop::Via {
+        gateway,
+        dev,
+        onlink,
+        object,
+    } = &route.next_hop
+    else {
+        let kind = RouteKind::Blackhole;
+        let done = request(&mut linux.netlink, &RouteSpec { kind, ..spec })?;
+        return Ok(Some(done));
+    };
+    let ledger = Arc::clone(&linux.ledger);
+    let wanted = route.next_hop.as_object();
+    let wanted = wanted.filter(|_| *object == ObjectRef::Ours);
+    linux.on_dev(dev, |netlink, dev| {
+        let hop = wanted.as_ref().map(|object| Key::of(object, dev.index));
+        let number = hop.and_then(|hop| ledger.lock().nexthops.get(&hop));
+        if let (Some(hop), Some(id)) = (hop, number) {
+            let nexthop = number;
+            let done = request(
+                netlink,
+                &RouteSpec {
+                    nexthop,
+                    ..spec.clone()
+                },
+            );
+            let refused = done.as_ref().err().map(|error| error.errno);
+            if refused != Some(libc::EINVAL) || netlink.nexthop(id)?.is_some() {
+                return done;
+            }
+            ledger.lock().nexthops.forget(&hop);
         }
-        NextHop::Via {
-            gateway,
-            dev,
-            onlink,
-        } => linux.on_dev(dev, |netlink, dev| {
-            let spec = RouteSpec {
-                gateway: *gateway,
-                dev: Some(dev),
-                onlink: *onlink,
-                ..spec.clone()
-            };
-            request(netlink, &spec)
-        }),
-    }
+        let plain = RouteSpec {
+            gateway: *gateway,
+            dev: Some(dev),
+            onlink: *onlink,
+            ..spec.clone()
+        };
+        request(netlink, &plain)
+    })
 }

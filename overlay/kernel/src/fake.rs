@@ -9,7 +9,10 @@ use std::{io, thread};
 use ipnet::IpNet;
 use tweed_host::KernelError;
 use tweed_nft::Change;
-use tweed_state::{KernelState, Link, LinkKind, NextHop, Op, RouteKey, Scope, Vxlan};
+use tweed_state::{
+    KernelState, Link, LinkKind, NextHop, NextHopObject, ObjectRef, Op, Route, RouteKey, Scope,
+    Vxlan,
+};
 
 use super::Kernel;
 
@@ -90,10 +93,15 @@ impl FakeKernel {
                 self.state.fdb.insert(key.clone(), *dst);
             }
             Op::DelFdb(key, _) => drop(self.state.fdb.remove(key)),
-            Op::PutRoute(key, route) => {
-                self.leads(key, &route.next_hop)?;
-                self.state.routes.insert(*key, route.clone());
+            Op::PutNextHop(object) => {
+                self.up(&object.dev)?;
+                if !object.onlink {
+                    self.reaches(&object.dev, &object.gateway.into())?;
+                }
+                self.state.nexthops.insert(object.clone());
             }
+            Op::DelNextHop(object) => self.del_nexthop(object),
+            Op::PutRoute(key, route) => self.put_route(key, route)?,
             Op::DelRoute(key, route) => {
                 if self.state.routes.get(key) == Some(route) {
                     self.state.routes.remove(key);
@@ -124,6 +132,19 @@ impl FakeKernel {
         }
     }
 
+    /// A route leads by its object. Where that isn't there, it is a plain one.
+    fn put_route(&mut self, key: &RouteKey, route: &Route) -> Result<(), i32> {
+        let mut route = route.clone();
+        let object = route.next_hop.as_object();
+        let there = object.is_some_and(|object| self.state.nexthops.contains(&object));
+        if route.next_hop.object() != ObjectRef::Ours || !there {
+            self.leads(key, &route.next_hop)?;
+            route.next_hop = route.next_hop.referring_to(ObjectRef::Plain);
+        }
+        self.state.routes.insert(*key, route);
+        Ok(())
+    }
+
     /// A route's device must be up, and its gateway reachable over it, or said to be. What other interfaces reach
     /// isn't known here.
     fn leads(&self, key: &RouteKey, next_hop: &NextHop) -> Result<(), i32> {
@@ -131,6 +152,7 @@ impl FakeKernel {
             gateway,
             dev,
             onlink,
+            ..
         } = next_hop
         else {
             return Ok(());
@@ -142,9 +164,13 @@ impl FakeKernel {
         if *onlink {
             return self.undisputed(key, gateway, dev);
         }
+        self.reaches(dev, gateway)
+    }
+
+    fn reaches(&self, dev: &str, gateway: &IpAddr) -> Result<(), i32> {
         let mut addrs = self.state.addrs.iter();
-        let reached = addrs.any(|(name, net)| **dev == **name && net.contains(gateway));
-        if reached || self.others.contains(&**dev) {
+        let reached = addrs.any(|(name, net)| *dev == **name && net.contains(gateway));
+        if reached || self.others.contains(dev) {
             Ok(())
         } else {
             Err(libc::ENETUNREACH)
@@ -250,7 +276,17 @@ impl FakeKernel {
         self.drop_routes(name);
     }
 
-    /// The last IPv4 address takes IPv4's routes and neighbours on its interface with it.
+    /// Deletes a nexthop object with the routes that lead by it, as somebody else might do too.
+    pub fn del_nexthop(&mut self, object: &NextHopObject) {
+        let by_it = |next_hop: &NextHop| {
+            next_hop.object() == ObjectRef::Ours && next_hop.as_object().as_ref() == Some(object)
+        };
+        if self.state.nexthops.remove(object) {
+            self.state.routes.retain(|_, route| !by_it(&route.next_hop));
+        }
+    }
+
+    /// The last IPv4 address takes IPv4's plain routes and neighbours on its interface with it. Those by objects stay.
     fn del_addr(&mut self, name: &str, net: &IpNet) {
         let there = self.state.addrs.remove(&(name.to_owned(), *net));
         let is_v4 = |(dev, other): &(String, IpNet)| dev == name && other.addr().is_ipv4();
@@ -262,14 +298,20 @@ impl FakeKernel {
         self.state
             .routes
             .retain(|key, route| match &route.next_hop {
-                NextHop::Via { dev, .. } => stays(dev, key.dst.addr()),
-                NextHop::Blackhole => true,
+                NextHop::Via {
+                    dev,
+                    object: ObjectRef::Plain,
+                    ..
+                } => stays(dev, key.dst.addr()),
+                _ => true,
             });
     }
 
     fn drop_routes(&mut self, name: &str) {
-        let on_it = |hop: &NextHop| matches!(hop, NextHop::Via { dev, .. } if *dev == *name);
-        self.state.routes.retain(|_, route| !on_it(&route.next_hop));
+        self.state.nexthops.retain(|object| *object.dev != *name);
+        self.state
+            .routes
+            .retain(|_, route| !route.next_hop.is_over(name));
     }
 
     fn firewall(&mut self, change: &Change) -> Result<(), i32> {

@@ -4,7 +4,7 @@
 //! IPv6 addresses, link attributes: observed on Linux 6.18, `nlmsg_pid` is 0). So the thread that owns the kernel
 //! notes every object before it puts or deletes it, and everything it observes; the monitor drops a notification that
 //! says what is noted. Nothing is decided by this memory but whether to look again: what is done about it comes from a
-//! fresh dump.
+//! fresh dump. (The numbers of nexthop objects are no fingerprints, and are what routes refer to them by.)
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,6 +14,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ipnet::IpNet;
 use tweed_model::{Mac, SharedMap};
 use tweed_state::{KernelState, Link, NextHop, Op, Route, RouteKey, Scope};
+
+use super::nexthops::numbers::Numbers;
 
 /// Shared between the thread that owns the kernel and the monitor.
 #[derive(Debug, Default)]
@@ -32,6 +34,11 @@ pub(crate) struct Books {
     pub(crate) places: super::places::Places,
     /// Addresses that were seen to be added to the uplink.
     pub(crate) uplink_addrs: BTreeSet<IpNet>,
+    /// Whether the uplink has no carrier. The kernel removes the nexthop objects over one that loses it, and the routes by
+    /// them, and says nothing of either (Linux 6.18).
+    pub(crate) uplink_idle: bool,
+    /// The numbers of our nexthop objects.
+    pub(crate) nexthops: Numbers,
     facts: SharedMap<u64, Fact>,
     /// Indexes of interfaces that we have deleted, or are about to: what is heard of them are their last words.
     pub(crate) dying: HashSet<u32>,
@@ -137,7 +144,12 @@ impl Books {
             Op::DelAddr(..) | Op::DelNeigh(_) | Op::DelFdb(..) | Op::DelRoute(..) => {
                 self.lose(op);
             }
-            Op::SetSysctl(..) | Op::Firewall(_) | Op::ForeignForward(..) | Op::Sweep(_) => {}
+            Op::PutNextHop(_)
+            | Op::DelNextHop(_)
+            | Op::SetSysctl(..)
+            | Op::Firewall(_)
+            | Op::ForeignForward(..)
+            | Op::Sweep(_) => {}
         }
     }
 
@@ -158,7 +170,12 @@ impl Books {
                 self.switched.remove(name);
                 Key::TxChecksum(name)
             }
-            Op::SetSysctl(..) | Op::Firewall(_) | Op::ForeignForward(..) | Op::Sweep(_) => return,
+            Op::PutNextHop(_)
+            | Op::DelNextHop(_)
+            | Op::SetSysctl(..)
+            | Op::Firewall(_)
+            | Op::ForeignForward(..)
+            | Op::Sweep(_) => return,
         };
         self.facts.remove(&fingerprint(&key));
     }
@@ -235,11 +252,7 @@ mod tests {
 
     fn route(dev: &str) -> Route {
         Route {
-            next_hop: NextHop::Via {
-                gateway: None,
-                dev: dev.into(),
-                onlink: true,
-            },
+            next_hop: NextHop::via(None, dev.into(), true),
             protocol: 84,
         }
     }

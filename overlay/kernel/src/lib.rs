@@ -11,6 +11,7 @@ mod kinds;
 mod ledger;
 mod linux;
 mod monitor;
+mod nexthops;
 mod notice;
 mod observe;
 mod others;

@@ -16,7 +16,7 @@ use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
-use tweed_netlink::{Answer, Frames};
+use tweed_netlink::{Answer, DEL_NEXTHOP, Frames, NEW_NEXTHOP};
 
 use super::ledger::Ledger;
 use super::{Event, Linux, notice};
@@ -24,6 +24,8 @@ use super::{Event, Linux, notice};
 /// `RTNLGRP_LINK`, `RTNLGRP_NEIGH`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_IFADDR`,
 /// `RTNLGRP_IPV6_ROUTE`, `RTNLGRP_IPV4_NETCONF`, `RTNLGRP_IPV6_NETCONF`. Forwarding entries come with the neighbours.
 const ROUTE_GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
+/// `RTNLGRP_NEXTHOP`, since Linux 5.3. When an object goes, its routes go without a notification of their own.
+const NEXTHOP_GROUP: u32 = 32;
 /// `NFNLGRP_NFTABLES`.
 const NFTABLES_GROUP: u32 = 7;
 /// `RTM_NEWLINK` and `RTM_DELLINK`, `RTM_NEWNEIGH` and `RTM_DELNEIGH`.
@@ -53,9 +55,12 @@ impl Monitor {
     /// When sockets or thread can't be had.
     pub fn start(linux: &Linux, tell: impl FnMut(Event) + Send + 'static) -> io::Result<Self> {
         let (leash, end) = UnixStream::pair()?;
+        let route = listen(NETLINK_ROUTE, &ROUTE_GROUPS)?;
+        // A kernel without nexthop objects has no such group.
+        let _ = route.add_membership(NEXTHOP_GROUP);
         let mut listener = Listener {
             end,
-            route: listen(NETLINK_ROUTE, &ROUTE_GROUPS)?,
+            route,
             // A kernel without nftables has nothing to tell.
             netfilter: listen(NETLINK_NETFILTER, &[NFTABLES_GROUP]).ok(),
             ledger: Arc::clone(&linux.ledger),
@@ -236,6 +241,10 @@ fn route_notice(
     }
     if kind == NEW_NETCONF {
         news.dirty |= notice::stops_forwarding(&books, payload);
+        return;
+    }
+    if [NEW_NEXTHOP, DEL_NEXTHOP].contains(&kind) {
+        news.dirty |= notice::concerns_nexthops(&books, payload, kind == NEW_NEXTHOP);
         return;
     }
     let Ok(message) = RouteNetlinkMessage::deserialize(header, payload) else {

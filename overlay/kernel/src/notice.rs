@@ -10,7 +10,8 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use tweed_attach::CNI_TABLE;
 use tweed_model::LinkName;
 use tweed_netlink::{
-    RouteInfo, TABLE_MAIN, addr_info, fdb_info, link_info, neigh_info, route_info,
+    OperState, RouteInfo, TABLE_MAIN, addr_info, fdb_info, link_info, neigh_info, nexthop_info,
+    route_info,
 };
 
 use super::connected::route_key;
@@ -50,8 +51,13 @@ fn new_link(books: &mut Books, echo: bool, message: LinkMessage) -> Option<Event
     if info.name == books.scope.uplink {
         let now = Some((info.index, mark));
         let news = books.uplink != now;
+        let idle = info.operstate == OperState::Down;
+        let carrier = std::mem::replace(&mut books.uplink_idle, idle) != idle;
         books.uplink = now;
-        return news.then_some(Event::Uplink);
+        return match news {
+            true => Some(Event::Uplink),
+            false => carrier.then_some(Event::Dirty),
+        };
     }
     if was_uplink {
         // It has another name now.
@@ -155,11 +161,22 @@ fn route(books: &Books, message: &RouteMessage, new: bool) -> Option<Event> {
     concerns_us(books, &info, new).then_some(Event::Dirty)
 }
 
+/// Whether a change of a nexthop object is one of ours, and not ours to have made.
+pub(super) fn concerns_nexthops(books: &Books, payload: &[u8], new: bool) -> bool {
+    let is_own = |oif| books.links.contains_key(&oif);
+    nexthop_info(payload).is_some_and(|info| {
+        books
+            .nexthops
+            .is_news(&books.scope.table, is_own, &info, new)
+    })
+}
+
 fn concerns_us(books: &Books, info: &RouteInfo, new: bool) -> bool {
     let dev = info
         .oif
         .map(|index| LinkName::from(books.name_of(index).as_str()));
-    let Some((key, route)) = readings::as_route(info, dev) else {
+    let object = books.nexthops.reference(info);
+    let Some((key, route)) = readings::as_route(info, dev, object) else {
         // Several next hops, or another type: it may have taken the place of ours.
         return new && info.tos == 0 && books.holds(Key::Route(route_key(info)));
     };

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tweed_host::{KernelError, sysctl};
 use tweed_model::{Family, LinkName};
-use tweed_netlink::{LinkInfo, Netlink, NetlinkError, RouteFilter, TABLE_MAIN, TX_CHECKSUM};
+use tweed_netlink::{
+    LinkInfo, Netlink, NetlinkError, OperState, RouteFilter, TABLE_MAIN, TX_CHECKSUM,
+};
 use tweed_state::{KernelState, NextHop, Scope};
 
 use super::connected::route_key;
 use super::ledger::uplink_mark;
 use super::linux::{Devices, Linux};
+use super::nexthops::seen::Seen;
 use super::readings::{as_fdb, as_link, as_route};
 use super::{kinds, ownership};
 
@@ -94,6 +97,8 @@ fn links(
         .map(|link| (link.index, link.name.clone()))
         .collect();
     if !same_uplink {
+        let idle = |link: &LinkInfo| link.operstate == OperState::Down;
+        books.uplink_idle = uplink.as_ref().is_some_and(idle);
         books.uplink = uplink.map(|link| (link.index, uplink_mark(link.mtu, link.mac, link.up)));
         books.uplink_addrs = uplink_addrs.iter().map(|addr| addr.net).collect();
     }
@@ -162,43 +167,66 @@ fn or_none<T>(list: Result<Vec<T>, NetlinkError>) -> Result<Vec<T>, NetlinkError
     }
 }
 
-/// Our routes. Where several share destination and metric, the kernel uses the first: if that one isn't ours, ours has
-/// no effect and counts as missing, so that it is put again.
+/// Our nexthop objects and routes. Where several routes share destination and metric, the kernel uses the first: if that
+/// one isn't ours, ours has no effect and counts as missing, so that it is put again.
 fn routes(linux: &mut Linux, scope: &Scope, state: &mut KernelState) -> Result<(), KernelError> {
     let own: BTreeSet<String> = state.links.keys().cloned().collect();
-    let mut names: BTreeMap<u32, Option<LinkName>> = BTreeMap::new();
+    let others = linux.others.links.clone();
+    let mut names = Names::default();
+    let objects = linux.netlink.nexthops()?;
+    let mut objects = Seen::new(objects, &scope.table, |index| {
+        let name = names.get(linux, Some(index))?;
+        let name = name.filter(|name| !others.contains(name));
+        Ok::<_, NetlinkError>(name.map(|name| {
+            let is_own = own.contains(&*name);
+            (name, is_own)
+        }))
+    })?;
     linux.connected.start();
     for family in Family::BOTH {
         let table = Some(TABLE_MAIN);
         let mut seen = BTreeSet::new();
-        for info in linux.netlink.routes(&RouteFilter { family, table })? {
+        for mut info in linux.netlink.routes(&RouteFilter { family, table })? {
             linux.connected.note(&info);
-            if info.tos != 0 || !seen.insert(route_key(&info)) {
-                continue;
-            }
-            let dev = match info.oif {
-                None => None,
-                Some(index) => match names.get(&index) {
-                    Some(name) => name.clone(),
-                    None => {
-                        let name = name_of(&linux.devices, &mut linux.netlink, index)?;
-                        let name = name.map(|name| LinkName::from(name.as_str()));
-                        names.entry(index).or_insert(name).clone()
-                    }
-                },
-            };
-            let Some((key, route)) = as_route(&info, dev) else {
-                continue;
-            };
-            if leads_over(&route.next_hop, &linux.others.links) {
-                continue;
-            }
-            if ownership::owns_route(scope, |dev| own.contains(dev), &key, &route) {
-                state.routes.insert(key, route);
+            objects.complete(&mut info);
+            let first = info.tos == 0 && seen.insert(route_key(&info));
+            let dev = names.get(linux, info.oif)?;
+            let route = as_route(&info, dev, objects.reference(&info)).filter(|(key, route)| {
+                !leads_over(&route.next_hop, &others)
+                    && ownership::owns_route(scope, |dev| own.contains(dev), key, route)
+            });
+            match route {
+                Some((key, route)) if first => drop(state.routes.insert(key, route)),
+                Some(_) => {}
+                None => objects.foreign(&info),
             }
         }
     }
+    linux.ledger.lock().nexthops = objects.into_state(state);
     Ok(())
+}
+
+/// Names of interfaces by index, each looked up once.
+#[derive(Default)]
+struct Names(BTreeMap<u32, Option<LinkName>>);
+
+impl Names {
+    fn get(
+        &mut self,
+        linux: &mut Linux,
+        index: Option<u32>,
+    ) -> Result<Option<LinkName>, NetlinkError> {
+        let Some(index) = index else {
+            return Ok(None);
+        };
+        if let Some(name) = self.0.get(&index) {
+            return Ok(name.clone());
+        }
+        let name = name_of(&linux.devices, &mut linux.netlink, index)?;
+        let name = name.map(|name| LinkName::from(name.as_str()));
+        self.0.insert(index, name.clone());
+        Ok(name)
+    }
 }
 
 /// Whether a route leads over one of these interfaces.

@@ -5,7 +5,7 @@
 
 use ipnet::IpNet;
 use tweed_model::{Family, Mac};
-use tweed_state::{Link, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope};
+use tweed_state::{Link, NextHop, OBJECT_ROUTE_PROTOCOL, ROUTE_PROTOCOL, Route, RouteKey, Scope};
 
 /// `RTPROT_REDIRECT`, `RTPROT_KERNEL`, `RTPROT_RA`: routes that the kernel made by itself.
 pub(super) const MADE_BY_KERNEL: [u8; 3] = [1, 2, 9];
@@ -30,7 +30,8 @@ pub(crate) fn owns_route(
     route: &Route,
 ) -> bool {
     let known = within(&scope.networks, &key.dst) || within(&scope.former, &key.dst);
-    let marked = route.protocol == ROUTE_PROTOCOL && known;
+    let ours = [ROUTE_PROTOCOL, OBJECT_ROUTE_PROTOCOL].contains(&route.protocol);
+    let marked = ours && known;
     match &route.next_hop {
         NextHop::Blackhole => marked || scope.own_subnets.contains(&key.dst),
         NextHop::Via { dev, gateway, .. } => {
@@ -106,11 +107,11 @@ mod tests {
     }
 
     fn via(dev: &str, gateway: Option<&str>) -> NextHop {
-        NextHop::Via {
-            gateway: gateway.map(|gateway| gateway.parse().unwrap()),
-            dev: dev.into(),
-            onlink: false,
-        }
+        NextHop::via(
+            gateway.map(|gateway| gateway.parse().unwrap()),
+            dev.into(),
+            false,
+        )
     }
 
     #[test]
@@ -136,6 +137,7 @@ mod tests {
     fn a_marked_route_is_ours_within_the_networks_on_any_interface() {
         assert!(owns("10.244.2.0/24", via("eth0", Some("10.9.9.9")), 84));
         assert!(owns("10.244.2.0/25", via("eth1", None), 84));
+        assert!(owns("10.244.2.0/24", via("eth1", Some("10.9.9.9")), 85));
         assert!(!owns("10.99.2.0/24", via("eth0", Some("192.168.0.2")), 84));
         assert!(owns("10.244.3.0/24", NextHop::Blackhole, 84));
     }

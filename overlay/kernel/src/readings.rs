@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use tweed_model::{LinkName, Mac};
 use tweed_netlink::{FdbInfo, LinkInfo, RouteInfo, RouteKind};
-use tweed_state::{Link, NextHop, Route, RouteKey};
+use tweed_state::{Link, NextHop, ObjectRef, Route, RouteKey};
 
 use super::connected::route_key;
 use super::{kinds, ownership};
@@ -34,7 +34,11 @@ pub(super) fn as_fdb(entry: &FdbInfo) -> Option<IpAddr> {
 
 /// A route as the plan sees it; `None` for what no plan of ours contains (several next hops, types of service,
 /// prohibitions), and for a device that is gone.
-pub(super) fn as_route(info: &RouteInfo, dev: Option<LinkName>) -> Option<(RouteKey, Route)> {
+pub(super) fn as_route(
+    info: &RouteInfo,
+    dev: Option<LinkName>,
+    object: ObjectRef,
+) -> Option<(RouteKey, Route)> {
     if info.multipath || info.tos != 0 {
         return None;
     }
@@ -44,6 +48,7 @@ pub(super) fn as_route(info: &RouteInfo, dev: Option<LinkName>) -> Option<(Route
             gateway: info.gateway,
             dev: dev?,
             onlink: info.onlink,
+            object,
         },
         RouteKind::Other(_) => return None,
     };

@@ -11,6 +11,8 @@ mod host;
 mod monitor;
 #[path = "kernel/netlink.rs"]
 mod netlink;
+#[path = "kernel/nexthops.rs"]
+mod nexthops;
 #[path = "kernel/observe.rs"]
 mod observe;
 #[path = "kernel/places.rs"]

@@ -14,6 +14,8 @@ pub enum Object {
     Addr,
     /// A route.
     Route,
+    /// A nexthop object, by which routes lead.
+    NextHop,
     /// A neighbour (ARP, NDP) or forwarding database entry.
     Neigh,
     /// Anything in nftables or conntrack.
@@ -82,7 +84,7 @@ impl NetlinkError {
 }
 
 /// Which errno says "absent", by object. Observed on Linux 6.18 by deleting what isn't there.
-const ABSENT: [(Object, i32); 11] = [
+const ABSENT: [(Object, i32); 12] = [
     (Object::Link, libc::ENODEV),
     (Object::Addr, libc::EADDRNOTAVAIL),
     (Object::Addr, libc::ENODEV),
@@ -90,6 +92,7 @@ const ABSENT: [(Object, i32); 11] = [
     (Object::Route, libc::ENODEV),
     // Looking a route up where none leads.
     (Object::Route, libc::ENETUNREACH),
+    (Object::NextHop, libc::ENOENT),
     (Object::Neigh, libc::ENOENT),
     (Object::Neigh, libc::ENODEV),
     // A device without a forwarding database of its own.

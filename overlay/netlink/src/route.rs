@@ -43,6 +43,9 @@ pub struct RouteSpec<'a> {
     pub dev: Option<Dev<'a>>,
     /// The gateway counts as reachable though no address on the interface says so.
     pub onlink: bool,
+    /// Number of the nexthop object by which it leads: then gateway, interface and `onlink` are the object's, and unset
+    /// here.
+    pub nexthop: Option<u32>,
     /// Metric; the family's default (0, and 1024 for IPv6) if none.
     pub metric: Option<u32>,
     /// Routing table.
@@ -72,6 +75,9 @@ pub struct RouteInfo {
     pub oif: Option<u32>,
     /// The gateway counts as reachable.
     pub onlink: bool,
+    /// Number of the nexthop object by which it leads. With `net.ipv4.nexthop_compat_mode=0` the kernel says nothing of
+    /// gateway and interface then.
+    pub nexthop: Option<u32>,
     /// Metric.
     pub metric: u32,
     /// Routing table.
@@ -108,6 +114,7 @@ impl<'a> RouteSpec<'a> {
             gateway: None,
             dev: None,
             onlink: false,
+            nexthop: None,
             metric: None,
             table: TABLE_MAIN,
             protocol: 3,
@@ -266,6 +273,7 @@ impl RouteSpec<'_> {
             self.dev
                 .map(|dev| RouteAttribute::Oif(dev.index))
                 .into_iter()
+                .chain(self.nexthop.map(RouteAttribute::NhId))
                 .chain(self.metric.map(RouteAttribute::Priority))
                 .chain(self.src.map(|src| RouteAttribute::PrefSource(src.into())))
                 .chain((!metrics.is_empty()).then_some(RouteAttribute::Metrics(metrics))),
@@ -302,6 +310,9 @@ impl fmt::Display for RouteSpec<'_> {
         if let Some(dev) = self.dev {
             write!(f, " dev {}", dev.name)?;
         }
+        if let Some(id) = self.nexthop {
+            write!(f, " nhid {id}")?;
+        }
         if self.table != TABLE_MAIN {
             write!(f, " table {}", self.table)?;
         }
@@ -328,6 +339,7 @@ pub fn route_info(message: &RouteMessage) -> Option<RouteInfo> {
         gateway: None,
         oif: None,
         onlink: header.flags.contains(RouteFlags::Onlink),
+        nexthop: None,
         metric: 0,
         table: header.table.into(),
         protocol: header.protocol.into(),
@@ -343,6 +355,7 @@ pub fn route_info(message: &RouteMessage) -> Option<RouteInfo> {
             RouteAttribute::Gateway(addr) => info.gateway = ip_addr(addr),
             RouteAttribute::Via(RouteVia::Inet6(addr)) => info.gateway = Some((*addr).into()),
             RouteAttribute::Oif(index) => info.oif = Some(*index),
+            RouteAttribute::NhId(id) => info.nexthop = Some(*id),
             RouteAttribute::Priority(metric) => info.metric = *metric,
             RouteAttribute::Table(table) => info.table = *table,
             RouteAttribute::PrefSource(addr) => info.src = ip_addr(addr),

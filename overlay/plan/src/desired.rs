@@ -13,8 +13,9 @@ use tweed_model::{
 use tweed_nft::{
     ForeignForward, Masquerade, POD_BRIDGE, PolicyInput, PolicyNetwork, Tunnels, agent_ruleset,
 };
+use tweed_state::nexthop::NextHop;
 use tweed_state::state::{
-    BRIDGE_FILTER, KernelState, NextHop, ROUTE_PROTOCOL, Route, RouteKey, Scope, alias_of,
+    BRIDGE_FILTER, KernelState, ROUTE_PROTOCOL, Route, RouteKey, Scope, alias_of,
 };
 use tweed_state::wanted::Desired;
 
@@ -33,6 +34,8 @@ pub struct Choices {
     pub check_sources: bool,
     /// Whether the kernel's packet filter can ask for the way back of a packet to this host.
     pub way_back: bool,
+    /// Whether the kernel has nexthop objects, by which IPv4 routes to peers lead then.
+    pub nexthops: bool,
     /// Blackhole route for the own subnet, so that packets to pods that don't exist die here.
     pub blackhole: bool,
     /// Let packets between pods of one node pass the packet filter, where the kernel can: Services need that.
@@ -65,6 +68,9 @@ pub fn desired(
         refused,
     } = backends.intent(node, &admission);
     admission.refuse(refused);
+    if choices.nexthops {
+        state.use_nexthops();
+    }
     let alias = choices.alias();
     for link in state.links.values_mut() {
         link.alias.clone_from(&alias);

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use tweed_forward::forwarding::Forwarding;
 use tweed_model::Family;
 use tweed_state::diff::Plan;
+use tweed_state::nexthop::NextHop;
 use tweed_state::op::Op;
-use tweed_state::state::{KernelState, NextHop, Route, RouteKey};
+use tweed_state::state::{KernelState, Route, RouteKey};
 use tweed_state::wanted::Desired;
 
 use super::carried;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tweed_backend::Backends;
 use tweed_model::{
-    ClusterSnapshot, Lease, LocalNode, NetworkConfig, Seniority, SharedMap, SubnetKey,
+    ClusterSnapshot, Lease, LocalNode, NetworkConfig, Seniority, SharedMap, SharedSet, SubnetKey,
 };
 use tweed_nft::{Ruleset, TableState};
 use tweed_state::{Desired, KernelState, Scope};
@@ -159,6 +159,7 @@ fn same_ground(a: &Desired, b: &Desired) -> bool {
     let state = |state: &KernelState| KernelState {
         neighs: SharedMap::new(),
         fdb: SharedMap::new(),
+        nexthops: SharedSet::new(),
         routes: SharedMap::new(),
         firewall: None,
         ..state.clone()
@@ -200,6 +201,7 @@ fn replace(all: &mut Desired, before: &Desired, now: &Desired) {
     let (state, was, is) = (&mut all.state, &before.state, &now.state);
     state.neighs.take_over(&was.neighs, &is.neighs);
     state.fdb.take_over(&was.fdb, &is.fdb);
+    state.nexthops.take_over(&was.nexthops, &is.nexthops);
     state.routes.take_over(&was.routes, &is.routes);
     let (was, is) = (&before.scope.node_addrs, &now.scope.node_addrs);
     all.scope.node_addrs.take_over(was, is);

@@ -34,11 +34,11 @@ fn vtep(vni: u32) -> Link {
 }
 
 fn tunnel_route(dev: &str, number: u8) -> (RouteKey, Route) {
-    let next_hop = NextHop::Via {
-        gateway: Some(format!("10.244.{number}.0").parse().unwrap()),
-        dev: dev.into(),
-        onlink: true,
-    };
+    let next_hop = NextHop::via(
+        Some(format!("10.244.{number}.0").parse().unwrap()),
+        dev.into(),
+        true,
+    );
     let key = RouteKey::of(format!("10.244.{number}.0/24").parse().unwrap());
     (
         key,

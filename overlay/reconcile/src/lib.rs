@@ -18,7 +18,7 @@ use tweed_forward::forwarding::Forwarding;
 use tweed_host::KernelError;
 use tweed_kernel::Kernel;
 use tweed_plan::{Guard, Held, Verdict, keeping};
-use tweed_state::{Desired, KernelState, Op, Plan, plan};
+use tweed_state::{Desired, KernelState, NextHopObject, Op, Plan, plan};
 
 pub use attached::AttachedOutcome;
 use fights::Fights;
@@ -185,7 +185,7 @@ impl<K: Kernel> Reconciler<K> {
             held,
             forwarding: self.carry(want, held.is_some() || !want.prune),
             peers: want.peers,
-            ..self.apply(&plan, want)
+            ..self.apply(&plan, want, have)
         };
         if repairing {
             let objects: BTreeSet<String> = plan.ops().map(Op::object).collect();
@@ -214,18 +214,21 @@ impl<K: Kernel> Reconciler<K> {
     }
 
     /// Makes every change it can. What fails marks its link; later changes on that link are skipped. Where a link can't
-    /// be made, nothing of the former ones is deleted: they may be what still carries the packets.
-    fn apply(&mut self, plan: &Plan, want: &Desired) -> Outcome {
+    /// be made, nothing of the former ones is deleted: they may be what still carries the packets. Nor is the nexthop
+    /// object by which a route still leads that could not be replaced.
+    fn apply(&mut self, plan: &Plan, want: &Desired, have: &KernelState) -> Outcome {
         let mut outcome = Outcome::default();
         let mut broken: BTreeSet<String> = BTreeSet::new();
         let mut lacking = false;
+        let mut needed: BTreeSet<NextHopObject> = BTreeSet::new();
         for (index, op) in plan.ops().enumerate() {
             let spared = lacking && index >= plan.puts.len();
             let stays = |link| spared && !want.state.links.contains_key(link);
-            if op
+            let link_lacks = op
                 .link()
-                .is_some_and(|link| broken.contains(link) || stays(link))
-            {
+                .is_some_and(|link| broken.contains(link) || stays(link));
+            if link_lacks || goes_with_route(op, &needed) {
+                needed.extend(former_object(op, have));
                 outcome.skipped += 1;
                 continue;
             }
@@ -248,6 +251,7 @@ impl<K: Kernel> Reconciler<K> {
                         lacking |= matches!(op, Op::AddLink(..)) && !in_the_way;
                         broken.extend(op.link().map(str::to_owned));
                     }
+                    needed.extend(former_object(op, have));
                     outcome.failed.push(Failure::of(op, &error));
                 }
             }
@@ -287,6 +291,19 @@ fn without_deletes(want: &Desired, have: &KernelState) -> Plan {
         ..want.clone()
     };
     plan(&want, have)
+}
+
+/// The object by which a route leads that was to be replaced.
+fn former_object(op: &Op, have: &KernelState) -> Option<NextHopObject> {
+    match op {
+        Op::PutRoute(key, _) => have.routes.get(key)?.next_hop.as_object(),
+        _ => None,
+    }
+}
+
+/// Whether it deletes one of these objects, or a copy of it.
+fn goes_with_route(op: &Op, needed: &BTreeSet<NextHopObject>) -> bool {
+    matches!(op, Op::DelNextHop(object) if needed.contains(&NextHopObject { copy: 0, ..object.clone() }))
 }
 
 /// After these, nothing on the link can succeed. A single bad entry must not stop the others.

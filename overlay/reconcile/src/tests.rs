@@ -1,6 +1,7 @@
 mod carried;
 mod fights;
 mod former;
+mod nexthops;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -17,7 +18,6 @@ use tweed_model::{
 };
 use tweed_nft::Masquerade;
 use tweed_plan::{Choices, desired};
-use tweed_state::{Link, LinkKind};
 
 /// One peer of a random cluster.
 #[derive(Clone, Debug)]
@@ -32,6 +32,7 @@ struct Cluster {
     vni: u32,
     direct: bool,
     host_gw: bool,
+    nexthops: bool,
     dual: bool,
     tx_checksum: Option<&'static str>,
     peers: Vec<PeerSeed>,
@@ -122,6 +123,7 @@ fn want(cluster: &Cluster, listings: u64) -> Arc<Desired> {
         allow_list: true,
         check_sources: true,
         way_back: true,
+        nexthops: cluster.nexthops,
         blackhole: false,
         bridge_filter: false,
         former: BTreeSet::new(),
@@ -198,13 +200,15 @@ fn clusters() -> impl Strategy<Value = Cluster> {
         any::<bool>(),
         any::<bool>(),
         any::<bool>(),
+        any::<bool>(),
         tx_checksum,
     );
     (switches, seeds()).prop_map(
-        |((vni, direct, host_gw, dual, tx_checksum), peers)| Cluster {
+        |((vni, direct, host_gw, nexthops, dual, tx_checksum), peers)| Cluster {
             vni,
             direct,
             host_gw,
+            nexthops,
             dual,
             tx_checksum,
             peers,
@@ -215,9 +219,9 @@ fn clusters() -> impl Strategy<Value = Cluster> {
 /// Somebody removes things: each number picks one object.
 fn damage(kernel: &mut FakeKernel, picks: &[u8]) {
     for pick in picks {
-        let nth = usize::from(*pick) / 7;
+        let nth = usize::from(*pick) / 8;
         let state = &mut kernel.state;
-        match pick % 7 {
+        match pick % 8 {
             0 => {
                 let key = state.routes.keys().nth(nth).copied();
                 key.and_then(|key| state.routes.remove(&key));
@@ -232,7 +236,11 @@ fn damage(kernel: &mut FakeKernel, picks: &[u8]) {
             }
             3 => state.addrs.clear(),
             4 => state.firewall = None,
-            5 => state.tx_checksum.values_mut().for_each(|on| *on = !*on),
+            5 => {
+                let object = state.nexthops.iter().nth(nth).cloned();
+                object.iter().for_each(|object| kernel.del_nexthop(object));
+            }
+            6 => state.tx_checksum.values_mut().for_each(|on| *on = !*on),
             _ => {
                 if let Some(name) = state.links.keys().nth(nth % 2).cloned() {
                     kernel.del_link(&name);
@@ -374,21 +382,4 @@ fn a_failed_link_skips_its_own_operations_and_no_others() {
         outcome.done.iter().any(|op| op.contains("10.244.2.0/24")),
         "the direct route stands"
     );
-}
-
-#[test]
-fn a_device_of_another_kind_under_our_name_is_replaced() {
-    let cluster = Cluster {
-        vni: 1,
-        ..Cluster::default()
-    };
-    let mut reconciler = Reconciler::new(kernel());
-    let want = settle(&mut reconciler, &cluster);
-    let link = reconciler.kernel.state.links.get_mut("flannel.1").unwrap();
-    *link = Link {
-        kind: LinkKind::Other("bridge".into()),
-        ..link.clone()
-    };
-    reconciler.full(&want, Instant::now()).unwrap();
-    assert_eq!(held(&reconciler, &want), right(&want));
 }

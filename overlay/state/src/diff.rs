@@ -1,6 +1,7 @@
 //! The difference between what is wanted and what is there, as an ordered list of changes.
 //!
-//! What is new is put first, from the ground up (links, offloads, sysctls, addresses, firewall, neighbours, FDB, routes), then
+//! What is new is put first, from the ground up (links, offloads, sysctls, addresses, firewall, neighbours, FDB,
+//! nexthop objects, routes), then
 //! what is not wanted goes, from the top down. A peer that moves is thus reachable all the while.
 
 use std::borrow::Cow;
@@ -10,8 +11,9 @@ use tweed_model::SharedMap;
 use tweed_nft::{self as nft, Ruleset};
 
 use super::link::Link;
+use super::nexthop::{NextHop, ObjectRef};
 use super::op::Op;
-use super::state::{KernelState, NextHop, may_be_absent};
+use super::state::{KernelState, may_be_absent};
 use super::wanted::Desired;
 
 /// Changes in the order in which they are to be made.
@@ -48,6 +50,11 @@ pub fn plan(want: &Desired, have: &KernelState) -> Plan {
     for (name, change) in &links {
         match change {
             LinkChange::Replace(link) => {
+                let routes = have.routes.iter().filter(|(_, route)| {
+                    route.next_hop.is_over(name) && route.next_hop.object() != ObjectRef::Plain
+                });
+                plan.puts
+                    .extend(routes.map(|(key, route)| Op::DelRoute(*key, route.clone())));
                 plan.puts.push(Op::DelLink(name.clone()));
                 plan.puts.push(Op::AddLink(name.clone(), link.clone()));
                 forget_dependants(have.to_mut(), name);
@@ -113,14 +120,10 @@ fn forget_dependants(have: &mut KernelState, link: &str) {
     have.tx_checksum.remove(link);
     have.neighs.retain(|(name, _), _| name != link);
     have.fdb.retain(|(name, _), _| name != link);
-    have.routes
-        .retain(|_, route| !leads_over(&route.next_hop, link));
+    have.nexthops.retain(|object| *object.dev != *link);
+    have.routes.retain(|_, route| !route.next_hop.is_over(link));
     have.sysctls
         .retain(|key, _| !key.contains(&format!("/{link}/")));
-}
-
-fn leads_over(next_hop: &NextHop, link: &str) -> bool {
-    matches!(next_hop, NextHop::Via { dev, .. } if dev == link)
 }
 
 fn put(
@@ -155,6 +158,8 @@ fn put(
     for (key, dst) in puts(&state.fdb, &have.fdb) {
         ops.push(Op::PutFdb(key.clone(), *dst));
     }
+    let objects = state.nexthops.difference(&have.nexthops).cloned();
+    ops.extend(objects.map(Op::PutNextHop));
     // A gateway may need a route of its own to be one.
     for by_gateway in [false, true] {
         for (key, route) in puts(&state.routes, &have.routes) {
@@ -236,6 +241,8 @@ fn ruleset<'a>(want: &'a Desired, have: &KernelState) -> Cow<'a, Ruleset> {
     }
 }
 
+/// A link takes what lies on it along. But for each nexthop object that goes with it the kernel looks through all routes
+/// (Linux 6.18: 1.9 s for 20,000), unless no route leads by it any more (0.3 s, the deletion of the routes included).
 fn delete(
     want: &Desired,
     have: &KernelState,
@@ -246,10 +253,13 @@ fn delete(
     let state = &want.state;
     for (key, route) in surplus(&state.routes, &have.routes) {
         let dev_goes = matches!(&route.next_hop, NextHop::Via { dev, .. } if goes(dev));
-        if !dev_goes {
+        if !dev_goes || route.next_hop.object() != ObjectRef::Plain {
             ops.push(Op::DelRoute(*key, route.clone()));
         }
     }
+    let objects = have.nexthops.difference(&state.nexthops);
+    let objects = objects.filter(|object| !goes(&object.dev)).cloned();
+    ops.extend(objects.map(Op::DelNextHop));
     for (key, dst) in surplus(&state.fdb, &have.fdb) {
         if !goes(&key.0) {
             ops.push(Op::DelFdb(key.clone(), *dst));

@@ -3,6 +3,7 @@
 pub mod attached;
 pub mod diff;
 pub mod link;
+pub mod nexthop;
 pub mod op;
 pub mod state;
 pub mod wanted;
@@ -10,9 +11,10 @@ pub mod wanted;
 pub use attached::Attached;
 pub use diff::{Plan, plan};
 pub use link::{Link, LinkKind, Vxlan};
+pub use nexthop::{NextHop, NextHopObject, ObjectRef};
 pub use op::Op;
 pub use state::{
-    BRIDGE_FILTER, FdbKey, KernelState, NeighKey, NextHop, Others, ROUTE_PROTOCOL, Route, RouteKey,
-    Scope, alias_of, instance_of, may_be_absent,
+    BRIDGE_FILTER, FdbKey, KernelState, NeighKey, OBJECT_ROUTE_PROTOCOL, Others, ROUTE_PROTOCOL,
+    Route, RouteKey, Scope, alias_of, instance_of, may_be_absent,
 };
 pub use wanted::Desired;

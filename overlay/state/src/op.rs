@@ -10,7 +10,8 @@ use tweed_nft::{Change, ForeignForward};
 
 use super::attached::Repair;
 use super::link::Link;
-use super::state::{FdbKey, NeighKey, NextHop, Route, RouteKey};
+use super::nexthop::{NextHop, NextHopObject};
+use super::state::{FdbKey, NeighKey, Route, RouteKey};
 
 /// One change. Puts are "create or replace", deletes tolerate that the object is gone.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,10 +38,14 @@ pub enum Op {
     PutNeigh(NeighKey, Mac),
     /// Put a permanent FDB entry.
     PutFdb(FdbKey, IpAddr),
-    /// Put a route.
+    /// Put a nexthop object.
+    PutNextHop(NextHopObject),
+    /// Put a route. It refers to its object; where that could not be put, it is a plain one.
     PutRoute(RouteKey, Route),
     /// Delete a route. The value says which, where several share a key.
     DelRoute(RouteKey, Route),
+    /// Delete a nexthop object, and with it what routes lead by it.
+    DelNextHop(NextHopObject),
     /// Delete an FDB entry.
     DelFdb(FdbKey, IpAddr),
     /// Delete a neighbour entry.
@@ -65,6 +70,7 @@ impl Op {
             | Self::DelNeigh((name, _))
             | Self::PutFdb((name, _), _)
             | Self::DelFdb((name, _), _) => Some(name),
+            Self::PutNextHop(object) | Self::DelNextHop(object) => Some(&object.dev),
             Self::PutRoute(_, route) | Self::DelRoute(_, route) => match &route.next_hop {
                 NextHop::Via { dev, .. } => Some(dev),
                 NextHop::Blackhole => None,
@@ -98,6 +104,7 @@ impl Op {
             Self::PutFdb((name, mac), _) | Self::DelFdb((name, mac), _) => {
                 format!("fdb {mac} dev {name}")
             }
+            Self::PutNextHop(object) | Self::DelNextHop(object) => format!("nexthop {object}"),
             Self::PutRoute(key, _) | Self::DelRoute(key, _) => format!("route {}", key.dst),
             Self::Attached(repair) => repair.object(),
         }
@@ -136,6 +143,8 @@ impl fmt::Display for Op {
                 write!(f, "put fdb {mac} dst {dst} dev {name} self permanent")
             }
             Self::DelFdb((name, mac), dst) => write!(f, "delete fdb {mac} dst {dst} dev {name}"),
+            Self::PutNextHop(object) => write!(f, "put nexthop {object}"),
+            Self::DelNextHop(object) => write!(f, "delete nexthop {object}"),
             Self::PutRoute(key, route) => write!(f, "put route {} {route}", key.dst),
             Self::DelRoute(key, route) => write!(f, "delete route {} {route}", key.dst),
             Self::Attached(repair) => write!(f, "{repair}"),
@@ -145,18 +154,6 @@ impl fmt::Display for Op {
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.next_hop {
-            NextHop::Blackhole => f.write_str("blackhole"),
-            NextHop::Via {
-                gateway,
-                dev,
-                onlink,
-            } => {
-                if let Some(gateway) = gateway {
-                    write!(f, "via {gateway} ")?;
-                }
-                write!(f, "dev {dev}{}", if *onlink { " onlink" } else { "" })
-            }
-        }
+        self.next_hop.fmt(f)
     }
 }

@@ -10,10 +10,15 @@ use tweed_model::{Family, LinkName, Mac, SharedMap, SharedSet};
 use tweed_nft::{ForeignForward, Mark, TableState};
 
 use super::link::Link;
+use super::nexthop::{NextHop, NextHopObject, ObjectRef};
 
 /// The routing protocol number of every route that Tweed installs: how a restarted agent knows its own.
 /// Unused in iproute2's `rt_protos`; the letter T.
 pub const ROUTE_PROTOCOL: u8 = 84;
+
+/// That of routes that lead by nexthop objects. A version that knows no objects would take one of protocol 84 for its own,
+/// and could not delete it. This one it takes for another program's, and replaces it by a plain one.
+pub const OBJECT_ROUTE_PROTOCOL: u8 = 85;
 
 /// Sysctls below this are there only while the kernel's module `br_netfilter` is loaded.
 pub const BRIDGE_FILTER: &str = "net/bridge/";
@@ -52,28 +57,12 @@ impl RouteKey {
     }
 }
 
-/// Where a route leads.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum NextHop {
-    /// Through an interface, by way of a gateway or straight.
-    Via {
-        /// Gateway; none means on the link itself.
-        gateway: Option<IpAddr>,
-        /// Interface name.
-        dev: LinkName,
-        /// The gateway counts as reachable though no address on the interface says so.
-        onlink: bool,
-    },
-    /// Packets are dropped silently.
-    Blackhole,
-}
-
 /// A route's value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
     /// Where it leads.
     pub next_hop: NextHop,
-    /// Routing protocol number; ours is [`ROUTE_PROTOCOL`].
+    /// Routing protocol number; ours are [`ROUTE_PROTOCOL`] and [`OBJECT_ROUTE_PROTOCOL`].
     pub protocol: u8,
 }
 
@@ -91,6 +80,8 @@ pub struct KernelState {
     /// By interface, whether the checksum of what it carries is left to the device below it (`tx-checksum-ip-generic`).
     /// Only those interfaces for which a choice is made.
     pub tx_checksum: BTreeMap<String, bool>,
+    /// Nexthop objects by which our routes lead.
+    pub nexthops: SharedSet<NextHopObject>,
     /// Routes in the main table.
     pub routes: SharedMap<RouteKey, Route>,
     /// Our nftables table; `None` when it isn't there.
@@ -101,6 +92,32 @@ pub struct KernelState {
     pub sysctls: BTreeMap<String, String>,
     /// What of other networks' agents is in the way. None is ever wanted.
     pub others: Others,
+}
+
+impl KernelState {
+    /// Has all IPv4 routes that have a gateway lead by nexthop objects, which are wanted then too.
+    pub fn use_nexthops(&mut self) {
+        let mut objects = Vec::new();
+        for route in self.routes.values_mut() {
+            if let Some(object) = route.next_hop.as_object() {
+                route.next_hop.refer(ObjectRef::Ours);
+                route.protocol = OBJECT_ROUTE_PROTOCOL;
+                objects.push(object);
+            }
+        }
+        self.nexthops = objects.into_iter().collect();
+    }
+
+    /// The opposite: plain routes, and no objects.
+    pub fn leave_nexthops(&mut self) {
+        for route in self.routes.values_mut() {
+            route.next_hop.refer(ObjectRef::Plain);
+            if route.protocol == OBJECT_ROUTE_PROTOCOL {
+                route.protocol = ROUTE_PROTOCOL;
+            }
+        }
+        self.nexthops.clear();
+    }
 }
 
 /// What the agents of other networks have on this host, as far as it concerns us.

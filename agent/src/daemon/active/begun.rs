@@ -27,6 +27,7 @@ pub(super) fn file(session: &Session, common: &Common, facts: &mut Facts) {
         accepts: accepted.map(|backend| backend.name.to_owned()).collect(),
         trust: filtered.then(|| trust.to_owned()),
         mtu: Some(session.mtu),
+        nexthops: Some(common.choices.nexthops),
     };
     facts.subnet_file = FileFacts::default();
     facts.no_uplink = None;

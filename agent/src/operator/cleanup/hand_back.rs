@@ -40,6 +40,8 @@ pub(super) fn wanted(
         NextHop::Via { dev, .. } => !goes(dev),
         NextHop::Blackhole => false,
     });
+    // flannel's `host-gw` can't delete a route that leads by an object.
+    state.leave_nexthops();
     Desired {
         state,
         ..Desired::nothing(scope)
@@ -86,11 +88,7 @@ mod tests {
     }
 
     fn via(dev: &str) -> NextHop {
-        NextHop::Via {
-            gateway: None,
-            dev: dev.into(),
-            onlink: false,
-        }
+        NextHop::via(None, dev.into(), false)
     }
 
     fn there() -> KernelState {
@@ -139,5 +137,19 @@ mod tests {
         let done = changes(None).join("\n");
         assert!(!done.contains("delete link flannel.7"), "{done}");
         assert!(done.contains("delete link flannel0"), "{done}");
+    }
+
+    #[test]
+    fn routes_by_nexthop_objects_become_plain_ones_before_the_objects_go() {
+        let mut there = there();
+        let hop = NextHop::via(Some([10, 244, 2, 0].into()), "flannel.1".into(), true);
+        there.routes.extend([route("10.244.2.0/24", hop)]);
+        there.use_nexthops();
+        let want = wanted(there.clone(), None, Scope::default());
+        let done: Vec<String> = plan(&want, &there).ops().map(Op::to_string).collect();
+        let place = |words: &str| done.iter().position(|op| op == words);
+        let plain = place("put route 10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink");
+        let gone = place("delete nexthop via 10.244.2.0 dev flannel.1 onlink");
+        assert!(plain.is_some() && plain < gone, "{done:?}");
     }
 }

@@ -128,11 +128,7 @@ fn one_device_is_the_way_to_the_whole_network() {
     assert_eq!(state.routes.len(), 2, "one a family, however many peers");
     for network in ["10.244.0.0/16", "fd00:10:244::/48"] {
         let route = &state.routes[&RouteKey::of(network.parse().unwrap())];
-        let expected = NextHop::Via {
-            gateway: None,
-            dev: "flannel0".into(),
-            onlink: false,
-        };
+        let expected = NextHop::via(None, "flannel0".into(), false);
         assert_eq!(route.next_hop, expected);
     }
     assert!(state.neighs.is_empty() && state.fdb.is_empty());

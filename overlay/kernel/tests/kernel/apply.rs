@@ -138,11 +138,7 @@ fn puts_replace_what_is_there() {
             assert_eq!(state.fdb[&(name.as_str().into(), mac(2))], ip(second));
             // And can be reached directly.
             let direct = Route {
-                next_hop: NextHop::Via {
-                    gateway: Some(ip(first)),
-                    dev: "eth0".into(),
-                    onlink: false,
-                },
+                next_hop: NextHop::via(Some(ip(first)), "eth0".into(), false),
                 protocol: 84,
             };
             let key = RouteKey::of(net(dst));

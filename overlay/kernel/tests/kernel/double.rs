@@ -7,7 +7,9 @@ use proptest::test_runner::{Config, TestRunner};
 use tweed_kernel::fake::FakeKernel;
 use tweed_kernel::{Kernel, Linux};
 use tweed_model::Family;
-use tweed_state::{KernelState, Link, NextHop, Op, Route, RouteKey, Scope};
+use tweed_state::{
+    KernelState, Link, NextHop, NextHopObject, ObjectRef, Op, Route, RouteKey, Scope,
+};
 
 use crate::host::{ip, mac, net, on_host, overlay_route, scope, vtep};
 
@@ -51,26 +53,42 @@ fn links() -> impl Strategy<Value = (String, Link)> {
 }
 
 fn routes() -> impl Strategy<Value = (RouteKey, Route)> {
-    (families(), 2_u8..4, 0..4).prop_map(|(family, number, kind)| {
+    (families(), 2_u8..4, 0..4, any::<bool>()).prop_map(|(family, number, kind, by_object)| {
         let dst = subnet(family, number);
-        let direct = |protocol| Route {
-            next_hop: NextHop::Via {
-                gateway: Some(ip(&public(family, number))),
-                dev: "eth0".into(),
-                onlink: false,
-            },
-            protocol,
+        let direct = Route {
+            next_hop: direct(family, number),
+            protocol: 84,
         };
         let blackhole = Route {
             next_hop: NextHop::Blackhole,
             protocol: 84,
         };
         let key = RouteKey::of(net(&dst));
-        match kind {
-            0 => (key, direct(84)),
+        let (key, mut route) = match kind {
+            0 => (key, direct),
             1 => (key, blackhole),
             _ => overlay_route(&vtep(family).0, &dst),
+        };
+        if by_object && family == Family::V4 {
+            route.next_hop = route.next_hop.referring_to(ObjectRef::Ours);
         }
+        (key, route)
+    })
+}
+
+fn direct(family: Family, number: u8) -> NextHop {
+    NextHop::via(Some(ip(&public(family, number))), "eth0".into(), false)
+}
+
+fn nexthops() -> impl Strategy<Value = NextHopObject> {
+    (any::<bool>(), 2_u8..4).prop_map(|(tunnelled, number)| {
+        let (_, route) = overlay_route(&vtep(Family::V4).0, &subnet(Family::V4, number));
+        let next_hop = if tunnelled {
+            route.next_hop
+        } else {
+            direct(Family::V4, number)
+        };
+        next_hop.as_object().unwrap()
     })
 }
 
@@ -99,7 +117,9 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => entry().prop_map(|(family, number, vtep_mac)| {
             Op::DelFdb((vtep(family).0.as_str().into(), mac(vtep_mac)), ip(&public(family, number)))
         }),
-        3 => routes().prop_map(|(key, route)| Op::PutRoute(key, route)),
+        3 => nexthops().prop_map(Op::PutNextHop),
+        1 => nexthops().prop_map(Op::DelNextHop),
+        4 => routes().prop_map(|(key, route)| Op::PutRoute(key, route)),
         2 => routes().prop_map(|(key, route)| Op::DelRoute(key, route)),
     ]
 }

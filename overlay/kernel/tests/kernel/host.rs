@@ -93,11 +93,7 @@ pub(crate) fn add_vtep(linux: &mut Linux, family: Family) -> String {
 pub(crate) fn overlay_route(dev: &str, dst: &str) -> (RouteKey, Route) {
     let dst = net(dst);
     let route = Route {
-        next_hop: NextHop::Via {
-            gateway: Some(dst.network()),
-            dev: dev.into(),
-            onlink: true,
-        },
+        next_hop: NextHop::via(Some(dst.network()), dev.into(), true),
         protocol: ROUTE_PROTOCOL,
     };
     (RouteKey::of(dst), route)

@@ -16,7 +16,7 @@ use crate::shell::run;
 const PATIENCE: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_millis(150);
 
-fn listen(linux: &Linux) -> (Monitor, Receiver<Event>) {
+pub(crate) fn listen(linux: &Linux) -> (Monitor, Receiver<Event>) {
     let (tell, events) = channel();
     // What it says of bridges is another file's.
     let tell = move |event| match event {
@@ -28,7 +28,7 @@ fn listen(linux: &Linux) -> (Monitor, Receiver<Event>) {
 }
 
 /// The events until there is silence.
-fn settle(events: &Receiver<Event>) -> Vec<Event> {
+pub(crate) fn settle(events: &Receiver<Event>) -> Vec<Event> {
     let mut seen = Vec::new();
     while let Ok(event) = events.recv_timeout(SILENCE) {
         seen.push(event);
@@ -36,7 +36,7 @@ fn settle(events: &Receiver<Event>) -> Vec<Event> {
     seen
 }
 
-fn expect(events: &Receiver<Event>, event: Event, cause: &str) {
+pub(crate) fn expect(events: &Receiver<Event>, event: Event, cause: &str) {
     let first = events.recv_timeout(PATIENCE);
     assert_eq!(first, Ok(event), "after {cause}");
     let rest = settle(events);
@@ -73,11 +73,7 @@ fn program(linux: &mut Linux) {
         apply_all(linux, &peer_ops(&name, dst, mac(1), public));
     }
     let direct = Route {
-        next_hop: NextHop::Via {
-            gateway: Some([192, 168, 0, 2].into()),
-            dev: "eth0".into(),
-            onlink: false,
-        },
+        next_hop: NextHop::via(Some([192, 168, 0, 2].into()), "eth0".into(), false),
         protocol: 84,
     };
     let key = RouteKey::of(net("10.244.3.0/24"));

@@ -52,11 +52,7 @@ fn what_flannel_leaves_behind_is_observed_exactly() {
             )
         };
         let direct = Route {
-            next_hop: NextHop::Via {
-                gateway: Some(ip("192.168.0.2")),
-                dev: "eth0".into(),
-                onlink: false,
-            },
+            next_hop: NextHop::via(Some(ip("192.168.0.2")), "eth0".into(), false),
             protocol: 3,
         };
         let blackhole = Route {

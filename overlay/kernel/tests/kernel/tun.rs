@@ -113,11 +113,7 @@ fn address_and_route_on_it_are_observed_as_they_were_put() {
         add(linux);
         let key = RouteKey::of(net("10.244.0.0/16"));
         let route = Route {
-            next_hop: NextHop::Via {
-                gateway: None,
-                dev: NAME.into(),
-                onlink: false,
-            },
+            next_hop: NextHop::via(None, NAME.into(), false),
             protocol: ROUTE_PROTOCOL,
         };
         let v6 = (RouteKey::of(net("fd00:10:244::/48")), route.clone());

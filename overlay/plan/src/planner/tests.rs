@@ -59,6 +59,7 @@ fn world((backend, dual): (&str, bool)) -> World {
         allow_list: true,
         check_sources: true,
         way_back: true,
+        nexthops: true,
         blackhole: true,
         bridge_filter: false,
         former: BTreeSet::new(),

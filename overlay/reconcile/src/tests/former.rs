@@ -1,6 +1,7 @@
-//! A change of backend whose new device can't be made.
+//! Devices that are in the way of others, and a change of backend whose new device can't be made.
 
 use super::*;
+use tweed_state::{Link, LinkKind};
 
 fn near(vni: u32, host_gw: bool) -> Cluster {
     let peer = |number| PeerSeed {
@@ -54,4 +55,21 @@ fn a_link_that_the_own_backend_does_without_keeps_no_pod_from_starting() {
     spare.spare_links = spare.state.links.keys().cloned().collect();
     let outcome = reconciler.full(&Arc::new(spare), Instant::now()).unwrap();
     assert!(!outcome.blocked && !outcome.is_clean(), "{outcome:?}");
+}
+
+#[test]
+fn a_device_of_another_kind_under_our_name_is_replaced() {
+    let cluster = Cluster {
+        vni: 1,
+        ..Cluster::default()
+    };
+    let mut reconciler = Reconciler::new(kernel());
+    let want = settle(&mut reconciler, &cluster);
+    let link = reconciler.kernel.state.links.get_mut("flannel.1").unwrap();
+    *link = Link {
+        kind: LinkKind::Other("bridge".into()),
+        ..link.clone()
+    };
+    reconciler.full(&want, Instant::now()).unwrap();
+    assert_eq!(held(&reconciler, &want), right(&want));
 }

@@ -76,11 +76,7 @@ fn routes(numbers: &[u8]) -> Arc<Desired> {
     };
     for number in numbers {
         let gateway = format!("198.18.0.{number}").parse().unwrap();
-        let next_hop = NextHop::Via {
-            gateway: Some(gateway),
-            dev: "eth0".into(),
-            onlink: false,
-        };
+        let next_hop = NextHop::via(Some(gateway), "eth0".into(), false);
         let key = RouteKey::of(format!("10.244.{number}.0/24").parse().unwrap());
         desired.state.routes.insert(
             key,

@@ -1,0 +1,115 @@
+//! Which objects of a dump are ours, and what routes refer to.
+
+use std::collections::{HashMap, HashSet};
+
+use tweed_model::LinkName;
+use tweed_netlink::{NextHopInfo, RouteInfo};
+use tweed_state::{KernelState, NextHopObject, ObjectRef, ROUTE_PROTOCOL};
+
+use super::numbers::{Key, Numbers, part_of};
+
+/// The objects of one dump, while routes are read.
+pub(crate) struct Seen {
+    /// All, by their numbers.
+    all: Vec<NextHopInfo>,
+    ours: Vec<(NextHopObject, Key, u32)>,
+    numbers: Numbers,
+    /// Numbers to which routes that aren't ours refer.
+    foreign: HashSet<u32>,
+}
+
+impl Seen {
+    /// Ours are those of our protocol over our own interfaces, and over others those with a number of this instance.
+    /// `device` gives the name of an interface, and whether it is ours; none if it is another agent's.
+    pub(crate) fn new<E>(
+        mut all: Vec<NextHopInfo>,
+        instance: &str,
+        mut device: impl FnMut(u32) -> Result<Option<(LinkName, bool)>, E>,
+    ) -> Result<Self, E> {
+        // As the kernel sorts them.
+        all.sort_by_key(|info| info.id);
+        let part = part_of(instance);
+        let mut seen = Self {
+            all: Vec::new(),
+            ours: Vec::new(),
+            numbers: Numbers::default(),
+            foreign: HashSet::new(),
+        };
+        let mut copies: HashMap<Key, u32> = HashMap::new();
+        for info in all.iter().filter(|info| info.protocol == ROUTE_PROTOCOL) {
+            let Some(first) = Key::of_info(info) else {
+                continue;
+            };
+            let Some((dev, own)) = device(first.oif)? else {
+                continue;
+            };
+            if !own && !part.contains(&info.id) {
+                continue;
+            }
+            let copies = copies.entry(first).or_default();
+            let key = Key {
+                copy: *copies,
+                ..first
+            };
+            *copies += 1;
+            let object = NextHopObject {
+                dev,
+                gateway: key.gateway,
+                onlink: key.onlink,
+                copy: key.copy,
+            };
+            seen.numbers.note(key, info.id);
+            seen.ours.push((object, key, info.id));
+        }
+        seen.all = all;
+        Ok(seen)
+    }
+
+    /// Adds to a route what the kernel leaves to its object to say (`net.ipv4.nexthop_compat_mode=0`).
+    pub(crate) fn complete(&self, route: &mut RouteInfo) {
+        let Some(id) = route.nexthop.filter(|_| route.oif.is_none()) else {
+            return;
+        };
+        if let Ok(place) = self.all.binary_search_by_key(&id, |info| info.id) {
+            let object = &self.all[place];
+            route.oif = object.oif;
+            route.gateway = object.gateway;
+            route.onlink = object.onlink;
+        }
+    }
+
+    /// The object that a route refers to.
+    pub(crate) fn reference(&self, route: &RouteInfo) -> ObjectRef {
+        self.numbers.reference(route)
+    }
+
+    /// Notes a route that isn't ours: the object by which it leads may stay.
+    pub(crate) fn foreign(&mut self, route: &RouteInfo) {
+        self.foreign.extend(route.nexthop);
+    }
+
+    /// Our objects into the state, which has the routes. What others alone refer to is theirs. Returns the numbers.
+    pub(crate) fn into_state(self, state: &mut KernelState) -> Numbers {
+        let Self {
+            ours,
+            mut numbers,
+            foreign,
+            ..
+        } = self;
+        let mut objects = Vec::with_capacity(ours.len());
+        for (object, key, id) in ours {
+            if foreign.contains(&id)
+                && !state
+                    .routes
+                    .values()
+                    .any(|route| route.next_hop.as_object().as_ref() == Some(&object))
+            {
+                numbers.forget(&key);
+            } else {
+                objects.push(object);
+            }
+        }
+        state.nexthops = objects.into_iter().collect();
+        numbers
+    }
+}

@@ -1,0 +1,266 @@
+//! Nexthop objects (Linux 5.3): what `ip nexthop` shows, by which routes lead. Their messages are ours to write: the
+//! library has none.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use netlink_packet_core::{
+    DecodeError, NLA_HEADER_SIZE, NLM_F_CREATE, NLM_F_EXCL, NetlinkDeserializable, NetlinkHeader,
+    NetlinkSerializable, NlasIterator,
+};
+
+use super::error::{NetlinkError, Object};
+use super::{Dev, Netlink};
+
+/// `RTM_NEWNEXTHOP`, `RTM_DELNEXTHOP`, `RTM_GETNEXTHOP`.
+pub const NEW_NEXTHOP: u16 = 104;
+pub const DEL_NEXTHOP: u16 = 105;
+const GET_NEXTHOP: u16 = 106;
+/// `struct nhmsg`: family, scope, protocol, a reserved byte, and the flags.
+const HEADER: usize = 8;
+const PROTOCOL: usize = 2;
+/// `NHA_ID`, `NHA_OIF`, `NHA_GATEWAY`. Any other attribute makes it another thing than one gateway on one interface.
+const ID: u16 = 1;
+const OIF: u16 = 5;
+const GATEWAY: u16 = 6;
+/// `RTNH_F_ONLINK`.
+const ONLINK: u32 = 4;
+/// `AF_INET`.
+const IPV4: u8 = 2;
+
+/// An object to add: an IPv4 gateway on an interface.
+#[derive(Clone, Copy, Debug)]
+pub struct NextHopSpec<'a> {
+    /// Its number, 1 and up.
+    pub id: u32,
+    /// Gateway.
+    pub gateway: Ipv4Addr,
+    /// Interface.
+    pub dev: Dev<'a>,
+    /// The gateway counts as reachable though no address on the interface says so.
+    pub onlink: bool,
+    /// Routing protocol number.
+    pub protocol: u8,
+}
+
+/// An object that the kernel has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHopInfo {
+    /// Its number.
+    pub id: u32,
+    /// Routing protocol number.
+    pub protocol: u8,
+    /// Gateway; none of a group, a blackhole, or an interface alone.
+    pub gateway: Option<IpAddr>,
+    /// Index of the interface.
+    pub oif: Option<u32>,
+    /// The gateway counts as reachable.
+    pub onlink: bool,
+}
+
+impl Netlink {
+    /// Whether the kernel has nexthop objects: it is asked for one, whichever that is.
+    pub fn has_nexthops(&mut self) -> bool {
+        self.nexthop(u32::MAX).is_ok()
+    }
+
+    /// The object of a number; none if there is no such object.
+    ///
+    /// # Errors
+    /// The kernel's refusal, as of one that has no such thing.
+    pub fn nexthop(&mut self, id: u32) -> Result<Option<NextHopInfo>, NetlinkError> {
+        let mut request = Message::new(GET_NEXTHOP);
+        request.put(ID, &id.to_ne_bytes());
+        let what = format_args!("look up nexthop id {id}");
+        match self.transport.get(Object::NextHop, what, request) {
+            Ok(message) => Ok(nexthop_info(&message.bytes)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All objects; none where the kernel has no such thing, or keeps it from us.
+    ///
+    /// # Errors
+    /// The kernel's refusal for another reason.
+    pub fn nexthops(&mut self) -> Result<Vec<NextHopInfo>, NetlinkError> {
+        let mut found = Vec::new();
+        let dump = self.transport.dump(
+            Object::NextHop,
+            "list nexthops",
+            Message::new(GET_NEXTHOP),
+            &mut found,
+            Vec::clear,
+            |found, message| found.extend(nexthop_info(&message.bytes)),
+        );
+        match dump {
+            Err(error) if NONE.contains(&error.errno) => Ok(Vec::new()),
+            result => result.map(|()| found),
+        }
+    }
+
+    /// Adds an object. One that has its number is never replaced.
+    ///
+    /// # Errors
+    /// `EEXIST` when the number is taken.
+    pub fn add_nexthop(&mut self, spec: &NextHopSpec<'_>) -> Result<(), NetlinkError> {
+        let mut request = Message::new(NEW_NEXTHOP);
+        request.bytes[0] = IPV4;
+        request.bytes[PROTOCOL] = spec.protocol;
+        if spec.onlink {
+            request.bytes[4..HEADER].copy_from_slice(&ONLINK.to_ne_bytes());
+        }
+        request.put(ID, &spec.id.to_ne_bytes());
+        request.put(OIF, &spec.dev.index.to_ne_bytes());
+        request.put(GATEWAY, &spec.gateway.octets());
+        let what = format_args!("add {spec}");
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        self.transport.change(Object::NextHop, what, request, flags)
+    }
+
+    /// Deletes an object, and with it the routes that lead by it.
+    ///
+    /// # Errors
+    /// [`NetlinkError::is_not_found`] when there is none of this number.
+    pub fn del_nexthop(&mut self, id: u32) -> Result<(), NetlinkError> {
+        let mut request = Message::new(DEL_NEXTHOP);
+        request.put(ID, &id.to_ne_bytes());
+        let what = format_args!("delete nexthop id {id}");
+        self.transport.change(Object::NextHop, what, request, 0)
+    }
+}
+
+/// What a kernel without nexthop objects answers, or one that keeps them from us.
+const NONE: [i32; 3] = [libc::EOPNOTSUPP, libc::EPERM, libc::EACCES];
+
+/// Reads the payload of a message about an object: an answer, or a notification.
+pub fn nexthop_info(payload: &[u8]) -> Option<NextHopInfo> {
+    let (header, attributes) = payload.split_at_checked(HEADER)?;
+    let flags = u32::from_ne_bytes(header[4..].try_into().ok()?);
+    let mut id = None;
+    let (mut gateway, mut oif) = (None, None);
+    for attribute in NlasIterator::new(attributes).filter_map(Result::ok) {
+        let (kind, length) = (attribute.kind(), usize::from(attribute.length()));
+        let value = attribute.into_inner().get(NLA_HEADER_SIZE..length)?;
+        match kind {
+            ID => id = number(value),
+            OIF => oif = number(value),
+            GATEWAY => gateway = address(value),
+            _ => {}
+        }
+    }
+    Some(NextHopInfo {
+        id: id?,
+        protocol: header[PROTOCOL],
+        gateway,
+        oif,
+        onlink: flags & ONLINK != 0,
+    })
+}
+
+fn number(value: &[u8]) -> Option<u32> {
+    value.try_into().ok().map(u32::from_ne_bytes)
+}
+
+fn address(value: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(value).map(|octets| Ipv4Addr::from(octets).into());
+    let v6 = || <[u8; 16]>::try_from(value).map(|octets| Ipv6Addr::from(octets).into());
+    v4.or_else(|_| v6()).ok()
+}
+
+impl fmt::Display for NextHopSpec<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (id, gateway, dev) = (self.id, self.gateway, self.dev.name);
+        write!(f, "nexthop id {id} via {gateway} dev {dev}")
+    }
+}
+
+/// A message about an object, as bytes: its header and attributes.
+#[derive(Clone, Debug)]
+struct Message {
+    kind: u16,
+    bytes: Vec<u8>,
+}
+
+impl Message {
+    fn new(kind: u16) -> Self {
+        Self {
+            kind,
+            bytes: vec![0; HEADER],
+        }
+    }
+
+    /// Adds an attribute. All of ours are four bytes long, which needs no padding.
+    fn put(&mut self, kind: u16, value: &[u8; 4]) {
+        self.bytes.extend(8_u16.to_ne_bytes());
+        self.bytes.extend(kind.to_ne_bytes());
+        self.bytes.extend(value);
+    }
+}
+
+impl NetlinkSerializable for Message {
+    fn message_type(&self) -> u16 {
+        self.kind
+    }
+
+    fn buffer_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        for (place, byte) in buffer.iter_mut().zip(&self.bytes) {
+            *place = *byte;
+        }
+    }
+}
+
+impl NetlinkDeserializable for Message {
+    type Error = DecodeError;
+
+    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Self::Error> {
+        Ok(Self {
+            kind: header.message_type,
+            bytes: payload.to_vec(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `ip nexthop add id 7 via 10.244.2.0 dev <9> onlink proto 84`, as the kernel tells of it.
+    fn told() -> Vec<u8> {
+        let mut message = Message::new(NEW_NEXTHOP);
+        message.bytes[..4].copy_from_slice(&[IPV4, 253, 84, 0]);
+        message.bytes[4..].copy_from_slice(&ONLINK.to_ne_bytes());
+        message.put(ID, &7_u32.to_ne_bytes());
+        message.put(GATEWAY, &[10, 244, 2, 0]);
+        message.put(OIF, &9_u32.to_ne_bytes());
+        message.bytes
+    }
+
+    #[test]
+    fn a_message_of_the_kernel_is_read() {
+        let expected = NextHopInfo {
+            id: 7,
+            protocol: 84,
+            gateway: Some([10, 244, 2, 0].into()),
+            oif: Some(9),
+            onlink: true,
+        };
+        assert_eq!(nexthop_info(&told()), Some(expected));
+    }
+
+    #[test]
+    fn a_message_cut_or_changed_anywhere_is_read_without_a_panic() {
+        let whole = told();
+        for length in 0..whole.len() {
+            let _ = nexthop_info(&whole[..length]);
+            let mut wrong = whole.clone();
+            wrong[length] ^= 0xff;
+            let _ = nexthop_info(&wrong);
+        }
+        assert_eq!(nexthop_info(&whole[..HEADER]), None, "it has no number");
+    }
+}
