@@ -9,5 +9,6 @@ pub mod kube;
 pub mod path;
 pub mod plan;
 pub mod process;
+pub mod routes;
 pub mod row;
 pub mod scale;

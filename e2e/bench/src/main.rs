@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tweed_bench::dataplane::{self, naive, shuffle};
 use tweed_bench::row::{Row, table};
-use tweed_bench::{agent, cni, floor, kube, path, plan, scale};
+use tweed_bench::{agent, cni, floor, kube, path, plan, routes, scale};
 
 /// Measures Tweed beside what it is compared with; prints Markdown
 #[derive(Debug, Parser)]
@@ -34,6 +34,7 @@ enum Part {
     Cni,
     Path,
     Plan,
+    Routes,
     Agent,
     Scale,
     Kube,
@@ -88,6 +89,7 @@ impl Part {
             Self::Cni => cni::run(),
             Self::Path => path::run(),
             Self::Plan => plan::run(),
+            Self::Routes => routes::run(),
             Self::Agent => agent::run(),
             Self::Scale => scale::run(flanneld),
             Self::Kube => kube::run(),
