@@ -1,4 +1,4 @@
-//! Does what was asked: runs the daemon, or one of the operator's commands on the options of the agent that is meant.
+//! Runs the daemon, or one of the operator's commands with the options of the agent that it is about.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let invocation = match config::cli::read(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(error) => {
-            // Nothing sensible is left to do when even standard error is closed.
+            // Standard error may be closed: the message is lost then.
             let _ = error.print();
             return match error.use_stderr() {
                 true => ExitCode::from(USAGE),

@@ -176,7 +176,7 @@ fn signals_end_the_agent_at_once_while_the_store_or_its_name_server_is_silent() 
         etcd.put_config(&vxlan())?;
         let host = &lab.hosts[0];
         let relay = Relay::start(lab, SILENT)?;
-        // A name server that nobody is: the look-up alone takes ten seconds.
+        // A name server that doesn't exist: the look-up alone takes ten seconds.
         fs::write(host.path("/etc/resolv.conf"), "nameserver 198.18.0.77\n")?;
         let nameless = Launch::etcd().endpoint("http://etcd.example.org:2379");
         for launch in [Relay::launch()?, nameless] {

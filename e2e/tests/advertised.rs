@@ -20,7 +20,7 @@ use tweed_lab::wait::{eventually, stays};
 /// timers.
 const ADVERTISEMENT: [u8; 16] = [134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// The switch says on segment 0 that it is a router.
+/// The lab's switch sends a router advertisement on segment 0.
 fn advertise(lab: &Lab) -> Result<()> {
     lab.switch.place().run(|| {
         let index = nix::net::if_::if_nametoindex("seg0")?;

@@ -139,7 +139,7 @@ fn large_packets_that_are_lost_one_way_are_named_and_nothing_else() -> Result<()
             from.v4()
         );
         to.place().cmd_with(Command::new("nft").args(["-f", "-"]), &rule)?;
-        // A connection to which the answers are large is not what tells of it.
+        // A connection with large answers alone does not show it.
         let found = responders.findings(cluster.pods[2].place())?;
         expect(
             &found,
@@ -166,7 +166,7 @@ fn an_overlay_that_is_cut_one_way_is_told_from_a_network_that_is() -> Result<()>
             to.place()
                 .cmd_with(Command::new("nft").args(["-f", "-"]), &rule)?;
         }
-        // From a pod of host2, which doesn't reach the pods of host3: they are asked by way of host3.
+        // A pod of host2 doesn't reach the pods of host3: the test asks them by way of host3.
         let report = responders.report(cluster.pods[1].place())?;
         let findings = report["findings"].as_array().context("none")?;
         let of = |place: &str| findings.iter().find(|finding| finding["place"] == place);

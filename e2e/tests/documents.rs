@@ -86,7 +86,7 @@ fn the_blocks_of_bare_metal_do_what_they_say() -> Result<()> {
     })
 }
 
-/// The unit file of a flanneld, which is not here: something stands in for it that does nothing.
+/// A stand-in for flanneld, which is not installed: it reports that it is ready, and does nothing.
 const FLANNELD: &str = "#!/bin/sh\nsystemd-notify --ready\nexec sleep infinity\n";
 
 #[test]

@@ -27,7 +27,7 @@ fn connect(host: &Host) -> Result<Vec<TcpStream>> {
 
 #[test]
 fn a_thousand_idle_connections_take_nothing_from_health_store_or_kernel() -> Result<()> {
-    // Ours, of which the agent's end is another process's affair.
+    // Descriptors of this process; the agent has the other ends.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most.min(65_536), most)?;
     Topology::hosts(3).play(|lab| {

@@ -91,7 +91,7 @@ fn descriptors_that_are_announced_and_are_not_what_they_are_called_harm_nothing(
     })
 }
 
-/// Mounts a file system that answers nobody. It hangs as one does whose server is gone, until the file is dropped.
+/// Mounts a file system that never answers, as one whose server is gone, until the file is dropped.
 fn hang(host: &Host, folder: &str) -> Result<(File, PathBuf)> {
     fs::create_dir_all(host.path(folder))?;
     let fuse = host.place().run(|| {

@@ -38,7 +38,7 @@ fn an_empty_store_waits_for_the_operator() -> Result<()> {
 }
 
 #[test]
-fn an_empty_store_of_three_nodes_waits_too_and_who_comes_back_costs_nobody_a_route() -> Result<()> {
+fn an_empty_store_of_three_nodes_waits_too_and_nodes_that_come_back_cost_no_route() -> Result<()> {
     Topology::hosts(3).play(|lab| {
         let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
         let host = &lab.hosts[0];
@@ -86,7 +86,7 @@ fn a_store_without_a_single_peer_waits_for_the_operator_and_a_release_does_not()
         let mut agent = Agent::start(lab, &lab.hosts[0], &Launch::etcd())?;
         agent.ready()?;
         agent.sees(2)?;
-        // One after the other they are seen to be removed: that is somebody's will.
+        // They are seen to be removed one after the other: an operator did that.
         etcd.delete(&key(0)?)?;
         eventually("the first one goes", || count(lab, 1))?;
         etcd.delete(&key(1)?)?;
@@ -162,7 +162,7 @@ fn peers_of_our_own_data_plane_wait_for_the_operator_too_and_outlast_a_restart()
         let loss = stream.stop()?;
         ensure!(loss.sent > 100 && loss.lost == 0, "{loss:?}");
 
-        // What the store says now must not have been saved: a restarted agent has only the saved peers to go by.
+        // The store's new list must not have been saved: a restarted agent knows only the saved peers.
         cluster.agents[0].terminate()?;
         cluster.agents[0] = Agent::start(lab, &lab.hosts[0], &cluster.launch)?;
         let [from, to] = &cluster.pods[..] else {

@@ -1,4 +1,4 @@
-//! `tweedd cleanup --hand-back`: what is left for flanneld to take over, and nothing that it would trip over.
+//! `tweedd cleanup --hand-back` leaves what flanneld takes over, and removes what would make it fail.
 
 use std::collections::BTreeSet;
 

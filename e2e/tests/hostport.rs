@@ -182,7 +182,7 @@ fn a_flushed_packet_filter_is_restored_while_the_agent_waits_for_its_store() -> 
         let pod = alone(&mappings([8080])).pod(host)?;
         let _server = Server::start(&pod)?;
         cluster.agents[0].kill()?;
-        // Nothing that it could start from, and nobody who answers.
+        // The agent has no saved state, and its store doesn't answer.
         host.sh("find /var/lib/tweed -mindepth 1 -delete")?;
         let launch = Launch::etcd().endpoint("http://198.18.0.254:2399");
         cluster.agents[0] = Agent::start(lab, host, &launch)?;

@@ -14,7 +14,7 @@ use tweed_lab::cluster::Cluster;
 use tweed_lab::cni::Runtime;
 use tweed_lab::launch::{Launch, vxlan};
 use tweed_lab::topology::{Host, Lab, Topology};
-use tweed_lab::wait::{PATIENCE, eventually};
+use tweed_lab::wait::{TIMEOUT, eventually};
 use tweed_lab::{observe, traffic};
 use tweed_model::Family;
 
@@ -173,7 +173,7 @@ fn a_path_that_another_agent_has_is_refused_by_name_until_that_one_ends() -> Res
         ];
         for (flag, words) in shared {
             let mut second = Agent::start(lab, host, &launch.clone().arg(flag))?;
-            let (status, _) = second.ended(PATIENCE)?;
+            let (status, _) = second.ended(TIMEOUT)?;
             ensure!(status.code() == Some(1), "{flag}: it ended with {status}");
             let log = second.log()?;
             let flag = flag.split('=').next().unwrap_or(flag);
@@ -187,7 +187,7 @@ fn a_path_that_another_agent_has_is_refused_by_name_until_that_one_ends() -> Res
             .arg("--instance=tweed")
             .arg("--run-dir=/run/twin");
         let mut twin = Agent::start(lab, host, &twin)?;
-        let (status, _) = twin.ended(PATIENCE)?;
+        let (status, _) = twin.ended(TIMEOUT)?;
         ensure!(status.code() == Some(1), "it ended with {status}");
         ensure!(twin.log()?.contains("works on this host as instance tweed"));
 

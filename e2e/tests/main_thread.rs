@@ -1,4 +1,4 @@
-//! The agent's main thread answers, plans and files, and waits for nothing, whatever the host and the store are at.
+//! The agent's main thread never blocks, whatever the host and the store do.
 
 use std::fs;
 use std::path::Path;
@@ -17,10 +17,10 @@ use tweed_lab::wait::eventually;
 const LEASES: usize = 1000;
 const LASTS: Duration = Duration::from_secs(10);
 const BLOCKED: &str = "tweed_main_thread_blocked_seconds_max";
-/// The longest that the main thread may stand still, in seconds.
+/// The longest that the main thread may block, in seconds.
 const MOST: f64 = 0.005;
 
-/// Leases of nodes that are none.
+/// Leases of nodes that don't exist.
 fn announce(store: &Path) -> Result<()> {
     for number in 0..LEASES {
         let (high, low) = (number / 250, number % 250);

@@ -29,7 +29,7 @@ fn set(lab: &Lab, launch: &Launch, config: &Value) -> Result<(Option<i32>, Strin
 }
 
 #[test]
-fn a_network_that_ends_leases_is_not_written_unasked_and_pods_on_the_earlier_subnet_are_told_of()
+fn a_network_that_ends_leases_is_not_written_unasked_and_pods_on_the_earlier_subnet_are_reported()
 -> Result<()> {
     Topology::hosts(2).play(|lab| {
         let cluster = Cluster::on_etcd(lab, &vxlan())?;

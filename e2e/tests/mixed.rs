@@ -23,8 +23,8 @@ use tweed_lab::traffic::{self, Loss, Stream};
 use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
-/// Else the plugin masquerades what pods send to other nodes, and the kernel forgets a masqueraded connection when it
-/// leaves by another device.
+/// Without this flag the plugin masquerades packets of pods to other nodes, and the kernel drops a masqueraded
+/// connection that leaves by another device.
 const IP_MASQ: &str = "--ip-masq";
 
 fn alone(kind: &str) -> Value {
@@ -252,7 +252,7 @@ fn agents_that_restart_with_the_next_steps_configuration_lose_what_is_under_way(
         }
         for stream in streams {
             let loss = stream.stop()?;
-            // Less than it would take to ask whose the lease of the step before is.
+            // Less than a question about the lease of the step before would take.
             ensure!(loss.gap < Duration::from_secs(2), "{loss:?}");
         }
         Ok(())
@@ -371,7 +371,7 @@ fn pods_that_start_meanwhile_fit_both_ways() -> Result<()> {
 
 /// UDP leaves pods 22 bytes more than VXLAN. Those that run keep what they have.
 #[test]
-fn pods_whose_packets_have_become_too_large_are_told() -> Result<()> {
+fn pods_whose_packets_have_become_too_large_get_an_error() -> Result<()> {
     Topology::hosts(2).play(|lab| {
         let nodes = Nodes::start(lab, &alone("udp"))?;
         for step in steps("udp", "vxlan") {

@@ -1,4 +1,4 @@
-//! What a pod's packets look like to a host that knows nothing of pods.
+//! The source of pods' packets at a host that has no route to pods.
 //!
 //! ```text
 //!  pod ── host1 ── seg0 ── router ── seg9 ── outside      (the router has no route to pods)

@@ -7,7 +7,7 @@ use tweed_lab::cluster::Cluster;
 use tweed_lab::cni::{Pod, Runtime};
 use tweed_lab::launch::{Launch, vxlan};
 use tweed_lab::topology::Topology;
-use tweed_lab::wait::PATIENCE;
+use tweed_lab::wait::TIMEOUT;
 use tweed_lab::{observe, traffic};
 use tweed_model::Family;
 
@@ -73,7 +73,7 @@ fn a_second_agent_on_the_same_network_refuses_and_names_the_first() -> Result<()
         let host = &lab.hosts[0];
         let before = observe::snapshot(host)?;
         let mut second = Agent::start(lab, host, &Launch::etcd().instance(1))?;
-        let (status, _) = second.ended(PATIENCE)?;
+        let (status, _) = second.ended(TIMEOUT)?;
         ensure!(status.code() == Some(1), "it ended with {status}");
         let pid = host.sh("pgrep -o -x tweedd")?;
         let log = second.log()?;

@@ -26,7 +26,7 @@ fn leads_by_object(host: &Host, to: &Agent<'_>, by_object: bool) -> Result<()> {
     })
 }
 
-/// Both ways.
+/// Waits until the routes of all agents do, both ways.
 fn all_lead_by_objects(lab: &Lab, agents: &[Agent<'_>], by_object: bool) -> Result<()> {
     leads_by_object(&lab.hosts[0], &agents[1], by_object)?;
     leads_by_object(&lab.hosts[1], &agents[0], by_object)

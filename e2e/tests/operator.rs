@@ -1,4 +1,4 @@
-//! What an operator types: the commands answer truthfully, with and without a running agent.
+//! The operator's commands give right answers, with and without a running agent.
 
 use std::fs;
 use std::process::Output;

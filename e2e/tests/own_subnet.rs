@@ -1,4 +1,4 @@
-//! A node's own subnet, and what else its host has inside the pod network.
+//! A node's own subnet, and other addresses of its host inside the pod network.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};

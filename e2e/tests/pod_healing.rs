@@ -1,5 +1,5 @@
-//! What attachments of pods have on the host is put back within a second when another program removes or changes it, be
-//! they attached by our plugin or by Go's.
+//! Objects of pods' attachments on the host are restored within a second when another program removes or changes them.
+//! Our plugin or Go's may have attached the pods.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl Victim<'_, '_> {
         port(self.pod)
     }
 
-    /// What the host has of the pod, without what the kernel numbers anew.
+    /// The host's objects of the pod, without numbers that the kernel draws anew.
     fn state(&self) -> Result<String> {
         let port = self.port()?;
         let host = self.host;

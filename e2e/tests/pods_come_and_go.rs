@@ -1,4 +1,4 @@
-//! Pods that come and go while the agent looks after the others: it is in no plugin's way, and leaves alone what is no pod's.
+//! Pods that come and go while the agent repairs others: it disturbs no plugin, and leaves other objects alone.
 
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ fn full_without_ports() -> Runtime {
     runtime
 }
 
-/// Does this so many times at once, and answers what came of each.
+/// Does this so many times at once, and returns all results.
 fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
     std::thread::scope(|scope| {
         let work = &work;

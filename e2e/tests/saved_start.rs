@@ -1,4 +1,4 @@
-//! A node that has been here before starts from what it had saved, whatever its store does meanwhile.
+//! A node with saved state starts from it, whatever its store does meanwhile.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What others on the host have in the way of pods' packets: told with the command that mends it, never edited.
+//! Hindrances of pods' packets that other programs made: reported with the command that mends them, never edited.
 
 use anyhow::{Context, Result, ensure};
 use tweed_lab::agent::Agent;

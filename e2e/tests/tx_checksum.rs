@@ -136,7 +136,7 @@ fn a_device_of_flannels_is_switched_when_it_is_taken_over() -> Result<()> {
     })
 }
 
-/// What `tweedd status` has of it, for programs and for people. The kernel thread reports a moment after its work.
+/// The feature in `tweedd status`, as JSON and as text. The kernel thread reports a moment after its work.
 fn told(agent: &Agent<'_>, choice: &str, on: [bool; 2]) -> Result<()> {
     eventually("the status tells it", || {
         let status = agent.status()?;

@@ -33,7 +33,7 @@ fn knows_way_back() -> bool {
     kernel_version() >= (5, 19)
 }
 
-/// Whether the kernel has nexthop objects: since Linux 5.3. It is asked once.
+/// Whether the kernel has nexthop objects (since Linux 5.3), asked once.
 fn has_nexthops() -> bool {
     static ANSWER: LazyLock<bool> =
         LazyLock::new(|| Netlink::open().is_ok_and(|mut netlink| netlink.has_nexthops()));

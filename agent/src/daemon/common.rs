@@ -1,4 +1,4 @@
-//! What all parts of the daemon's loop know, over all sessions.
+//! State that all parts of the daemon's loop share, over all sessions.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::Sender;
@@ -18,7 +18,7 @@ use crate::config::options::Options;
 use crate::files::state_dir::{SavedLease, StateDir};
 use crate::host::uplink::Known;
 
-/// That.
+/// Shared by all sessions.
 pub(super) struct Common {
     pub(super) options: Options,
     pub(super) choices: Choices,
@@ -30,9 +30,9 @@ pub(super) struct Common {
     pub(super) data_plane: DataPlane,
     /// Networks of earlier configurations whose routes may still be there.
     pub(super) former: BTreeSet<IpNet>,
-    /// What is known of addresses: what this node was known by, and the others.
+    /// Earlier addresses of this node, and those of others.
     pub(super) known: Known,
-    /// The lease that the last session lost for good: what stands under its key is somebody else's.
+    /// The lease that the last session lost for good: its key belongs to another node now.
     pub(super) given_up: Option<SubnetKey>,
     /// What this process announced in the lease that it held until now.
     pub(super) until_now: Option<LeaseAttrs>,
@@ -45,7 +45,7 @@ pub(super) struct Common {
 }
 
 impl Common {
-    /// With what an earlier process has saved of which lease announced what first.
+    /// Starts with the order of announcements that an earlier process has saved.
     pub(super) fn new(
         options: Options,
         choices: Choices,

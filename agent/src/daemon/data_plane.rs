@@ -28,25 +28,25 @@ use self::kept::{Kept, port};
 use self::status::{Counted, DataPlaneStatus};
 use crate::daemon::inherited::Inherited;
 
-/// After a start that failed; twice as long after each further one.
+/// Pause after a start that failed; doubled after each further failure.
 const RETRY: Duration = Duration::from_millis(250);
 const RETRY_MOST: Duration = Duration::from_secs(4);
 
-/// Who may be told of single decisions at once.
+/// Traces at the same time.
 const LISTENERS: usize = 8;
 
-/// Keeps workers running for what is wanted. Clones are the same one. What starts, ends or asks workers waits for them,
-/// and is for other threads than the main one; that reads what was [`seen`](DataPlane::seen) last.
+/// Keeps workers running for what is wanted. Clones share one state. Calls that start, end or ask workers wait for them,
+/// and are not for the main thread, which reads what was [`seen`](DataPlane::seen) last.
 #[derive(Clone, Debug, Default)]
 pub struct DataPlane {
     state: Arc<Mutex<State>>,
     seen: Arc<Mutex<Seen>>,
 }
 
-/// What the main thread knows of it.
+/// State of the data plane, for the main thread.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// There is something to forward by.
+    /// A backend wants packets forwarded.
     pub wanted: bool,
     /// Workers run.
     pub carries: bool,
@@ -58,7 +58,7 @@ pub struct Seen {
 struct State {
     wanted: Option<Arc<Forwarding>>,
     workers: Vec<Worker>,
-    /// What earlier workers carried between.
+    /// Devices and sockets of earlier workers.
     kept: Kept,
     /// What earlier workers have counted.
     before: Counted,
@@ -69,22 +69,22 @@ struct State {
     damaged: u64,
     /// When to try again what has failed, and how long to wait if it fails again.
     retry: Option<(Instant, Duration)>,
-    /// Who is told of single decisions.
+    /// Receivers of single decisions.
     listeners: Vec<Weak<()>>,
 }
 
-/// Why nobody is told of decisions.
+/// Why no trace can begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoTrace {
-    /// There is nothing that decides.
+    /// No worker runs.
     NothingRuns,
-    /// As many as may are told already.
+    /// The limit of traces is reached.
     Busy,
 }
 
 impl DataPlane {
-    /// One that carries on where an earlier agent has stopped, if the service manager has kept what that needs. To be
-    /// called once.
+    /// A data plane that carries on where an earlier agent has stopped, if the service manager has kept its descriptors. To
+    /// be called once.
     pub(super) fn received(inherited: Inherited) -> Self {
         let state = State {
             kept: Kept::received(inherited),
@@ -96,12 +96,12 @@ impl DataPlane {
         }
     }
 
-    /// What is known of it, at once.
+    /// The last known state, without waiting.
     pub(super) fn seen(&self) -> Seen {
         lock(&self.seen).clone()
     }
 
-    /// Makes what has become of it known. Says whether it is something else than before.
+    /// Publishes the state. Returns whether it has changed.
     fn tell(&self, state: &State) -> bool {
         let now = Seen {
             wanted: state.wanted.is_some(),
@@ -114,7 +114,7 @@ impl DataPlane {
         news
     }
 
-    /// Stops, and leaves to the next agent what it needs to carry on. A device that goes with the agent goes now.
+    /// Stops, and leaves the descriptors to the next agent. A device that goes with the agent goes now.
     pub(super) fn leave(&self) {
         let mut state = lock(&self.state);
         state.end();
@@ -138,22 +138,22 @@ impl DataPlane {
         self.tell(&state);
     }
 
-    /// Starts the workers if they should run and don't: the device has come, or has come back. Says whether anything is
-    /// another than before.
+    /// Starts the workers if they should run and don't: the device has come, or has come back. Returns whether the state
+    /// has changed.
     pub(super) fn start_if_due(&self) -> bool {
         let mut state = lock(&self.state);
         state.look();
         self.tell(&state)
     }
 
-    /// What it has carried since the backend was chosen; nothing for backends without. Waits for the workers.
+    /// Traffic since the backend was chosen; nothing for backends without a data plane. Waits for the workers.
     pub(super) fn status(&self) -> Option<DataPlaneStatus> {
         let state = lock(&self.state);
         let wanted = state.wanted.clone()?;
         let (mut counted, error) = (state.before.clone(), state.error.clone());
         let (wrong, damaged) = (state.wrong.clone(), state.damaged);
         let asked: Vec<_> = state.workers.iter().map(Worker::ask).collect();
-        // Nobody else is kept while the workers are waited for.
+        // The lock is not held while the workers are waited for.
         drop(state);
         let workers = asked.len();
         for report in asked {
@@ -165,7 +165,7 @@ impl DataPlane {
         Some(status)
     }
 
-    /// Tells of single decisions as long as what is returned lives.
+    /// Sends single decisions as long as the returned value lives.
     pub(super) fn trace(
         &self,
         filter: Filter,
@@ -283,7 +283,7 @@ impl State {
             match (stopped.ended, stopped.io) {
                 (Ok(()), Some(ends)) => self.kept.keep(number, ends),
                 (Ok(()), None) => {}
-                // Whatever it was, the next ones begin anew.
+                // Whatever the reason, the next workers begin anew.
                 (Err(error), _) => {
                     tracing::warn!(%error, "data plane ended; it starts again once its device is there");
                 }
@@ -324,7 +324,7 @@ fn start(wanted: &Forwarding, kept: Option<Vec<WorkerIo>>) -> Result<(Vec<Worker
     Ok((workers.collect::<Result<_>>()?, wrong))
 }
 
-/// What the kernel does wrong on the loopback it isn't asked for.
+/// Offloads that give wrong packets on the loopback are not used.
 fn self_test(ends: &mut [WorkerIo]) -> Wrong {
     let mut all = Wrong::default();
     for family in Family::BOTH {
@@ -341,7 +341,7 @@ fn self_test(ends: &mut [WorkerIo]) -> Wrong {
     all
 }
 
-/// The sockets first: a device that does not outlive its last user would go with each start that fails.
+/// Opens the sockets first: a device that does not outlive its last user would go with each start that fails.
 fn open(wanted: &Forwarding) -> Result<Vec<WorkerIo>> {
     let sockets = |number| {
         wanted.locals.try_map(|_, addr| {
@@ -361,7 +361,7 @@ fn open(wanted: &Forwarding) -> Result<Vec<WorkerIo>> {
     ends.collect()
 }
 
-/// What it can't do for the lack of an address.
+/// Families that can't be carried for the lack of an address.
 fn lacking(wanted: &Forwarding) -> Option<String> {
     let lacks = |family: &Family| wanted.own.has(*family) && !wanted.locals.has(*family);
     let family = Family::BOTH.into_iter().find(lacks)?;
@@ -370,7 +370,7 @@ fn lacking(wanted: &Forwarding) -> Option<String> {
     ))
 }
 
-/// Without an address of our own in a peer's family there is no way to it, which pods are to be told.
+/// The table to forward by. Without an own address in a peer's family the peer can't be reached, and pods get an error.
 fn table(wanted: &Forwarding) -> Arc<Table> {
     let mut peers = wanted.peers.clone();
     peers.retain(|peer| wanted.locals.has(Family::of(&peer.endpoint.ip())));

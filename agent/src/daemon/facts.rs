@@ -1,4 +1,4 @@
-//! What the parts of the daemon have found: each part files its own. The status is made of it when it is asked for.
+//! Facts that the parts of the daemon file, each its own. The status is computed from them when it is asked for.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use super::status::standing::Standing;
 use super::status::tx_checksum::TxChecksumStatus;
 use crate::config::options::Options;
 
-/// All of it.
+/// The facts of all parts.
 #[derive(Debug, Default)]
 pub struct Facts {
     /// The process.
@@ -24,7 +24,7 @@ pub struct Facts {
     pub waiting: Option<String>,
     /// The session, or the last one.
     pub session: SessionFacts,
-    /// The own lease.
+    /// State of the own lease.
     pub lease: LeaseFacts,
     /// The other nodes.
     pub cluster: ClusterFacts,
@@ -55,7 +55,7 @@ pub struct Facts {
 /// The process and what it was told to work on.
 #[derive(Debug, Default)]
 pub struct AgentFacts {
-    /// Its id.
+    /// Process id.
     pub pid: Option<u32>,
     /// What it has given up.
     pub sandbox: Vec<String>,
@@ -68,7 +68,7 @@ pub struct AgentFacts {
 /// What stays the same in a session.
 #[derive(Clone, Debug, Default)]
 pub struct SessionFacts {
-    /// The own subnets.
+    /// Subnets of the own lease.
     pub subnets: Dual<IpNet>,
     /// The addresses announced to the other nodes.
     pub public: Dual<IpAddr>,
@@ -76,9 +76,9 @@ pub struct SessionFacts {
     pub networks: Vec<IpNet>,
     /// UDP ports of the tunnels, and whether the packet filter has to know their packets, as with VXLAN.
     pub tunnels: BTreeMap<u16, bool>,
-    /// The uplink.
+    /// Name of the uplink, and why it was chosen.
     pub uplink: Option<String>,
-    /// The backend.
+    /// Name of the backend.
     pub backend: Option<String>,
     /// The backends whose nodes are peers too.
     pub accepts: Vec<String>,
@@ -93,7 +93,7 @@ pub struct SessionFacts {
 /// How the own lease stands.
 #[derive(Debug, Default)]
 pub struct LeaseFacts {
-    /// That.
+    /// The own lease, as far as it is known.
     pub standing: Standing,
     /// Since when the store is out of reach.
     pub unsure_since: Option<Instant>,
@@ -141,7 +141,7 @@ pub struct DataPlaneFacts {
 }
 
 impl Facts {
-    /// Those of an agent that has just started.
+    /// The facts of an agent that has just started.
     pub fn of(options: &Options, sandbox: Vec<String>) -> Self {
         Self {
             agent: AgentFacts {
@@ -211,7 +211,7 @@ impl LeaseFacts {
 pub struct SharedFacts(Arc<Mutex<Facts>>);
 
 impl SharedFacts {
-    /// Shares these.
+    /// Shares facts.
     pub fn new(facts: Facts) -> Self {
         Self(Arc::new(Mutex::new(facts)))
     }

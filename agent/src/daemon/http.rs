@@ -28,8 +28,8 @@ use super::answers::{Confirmed, Preview};
 use super::data_plane::DataPlane;
 use super::facts::SharedFacts;
 use super::metrics;
+use super::published::PublishedSettings;
 use super::status::Status;
-use super::told::Told;
 use super::turns::Turns;
 use crate::config::options::Options;
 use collected::{Collected, FRESH};
@@ -52,7 +52,7 @@ pub struct Server {
     rendered: Arc<Mutex<Option<(Instant, Bytes)>>>,
     turns: Turns,
     kernel: Sender<Wake>,
-    told: Arc<Told>,
+    told: Arc<PublishedSettings>,
 }
 
 impl Server {
@@ -75,7 +75,7 @@ impl Server {
             rendered: Arc::default(),
             turns,
             kernel,
-            told: Arc::new(Told::of(options)),
+            told: Arc::new(PublishedSettings::of(options)),
         }
     }
 
@@ -111,7 +111,7 @@ impl Server {
         Status::of(&self.facts.lock(), Instant::now())
     }
 
-    /// All who ask within a moment get the same text.
+    /// Requests within a moment get the same text.
     async fn metrics_text(&self) -> Result<Bytes, std::fmt::Error> {
         let mut rendered = self.rendered.lock().await;
         if let Some((_, text)) = rendered.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
@@ -154,7 +154,7 @@ async fn status(State(server): State<Server>) -> Json<Status> {
     Json(status)
 }
 
-/// Of thousands of peers a list takes its time, which is not the main thread's.
+/// Builds the list of peers on another thread: thousands of them take long.
 async fn status_with_peers(State(server): State<Server>) -> Response {
     let Json(mut status) = status(State(server.clone())).await;
     let known = server.facts.lock().cluster.known.clone();
@@ -171,8 +171,8 @@ async fn status_with_peers(State(server): State<Server>) -> Response {
     }
 }
 
-async fn settings(State(server): State<Server>) -> Json<Told> {
-    Json(Told::clone(&server.told))
+async fn settings(State(server): State<Server>) -> Json<PublishedSettings> {
+    Json(PublishedSettings::clone(&server.told))
 }
 
 async fn ready(State(server): State<Server>) -> (StatusCode, String) {

@@ -1,11 +1,11 @@
-//! On which subnets this node's pods sit, as the bridge to which they are attached tells. A node that may choose keeps
+//! The subnets of this node's pods, read from the bridge to which they are attached. A node that may choose keeps
 //! these, or goes back to them: pods don't change their addresses.
 
 use ipnet::IpNet;
 use tweed_model::{Dual, Family, Pool};
 use tweed_netlink::{AddrInfo, LinkInfo, Netlink};
 
-/// Looks at the bridges. Where they can't be read nothing is known, as on a host without pods.
+/// Reads the bridges. Where they can't be read the result is empty, as on a host without pods.
 pub(super) fn read(pools: &Dual<Pool>) -> Dual<IpNet> {
     let dumps = || {
         let mut netlink = Netlink::open().ok()?;

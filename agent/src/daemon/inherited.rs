@@ -20,7 +20,7 @@ const MOST: RawFd = 1024;
 /// Major and minor number of /dev/net/tun.
 const TUN: (u64, u64) = (10, 200);
 
-/// What was passed to this process and is ours.
+/// Descriptors that were passed to this process and are ours.
 #[derive(Debug, Default)]
 pub struct Inherited {
     /// By name.
@@ -117,7 +117,7 @@ fn own(number: RawFd, name: &str) -> Result<OwnedFd, String> {
     match is_as_named(&file, name) {
         Ok(()) => Ok(file.into()),
         Err(reason) => {
-            // It stays open: it is somebody's.
+            // It stays open: another part of the process may own it.
             let _ = file.into_raw_fd();
             Err(reason)
         }

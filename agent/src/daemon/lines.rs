@@ -1,4 +1,4 @@
-//! The lines to the store: what it is being asked, and what it tells by itself.
+//! The open tasks with the store: questions, and what it sends by itself.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,22 +14,22 @@ use super::session::{Session, join};
 /// Something that the store does as long as it isn't dropped.
 pub(super) type Task<'s, T> = Pin<Box<dyn Future<Output = T> + 's>>;
 
-/// Those that are open. A closed channel tells nothing.
+/// The open tasks. A closed channel gives nothing.
 pub(super) struct Lines<'s, H> {
-    /// It is asked for a session.
+    /// The store is asked for a session.
     pub(super) asking: Option<Task<'s, Result<(Session, H), Trouble>>>,
-    /// What was saved is made into a session that stands in for the store's.
+    /// The saved state becomes a session that stands in for the store's.
     pub(super) standing_in: Option<Task<'s, Result<Session, String>>>,
-    /// It is followed.
+    /// The store's leases are followed.
     pub(super) following: Option<Task<'s, ()>>,
-    /// It keeps the lease, until there is a reason why it can't.
+    /// The store keeps the lease; ends with the reason why it can't.
     pub(super) keeping: Option<Task<'s, String>>,
     pub(super) snapshots: watch::Receiver<Arc<ClusterSnapshot>>,
     pub(super) standings: watch::Receiver<Holding>,
 }
 
 impl<H> Default for Lines<'_, H> {
-    /// None is open.
+    /// No task is open.
     fn default() -> Self {
         Self {
             asking: None,

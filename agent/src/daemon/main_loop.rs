@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::Signal;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
-use tweed_reconcile::worker::{Report, Told, Wake};
+use tweed_reconcile::worker::{KernelReport, PassReport, Wake};
 use tweed_store::{LeaseStore, Remote};
 
 use super::active::Active;
@@ -31,14 +31,14 @@ use crate::host::uplink::Choice;
 const TICK: Duration = Duration::from_millis(500);
 /// How long the store may take after the start, or after a change of the uplink, before the saved state stands in.
 const GRACE: Duration = Duration::from_millis(150);
-/// As long may a list take that was asked for near the end of that time.
+/// A list that was asked for near the end of that time may take so long.
 const MOMENT: Duration = Duration::from_millis(50);
 /// How long a session waits for its first list where the kernel holds the last one's peers, or there are none.
 const FIRST_LIST: Duration = Duration::from_secs(2);
 
-/// What comes from outside of the loop.
+/// Inputs from outside of the loop.
 pub(super) struct Outside<Stop, Attend> {
-    pub(super) reports: mpsc::UnboundedReceiver<Told>,
+    pub(super) reports: mpsc::UnboundedReceiver<KernelReport>,
     pub(super) uplink_changed: Arc<Notify>,
     pub(super) hang_up: Signal,
     pub(super) stop: Stop,
@@ -54,13 +54,13 @@ pub(super) struct Loop<'s, S: LeaseStore> {
     keepers: Keepers,
     phase: Phase,
     lines: Lines<'s, S::Held>,
-    /// What was saved when the daemon began to wait, and what the store has said since.
+    /// The saved lease, read when the daemon began to wait, and the store's answers since.
     saved: Option<SavedLease>,
     said: Rc<RefCell<Said>>,
     announced: Rc<RefCell<Option<Choice>>>,
-    /// When what was saved stands in for what the store has not said.
+    /// When the saved state stands in for missing answers of the store.
     deadline: Option<Instant>,
-    /// Why the store could not be asked.
+    /// Error of the last question to the store.
     away: Option<String>,
     /// The uplink has changed since the store was asked.
     uplink_moved: bool,
@@ -122,7 +122,7 @@ where
                 reason = when(&mut lines.keeping) => self.lose(&reason),
                 Ok(()) = lines.snapshots.changed() => self.take_snapshot(),
                 Ok(()) = lines.standings.changed() => self.take_standing(),
-                Some(told) = reports.recv() => self.take_told(&told),
+                Some(report) = reports.recv() => self.take_kernel_report(&report),
                 () = uplink_changed.notified() => self.look_at_uplink(),
                 () = reader.news() => self.tick(),
                 _ = tick.tick() => self.tick(),
@@ -137,7 +137,7 @@ where
         }
     }
 
-    /// The end: what is to be gone while no agent runs goes, and what the next one needs is left to it.
+    /// Ends: removes what must not outlive the agent, and leaves to the next one what it needs.
     pub(super) fn leave(&self) {
         if let Some(cni) = &self.keepers.cni {
             cni.stop();
@@ -191,7 +191,7 @@ where
         self.wait(grace);
     }
 
-    /// The lease is somebody else's.
+    /// The lease belongs to another node.
     fn lose(&mut self, reason: &str) {
         self.common.given_up = self.phase.active().map(|active| active.session.lease.key);
         self.keepers.subnet_file.give_up();
@@ -221,10 +221,10 @@ where
         }
     }
 
-    fn take_told(&mut self, told: &Told) {
-        match told {
-            Told::Pass(report) => self.take_report(report),
-            Told::Attached(outcome) => {
+    fn take_kernel_report(&mut self, report: &KernelReport) {
+        match report {
+            KernelReport::Pass(report) => self.take_report(report),
+            KernelReport::Attached(outcome) => {
                 let facts = &mut self.facts.lock();
                 log_attached(outcome, &facts.attached);
                 facts.kernel.add_attached(outcome);
@@ -233,13 +233,13 @@ where
         }
     }
 
-    fn take_report(&mut self, report: &Report) {
+    fn take_report(&mut self, report: &PassReport) {
         let now = Instant::now();
         let facts = &mut self.facts.lock();
         let file = &mut self.keepers.subnet_file;
         match self.phase.active() {
             Some(active) => active.take_report(report, &mut self.common, facts, file),
-            // The kernel thread repairs what it was last told to.
+            // The kernel thread goes on repairing the last wanted state.
             None => {
                 let outcome = &report.outcome;
                 let known = &outcome.failed;
@@ -256,7 +256,7 @@ where
     fn look_at_uplink(&mut self) {
         let Some(active) = self.phase.active() else {
             self.uplink_moved = true;
-            // What was saved may fit this host now.
+            // The saved state may fit this host now.
             self.deadline = self.deadline.map(|_| Instant::now());
             return;
         };
@@ -283,7 +283,7 @@ where
         self.keepers.look(&mut self.facts.lock(), Instant::now());
     }
 
-    /// Says what the daemon waits for, once as long as it stays the same.
+    /// Logs what the daemon waits for, once as long as it stays the same.
     fn say_waiting(&self, reason: String) {
         let facts = &mut self.facts.lock();
         if facts.waiting.as_ref() != Some(&reason) {

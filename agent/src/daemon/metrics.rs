@@ -219,8 +219,8 @@ fn warnings(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), 
     Ok(())
 }
 
-/// Each entry by name, so that an alert says whom to ask. Whoever can write to the store could invent any number of
-/// them: beyond [`NAMED`] only the counts grow.
+/// Each entry by name, so that an alert names its owner. A store writer could invent any number of them: beyond
+/// [`NAMED`] only the counts grow.
 fn named(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), std::fmt::Error> {
     let refused = status.refused.iter();
     let refused = refused.map(|lease| [("lease", lease.lease.as_str()), ("reason", &lease.kind)]);

@@ -19,6 +19,7 @@ mod outcome;
 pub mod peers;
 mod per_minute;
 mod phase;
+pub mod published;
 mod readiness;
 mod readings;
 mod redrawn;
@@ -29,7 +30,6 @@ pub mod start;
 pub mod status;
 mod stop;
 mod threads;
-pub mod told;
 mod turns;
 
 use std::path::Path;

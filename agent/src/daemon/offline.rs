@@ -1,5 +1,5 @@
-//! What a node would want, or had, worked out without an agent: from its saved state, and from the store if that answers.
-//! Takes no lease and changes nothing.
+//! The state that a node would want, or had, computed without an agent: from its saved state, and from the store if that
+//! answers. Takes no lease and changes nothing.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -41,7 +41,7 @@ pub async fn preview(options: &Options) -> Result<Preview> {
     let kernel = Linux::open().context("open netlink sockets")?;
     let kernel = kernel
         .beside(presence::others(&options.host.run_dir))
-        .attending(records());
+        .with_attachments(records());
     Ok(Preview::of(&Reconciler::new(kernel).preview(&want)?))
 }
 
@@ -82,9 +82,9 @@ fn uplink_of(run: SavedRun) -> (Uplink, Dual<IpAddr>) {
     (uplink, run.public)
 }
 
-/// What there is to say of a node without an agent, in the words of one; `silent` says why one that runs isn't asked.
+/// Status of a node without an agent, in the form of an agent's; `silent` says why a running one isn't asked.
 pub async fn status(options: &Options, silent: Option<&str>) -> Status {
-    let mut status = Status::unheard(options);
+    let mut status = Status::unknown(options);
     if let Ok((state, lease)) = saved_state(options) {
         status.subnets = lease.key.0;
         status.lease = Standing::Saved;

@@ -1,4 +1,4 @@
-//! What passes did, for the log. A lease that changes all the time makes a pass each time, and a few lines.
+//! Lines of the log about passes. A lease that changes all the time causes a pass each time, and a few lines.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ const NAMED: usize = 10;
 /// So many lines of a kind in a minute.
 const LINES: usize = 20;
 
-/// What has been logged of passes lately.
+/// Lines that were logged lately.
 pub(super) struct PassLines {
     programmed: PerMinute,
     refused: PerMinute,
@@ -78,7 +78,7 @@ impl PassLines {
         self.sum_up(now);
     }
 
-    /// Says how much was left out, once a minute.
+    /// Logs how many lines were left out, once a minute.
     pub(super) fn sum_up(&mut self, now: Instant) {
         if let Some(more) = self.refused.summary(now) {
             tracing::warn!(more, "the kernel refused more changes");

@@ -66,14 +66,14 @@ pub struct Peer {
     pub traffic: Vec<Exchanged>,
 }
 
-/// What a session knows of the other nodes. Cheap to clone.
+/// The other nodes, as a session knows them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     own: Option<SubnetKey>,
     snapshot: Arc<ClusterSnapshot>,
     desired: Option<Arc<Desired>>,
     /// The last one that the guard let pass.
-    believed: Arc<ClusterSnapshot>,
+    confirmed: Arc<ClusterSnapshot>,
     seen: Seen,
 }
 
@@ -113,9 +113,9 @@ impl Known {
         self.desired = Some(Arc::clone(desired));
     }
 
-    /// The kernel is as the store wants it.
-    pub(super) fn believe(&mut self) {
-        self.believed = Arc::clone(&self.snapshot);
+    /// The kernel holds what the last list says.
+    pub(super) fn confirm(&mut self) {
+        self.confirmed = Arc::clone(&self.snapshot);
     }
 
     /// The nodes, and how many are left out. `held` is why deletions are held back, where they are.
@@ -142,7 +142,7 @@ impl Known {
         }
         if let Some(held) = held {
             let there: BTreeSet<_> = self.snapshot.leases.keys().copied().collect();
-            for lease in others(&self.believed) {
+            for lease in others(&self.confirmed) {
                 if !there.contains(&lease.key) {
                     let why = Some((held.to_owned(), "held".to_owned()));
                     found.push(self.peer(&lease, Standing::Held, why, &traffic));
@@ -248,7 +248,7 @@ mod tests {
         let desired = Arc::new(Desired::nothing(Scope::default()));
         let mut known = Known::default();
         known.take(own, &snapshot(1..=3), &desired);
-        known.believe();
+        known.confirm();
         known.take(own, &snapshot(1..=2), &desired);
         let states = |held| -> Vec<_> {
             let (list, left_out) = known.list(held, None);

@@ -1,10 +1,10 @@
-//! Lines of the log of which somebody else could cause any number: some in a minute, and how many there were beyond.
+//! Limits lines of the log that others could cause in any number: some a minute, and a count of the rest.
 
 use std::time::{Duration, Instant};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Counts them.
+/// Counts the lines of a minute.
 #[derive(Debug)]
 pub struct PerMinute {
     most: usize,
@@ -35,7 +35,7 @@ impl PerMinute {
         may
     }
 
-    /// Some were left out for another reason.
+    /// Counts lines that were left out for another reason.
     pub fn leave_out(&mut self, count: usize, now: Instant) {
         self.since.get_or_insert(now);
         self.left_out += count;

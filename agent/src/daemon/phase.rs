@@ -1,11 +1,11 @@
-//! What the node stands on.
+//! Phases of the daemon: without a lease, on a saved one, on a confirmed one.
 
 use super::active::Active;
 
 /// The phases of the daemon. In each the keepers look after their things, and the kernel thread repairs what it was last
 /// told.
 pub(super) enum Phase {
-    /// On nothing yet, or no longer: there is no saved state, or the store says that it would be wrong. The store is asked.
+    /// Without a lease: there is no saved state, or the store says that it would be wrong. The store is asked.
     Waiting,
     /// On the saved state. The store is asked.
     Offline(Box<Active>),

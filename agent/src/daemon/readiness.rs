@@ -1,4 +1,4 @@
-//! Whether this node's network works, by what is known of it. Pure.
+//! Decides from the facts whether this node's network works. Pure.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! What is read of the host. The kernel thread does it, between two passes; the main thread asks, goes on, and takes what
-//! was found when it is there.
+//! Readings of the host. The kernel thread makes them, between two passes; the main thread asks, goes on, and takes the
+//! result later.
 
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,17 +9,17 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::oneshot::{self, Receiver};
 use tweed_reconcile::worker::{Read, Wake};
 
-/// Has things read. Clones are the same one.
+/// Sends readings to the kernel thread. Clones share one queue.
 #[derive(Clone)]
 pub struct Reader {
     kernel: Sender<Wake>,
-    /// What was asked for in this turn: the kernel thread is woken once for all of it.
+    /// Readings that were asked for in this turn: the kernel thread is woken once for all.
     asked: Arc<Mutex<Vec<Read>>>,
     news: Arc<Notify>,
 }
 
 impl Reader {
-    /// By this kernel thread.
+    /// A reader that uses this kernel thread.
     pub fn new(kernel: Sender<Wake>) -> Self {
         Self {
             kernel,
@@ -28,17 +28,17 @@ impl Reader {
         }
     }
 
-    /// Comes back when something was read that can't wait for the next tick.
+    /// Returns when a reading that can't wait for the next tick has come.
     pub async fn news(&self) {
         self.news.notified().await;
     }
 
-    /// Has all read that was asked for: the main loop's last act in a turn.
+    /// Sends the queue to the kernel thread, at the end of each turn of the main loop.
     pub fn flush(&self) {
         let all = std::mem::take(&mut *self.asked());
         if !all.is_empty() {
             let read = move || all.into_iter().for_each(|read| read());
-            // A thread that has ended drops the senders, and the readings say so.
+            // A thread that has ended drops the senders, and the readings return an error.
             let _ = self.kernel.send(Wake::Read(Box::new(read)));
         }
     }
@@ -47,8 +47,8 @@ impl Reader {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has something read after the next [`Reader::flush`]. [`Reader::news`] tells of what `is_news`; the rest waits until
-    /// somebody looks.
+    /// Queues a reading for the next [`Reader::flush`]. With `is_news`, [`Reader::news`] returns when it has come; without,
+    /// it waits until it is taken.
     pub fn read<T: Send + 'static>(
         &self,
         is_news: impl FnOnce(&T) -> bool + Send + 'static,
@@ -59,7 +59,7 @@ impl Reader {
         let read = move || {
             let value = read();
             let wake = is_news(&value);
-            // It may be that nobody wants to know any more.
+            // The receiver may be gone by now.
             if found.send(value).is_ok() && wake {
                 news.notify_one();
             }
@@ -68,7 +68,7 @@ impl Reader {
         reading
     }
 
-    /// Has something read, and waits for it.
+    /// Makes a reading, and waits for it.
     ///
     /// # Errors
     /// If the kernel thread has ended.
@@ -83,16 +83,16 @@ impl Reader {
     }
 }
 
-/// One thing that is read again and again, and never twice at once.
+/// A value that is read repeatedly, and never twice at once.
 pub struct Reading<T> {
     reader: Reader,
     asked: Option<Receiver<T>>,
-    /// What to read when that has come: it may have been read too early.
+    /// The reading to make after the current one, which may have been made too early.
     next: Option<Box<dyn FnOnce() -> T + Send>>,
 }
 
 impl<T: Send + 'static> Reading<T> {
-    /// Nothing has been read yet.
+    /// Without a value yet.
     pub fn new(reader: Reader) -> Self {
         Self {
             reader,
@@ -101,7 +101,7 @@ impl<T: Send + 'static> Reading<T> {
         }
     }
 
-    /// Has it read now, unless it is being read.
+    /// Asks for a reading, unless one is under way.
     pub fn ask(
         &mut self,
         is_news: impl FnOnce(&T) -> bool + Send + 'static,
@@ -112,7 +112,7 @@ impl<T: Send + 'static> Reading<T> {
         }
     }
 
-    /// Has it read now, and once more if it is being read; the result is news.
+    /// Asks for a reading, and for a second one if one is under way; the result is news.
     pub fn ask_anew(&mut self, read: impl FnOnce() -> T + Send + 'static) {
         match self.asked {
             Some(_) => self.next = Some(Box::new(read)),
@@ -120,12 +120,12 @@ impl<T: Send + 'static> Reading<T> {
         }
     }
 
-    /// Whether it is being read.
+    /// Whether a reading is under way.
     pub fn is_asked(&self) -> bool {
         self.asked.is_some()
     }
 
-    /// What was read since it was asked for, once.
+    /// The result of the last reading, once.
     pub fn take(&mut self) -> Option<T> {
         let found = match self.asked.as_mut()?.try_recv() {
             Err(TryRecvError::Empty) => return None,
@@ -146,8 +146,8 @@ pub mod tests {
 
     use super::*;
 
-    /// A thread that reads as the kernel thread does, in the caller's network namespace, and passes on what else it is
-    /// told.
+    /// A thread that makes readings as the kernel thread does, in the caller's network namespace, and passes on all other
+    /// messages.
     pub fn reading_thread() -> (Sender<Wake>, Receiver<Wake>) {
         let (wake, inbox) = channel();
         let (pass_on, rest) = channel();

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tweed_model::Identity;
 
-/// What this process has drawn because somebody else had the old ones first.
+/// MACs that this process has drawn because another node had the old ones first.
 #[derive(Clone, Debug)]
 pub struct Redrawn {
     pub(super) identity: Identity,

@@ -1,4 +1,4 @@
-//! The state folder in the daemon's terms. What can't be saved is told, and never stops the daemon.
+//! The state folder in the daemon's terms. A failure to save is reported, and never stops the daemon.
 
 use std::sync::Arc;
 

@@ -40,7 +40,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// What of it is to survive a reboot.
+    /// The part that is to survive a reboot.
     pub fn saved(&self) -> SavedLease {
         SavedLease {
             overwrites: self.uplink.overwrites,
@@ -75,7 +75,7 @@ impl Session {
         }
     }
 
-    /// Says once what the configuration may not be meant to mean.
+    /// Logs once what may be a mistake in the configuration.
     pub fn remark(&self) {
         for key in &self.unknown {
             tracing::warn!(key, "network configuration: unknown key, ignored");

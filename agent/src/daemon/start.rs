@@ -1,4 +1,4 @@
-//! `tweedd run`: what comes before the daemon's loop. This host is taken for this agent alone, and rights are given up.
+//! `tweedd run`, up to the daemon's loop: locks this host for this agent alone, and gives up rights.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -29,7 +29,7 @@ pub use tx_checksum::TxChecksumStatus;
 /// Version of the status document: it rises when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
 
-/// Everything. Whether an agent runs or not, the fields are the same.
+/// The status document. Its fields are the same with and without a running agent.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
     /// Version of this document.
@@ -58,7 +58,7 @@ pub struct Status {
     pub in_sync: bool,
     /// How the own lease stands.
     pub lease: Standing,
-    /// The own subnets.
+    /// Subnets of the own lease.
     pub subnets: Dual<IpNet>,
     /// The addresses announced to the other nodes.
     pub public: Dual<IpAddr>,
@@ -66,7 +66,7 @@ pub struct Status {
     pub uplink: Option<String>,
     /// Why it can't be used now, though the daemon goes on with what it had.
     pub no_uplink: Option<String>,
-    /// The backend.
+    /// Name of the backend.
     pub backend: Option<String>,
     /// The backends whose nodes are peers too.
     #[serde(default)]
@@ -102,7 +102,7 @@ pub struct Status {
     /// How many there are of the two beyond those.
     #[serde(default)]
     pub more_bad_entries: usize,
-    /// The kernel.
+    /// Results of the passes over the kernel.
     pub kernel: KernelStatus,
     /// What attachments of containers have on this host.
     #[serde(default)]
@@ -135,8 +135,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// That of an agent that has said nothing.
-    pub fn unheard(options: &Options) -> Self {
+    /// The status of an agent that has given none.
+    pub fn unknown(options: &Options) -> Self {
         Self {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -146,7 +146,7 @@ impl Status {
         }
     }
 
-    /// What these facts come to.
+    /// Computes the status from these facts.
     pub fn of(facts: &Facts, now: Instant) -> Self {
         let (agent, session, cluster) = (&facts.agent, &facts.session, &facts.cluster);
         let not_ready = readiness::not_ready(facts, now);
@@ -159,7 +159,7 @@ impl Status {
             waiting: facts.waiting.clone(),
             store: agent.store.clone(),
             store_error: facts.lease.store_error.clone(),
-            // What a store said that is out of reach may have changed.
+            // The lists of a store that is out of reach may be out of date.
             in_sync: cluster.in_sync && !matches!(facts.lease.standing, Standing::Unsure(_)),
             lease: facts.lease.standing.clone(),
             subnets: session.subnets,

@@ -10,7 +10,7 @@ use tweed_attach::live::{CNI_DATA_DIR, Records};
 use tweed_attach::record::RECORDS_DIR;
 use tweed_host::random;
 use tweed_kernel::{Event, Linux, Monitor};
-use tweed_reconcile::worker::{Told, Wake, Worker};
+use tweed_reconcile::worker::{KernelReport, Wake, Worker};
 
 use super::data_plane::DataPlane;
 use crate::config::options::Options;
@@ -20,7 +20,7 @@ use crate::host::presence;
 pub(super) struct Threads {
     pub(super) worker: Worker,
     pub(super) monitor: Monitor,
-    pub(super) reports: mpsc::UnboundedReceiver<Told>,
+    pub(super) reports: mpsc::UnboundedReceiver<KernelReport>,
     pub(super) uplink_changed: Arc<Notify>,
 }
 
@@ -29,17 +29,17 @@ impl Threads {
         let kernel = Linux::open().context("open netlink sockets")?;
         let kernel = kernel
             .beside(presence::others(&options.host.run_dir))
-            .attending(records());
+            .with_attachments(records());
         let wakes = channel();
         let uplink_changed = Arc::new(Notify::new());
         let monitor = start_monitor(&kernel, wakes.0.clone(), Arc::clone(&uplink_changed))?;
         let (report, reports) = mpsc::unbounded_channel();
-        let report = move |told: Told| {
-            if let Told::Pass(done) = &told {
+        let report = move |sent: KernelReport| {
+            if let KernelReport::Pass(done) = &sent {
                 data_plane.want(done.outcome.forwarding.as_ref());
             }
             // The receiver lives as long as the daemon.
-            drop(report.send(told));
+            drop(report.send(sent));
         };
         let worker = Worker::start(kernel, wakes, options.resync, random::fraction, report);
         let worker = worker.context("start the kernel thread")?;

@@ -1,5 +1,5 @@
-//! How long the main thread is kept by one turn: of its loop, or of a connection. It has nothing to wait for but its next
-//! turn, so a turn that stands still is a mistake, and one that computes for long keeps the others waiting.
+//! Measures how long one turn keeps the main thread: a turn of its loop, or of a connection. A turn that blocks is a
+//! mistake, and one that computes for long delays all others.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -12,13 +12,13 @@ use nix::libc;
 use nix::sys::resource::{UsageWho, getrusage};
 use std::future::poll_fn;
 
-/// The longest turns. Clones are the same ones.
+/// Measures turns, and keeps the longest. Clones share one measurement.
 #[derive(Clone, Debug)]
 pub struct Turns(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// What the kernel says of when this thread runs; not where it was built without (`CONFIG_SCHED_INFO`).
+    /// The kernel's scheduling counters of this thread; none where it was built without (`CONFIG_SCHED_INFO`).
     schedule: Option<File>,
     blocked: AtomicU64,
     busy: AtomicU64,
@@ -27,14 +27,14 @@ struct Shared {
 /// The longest turns since the start.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Longest {
-    /// In which the thread slept in a call of the kernel, or for a lock.
+    /// The longest turn in which the thread slept in a system call, or for a lock.
     pub blocked: Duration,
-    /// In which it computed, or the kernel for it.
+    /// The longest turn in which the thread, or the kernel for it, computed.
     pub busy: Duration,
 }
 
 impl Turns {
-    /// Those of the calling thread.
+    /// Measures the turns of the calling thread.
     pub fn of_this_thread() -> Self {
         Self(Arc::new(Shared {
             schedule: File::open("/proc/thread-self/schedstat").ok(),
@@ -42,7 +42,7 @@ impl Turns {
         }))
     }
 
-    /// Measures a future on that thread.
+    /// Measures each poll of a future on that thread.
     pub async fn measure<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         poll_fn(|context| {
@@ -54,7 +54,7 @@ impl Turns {
         .await
     }
 
-    /// The longest until now.
+    /// The longest turns until now.
     pub fn longest(&self) -> Longest {
         let of = |longest: &AtomicU64| Duration::from_nanos(longest.load(Ordering::Relaxed));
         Longest {
@@ -69,9 +69,9 @@ struct Moment {
     at: Instant,
     /// Time on a processor.
     ran: Duration,
-    /// Time in which it could have run, and another one did.
+    /// Time in which it was ready to run, and another thread ran.
     waited: Duration,
-    /// How often it went to sleep by itself.
+    /// Number of times that it went to sleep by itself.
     slept: i64,
 }
 
@@ -89,7 +89,7 @@ impl Shared {
         let now = self.moment();
         let busy = now.ran.saturating_sub(before.ran);
         longer(&self.busy, busy);
-        // Without sleep it stood still for other programs at most.
+        // A thread that did not sleep was not blocked: other programs had the processor.
         if now.slept > before.slept {
             let all = now.at.duration_since(before.at);
             let waited = now.waited.saturating_sub(before.waited);
@@ -148,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    /// Longer than any turn that does nothing is kept by the kernel.
+    /// Longer than the kernel delays any turn that does nothing.
     const LONG: Duration = Duration::from_millis(30);
 
     async fn longest<F: Future>(future: F) -> Longest {

@@ -1,4 +1,4 @@
-//! What the CNI plugins are told of this process: that it keeps the network behind a `subnet.env`, and where it answers.
+//! Tells the CNI plugins that this process keeps the network behind a `subnet.env`, and where it answers.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use tweed_model::presence::{EXTENSION, Presence};
 use crate::config::options::HostOptions;
 use crate::files::atomic;
 
-/// Where an agent leaves its word.
+/// Path of the file that an agent leaves for the plugins.
 pub fn path(host: &HostOptions) -> PathBuf {
     host.run_dir.join(format!("{}.{EXTENSION}", host.instance))
 }

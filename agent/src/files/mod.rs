@@ -1,5 +1,5 @@
-//! The files that the agent writes: its own state, the word that it leaves for the plugins, and with `--install-cni` the
-//! plugin and the network configuration list.
+//! The files that the agent writes: its own state, its notice for the plugins, and with `--install-cni` the plugin and
+//! the network configuration list.
 
 pub mod atomic;
 pub mod cni;

@@ -1,5 +1,5 @@
-//! What must survive a reboot: the own lease, the identity, the network configuration and the peers as last seen. With
-//! them a node keeps its MAC address and comes up while the store is away.
+//! State that must survive a reboot: the own lease, the identity, the network configuration and the peers as last seen.
+//! With it a node keeps its MAC address and comes up while the store is away.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ use crate::files::writer::Writer;
 pub struct SavedLease {
     /// Its subnets.
     pub key: SubnetKey,
-    /// What was announced with it, in the form in which it stands in the store.
+    /// Announced attributes, in the form in which they stand in the store.
     pub value: String,
     /// Its order of creation in the store.
     pub created: u64,
@@ -58,7 +58,7 @@ pub struct SavedRun {
     pub instance: String,
     /// Flags and variables, without secrets.
     pub given: Given,
-    /// The uplink.
+    /// Name of the uplink.
     pub uplink: String,
     /// The addresses that it sent from.
     pub addrs: Dual<IpAddr>,
@@ -92,7 +92,7 @@ pub struct StateDir {
     writer: Option<Arc<Writer>>,
 }
 
-/// What is not on the disk yet, by file name, and when the last attempt failed.
+/// Contents that are not on the disk yet, by file name, and the time of the last failed attempt.
 #[derive(Debug, Default)]
 struct Unsaved {
     texts: BTreeMap<&'static str, Arc<Vec<u8>>>,
@@ -317,7 +317,7 @@ fn make(dir: &Path) -> anyhow::Result<()> {
     made.with_context(|| format!("create state folder {}", dir.display()))
 }
 
-/// Keeps a file that can't be understood for whoever looks into it, and says where.
+/// Keeps a file that can't be understood, and logs where.
 fn set_aside(path: &Path, error: &serde_json::Error) {
     let mut kept = path.as_os_str().to_owned();
     kept.push(".bad");

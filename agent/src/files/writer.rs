@@ -32,7 +32,7 @@ impl Writer {
         })
     }
 
-    /// Has it write.
+    /// Wakes the thread to write.
     pub fn wake(&self) {
         // It ends with this alone.
         let _ = self.wake.as_ref().map(|wake| wake.send(()));

@@ -1,5 +1,4 @@
-//! What else the host has and needs: its addresses, the networks on its links, its gateways, the servers of its store.
-//! No lease may take them.
+//! Addresses that no lease may take: the host's own, the networks on its links, its gateways, the servers of its store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -16,7 +15,7 @@ use crate::host::uplink::{self, Overlay};
 /// How long names of the store's servers may take to be looked up.
 const LOOK_UP: Duration = Duration::from_secs(1);
 
-/// What was found, and what is wrong with it.
+/// The host, and what is wrong with its routes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostFacts {
     /// The host, as leases are judged by it.
@@ -25,7 +24,7 @@ pub struct HostFacts {
     pub missing: Vec<String>,
 }
 
-/// Reads them; `servers` are those of the store. A gateway behind the pod network's own devices is none of the host's:
+/// Reads the facts; `servers` are those of the store. A gateway behind the pod network's own devices does not count:
 /// a pod that answers a DHCP client there could name any address, and have a peer or the whole network refused.
 ///
 /// # Errors
@@ -73,7 +72,7 @@ pub fn read(overlay: &Overlay, servers: &BTreeSet<IpAddr>) -> anyhow::Result<Hos
     Ok(HostFacts { host, missing })
 }
 
-/// All addresses of the host, whose change means that all is to be read again: this alone costs little.
+/// All addresses of the host. Reading them costs little; where they have changed all facts are to be read again.
 ///
 /// # Errors
 /// If the kernel refuses the dump.
@@ -112,7 +111,7 @@ fn without_route(addr: &AddrInfo, link: &LinkInfo, routes: &[RouteInfo]) -> Opti
     ))
 }
 
-/// The servers that are named by their addresses.
+/// The servers whose names are addresses.
 pub fn literal(hosts: &[String]) -> BTreeSet<IpAddr> {
     let addrs = hosts.iter().map(|host| host.parse());
     addrs.filter_map(Result::ok).collect()

@@ -23,7 +23,7 @@ pub struct Lock {
     /// The file stays when the lock goes: removing it would let two processes lock two files of one name. None as long as
     /// there is no room for one: a host whose `/run` is full still needs its network.
     file: Option<Flock<File>>,
-    /// Why it couldn't be taken again, as it was told last.
+    /// Why it couldn't be taken again, as it was logged last.
     told: String,
 }
 
@@ -49,8 +49,8 @@ impl Lock {
         Ok(lock)
     }
 
-    /// Takes the lock again if it isn't where others look for it: there may have been no room for it, or somebody has emptied
-    /// the folder under a running agent.
+    /// Takes the lock again if its file isn't in its place: the disk may have been full, or the folder was emptied under a
+    /// running agent.
     pub fn keep(&mut self) {
         if self.is_there() {
             return;
@@ -63,7 +63,7 @@ impl Lock {
                 tracing::warn!(file = %file.display(), "the lock file was removed; it is back");
             }
             Ok(true) => tracing::info!("there is room for the lock, and it is taken"),
-            // It was started while neither could lock anything; both go on, and are told of each other.
+            // The other agent was started while neither could lock anything; both go on, and log the other one.
             Err(error) => {
                 let error = format!("{error:#}");
                 if error != self.told {

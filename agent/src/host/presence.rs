@@ -1,6 +1,6 @@
 //! Which agents run in this network namespace. Each listens on an abstract socket that bears its instance's name: such a
 //! name exists once in a namespace, ends with its process however that ends, and needs no folder that all agents see.
-//! What an agent says by it is only that it is there; nothing is ever read or answered.
+//! The socket only shows that the agent is there; nothing is ever read or answered.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -36,7 +36,7 @@ mod report;
 
 use plugins::Folders;
 use remove::remove;
-use report::{Report, words};
+use report::{CleanupReport, words};
 
 /// Cleans up, or says what would be done.
 ///
@@ -57,10 +57,10 @@ pub fn cleanup(options: &Options, args: &CleanupArgs) -> anyhow::Result<ExitCode
     })
 }
 
-fn clean(options: &Options, args: &CleanupArgs) -> anyhow::Result<Report> {
-    let mut report = Report {
+fn clean(options: &Options, args: &CleanupArgs) -> anyhow::Result<CleanupReport> {
+    let mut report = CleanupReport {
         dry_run: args.dry_run,
-        ..Report::default()
+        ..CleanupReport::default()
     };
     let had = had(options, &mut report);
     let kernel = Linux::open().context("open netlink sockets")?;
@@ -68,7 +68,7 @@ fn clean(options: &Options, args: &CleanupArgs) -> anyhow::Result<Report> {
     let want = Arc::new(wanted(options, args, had, &mut kernel)?);
     let mut reconciler = Reconciler::new(kernel);
     let files = files(options, args);
-    // flannel's own list is somebody's who runs flannel; ours works with its plugin and with ours.
+    // flannel's own list stays for hosts that run flannel; our list works with its plugin and with ours.
     let cni = options.cni.as_ref().filter(|_| !args.hand_back);
     if !args.hand_back {
         report.warnings.extend(flannels());
@@ -115,8 +115,9 @@ fn flannels() -> Vec<String> {
     found.map(|hindrance| hindrance.to_string()).collect()
 }
 
-/// What this node had. Without saved state little is known of the network, but marked things are found all the same.
-fn had(options: &Options, report: &mut Report) -> Option<Desired> {
+/// The last wanted state of this node. Without saved state little is known of the network; marked objects are found all
+/// the same.
+fn had(options: &Options, report: &mut CleanupReport) -> Option<Desired> {
     runtime::block_on(offline::had(options))
         .map_err(|error| {
             report.warnings.push(format!(
@@ -127,7 +128,7 @@ fn had(options: &Options, report: &mut Report) -> Option<Desired> {
         .ok()
 }
 
-/// What is to be left.
+/// The state that is to be left.
 fn wanted(
     options: &Options,
     args: &CleanupArgs,
@@ -142,7 +143,7 @@ fn wanted(
         ..Scope::default()
     };
     let scope = Scope {
-        // What other networks have is theirs to remove.
+        // Objects of other networks stay: their agents remove them.
         sweep: false,
         ..had.map_or_else(marked, |had| had.scope)
     };
@@ -152,7 +153,7 @@ fn wanted(
     })
 }
 
-/// Makes sure that nobody puts back what goes, or still needs it.
+/// Makes sure that no agent runs, which would restore the objects or still needs them.
 fn alone(options: &Options) -> anyhow::Result<Lock> {
     let host = &options.host;
     if let Some(pid) = lock::held_by(&host.run_dir, &host.instance) {

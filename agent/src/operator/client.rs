@@ -76,7 +76,7 @@ impl Agent {
         }
     }
 
-    /// The kernel's word for it says nothing to people.
+    /// Replaces the kernel's message for a timeout, which doesn't name the agent.
     fn late(&self, error: std::io::Error) -> std::io::Error {
         match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {

@@ -21,16 +21,16 @@ use change::Change;
 
 mod change;
 
-/// What a configuration comes to.
+/// Summary of a configuration.
 #[derive(Debug, Serialize)]
 struct Summary {
     backend: String,
     /// Backends whose nodes are peers too.
     accepts: Vec<String>,
     pools: Vec<PoolSummary>,
-    /// Keys that mean nothing, with those that may be meant.
+    /// Unknown keys, with those that may be meant.
     unknown: Vec<String>,
-    /// What it means that may surprise.
+    /// Consequences that may surprise.
     notes: Vec<String>,
     #[serde(skip)]
     cut_by: Subnets,
@@ -126,7 +126,7 @@ fn text_of(stream: impl Read) -> std::io::Result<String> {
     bounded_file::text(bounded_file::read_stream(stream, MIB)?)
 }
 
-/// What no pod network may hold, as far as it can be told here: this host's own addresses, and the servers of the store.
+/// Addresses that no pod network may hold, as far as they are known here: this host's own, and the store's servers.
 fn apart(servers: &[String]) -> Vec<(String, IpAddr)> {
     let uplink = uplink::of_default_route();
     let own = uplink.iter().flat_map(|uplink| {

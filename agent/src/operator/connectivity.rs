@@ -1,4 +1,4 @@
-//! `tweedd connectivity`: tests who reaches whom, or answers such a test.
+//! `tweedd connectivity`: tests which nodes and pods reach each other, or answers such a test.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use tweed_connectivity::{self as connectivity, Cluster, Endpoint, Key, PathRepor
 
 use super::print;
 
-/// Tests. Exit code 1 if anything is broken.
+/// Runs the test. Exit code 1 if anything is broken.
 ///
 /// # Errors
 /// If the test can't be made.

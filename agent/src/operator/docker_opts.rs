@@ -23,14 +23,14 @@ use super::print;
 /// Prefix of the variables that hold one option each. Such variables in the environment are taken over.
 const PREFIX: &str = "DOCKER_OPT_";
 
-/// What was written.
+/// Result of the command.
 #[derive(Debug, Serialize)]
 struct Written<'a> {
     file: &'a Path,
     options: BTreeMap<String, String>,
 }
 
-/// Writes the file.
+/// Writes Docker's options to the file.
 ///
 /// # Errors
 /// If `subnet.env` can't be understood, the subnet is routed to another host, or the file can't be written. What was

@@ -12,7 +12,7 @@ use crate::config::flags::{self, Flag, Flags};
 use crate::config::instance::Instance;
 use crate::config::options::{HostOptions, StoreOptions};
 use crate::config::settings::{Elsewhere, Environment, Settings, UsageError};
-use crate::daemon::told::Told;
+use crate::daemon::published::PublishedSettings;
 use crate::files::state_dir::StateDir;
 use crate::host::lock;
 use crate::operator::client::{Agent, is_late};
@@ -84,7 +84,7 @@ pub fn agent(flags: &Flags, environment: Environment<'_>, about: About) -> Resul
 /// An agent that listens.
 struct Running {
     socket: PathBuf,
-    told: Told,
+    told: PublishedSettings,
     /// That it doesn't answer.
     silent: Option<String>,
 }
@@ -216,14 +216,14 @@ fn of_silent(host: &HostOptions, agent: &Running, about: About) -> Elsewhere {
 
 /// What an agent says of itself, and that it says nothing; `None` if nobody listens. One of an earlier version is known by
 /// its socket alone.
-fn ask(socket: &Path) -> Result<Option<(Told, Option<String>)>> {
+fn ask(socket: &Path) -> Result<Option<(PublishedSettings, Option<String>)>> {
     let Some(agent) = Agent::connect(socket)? else {
         return Ok(None);
     };
     let name = socket.file_stem().unwrap_or_default().to_string_lossy();
-    let unknown = Told {
+    let unknown = PublishedSettings {
         instance: name.into_owned(),
-        ..Told::default()
+        ..PublishedSettings::default()
     };
     // One that hangs is the agent all the same.
     let answer = agent.within(TIMEOUT).ask("GET", "/v1/settings");

@@ -1,4 +1,4 @@
-//! What plugins keep on the disk between one call and the next.
+//! Files that plugins keep between one call and the next.
 
 pub(crate) mod file;
 pub(crate) mod lock;

@@ -1,5 +1,5 @@
-//! The records of what an attachment has on the host: from them the agent puts it back when another program has removed
-//! it, and by them DEL can leave the packet filter alone where there is nothing to remove.
+//! Records of attachments: from them the agent restores objects that another program has removed, and DEL knows without
+//! a look at the packet filter whether there is anything to remove.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tweed_attach::record::{ELSEWHERE, ENDING, Elsewhere, RECORDS_DIR, leaving};
+use tweed_attach::record::{ELSEWHERE, ENDING, FolderPointer, RECORDS_DIR, leaving};
 use tweed_host::bounded_file::{self, Links, MIB};
 use tweed_host::whole_file::OnDisk;
 use tweed_netlink::netns::Netns;
@@ -54,7 +54,7 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), CniError> {
 /// Points the agent, which looks into one folder, to another. Pointers to folders that are gone are removed with the
 /// next new one.
 fn point_to(folder: &Path, pointers: &Path) -> io::Result<()> {
-    let pointer = Elsewhere {
+    let pointer = FolderPointer {
         folder: fs::canonicalize(folder)?,
         netns: Netns::id_of_caller()?,
     };
@@ -64,7 +64,7 @@ fn point_to(folder: &Path, pointers: &Path) -> io::Result<()> {
         return Ok(());
     }
     fs::create_dir_all(pointers)?;
-    for (old, pointer) in all(pointers, Elsewhere::parse) {
+    for (old, pointer) in all(pointers, FolderPointer::parse) {
         if !pointer.folder.exists() {
             // Another plugin may have been faster.
             let _ = fs::remove_file(old);
@@ -73,7 +73,7 @@ fn point_to(folder: &Path, pointers: &Path) -> io::Result<()> {
     file::replace(&path, &file::unfinished(&path), &text, OnDisk::Nothing)
 }
 
-/// The text of a record, if there is one, be it that its attachment is being removed.
+/// The text of a record, if there is one, also while its attachment is being removed.
 pub(crate) fn read(path: &Path) -> Option<String> {
     let text = |path: &Path| bounded_file::read_text(path, Links::Refused, MIB).ok();
     text(path).or_else(|| text(&leaving(path)))
@@ -120,14 +120,14 @@ mod tests {
         for _ in 0..2 {
             point_to(&folders[0], &pointers).unwrap();
         }
-        let left = all(&pointers, Elsewhere::parse);
+        let left = all(&pointers, FolderPointer::parse);
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].1.folder, fs::canonicalize(&folders[0]).unwrap());
 
         fs::create_dir(&folders[1]).unwrap();
         fs::remove_dir(&folders[0]).unwrap();
         point_to(&folders[1], &pointers).unwrap();
-        let left = all(&pointers, Elsewhere::parse);
+        let left = all(&pointers, FolderPointer::parse);
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].1.folder, fs::canonicalize(&folders[1]).unwrap());
     }

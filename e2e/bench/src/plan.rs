@@ -14,7 +14,7 @@ use tweed_model::{
     Seniority, SubnetKey, Uplink,
 };
 use tweed_nft::Masquerade;
-use tweed_plan::{Choices, Grain, Guard, Planner, Verdict, World};
+use tweed_plan::{Choices, Grain, Guard, GuardVerdict, Planner, World};
 use tweed_state::plan;
 
 use crate::row::Row;
@@ -73,7 +73,7 @@ fn change(leases: u32) -> Result<Row> {
         let end = Instant::now();
         let ops = plan.len();
         ensure!(
-            ops == 5 && verdict == Verdict::Pass,
+            ops == 5 && verdict == GuardVerdict::Pass,
             "{ops} operations for one lease, {verdict:?}"
         );
         ensure!(grain == Grain::Changes, "all leases were computed");

@@ -21,7 +21,7 @@ const SIZES: [u32; 3] = [1000, 5000, 20_000];
 const ROUNDS: usize = 3;
 const DEV: &str = "flannel.1";
 
-/// Measures.
+/// Measures both kinds of routes.
 ///
 /// # Errors
 /// When the kernel refuses an operation, or holds something else afterwards.

@@ -187,7 +187,7 @@ enum Subject<'a> {
     Flanneld(&'a Path),
 }
 
-/// It at work; it ends with this.
+/// The running program; it ends when this is dropped.
 enum Running<'lab> {
     Ours(Agent<'lab>),
     Flanneld(Child),

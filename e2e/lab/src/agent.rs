@@ -28,7 +28,7 @@ pub struct Agent<'lab> {
     started: Instant,
 }
 
-/// What `subnet.env` says.
+/// Contents of `subnet.env`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubnetEnv {
     /// The first address of the own subnet with its length, per family.
@@ -104,7 +104,7 @@ impl<'lab> Agent<'lab> {
         self.host
     }
 
-    /// Its process, as seen from outside.
+    /// Process id, as seen from outside of its namespaces.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -215,7 +215,7 @@ impl<'lab> Agent<'lab> {
         })
     }
 
-    /// What `subnet.env` says.
+    /// Contents of `subnet.env`.
     ///
     /// # Errors
     /// When it isn't there or makes no sense.

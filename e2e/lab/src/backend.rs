@@ -19,20 +19,20 @@ use crate::topology::{Host, UPLINK};
 pub struct Backend {
     /// `Backend` of the network configuration.
     options: &'static str,
-    /// What its leases say beside the address.
+    /// Attributes of its leases beside the address.
     lease: &'static str,
     /// Bytes that it adds to pods' packets of IPv4 and IPv6.
     overhead: [u32; 2],
-    /// Its devices: none, one for all packets, or one for each family.
+    /// Network devices: none, one for all packets, or one for each family.
     devices: &'static [&'static str],
-    way: Way,
+    routing: Routing,
     /// How long packets may stop when the agent is restarted: not at all where the kernel carries them.
     pub pause: Duration,
 }
 
-/// What leads to the pods of another host.
+/// Objects of the kernel that lead to the pods of another host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Routing {
     /// A route, a neighbour and an FDB entry.
     Entries,
     /// A route by the other host.
@@ -41,20 +41,20 @@ enum Way {
     Device,
 }
 
-/// VXLAN.
+/// Kernel VXLAN, one device for each family.
 pub const VXLAN: Backend = Backend {
     options: r#"{ "Type": "vxlan" }"#,
     lease: r#"{ "BackendType": "vxlan", "BackendData": { "VNI": 1, "VtepMAC": "a2:00:00:00:01:fa" } }"#,
     overhead: [50, 70],
     devices: &["flannel.1", "flannel-v6.1"],
-    way: Way::Entries,
+    routing: Routing::Entries,
     pause: Duration::ZERO,
 };
 
 /// VXLAN that needs no tunnel to neighbours, which all hosts of one segment are.
 pub const DIRECT: Backend = Backend {
     options: r#"{ "Type": "vxlan", "DirectRouting": true }"#,
-    way: Way::Gateway,
+    routing: Routing::Gateway,
     ..VXLAN
 };
 
@@ -64,7 +64,7 @@ pub const HOST_GW: Backend = Backend {
     lease: r#"{ "BackendType": "host-gw" }"#,
     overhead: [0, 0],
     devices: &[],
-    way: Way::Gateway,
+    routing: Routing::Gateway,
     pause: Duration::ZERO,
 };
 
@@ -74,7 +74,7 @@ pub const UDP: Backend = Backend {
     lease: "{}",
     overhead: [28, 48],
     devices: &["flannel0"],
-    way: Way::Device,
+    routing: Routing::Device,
     pause: Duration::from_millis(500),
 };
 
@@ -85,7 +85,7 @@ impl Backend {
         config(families, &options)
     }
 
-    /// What its leases say beside the address.
+    /// Attributes of its leases beside the address.
     pub fn lease(&self) -> Value {
         serde_json::from_str(self.lease).expect("a row has JSON")
     }
@@ -98,7 +98,7 @@ impl Backend {
         value
     }
 
-    /// Its devices.
+    /// Names of its network devices.
     pub fn devices(&self) -> &'static [&'static str] {
         self.devices
     }
@@ -111,7 +111,7 @@ impl Backend {
 
     /// Whether packets to neighbours go by no device of its own.
     pub fn is_direct(&self) -> bool {
-        self.way == Way::Gateway
+        self.routing == Routing::Gateway
     }
 
     /// The MTU of pods with these families.
@@ -139,9 +139,9 @@ impl Backend {
     pub fn leads(&self, host: &Host, to: &Agent<'_>, family: Family) -> Result<()> {
         let subnet = to.subnet(family)?;
         let route = self.route(host, to, family)?;
-        match self.way {
-            Way::Entries => Peer::of(to.host(), subnet)?.is_programmed(host),
-            Way::Gateway => {
+        match self.routing {
+            Routing::Entries => Peer::of(to.host(), subnet)?.is_programmed(host),
+            Routing::Gateway => {
                 let via = *to.host().addrs.get(family).context("both families")?;
                 ensure!(
                     route.lines().count() == 1
@@ -150,7 +150,7 @@ impl Backend {
                 );
                 Ok(())
             }
-            Way::Device => {
+            Routing::Device => {
                 let device = self.device(family).context("a device")?;
                 ensure!(
                     route.contains(&format!(" dev {device} ")),
@@ -163,18 +163,18 @@ impl Backend {
 
     fn route(&self, host: &Host, to: &Agent<'_>, family: Family) -> Result<String> {
         let subnet = to.subnet(family)?;
-        match self.way {
-            Way::Device => host.sh(&format!("ip route get {}", subnet.broadcast())),
-            Way::Entries | Way::Gateway => observe::routes(host, &subnet),
+        match self.routing {
+            Routing::Device => host.sh(&format!("ip route get {}", subnet.broadcast())),
+            Routing::Entries | Routing::Gateway => observe::routes(host, &subnet),
         }
     }
 
     /// The destination of the route that leads to a subnet of another host.
     pub fn destination(&self, subnet: &ipnet::IpNet) -> String {
         let family = Family::of_net(subnet);
-        match (self.way, family) {
-            (Way::Device, Family::V4) => crate::launch::NETWORK.to_owned(),
-            (Way::Device, Family::V6) => crate::launch::NETWORK_V6.to_owned(),
+        match (self.routing, family) {
+            (Routing::Device, Family::V4) => crate::launch::NETWORK.to_owned(),
+            (Routing::Device, Family::V6) => crate::launch::NETWORK_V6.to_owned(),
             _ => subnet.to_string(),
         }
     }

@@ -32,21 +32,21 @@ pub struct Runtime {
     pub path: Vec<String>,
 }
 
-/// What a plugin answered.
+/// A plugin's answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// Whether it ended with 0.
     pub success: bool,
-    /// What it printed, or null.
+    /// Output as JSON, or null.
     pub output: Value,
-    /// Its standard error.
+    /// Standard error.
     pub stderr: String,
 }
 
 /// A network namespace on a host.
 #[derive(Debug)]
 pub struct Pod<'lab> {
-    /// The host.
+    /// Host on which the runtime works.
     pub host: &'lab Host,
     /// Name of the namespace under `/run/netns`.
     pub netns: String,
@@ -198,7 +198,7 @@ impl Runtime {
         format!("/var/lib/cni/results/{}-{}-{ifname}", self.name, pod.id)
     }
 
-    /// What runtimes' library keeps of an attachment.
+    /// The file that the runtimes' library keeps of an attachment.
     fn cached(&self, pod: &Pod<'_>, ifname: &str, result: &Value) -> Value {
         let list =
             json!({ "cniVersion": self.cni_version, "name": self.name, "plugins": self.plugins });

@@ -11,9 +11,9 @@ pub struct Datagram<'a> {
     pub to: IpAddr,
     /// Destination port.
     pub port: u16,
-    /// What is left of its hop limit.
+    /// Remaining hop limit.
     pub hops: u8,
-    /// What it carries.
+    /// Payload of the datagram.
     pub payload: &'a [u8],
 }
 

@@ -1,4 +1,4 @@
-//! What is printed when a scenario has failed: the state of a host as `ip`, `bridge` and `nft` show it, and the ends of
+//! Output for a failed scenario: the state of a host as `ip`, `bridge` and `nft` show it, and the ends of
 //! the logs.
 
 use std::fs;

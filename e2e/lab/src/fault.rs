@@ -1,4 +1,4 @@
-//! What other programs and people do to a host: each fault is one command that breaks something of ours.
+//! Faults that other programs and people cause on a host: each is one command that breaks something of ours.
 
 use std::net::IpAddr;
 

@@ -22,13 +22,13 @@ use crate::traffic;
 const BUFFER: usize = 8 << 20;
 /// Datagrams in one system call.
 const BATCH: usize = 64;
-/// What a sink sleeps that looks every now and then. The large buffer holds what comes meanwhile.
+/// Sleep of a sink that polls. The large buffer holds what comes meanwhile.
 const NAP: Duration = Duration::from_micros(500);
 const LONGEST: usize = 1472;
 /// Not counted at the beginning.
 const WARM_UP: Duration = Duration::from_millis(100);
 
-/// What is sent.
+/// Datagrams to send.
 #[derive(Clone, Copy, Debug)]
 pub struct Flood {
     /// Connections at once, each with a sender and a sink of its own.
@@ -71,7 +71,7 @@ pub const MIXED: &[usize] = &[64, 1400, 128, 64, 700, 256, 64, 1024];
 /// Sizes of flows that differ.
 pub const DIFFERENT: &[usize] = &[64, 1400, 256, 700];
 
-/// What came of it.
+/// Datagrams that arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrived {
     /// Datagrams sent in a second.
@@ -217,7 +217,7 @@ fn send(socket: &UdpSocket, flood: Flood, shared: &Shared) {
     {
         let flags = MsgFlags::empty();
         let fd = socket.as_raw_fd();
-        // What the other end refuses or a full queue loses is lost; the sink counts.
+        // Refusals of the other end and full queues count as losses; the sink counts what arrives.
         if let Ok(sent) = sendmmsg(fd, &mut headers, slices, connected, [], flags) {
             let count = sent.count() as u64;
             total += count;

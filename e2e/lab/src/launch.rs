@@ -56,7 +56,7 @@ pub struct Launch {
     instance: u16,
     /// The command that starts the agent, if it is not started directly.
     through: Vec<String>,
-    /// What the kernel does not do for it.
+    /// System calls that the kernel refuses to the agent.
     refusals: Vec<Refusal>,
 }
 
@@ -194,7 +194,7 @@ impl Launch {
             .map(drop)
     }
 
-    /// What distinguishes file names of this instance.
+    /// Suffix of this instance's file names.
     pub(crate) fn suffix(&self) -> String {
         match self.instance {
             0 => String::new(),

@@ -1,4 +1,4 @@
-//! What the kernel of a host holds, as `ip`, `bridge` and `nft` tell it: for comparing before and after, and for
+//! State of a host's kernel as `ip`, `bridge` and `nft` show it: for comparing before and after, and for
 //! watching what changes.
 
 use std::collections::BTreeSet;

@@ -25,7 +25,7 @@ pub struct Refusal {
     error: Errno,
 }
 
-/// What an argument is, as a number of 32 bits.
+/// Condition on an argument, as a number of 32 bits.
 #[derive(Clone, Copy, Debug)]
 enum Is {
     Equal(u32),

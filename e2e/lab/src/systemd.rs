@@ -95,7 +95,7 @@ impl<'lab> Systemd<'lab> {
     fn boot(lab: &Lab, host: &'lab Host) -> Result<Self> {
         let folder = host.path(FOLDER);
         fs::create_dir_all(&folder)?;
-        // Those that every service needs.
+        // Every service needs these settings.
         let targets = ["sysinit", "basic", "shutdown", "network-online", "lab"];
         for target in targets {
             let path = folder.join(format!("{target}.target"));

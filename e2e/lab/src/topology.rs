@@ -28,7 +28,7 @@ pub const UPLINK: &str = "eth0";
 /// The segment on which the outside host lives.
 pub const OUTSIDE: u8 = 9;
 
-/// What a lab looks like.
+/// Hosts and segments of a lab.
 #[derive(Clone, Debug)]
 pub struct Topology {
     segments: Vec<u8>,
@@ -68,7 +68,7 @@ impl Topology {
     /// Builds the lab, plays the scenario on it, and prints the state of every host if that fails.
     ///
     /// # Errors
-    /// Those of building and of the scenario.
+    /// Errors of building and of the scenario.
     pub fn play(self, scenario: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
         self.build()?.check(scenario)
     }
@@ -142,7 +142,7 @@ impl Lab {
     /// Plays a scenario, and prints the state of every host if it fails.
     ///
     /// # Errors
-    /// Those of the scenario.
+    /// Errors of the scenario.
     pub fn check(&self, scenario: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         let outcome = scenario(self);
         if outcome.is_err() {

@@ -71,7 +71,7 @@ pub fn all_reach_each_other(pods: &[Pod<'_>], family: Family) -> Result<()> {
     })
 }
 
-/// What a TCP transfer showed.
+/// Result of a TCP transfer.
 #[derive(Clone, Copy, Debug)]
 pub struct Transfer {
     /// The client's address as the server saw it.
@@ -160,7 +160,7 @@ pub struct Stream {
     sender: Option<JoinHandle<Result<Loss>>>,
 }
 
-/// What a [`Stream`] has seen.
+/// Losses of a [`Stream`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Loss {
     /// Probes sent.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 const POLL: Duration = Duration::from_millis(5);
 
 /// Long enough for anything that happens at all on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Calls `attempt` until it succeeds; gives its value and the time that took.
 ///
@@ -34,12 +34,12 @@ pub fn timed<T>(
     }
 }
 
-/// Calls `attempt` until it succeeds, for at most [`PATIENCE`].
+/// Calls `attempt` until it succeeds, for at most [`TIMEOUT`].
 ///
 /// # Errors
 /// The last error of `attempt`, when the time is over.
 pub fn eventually<T>(what: &str, attempt: impl FnMut() -> Result<T>) -> Result<T> {
-    timed(what, PATIENCE, attempt).map(|(value, _)| value)
+    timed(what, TIMEOUT, attempt).map(|(value, _)| value)
 }
 
 /// Checks that `check` keeps succeeding for this long.

@@ -171,7 +171,7 @@ fn without_masquerading_a_node_may_send_for_others() -> Result<()> {
 
 /// Whatever hosts, pods and clients of a host port do keeps working.
 #[test]
-fn nothing_of_a_nodes_own_is_taken_for_anothers() -> Result<()> {
+fn packets_of_a_nodes_own_are_not_taken_for_forged_ones() -> Result<()> {
     play(&["--ip-masq"], |lab, cluster, family| {
         let before = dropped(&lab.hosts)?;
         let addr = |index: usize| lab.hosts[index].addrs.get(family).copied();

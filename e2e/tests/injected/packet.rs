@@ -1,11 +1,11 @@
-//! Packets by hand: VXLAN around another packet, and what a router says of itself.
+//! Packets by hand: VXLAN around another packet, and router advertisements.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::{Context, Result};
 use tweed_lab::datagram::checksum;
 
-/// What a router says of itself to all nodes of a link (RFC 4861 §4.2): it is there for half an hour.
+/// A router advertisement to all nodes of a link (RFC 4861 §4.2), valid for half an hour.
 pub(super) fn advertisement(router: Ipv6Addr) -> Vec<u8> {
     let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
     let addrs = [router, all_nodes].map(|addr| addr.octets()).concat();

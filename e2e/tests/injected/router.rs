@@ -1,4 +1,4 @@
-//! A node says through the tunnel that it is an IPv6 router.
+//! A node sends router advertisements through the tunnel.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tweed_model::Family;
 use super::packet::{advertisement, vxlan};
 use super::send;
 
-/// host2 tells the device of host1.
+/// host2 sends an advertisement to the device of host1.
 fn advertise(lab: &Lab) -> Result<()> {
     let packet = advertisement("fe80::66".parse()?);
     let bytes = vxlan(&observe::mac(&lab.hosts[0], "flannel.1")?, 1, &packet)?;

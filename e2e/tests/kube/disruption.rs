@@ -1,4 +1,4 @@
-//! What must not cost a packet: agents that are replaced or killed, and an API server that is away.
+//! Events that must not cost a packet: agents that are replaced or killed, and an API server that is away.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tweed_lab::fault::Peer;
 use tweed_lab::traffic::{Loss, Stream};
-use tweed_lab::wait::{PATIENCE, timed};
+use tweed_lab::wait::{TIMEOUT, timed};
 use tweed_model::Family;
 
 use crate::scene::{AGENTS, NAMESPACE, Scene, in_kubelet_time};
@@ -103,7 +103,7 @@ pub(crate) fn device_deleted(scene: &mut Scene<'_>) -> Result<()> {
         let mut taken = Duration::ZERO;
         let losses = under_traffic(scene, || {
             host.sh(&format!("ip link del {dev}"))?;
-            ((), taken) = timed("device and peers are back", PATIENCE, || {
+            ((), taken) = timed("device and peers are back", TIMEOUT, || {
                 peers.iter().try_for_each(|peer| peer.is_programmed(host))
             })?;
             Ok(())

@@ -1,12 +1,12 @@
-//! A cluster that is put back to what it was: versions of its objects go back, and watches that go on from where they
-//! were hear nothing.
+//! A cluster that is restored from a backup: versions of its objects go back, and watches that go on from an earlier
+//! version get no event.
 
 use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tweed_lab::traffic::Stream;
-use tweed_lab::wait::{PATIENCE, eventually, timed};
+use tweed_lab::wait::{TIMEOUT, eventually, timed};
 use tweed_model::Family;
 
 use crate::agents::Scene;
@@ -42,7 +42,7 @@ pub(crate) fn backup(scene: &mut Scene<'_>) -> Result<()> {
     scene.api.apply(&foreign(71).to_string())?;
     for host in &scene.lab.hosts {
         let what = "the new node is a peer";
-        let ((), taken) = timed(what, PATIENCE, || {
+        let ((), taken) = timed(what, TIMEOUT, || {
             let table = host.sh("bridge fdb show dev flannel.1")?;
             ensure!(
                 table.contains("a2:00:00:00:00:47 dst 198.18.0.71"),
@@ -65,7 +65,7 @@ pub(crate) fn backup(scene: &mut Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The version at which the API server is.
+/// The current version of the API server's objects.
 fn version(scene: &Scene<'_>) -> Result<u64> {
     let list = scene.api.kubectl(&["get", "--raw=/api/v1/nodes?limit=1"])?;
     let list: serde_json::Value = serde_json::from_str(&list)?;

@@ -9,7 +9,7 @@ use tweed_lab::agent::peer_routes;
 use tweed_lab::launch::vxlan;
 use tweed_lab::topology::{Host, Topology};
 use tweed_lab::traffic::{self, Stream};
-use tweed_lab::wait::{PATIENCE, eventually};
+use tweed_lab::wait::{TIMEOUT, eventually};
 use tweed_model::Family;
 
 use crate::agents::{PREFIX, Scene, node};
@@ -133,7 +133,7 @@ fn repair(scene: &mut Scene<'_>) -> Result<()> {
     restored(scene, &wanted)?;
     let loss = stream.stop()?;
     ensure!(loss.sent > 20 && loss.lost == 0, "{loss:?}");
-    // A wrong value that can be read is believed until it is put back.
+    // A wrong value that can be read counts until it is put back.
     scene.annotate("host2", &[format!("{}=host-gw", key("backend-type"))])?;
     restored(scene, &wanted)?;
     traffic::all_reach_each_other(&scene.pods, Family::V4)
@@ -213,7 +213,7 @@ fn hybrid(scene: &mut Scene<'_>) -> Result<()> {
 }
 
 fn condition(scene: &mut Scene<'_>) -> Result<()> {
-    let stands = |status| events::unavailable(&scene.api, "host1", status, PATIENCE);
+    let stands = |status| events::unavailable(&scene.api, "host1", status, TIMEOUT);
     stands("False")?;
     let other = json!({ "status": { "conditions": [{
         "type": "NetworkUnavailable", "status": "True", "reason": "NoRouteCreated",

@@ -20,7 +20,7 @@ const MARKED: Duration = Duration::from_secs(100);
 const HEALED: Duration = Duration::from_secs(45);
 /// What the node lifecycle controller makes of the condition.
 const TAINT: &str = "node.kubernetes.io/network-unavailable";
-/// Objects that eat the pod subnets.
+/// Nodes that take all free pod subnets.
 const EATERS: [&str; 2] = ["eater1", "eater2"];
 
 /// Both nodes are marked after a minute, in which a hundred pods come and go; and work again when the cause is gone.

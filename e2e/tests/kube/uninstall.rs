@@ -1,4 +1,4 @@
-//! Taking it all away again.
+//! Uninstalling from a cluster.
 
 use std::fs;
 

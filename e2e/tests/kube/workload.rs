@@ -1,4 +1,4 @@
-//! What people run: many pods at once, and pods with ports of their nodes.
+//! Usual workloads: many pods at once, and pods with ports of their nodes.
 
 use std::net::SocketAddr;
 use std::time::Duration;

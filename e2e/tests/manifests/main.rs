@@ -1,4 +1,4 @@
-//! What a Kubernetes user applies: rendered by the real kubectl and the real Helm, accepted by a real API server, and
+//! The manifests of a Kubernetes user: rendered by the real kubectl and the real Helm, accepted by a real API server, and
 //! the admission policy asked by tokens of real pods.
 
 mod policy;

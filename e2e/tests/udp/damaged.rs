@@ -79,7 +79,7 @@ fn a_peer_that_only_single_datagrams_reach_gets_single_ones_until_others_reach_i
         println!("the first megabytes took {:?}", started.elapsed());
         ensure!(sender.metric(SINGLY)? >= 1.0, "nothing was noticed");
         let (packets, calls) = carried(sender, one, two)?;
-        // But for those of another trial.
+        // Datagrams of another trial don't count.
         ensure!(packets < calls + 100, "{packets} packets in {calls} calls");
         five_at_once(one, two, Family::V4)?;
 

@@ -44,7 +44,7 @@ impl Refusal {
 
 impl Drop for Refusal {
     fn drop(&mut self) {
-        // It lets go of the thread before it ends.
+        // strace detaches from the thread before it ends.
         let pid = i32::try_from(self.0.id()).expect("a pid fits");
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         let _ = self.0.wait();

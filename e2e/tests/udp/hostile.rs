@@ -1,4 +1,4 @@
-//! What others send to the port: strangers, peers that lie, and bytes that are no packets.
+//! Datagrams that must be refused: from strangers, with forged sources of peers, and bytes that are no packets.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};

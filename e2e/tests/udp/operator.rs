@@ -23,8 +23,7 @@ use tweed_model::Family;
 use super::{DEVICE, udp};
 
 #[test]
-fn metrics_and_status_say_what_was_exchanged_with_whom_and_what_the_kernel_helps_with() -> Result<()>
-{
+fn metrics_and_status_show_traffic_of_each_peer_and_the_offloads() -> Result<()> {
     Topology::hosts(2).play(|lab| {
         let cluster = Cluster::on_etcd(lab, &udp(&[Family::V4]))?;
         cluster.talks(Family::V4)?;

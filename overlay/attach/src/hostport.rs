@@ -83,7 +83,7 @@ impl Claim {
         same(self) == same(other) && !apart
     }
 
-    /// The map that it stands in.
+    /// The map that has it as a key.
     fn map(&self) -> &'static str {
         match self.host_addr {
             None => port_map(self.family),
@@ -131,7 +131,7 @@ impl fmt::Display for Claim {
     }
 }
 
-/// Two mappings of one container that take the same port to different ends.
+/// Two mappings of one container that lead the same port to different container ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("host port {claim} is mapped to both {} and {}", .targets[0], .targets[1])]
 pub struct Ambiguous {

@@ -1,5 +1,5 @@
-//! What attachments of containers have on the host: elements of the table that the CNI plugins share ([`CNI_TABLE`]),
-//! masquerading and host ports, and the records by which they are put back.
+//! Attachments of containers on the host: elements of the table that the CNI plugins share ([`CNI_TABLE`]) for
+//! masquerading and host ports, and the records from which they are restored.
 
 mod cni;
 pub mod hostport;

@@ -1,6 +1,6 @@
-//! Attachments that other plugins have made: what the runtime's library (libcni) keeps of each for its DEL tells where it is.
-//! A file each, `/var/lib/cni/results/<network>-<container>-<interface>`, written once all plugins have done their ADD,
-//! removed after their DEL.
+//! Attachments that other plugins have made, read from the cache that the runtime's library (libcni) keeps for DEL: a file
+//! each, `/var/lib/cni/results/<network>-<container>-<interface>`, written after the last plugin's ADD, removed after its
+//! DEL.
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -10,18 +10,18 @@ use tweed_model::{Bridged, Mac, Port};
 /// The bridge of Go's plugin where its configuration names none.
 const GO_BRIDGE: &str = "cni0";
 
-/// What such a file says of an attachment to a bridge.
+/// An attachment to a bridge, as its file describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct CachedAttachment {
     /// Name of the network.
     pub network: String,
-    /// The container.
+    /// Id of the container.
     pub container_id: String,
     /// The interface in it.
     pub ifname: String,
     /// The container's network namespace; empty where it isn't known.
     pub netns: String,
-    /// Its addresses.
+    /// Addresses of the interface, with their prefixes.
     pub addresses: Vec<IpNet>,
     /// Its place in a bridge.
     pub bridged: Bridged,
@@ -64,9 +64,9 @@ struct Ip {
     gateway: Option<std::net::IpAddr>,
 }
 
-/// Reads a file. `saved` gives the configuration that flannel's plugin gave to its delegate for a container. `None` where
-/// it is something else than a plain port of a bridge, or leaves in doubt which.
-pub fn parse(text: &str, saved: impl FnOnce(&str) -> Option<Value>) -> Option<Kept> {
+/// Reads a file. `saved` returns the configuration that flannel's plugin gave to its delegate for a container. `None`
+/// unless the file describes exactly one plain port of a bridge.
+pub fn parse(text: &str, saved: impl FnOnce(&str) -> Option<Value>) -> Option<CachedAttachment> {
     let file: File = serde_json::from_str(text).ok()?;
     if file.kind != "cniCacheV1" {
         return None;
@@ -87,7 +87,7 @@ pub fn parse(text: &str, saved: impl FnOnce(&str) -> Option<Value>) -> Option<Ke
     }
     let bridged = bridged(&conf, &file.result)?;
     let addresses = file.result.ips.iter().map(|ip| ip.address).collect();
-    Some(Kept {
+    Some(CachedAttachment {
         network: file.network_name,
         container_id: file.container_id,
         ifname: file.if_name,
@@ -193,7 +193,7 @@ mod tests {
         })
     }
 
-    fn read(file: &Value, saved: Option<Value>) -> Option<Kept> {
+    fn read(file: &Value, saved: Option<Value>) -> Option<CachedAttachment> {
         parse(&file.to_string(), |_| saved)
     }
 

@@ -1,4 +1,4 @@
-//! The plugins' table as it is in the kernel: what one container's interface has in it, put and removed.
+//! The plugins' table in the kernel: puts and removes the elements of one container's interface.
 
 mod attachment;
 mod hostport;

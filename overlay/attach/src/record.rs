@@ -1,8 +1,8 @@
-//! What an attachment has on the host, written down by the plugin, so that the agent can put it back when another program
-//! removes or changes it. Lives in `/run`: kernel objects and record die with the boot, both.
+//! Records of attachments: the plugin writes down what it sets up on the host, so that the agent can restore it when
+//! another program removes or changes it. They lie in `/run`: a reboot ends kernel objects and records alike.
 //!
-//! A record is written when all that stands in it has been set up, or with host ports and masquerading, right before. It is
-//! taken back before anything of it is removed: what is missing without a record is no damage.
+//! A record is written after the objects that it lists, or, for host ports and masquerading, right before. It is
+//! withdrawn before any of them is removed: a missing object without a record is no damage.
 
 use std::path::{Path, PathBuf};
 
@@ -16,25 +16,26 @@ use super::{Owner, Publication};
 /// The folder of records, one file each, unless the plugin is configured otherwise.
 pub const RECORDS_DIR: &str = "/run/tweed/cni";
 
-/// The folder, within that of records, in which a plugin with a folder of its own leaves word of it.
+/// The folder, within that of records, in which a plugin with another folder for its records points to it.
 pub const ELSEWHERE: &str = "elsewhere";
 
-/// A file beside the records: a plugin has let packets of 127.0.0.1 leave by another interface, and with that packets to
-/// it come in. The table's rule against the latter is wanted from then on, whether or not anybody has a host port.
+/// A file beside the records: a plugin has set `route_localnet`, with which packets from 127.0.0.1 may leave by another
+/// interface, and packets to it may come in. The table's rule against the latter is wanted from then on, with or without
+/// host ports.
 pub const LOOPBACK_OPEN: &str = "loopback-open";
 
-/// Word of another folder with records.
+/// A pointer to another folder with records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Elsewhere {
-    /// The folder.
+pub struct FolderPointer {
+    /// Path of the folder.
     pub folder: PathBuf,
     /// The host's network namespace as device and inode: hosts of a lab may share `/run`.
     pub netns: (u64, u64),
 }
 
-impl Elsewhere {
-    /// Reads a file's text. `None` when it is no such word.
+impl FolderPointer {
+    /// Reads a file's text. `None` when it is no such pointer.
     pub fn parse(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
@@ -45,13 +46,13 @@ impl Elsewhere {
     }
 }
 
-/// What one attachment has of masquerading, and its place in a bridge.
+/// One attachment's masquerading, and its place in a bridge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
     /// Name of the network.
     pub network: String,
-    /// The container.
+    /// Id of the container.
     #[serde(rename = "containerID")]
     pub container_id: String,
     /// The interface in it.
@@ -67,7 +68,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Whose elements these are.
+    /// Owner of the elements.
     pub fn owner(&self) -> Owner {
         Owner::new(&self.network, &self.container_id, &self.ifname)
     }
@@ -83,26 +84,26 @@ impl Record {
     }
 }
 
-/// The host ports of an attachment: a file of its own, since another plugin writes it, sooner and later than the other.
+/// The host ports of an attachment: a separate file, since another plugin writes it, at another time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortRecord {
     /// Name of the network.
     pub network: String,
-    /// The container.
+    /// Id of the container.
     #[serde(rename = "containerID")]
     pub container_id: String,
     /// The interface in it.
     pub ifname: String,
     /// Where the container's network namespace was. Once it is gone, its ports are free.
     pub netns: String,
-    /// What leads to it.
+    /// Host ports that lead to the container.
     #[serde(rename = "hostPorts")]
     pub publication: Publication,
 }
 
 impl PortRecord {
-    /// Whose elements these are.
+    /// Owner of the elements.
     pub fn owner(&self) -> Owner {
         Owner::new(&self.network, &self.container_id, &self.ifname)
     }
@@ -120,8 +121,8 @@ impl PortRecord {
 
 /// The ending of a record's name; other files in the folder are none.
 pub const ENDING: &str = ".json";
-/// What a record's name ends in from the moment on in which its attachment is being removed. It stays until that is done, so
-/// that a removal that was cut off is known of by the next.
+/// The ending of a record's name while its attachment is being removed. The file stays until the end, so that the next
+/// removal finds one that was interrupted.
 const LEAVING: &str = ".leaving";
 
 /// The name of a record whose attachment is being removed.

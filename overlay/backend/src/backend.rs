@@ -1,4 +1,4 @@
-//! The backends there are. A new one is a file of its own, a row of the table, and an arm of each function here.
+//! The list of backends. A new one is a file of its own, a row of the table, and an arm of each function here.
 
 use tweed_model::json::Object;
 use tweed_model::{Admission, ConfigError, LocalNode, NetworkConfig};
@@ -87,7 +87,7 @@ impl Kind {
 }
 
 impl Backend {
-    /// What is known of it before any peer is.
+    /// Values that follow from its options alone.
     pub fn outline(&self) -> Outline {
         match self {
             Self::Vxlan(vxlan) => vxlan.outline(),
@@ -100,7 +100,7 @@ impl Backend {
         }
     }
 
-    /// What it wants for these peers. Each backend judges those that announce it, and no others.
+    /// The intent for these peers. Each backend judges the peers that announce it, and no others.
     pub fn intent(&self, node: &LocalNode, peers: &Admission) -> Intent {
         match self {
             Self::Vxlan(vxlan) => vxlan.intent(node, peers),

@@ -1,4 +1,4 @@
-//! What a node wants, given its peers.
+//! The wanted state of a node, given its peers.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use tweed_forward::forwarding::Forwarding;
 use tweed_model::{Refusal, SubnetKey};
 use tweed_state::KernelState;
 
-/// What a backend makes of a node and its peers.
+/// The wanted state of one backend, from a node and its peers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Intent {
-    /// What the kernel should hold.
+    /// Objects of the kernel.
     pub state: KernelState,
-    /// What the data plane of ours forwards by, where packets go through it.
+    /// The table of our data plane, where packets go through it.
     pub forwarding: Option<Forwarding>,
     /// Leases whose data can't be used.
     pub refused: BTreeMap<SubnetKey, Refusal>,

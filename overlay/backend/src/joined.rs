@@ -1,5 +1,5 @@
-//! What several backends of one node want together. While a network moves from one to another, each packet goes by what
-//! its receiver's lease says, and is taken by whichever it comes.
+//! The joined intents of several backends of one node. While a network moves from one to another, each packet goes by the
+//! backend of its receiver's lease, and is accepted by any of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -60,7 +60,7 @@ fn allow_detours(node: &LocalNode, direct: bool, state: &mut KernelState) {
 }
 
 /// Behind the devices of ours are peers and their pods, and no router of the host's. A device without an IPv6 address of
-/// ours would believe one that says it is, as long as the host itself forwards no IPv6.
+/// ours would accept a router that announces itself, as long as the host itself forwards no IPv6.
 fn refuse_advertisements(state: &mut KernelState) {
     let switch = |name: &String| (format!("net/ipv6/conf/{name}/accept_ra"), "0".to_owned());
     let switches: Vec<_> = state.links.keys().map(switch).collect();

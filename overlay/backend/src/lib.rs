@@ -1,5 +1,5 @@
-//! How leases become intent. Each backend has two pure functions: `outline`, what is known of it before any peer is, and
-//! `intent`, from the admitted peers to what kernel and data plane should hold. [`Backends`] joins those of several.
+//! How leases become intent. Each backend has two pure functions: `outline`, values that follow from its options alone,
+//! and `intent`, the wanted state of kernel and data plane for the admitted peers. [`Backends`] joins those of several.
 
 mod backend;
 mod backends;

@@ -1,4 +1,4 @@
-//! What is known of a backend before any peer is: plain values that follow from its options.
+//! Values of a backend that follow from its options alone.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use super::tx_checksum::TxChecksum;
 /// The key of a VTEP's MAC in what a lease announces.
 const VTEP_MAC: &str = "VtepMAC";
 
-/// One backend, as far as no peer matters. What it hasn't got is left at its default.
+/// One backend without its peers. Values that it doesn't have stay at their default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outline {
     /// What `Backend.Type` calls it.
@@ -92,7 +92,7 @@ impl Outline {
             .map_or(uplink_mtu, |mtu| mtu.min(uplink_mtu))
     }
 
-    /// What helps: nothing but what is too small now.
+    /// Advice that names only the values that are too small.
     fn mtu_advice<T>(&self, uplink_mtu: u32, needed: u32, families: &Dual<T>) -> String {
         let underlay = self.underlay(uplink_mtu);
         let mut ways = Vec::new();

@@ -11,7 +11,7 @@ use super::options;
 /// What the configuration says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TxChecksum {
-    /// Nothing: as the device has it.
+    /// Not changed: as the device has it.
     Auto,
     /// Left to the device below.
     On,
@@ -27,7 +27,7 @@ impl TxChecksum {
         options::choice(options, Self::KEY, &words)
     }
 
-    /// What the device is to be given, if anything.
+    /// The setting of the device, where one is wanted.
     pub(super) fn wanted(self) -> Option<bool> {
         match self {
             Self::Auto => None,

@@ -232,7 +232,7 @@ impl Vxlan {
     }
 }
 
-/// What the peers come to. Sorted once at the end, thousands of them make a map in a fraction of the time that adding
+/// Entries of all peers. Sorted once at the end, thousands of them make a map in a fraction of the time that adding
 /// each to one takes.
 #[derive(Default)]
 struct Entries {
@@ -254,12 +254,12 @@ impl Entries {
     }
 }
 
-/// Whose MACs these are: of two peers that announce one MAC, the one that did so first has it. Two leases with one MAC and
+/// The owners of MACs: of two peers that announce one MAC, the one that did so first has it. Two leases with one MAC and
 /// one public address are one node: what it held under an earlier configuration must not keep others from what it holds
 /// now.
 struct Owners(HashMap<(Family, Mac), Owner>);
 
-/// Who has a MAC, and since when.
+/// The owner of a MAC, and since when.
 struct Owner {
     lease: SubnetKey,
     public: Option<IpAddr>,

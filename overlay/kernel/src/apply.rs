@@ -118,7 +118,7 @@ fn delete(
         .map(drop)
 }
 
-/// Of the object, that is: `ENODEV` makes [`Linux::on_dev`] look the interface up again.
+/// Only absence of the object is tolerated: `ENODEV` makes [`Linux::on_dev`] look the interface up again.
 fn tolerate_absence(result: Result<(), NetlinkError>) -> Result<(), NetlinkError> {
     match result {
         Err(error) if error.is_not_found() && error.errno != libc::ENODEV => Ok(()),
@@ -177,7 +177,7 @@ fn difference<'a>(there: &LinkInfo, link: &'a Link) -> Option<LinkChange<'a>> {
     })
 }
 
-/// Puts a route in the first place of its key, whoever holds it: a flannel route of the same destination becomes ours.
+/// Puts a route in the first place of its key, which another may have: a flannel route of the same destination is replaced.
 /// The kernel's own routes, as to the network on a link, are left alone.
 fn put_route(linux: &mut Linux, op: &Op, key: &RouteKey, route: &Route) -> Result<(), KernelError> {
     let add = |netlink: &mut Netlink, spec: &RouteSpec<'_>| match netlink.add_route(spec) {
@@ -244,7 +244,7 @@ fn del_route(linux: &mut Linux, key: &RouteKey, route: &Route) -> Result<(), Ker
             // It went with its object.
             ObjectRef::Ours if spec.nexthop.is_none() => return Ok(()),
             ObjectRef::Ours => {}
-            // By another's object: a gateway or interface would not match.
+            // It refers to another program's object: a request with gateway or interface would not match.
             ObjectRef::Other => (spec.gateway, spec.dev, spec.onlink) = (None, None, false),
         }
         if spec.kind == RouteKind::Blackhole && spec.dst.addr().is_ipv6() {

@@ -1,12 +1,12 @@
-//! What attachments of containers want of the host: looked up in their records, compared with the kernel, put back.
+//! Attachments of containers: wanted by their records, compared with the kernel, repaired.
 
-mod attending;
 mod change;
 mod gone;
 mod look;
+mod state;
 mod wanted;
 
-pub(super) use attending::Attending;
 pub(super) use change::apply;
 pub use look::Attachments;
 pub(super) use look::look;
+pub(super) use state::AttachmentState;

@@ -10,7 +10,7 @@ use tweed_state::RouteKey;
 
 use super::ownership::MADE_BY_KERNEL;
 
-/// What was read longer ago is read again before it is relied on.
+/// A list of routes that is older is read again before it is used.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// The keys of such routes in the main table.
@@ -21,7 +21,7 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    /// Forgets them, since all routes are about to be read.
+    /// Clears the keys: all routes are about to be read.
     pub(super) fn start(&mut self) {
         self.keys.clear();
         self.read = Some(Instant::now());

@@ -1,11 +1,11 @@
 //! What the monitor tells the kernel thread.
 
-/// What the monitor says. It carries no data: look for yourself.
+/// An event of the monitor. It carries no data: a look at the kernel follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// An object of ours may differ from what we last knew, or notifications were lost.
     Dirty,
-    /// Something that attachments of containers have on the host may have changed.
+    /// An object of a container's attachment may have changed.
     Attached,
     /// The uplink has changed: an address, MTU, Ethernet address, up or down, gone or back. [`Event::Dirty`] follows:
     /// going down and losing its last IPv4 address, it loses its routes, and the kernel does not report those.

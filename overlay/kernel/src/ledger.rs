@@ -1,10 +1,10 @@
-//! What the kernel holds of ours as far as we know, as fingerprints: how the monitor tells news from echoes.
+//! Fingerprints of our objects in the kernel, by which the monitor tells news from echoes.
 //!
 //! Most changes that we make come back as notifications, and many kinds don't say who made them (forwarding entries,
 //! IPv6 addresses, link attributes: observed on Linux 6.18, `nlmsg_pid` is 0). So the thread that owns the kernel
 //! notes every object before it puts or deletes it, and everything it observes; the monitor drops a notification that
 //! says what is noted. Nothing is decided by this memory but whether to look again: what is done about it comes from a
-//! fresh dump. (The numbers of nexthop objects are no fingerprints, and are what routes refer to them by.)
+//! fresh dump. (Beside the fingerprints it holds the numbers of nexthop objects, by which routes refer to them.)
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -40,10 +40,10 @@ pub(crate) struct Books {
     /// The numbers of our nexthop objects.
     pub(crate) nexthops: Numbers,
     facts: SharedMap<u64, Fact>,
-    /// Indexes of interfaces that we have deleted, or are about to: what is heard of them are their last words.
-    pub(crate) dying: HashSet<u32>,
+    /// Indexes of interfaces that we have deleted, or are about to: their last notifications are dropped.
+    pub(crate) removed_links: HashSet<u32>,
     /// Fingerprints of devices as creation leaves them, which is not yet as they are wanted.
-    newborn: HashSet<u64>,
+    created: HashSet<u64>,
     /// Interfaces of which a feature was just switched: the kernel is about to tell of it, without saying which or how.
     switched: HashSet<String>,
 }
@@ -68,7 +68,7 @@ pub(crate) enum Key<'a> {
     Neigh(&'a str, IpAddr),
     /// A forwarding entry.
     Fdb(&'a str, Mac),
-    /// A route.
+    /// A route of the main table.
     Route(RouteKey),
     /// The feature of an interface that is looked after.
     TxChecksum(&'a str),
@@ -94,7 +94,7 @@ impl Books {
 
     /// Everything afresh, from an observation.
     pub(crate) fn observed(&mut self, state: &KernelState) {
-        self.newborn.clear();
+        self.created.clear();
         self.switched.clear();
         let links = state.links.iter();
         let links = links.map(|(name, link)| fact(Key::Link(name), name, link));
@@ -119,19 +119,19 @@ impl Books {
             Op::AddLink(name, link) => {
                 self.hold(Key::Link(name), name, link);
                 // Creation takes neither alias nor state, and is reported by itself.
-                let newborn = Link {
+                let created = Link {
                     alias: String::new(),
                     up: false,
                     ..link.clone()
                 };
-                self.newborn.insert(fingerprint(&(name, newborn)));
+                self.created.insert(fingerprint(&(name, created)));
             }
             Op::SetLink(name, link) => self.hold(Key::Link(name), name, link),
             Op::DelLink(name) => {
                 let link = half(fingerprint(name.as_str()));
                 self.facts.retain(|_, fact| fact.link != link);
                 let indexes = self.links.extract_if(.., |_, other| other == name);
-                self.dying.extend(indexes.map(|(index, _)| index));
+                self.removed_links.extend(indexes.map(|(index, _)| index));
             }
             Op::AddAddr(name, net) => self.hold(Key::Addr(name, *net), name, &()),
             Op::PutNeigh((name, addr), mac) => self.hold(Key::Neigh(name, *addr), name, mac),
@@ -157,7 +157,7 @@ impl Books {
     pub(crate) fn lose(&mut self, op: &Op) {
         if matches!(op, Op::DelLink(_)) {
             // It lives on. Unmuting others that are gone costs one look too many at most.
-            self.dying.clear();
+            self.removed_links.clear();
         }
         let key = match op {
             Op::Attached(_) => return,
@@ -194,7 +194,7 @@ impl Books {
 
     /// Whether a link is as it is noted, or on the way to it.
     pub(crate) fn agrees_on_link(&self, name: &String, link: &Link) -> bool {
-        self.agrees(Key::Link(name), link) || self.newborn.contains(&fingerprint(&(name, link)))
+        self.agrees(Key::Link(name), link) || self.created.contains(&fingerprint(&(name, link)))
     }
 
     /// Whether a change of an interface's features, of which nothing more is said, may be news.

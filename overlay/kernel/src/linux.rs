@@ -8,7 +8,7 @@ use tweed_attach::live::Records;
 use tweed_host::KernelError;
 use tweed_netlink::{Dev, Ethtool, LinkInfo, Netlink, NetlinkError};
 
-use super::attached::Attending;
+use super::attached::AttachmentState;
 use super::connected::Connected;
 use super::firewall::Firewall;
 use super::ledger::Ledger;
@@ -25,7 +25,7 @@ pub struct Linux {
     pub(super) connected: Connected,
     pub(super) others: Others,
     /// What is looked after of containers' attachments, where that was asked for.
-    pub(super) attending: Option<Attending>,
+    pub(super) attachment_state: Option<AttachmentState>,
     /// Opened when it is first needed: most nodes have no choice of features.
     ethtool: Option<Ethtool>,
 }
@@ -47,7 +47,7 @@ impl Linux {
             ledger: Arc::new(Ledger::default()),
             connected: Connected::default(),
             others: Others::default(),
-            attending: None,
+            attachment_state: None,
             ethtool: None,
         })
     }
@@ -61,8 +61,8 @@ impl Linux {
 
     /// Looks after containers' attachments, of which there are these records.
     #[must_use]
-    pub fn attending(mut self, records: Records) -> Self {
-        self.attending = Some(Attending::by(records));
+    pub fn with_attachments(mut self, records: Records) -> Self {
+        self.attachment_state = Some(AttachmentState::by(records));
         self
     }
 

@@ -43,7 +43,7 @@ const GATHER: u16 = 5;
 /// The running thread. Ends when dropped.
 #[derive(Debug)]
 pub struct Monitor {
-    leash: UnixStream,
+    stop: UnixStream,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -54,7 +54,7 @@ impl Monitor {
     /// # Errors
     /// When sockets or thread can't be had.
     pub fn start(linux: &Linux, tell: impl FnMut(Event) + Send + 'static) -> io::Result<Self> {
-        let (leash, end) = UnixStream::pair()?;
+        let (stop, end) = UnixStream::pair()?;
         let route = listen(NETLINK_ROUTE, &ROUTE_GROUPS)?;
         // A kernel without nexthop objects has no such group.
         let _ = route.add_membership(NEXTHOP_GROUP);
@@ -73,7 +73,7 @@ impl Monitor {
             .name("monitor".to_owned())
             .spawn(move || listener.run())?;
         Ok(Self {
-            leash,
+            stop,
             thread: Some(thread),
         })
     }
@@ -85,7 +85,7 @@ impl Monitor {
 impl Drop for Monitor {
     fn drop(&mut self) {
         // The other end is open as long as the thread runs; if it doesn't, there is nothing to wake.
-        let _ = self.leash.shutdown(Shutdown::Both);
+        let _ = self.stop.shutdown(Shutdown::Both);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -172,7 +172,7 @@ impl<T: FnMut(Event)> Listener<T> {
                 }
             }
         }
-        // Nothing is ever written to the leash: it becomes readable when it is cut.
+        // Nothing is ever written to this socket: it becomes readable when the other end is shut down.
         fds[0].any() == Some(false)
     }
 }

@@ -1,4 +1,4 @@
-//! Nexthop objects of ours: put one under a number that nobody has, delete one.
+//! Nexthop objects of ours: adds one under a free number, deletes one.
 
 pub(super) mod numbers;
 pub(super) mod seen;
@@ -12,7 +12,7 @@ use tweed_state::{NextHopObject, ROUTE_PROTOCOL};
 use super::linux::Linux;
 use numbers::{Key, candidates};
 
-/// Adds an object; `None` if there is no such interface. One that has the number is never replaced.
+/// Adds an object; `None` if there is no such interface. An object that has the number already is never replaced.
 pub(super) fn put(linux: &mut Linux, object: &NextHopObject) -> Result<Option<()>, KernelError> {
     let ledger = Arc::clone(&linux.ledger);
     linux.on_dev(&object.dev, |netlink, dev| {
@@ -56,7 +56,7 @@ fn is_this(netlink: &mut Netlink, id: u32, key: Key) -> Result<bool, NetlinkErro
         .is_some_and(|there| there.protocol == ROUTE_PROTOCOL && Key::of_info(&there) == Some(key)))
 }
 
-/// The kernel calls an interface that is gone an invalid argument.
+/// Gives the error of a missing interface, for which the kernel answers "invalid argument".
 fn of_device(
     netlink: &mut Netlink,
     index: u32,
@@ -67,7 +67,7 @@ fn of_device(
     Ok(NetlinkError { errno, ..error })
 }
 
-/// Deletes an object. What is gone is no error.
+/// Deletes an object. One that is gone is no error.
 pub(super) fn delete(linux: &mut Linux, object: &NextHopObject) -> Result<(), KernelError> {
     let ledger = Arc::clone(&linux.ledger);
     let done = linux.on_dev(&object.dev, |netlink, dev| {

@@ -39,7 +39,7 @@ pub(super) fn judge(books: &mut Books, echo: bool, message: Message) -> Option<E
 fn new_link(books: &mut Books, echo: bool, message: LinkMessage) -> Option<Event> {
     // Bridges tell about their ports in messages of their own family, which say nothing of the device.
     if message.header.interface_family != AddressFamily::Unspec
-        || books.dying.contains(&message.header.index)
+        || books.removed_links.contains(&message.header.index)
     {
         return None;
     }
@@ -93,7 +93,7 @@ fn del_link(books: &mut Books, message: &LinkMessage) -> Option<Event> {
         books.uplink_addrs.clear();
         return Some(Event::Uplink);
     }
-    if books.dying.remove(&index) {
+    if books.removed_links.remove(&index) {
         return None;
     }
     let name = books.links.remove(&index)?;
@@ -161,7 +161,7 @@ fn route(books: &Books, message: &RouteMessage, new: bool) -> Option<Event> {
     concerns_us(books, &info, new).then_some(Event::Dirty)
 }
 
-/// Whether a change of a nexthop object is one of ours, and not ours to have made.
+/// Whether a change of a nexthop object concerns us, and is no echo of our own.
 pub(super) fn concerns_nexthops(books: &Books, payload: &[u8], new: bool) -> bool {
     let is_own = |oif| books.links.contains_key(&oif);
     nexthop_info(payload).is_some_and(|info| {

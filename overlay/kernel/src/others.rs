@@ -21,7 +21,7 @@ pub struct Running {
 /// Tells whether the agent of an instance runs on this host.
 pub type Ask = Box<dyn FnMut(&str) -> Option<Running> + Send>;
 
-/// What is known of the others.
+/// Agents of other networks, and when they were last seen.
 #[derive(Default)]
 pub(super) struct Others {
     ask: Option<Ask>,
@@ -49,7 +49,7 @@ impl Others {
         Some(call(instance, running))
     }
 
-    /// The same, if it runs or did a moment ago.
+    /// The name of an instance's agent, if it runs or did a moment ago.
     fn running_lately(&mut self, instance: &str) -> Option<String> {
         let running = self.running(instance);
         let lately = |seen: &Instant| seen.elapsed() < RESTART;

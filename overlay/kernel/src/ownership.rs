@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_entry_for_everybody_else_is_nobodys() {
+    fn the_entry_for_all_other_addresses_is_not_ours() {
         assert!(owns_fdb(&Mac([2, 0, 0, 0, 0, 1])));
         assert!(!owns_fdb(&Mac([0; 6])));
         assert!(!owns_fdb(&Mac([0xff; 6])));

@@ -1,5 +1,5 @@
-//! Bridges and their ports, as the kernel tells of them: when something may have been taken from an attachment. All bridges of
-//! the host are followed; which of them are attachments', their records tell. Pure.
+//! Bridges and their ports, followed by notifications, to notice damage of attachments. All bridges of the host are
+//! followed; the records tell which of them belong to attachments. Pure.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use tweed_model::Mac;
 use tweed_netlink::{LinkInfo, addr_info, link_info};
 
-/// What is known of them, by index.
+/// Bridges and ports by index.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     bridges: HashMap<u32, Bridge>,
@@ -26,7 +26,7 @@ struct Bridge {
 }
 
 impl Places {
-    /// Those among all interfaces.
+    /// The bridges and ports among all interfaces.
     pub(crate) fn of(links: &[LinkInfo]) -> Self {
         let mut places = Self::default();
         for link in links {
@@ -35,13 +35,13 @@ impl Places {
         places
     }
 
-    /// Takes a notification; whether it says that something was changed or taken away. What is new is no damage: a plugin
-    /// that makes it makes all of it.
+    /// Takes a notification. Returns whether something was changed or removed. A new object is no damage: the plugin that
+    /// makes it completes it.
     pub(crate) fn judge(&mut self, message: &Message) -> bool {
         match message {
             Message::NewLink(link) if is_plain(link) => self.link(&link_info(link.clone())),
             Message::DelLink(link) if is_plain(link) => {
-                // A port that is deleted nobody but its container's runtime can make again.
+                // Only the container's runtime can make a deleted port again.
                 self.ports.remove(&link.header.index);
                 self.bridges.remove(&link.header.index).is_some()
             }

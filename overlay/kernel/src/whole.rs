@@ -20,7 +20,7 @@ impl Kernel for Linux {
         self.ledger.lock().expect(op);
         let result = apply::apply(self, op);
         if result.is_err() {
-            // What is there now is anybody's guess: whatever comes is news.
+            // The kernel's state is unknown now: every notification is news.
             self.ledger.lock().lose(op);
         }
         result

@@ -20,7 +20,7 @@ pub struct BridgeSpec {
     pub mtu: Option<u32>,
     /// Ethernet address. Without one the bridge takes that of a port, and changes it as ports come and go.
     pub mac: Option<Mac>,
-    /// Sort frames by VLAN.
+    /// Filter frames by VLAN.
     pub vlan_filtering: bool,
     /// VLAN of untagged frames on new ports; the kernel's default (1) if none, 0 for no such VLAN.
     pub default_pvid: Option<u16>,
@@ -120,7 +120,7 @@ impl Netlink {
         self.change(Object::Link, what, Message::SetLink(message), 0)
     }
 
-    /// Takes a VLAN from a port, or with `bridge` from the bridge device itself. What isn't there is fine.
+    /// Removes a VLAN from a port, or with `bridge` from the bridge device itself. An absent one is no error.
     ///
     /// # Errors
     /// The kernel's refusal.

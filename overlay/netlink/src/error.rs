@@ -12,7 +12,7 @@ pub enum Object {
     Link,
     /// An address of an interface.
     Addr,
-    /// A route.
+    /// A route of the main table.
     Route,
     /// A nexthop object, by which routes lead.
     NextHop,

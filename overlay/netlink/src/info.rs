@@ -87,7 +87,7 @@ pub struct VxlanInfo {
 /// Attributes of a bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BridgeInfo {
-    /// Frames are sorted by VLAN.
+    /// Filters frames by VLAN.
     pub vlan_filtering: bool,
     /// VLAN of untagged frames on new ports; 0 if none.
     pub default_pvid: u16,
@@ -237,7 +237,7 @@ fn vxlan_info(attributes: &[InfoVxlan]) -> VxlanInfo {
             _ => {}
         }
     }
-    // An unset source address of a IPv4 device is sent as 0.0.0.0 by some kernels.
+    // Some kernels send 0.0.0.0 as the unset source address of an IPv4 device.
     info.local = info.local.filter(|addr| !addr.is_unspecified());
     info
 }

@@ -66,7 +66,7 @@ impl Namespace {
         &self.name
     }
 
-    /// Its path.
+    /// Path of the namespace's file.
     pub fn path(&self) -> String {
         format!("/run/netns/{}", self.name)
     }

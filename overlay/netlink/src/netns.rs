@@ -1,8 +1,8 @@
 //! Network namespaces: open by path, tell what is wrong with a path, run a closure inside on its own thread.
 //!
-//! `setns` moves the calling thread only, and a thread that could not be moved back would poison everything that runs
-//! on it later. So nothing here ever moves the caller: each visit has a fresh thread that ends with it. Sockets stay
-//! in the namespace they were made in, so the usual visit opens a [`Netlink`] and brings it home.
+//! `setns` moves the calling thread only, and code that runs later on a thread that could not be moved back would work in
+//! the wrong namespace. So nothing here ever moves the caller: each visit has a fresh thread that ends with it. Sockets
+//! stay in the namespace they were made in, so the usual visit opens a [`Netlink`] and returns it.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -33,7 +33,7 @@ const IPV4: u8 = 2;
 pub struct NextHopSpec<'a> {
     /// Its number, 1 and up.
     pub id: u32,
-    /// Gateway.
+    /// IPv4 address of the next host.
     pub gateway: Ipv4Addr,
     /// Interface.
     pub dev: Dev<'a>,
@@ -130,7 +130,7 @@ impl Netlink {
     }
 }
 
-/// What a kernel without nexthop objects answers, or one that keeps them from us.
+/// The answer of a kernel without nexthop objects, or of one that denies them to us.
 const NONE: [i32; 3] = [libc::EOPNOTSUPP, libc::EPERM, libc::EACCES];
 
 /// Reads the payload of a message about an object: an answer, or a notification.

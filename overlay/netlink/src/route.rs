@@ -78,13 +78,13 @@ pub struct RouteInfo {
     /// Number of the nexthop object by which it leads. With `net.ipv4.nexthop_compat_mode=0` the kernel says nothing of
     /// gateway and interface then.
     pub nexthop: Option<u32>,
-    /// Metric.
+    /// Priority; the lowest goes first.
     pub metric: u32,
     /// Routing table.
     pub table: u32,
     /// Routing protocol number.
     pub protocol: u8,
-    /// Scope.
+    /// `RT_SCOPE_…`, as the kernel has it.
     pub scope: u8,
     /// Type of service; such a route only serves packets that have it.
     pub tos: u8,

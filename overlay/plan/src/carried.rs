@@ -9,7 +9,7 @@ use tweed_forward::table::Peer;
 use tweed_state::state::RouteKey;
 use tweed_state::wanted::Desired;
 
-/// The peers' subnets, each as the key that a route to it has.
+/// The peers' subnets, each as the key of a route to it.
 pub(super) fn subnets(forwarding: &Forwarding) -> impl Iterator<Item = RouteKey> {
     forwarding.peers.iter().flat_map(subnets_of)
 }
@@ -29,7 +29,7 @@ pub(super) fn cut_off<'a>(want: &Desired, carried: &'a Arc<Forwarding>) -> Vec<&
     }
     let stay: BTreeSet<RouteKey> = subnets(wanted).collect();
     let has_way = |key: &RouteKey| stay.contains(key) || want.state.routes.contains_key(key);
-    // What has become ours is nobody's to carry.
+    // A subnet that has become ours is carried to no peer.
     let ours = |net: &IpNet| {
         let mut own = wanted.own.values();
         own.any(|own| own.contains(net) || net.contains(own))

@@ -27,7 +27,7 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Those of these leases.
+    /// The claims of these leases.
     pub(super) fn of<'a>(leases: impl Iterator<Item = &'a Lease>) -> Self {
         let mut all: Vec<Claim> = leases.flat_map(claims).collect();
         all.sort_unstable();
@@ -59,7 +59,7 @@ impl Claims {
         gone && now.all(|claim| !self.is_made(&claim) && self.all.insert(claim))
     }
 
-    /// Whether somebody makes this claim.
+    /// Whether a lease makes this claim.
     fn is_made(&self, claim: &Claim) -> bool {
         let below = self.all.at_or_below(&claim.last());
         below.is_some_and(|below| below.meets(claim)) || self.is_contested(claim)

@@ -61,16 +61,16 @@ impl fmt::Display for Held {
     }
 }
 
-/// What the guard says of a plan.
+/// Decision on a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Go on.
+pub enum GuardVerdict {
+    /// The plan is carried out.
     Pass,
     /// Add and change, but take nothing away, as before the store is in sync.
     Hold(Held),
 }
 
-/// Remembers what it held back, and on which list that stood.
+/// Holds plans back, and keeps the list that the last one stood on.
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
     held: Option<Suspicion>,
@@ -79,15 +79,15 @@ pub struct Guard {
     passed: Option<u64>,
 }
 
-/// What a list said that was not believed at once.
+/// A loss that waits for another list to confirm it.
 #[derive(Clone, Debug)]
 struct Suspicion {
     /// The list from which on others are counted.
     listing: u64,
     losing: BTreeSet<RouteKey>,
-    /// It had nobody left.
+    /// The list had no peer left.
     emptied: bool,
-    /// And nobody has come back yet.
+    /// No peer has come back yet.
     nobody: bool,
 }
 
@@ -105,7 +105,7 @@ impl Guard {
         want: &Desired,
         have: &KernelState,
         carried: Option<&Arc<Forwarding>>,
-    ) -> Verdict {
+    ) -> GuardVerdict {
         let confirmed = std::mem::take(&mut self.confirmed);
         let mut losing = lost(plan, have);
         leave_out_carried(&mut losing, want);
@@ -125,11 +125,11 @@ impl Guard {
             if want.prune {
                 self.passed = Some(want.listings);
             }
-            return Verdict::Pass;
+            return GuardVerdict::Pass;
         }
         let count = as_peers(&losing);
         self.suspect(want.listings, losing, emptied);
-        Verdict::Hold(match want.peers {
+        GuardVerdict::Hold(match want.peers {
             0 => Held::ForOperator { losing: count },
             _ => Held::ForSecondList { losing: count, of },
         })

@@ -9,7 +9,7 @@ pub mod planner;
 
 pub use carried::keeping;
 pub use desired::{Choices, desired};
-pub use guard::{Guard, Held, Verdict};
+pub use guard::{Guard, GuardVerdict, Held};
 pub use planner::{Grain, Planner, World};
 
 #[cfg(test)]

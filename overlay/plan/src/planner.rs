@@ -21,20 +21,20 @@ use super::desired::{Choices, announced, desired};
 /// One in so many leases may change before all of them are computed anew.
 const PART: usize = 8;
 
-/// What the wanted state follows from beside the leases.
+/// Inputs of the wanted state beside the leases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct World {
     /// The network configuration.
     pub config: NetworkConfig,
-    /// Its backends.
+    /// Backends with their options.
     pub backends: Backends,
-    /// This node.
+    /// The local node, with its host.
     pub node: LocalNode,
     /// The operator's choices.
     pub choices: Choices,
 }
 
-/// How the last wanted state came about.
+/// How the last wanted state was computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grain {
     /// From the leases that changed.

@@ -229,7 +229,7 @@ fn only_chains_that_drop_get_accept_rules() {
     assert_eq!(words(&plan.puts), ["delete IPv4 FORWARD accept rules"]);
 }
 
-fn verdict(guard: &mut Guard, want: &Desired, have: u8) -> Verdict {
+fn verdict(guard: &mut Guard, want: &Desired, have: u8) -> GuardVerdict {
     let have = wanted("flannel.1", have).state;
     guard.check(&plan(want, &have), want, &have, None)
 }
@@ -239,11 +239,11 @@ fn the_guard_lets_small_losses_pass() {
     let mut guard = Guard::default();
     assert_eq!(
         verdict(&mut guard, &wanted("flannel.1", 1), 4),
-        Verdict::Pass
+        GuardVerdict::Pass
     );
     assert_eq!(
         verdict(&mut guard, &wanted("flannel.1", 10), 20),
-        Verdict::Pass
+        GuardVerdict::Pass
     );
 }
 
@@ -251,7 +251,7 @@ fn the_guard_lets_small_losses_pass() {
 fn the_guard_wants_a_second_list_before_most_peers_go() {
     let mut guard = Guard::default();
     let mut want = wanted("flannel.1", 4);
-    let held = Verdict::Hold(Held::ForSecondList { losing: 6, of: 10 });
+    let held = GuardVerdict::Hold(Held::ForSecondList { losing: 6, of: 10 });
     assert_eq!(verdict(&mut guard, &want, 10), held);
     assert_eq!(
         verdict(&mut guard, &want, 10),
@@ -259,7 +259,7 @@ fn the_guard_wants_a_second_list_before_most_peers_go() {
         "the same list again is no second one"
     );
     want.listings += 1;
-    assert_eq!(verdict(&mut guard, &want, 10), Verdict::Pass);
+    assert_eq!(verdict(&mut guard, &want, 10), GuardVerdict::Pass);
 }
 
 #[test]
@@ -269,22 +269,31 @@ fn peers_that_move_to_our_own_data_plane_are_not_lost() {
     want.peers = 10;
     let carried = |numbers| Some(Forwarding::towards(numbers).into());
     want.forwarding = carried(2..12);
-    assert_eq!(verdict(&mut guard, &want, 10), Verdict::Pass);
+    assert_eq!(verdict(&mut guard, &want, 10), GuardVerdict::Pass);
     want.forwarding = carried(2..4);
-    assert!(matches!(verdict(&mut guard, &want, 10), Verdict::Hold(_)));
+    assert!(matches!(
+        verdict(&mut guard, &want, 10),
+        GuardVerdict::Hold(_)
+    ));
 }
 
 #[test]
 fn peers_that_come_back_in_between_reset_the_guard() {
     let mut guard = Guard::default();
     let few = wanted("flannel.1", 4);
-    assert!(matches!(verdict(&mut guard, &few, 10), Verdict::Hold(_)));
+    assert!(matches!(
+        verdict(&mut guard, &few, 10),
+        GuardVerdict::Hold(_)
+    ));
     assert_eq!(
         verdict(&mut guard, &wanted("flannel.1", 10), 10),
-        Verdict::Pass
+        GuardVerdict::Pass
     );
     let later = Desired { listings: 9, ..few };
-    assert!(matches!(verdict(&mut guard, &later, 10), Verdict::Hold(_)));
+    assert!(matches!(
+        verdict(&mut guard, &later, 10),
+        GuardVerdict::Hold(_)
+    ));
 }
 
 #[test]
@@ -293,23 +302,29 @@ fn an_empty_store_waits_for_the_operator_whatever_the_lists_say() {
     let mut want = wanted("flannel.1", 0);
     for _ in 0..3 {
         want.listings += 1;
-        let held = Verdict::Hold(Held::ForOperator { losing: 10 });
+        let held = GuardVerdict::Hold(Held::ForOperator { losing: 10 });
         assert_eq!(verdict(&mut guard, &want, 10), held);
     }
     guard.confirm();
-    assert_eq!(verdict(&mut guard, &want, 10), Verdict::Pass);
+    assert_eq!(verdict(&mut guard, &want, 10), GuardVerdict::Pass);
 }
 
 #[test]
 fn a_second_list_that_loses_others_is_a_first_one() {
     let mut guard = Guard::default();
     let mut want = wanted("flannel.1", 4);
-    assert!(matches!(verdict(&mut guard, &want, 10), Verdict::Hold(_)));
+    assert!(matches!(
+        verdict(&mut guard, &want, 10),
+        GuardVerdict::Hold(_)
+    ));
     want = wanted("flannel.1", 2);
     want.listings += 1;
-    assert!(matches!(verdict(&mut guard, &want, 10), Verdict::Hold(_)));
+    assert!(matches!(
+        verdict(&mut guard, &want, 10),
+        GuardVerdict::Hold(_)
+    ));
     want.listings += 1;
-    assert_eq!(verdict(&mut guard, &want, 10), Verdict::Pass);
+    assert_eq!(verdict(&mut guard, &want, 10), GuardVerdict::Pass);
 }
 
 #[test]
@@ -318,11 +333,11 @@ fn a_confirmation_is_for_what_is_held_now_and_not_for_a_loss_to_come() {
     guard.confirm();
     assert_eq!(
         verdict(&mut guard, &wanted("flannel.1", 10), 10),
-        Verdict::Pass
+        GuardVerdict::Pass
     );
     assert!(matches!(
         verdict(&mut guard, &wanted("flannel.1", 0), 10),
-        Verdict::Hold(_)
+        GuardVerdict::Hold(_)
     ));
 }
 
@@ -335,7 +350,7 @@ fn losing_a_device_with_all_its_routes_counts_as_losing_the_peers() {
     };
     assert!(matches!(
         verdict(&mut guard, &want, 10),
-        Verdict::Hold(Held::ForOperator { losing: 10 })
+        GuardVerdict::Hold(Held::ForOperator { losing: 10 })
     ));
 }
 

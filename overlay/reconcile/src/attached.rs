@@ -1,5 +1,5 @@
-//! A look at what attachments of containers have on the host: beside the passes over the network, since pods come and go without
-//! any of it having changed.
+//! Checks attachments of containers on the host. Separate from the passes over the network, since pods come and go while
+//! nothing of the network changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -14,12 +14,12 @@ use tweed_state::attached::{Repair, repairs};
 use super::fights::Fights;
 use super::outcome::Failure;
 
-/// What a look found and did.
+/// Findings and repairs of one look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AttachedOutcome {
     /// The repairs that were made, in words.
     pub done: Vec<String>,
-    /// What failed.
+    /// Repairs that failed.
     pub failed: Vec<Failure>,
     /// The objects that were put right.
     pub repaired: BTreeSet<String>,
@@ -29,17 +29,17 @@ pub struct AttachedOutcome {
     pub old_fights_only: bool,
     /// Attachments with a port on this host.
     pub attachments: usize,
-    /// Attachments of running containers whose port is gone, and which one it was: nobody but their runtime can make it.
+    /// Attachments of running containers whose port is gone, and its name: only their runtime can make it.
     pub portless: BTreeMap<String, String>,
-    /// The same, where nothing is known of the container.
+    /// The same, where it is unknown whether the container runs.
     pub doubtful: BTreeMap<String, String>,
     /// Folders with records that can't be read here, and why.
     pub out_of_reach: BTreeMap<PathBuf, String>,
-    /// Something is missing that may just be on its way out: it is to be looked at again soon.
+    /// Something is missing that a plugin may be removing: another look is due soon.
     pub unsure: bool,
 }
 
-/// What would be repaired now. Changes nothing.
+/// The repairs that are due now. Changes nothing.
 pub(super) fn preview<K: Kernel>(
     kernel: &mut K,
     networks: &[IpNet],

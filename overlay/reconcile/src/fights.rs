@@ -9,7 +9,7 @@ const REPAIRS: usize = 4;
 /// fight. A program that never rests is found after three times this.
 const ONE: Duration = Duration::from_secs(3);
 
-/// When each object was repaired lately.
+/// Times of each object's last repairs.
 #[derive(Debug, Default)]
 pub(super) struct Fights {
     repairs: BTreeMap<String, Vec<Instant>>,

@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use tweed_forward::forwarding::Forwarding;
 use tweed_host::KernelError;
 use tweed_kernel::Kernel;
-use tweed_plan::{Guard, Held, Verdict, keeping};
+use tweed_plan::{Guard, GuardVerdict, Held, keeping};
 use tweed_state::{Desired, KernelState, NextHopObject, Op, Plan, plan};
 
 pub use attached::AttachedOutcome;
@@ -34,9 +34,9 @@ pub struct Outcome {
     pub full: bool,
     /// The operations that were made, in words: the first thousand.
     pub done: Vec<String>,
-    /// How many were made.
+    /// Number of operations that were made.
     pub changes: usize,
-    /// What failed.
+    /// Operations that failed.
     pub failed: Vec<Failure>,
     /// Operations left out because their link had failed.
     pub skipped: usize,
@@ -73,7 +73,7 @@ pub struct Reconciler<K> {
     carried: Option<Arc<Forwarding>>,
     guard: Guard,
     fights: Fights,
-    /// Over what attachments have on the host.
+    /// Fights over objects of attachments.
     attached_fights: Fights,
 }
 
@@ -107,8 +107,8 @@ impl<K: Kernel> Reconciler<K> {
         Ok(plan)
     }
 
-    /// Looks at what attachments of containers have on the host, and repairs it. What they want stands in their records, and
-    /// is read by the kernel's thread itself: it has to be read after the kernel.
+    /// Checks attachments of containers on the host, and repairs them. The kernel thread itself reads their records: they
+    /// have to be read after the kernel.
     ///
     /// # Errors
     /// When the kernel can't be read; then nothing was changed.
@@ -141,7 +141,7 @@ impl<K: Kernel> Reconciler<K> {
         Ok(outcome)
     }
 
-    /// A pass that changes nothing: what is ours to make is another agent's, and rules of ours would harm that one.
+    /// A pass that changes nothing: a device of ours belongs to another agent, whose packets our rules would drop.
     fn stand_back(&mut self, want: &Desired, failed: Vec<Failure>, now: Instant) -> Outcome {
         self.applied = None;
         Outcome {
@@ -175,8 +175,8 @@ impl<K: Kernel> Reconciler<K> {
         let mut plan = plan(want, have);
         let carried = self.carried.as_ref();
         let held = match self.guard.check(&plan, want, have, carried) {
-            Verdict::Pass => None,
-            Verdict::Hold(held) => {
+            GuardVerdict::Pass => None,
+            GuardVerdict::Hold(held) => {
                 plan = without_deletes(want, have);
                 Some(held)
             }
@@ -200,7 +200,7 @@ impl<K: Kernel> Reconciler<K> {
         outcome
     }
 
-    /// What the data plane is to forward by while the kernel can't be observed: nobody is cut off on that ground.
+    /// The table of the data plane while the kernel can't be observed: no peer is cut off for that.
     fn carry_unseen(&mut self, want: &Desired) -> Option<Arc<Forwarding>> {
         self.carry(want, true)
     }
@@ -246,7 +246,7 @@ impl<K: Kernel> Reconciler<K> {
                             .link()
                             .is_some_and(|link| want.spare_links.contains(link));
                         outcome.blocked |= !spare;
-                        // One of these may be what is in the way.
+                        // One of these may be the obstacle.
                         let in_the_way = error.source.kind() == ErrorKind::AlreadyExists;
                         lacking |= matches!(op, Op::AddLink(..)) && !in_the_way;
                         broken.extend(op.link().map(str::to_owned));

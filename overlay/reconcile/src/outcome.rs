@@ -1,4 +1,4 @@
-//! What comes of an operation that failed.
+//! Operations that failed.
 
 use tweed_host::KernelError;
 use tweed_state::Op;

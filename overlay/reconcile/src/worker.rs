@@ -32,10 +32,10 @@ const ATTACHED_PERIOD: Duration = Duration::from_secs(10);
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
-/// Takes what a pass would do, or why that can't be known; `None` before there is a desired state.
+/// Takes the plan of a pass, or the reason why there is none; `None` before there is a desired state.
 pub type AnswerPreview = Box<dyn FnOnce(Option<Result<Plan, String>>) + Send>;
 
-/// Reads something of the host, and hands it to the thread that wants to know.
+/// Reads something of the host, and hands the result to the thread that asked.
 pub type Read = Box<dyn FnOnce() + Send>;
 
 fn is_empty(preview: &Result<Plan, String>) -> bool {
@@ -52,29 +52,29 @@ pub enum Wake {
     Attached,
     /// The operator has confirmed that a store without peers is right.
     Confirm,
-    /// Somebody wants to know what a pass would do.
+    /// A preview of a pass is wanted.
     Preview(AnswerPreview),
-    /// Another thread wants something read, which is done between two passes.
+    /// A reading for another thread, made between two passes.
     Read(Read),
     /// Return.
     Stop,
 }
 
-/// What the thread tells.
+/// Reports of the thread.
 #[derive(Debug)]
-pub enum Told {
+pub enum KernelReport {
     /// A pass has been made.
-    Pass(Report),
+    Pass(PassReport),
     /// Attachments have been looked at.
     Attached(AttachedOutcome),
 }
 
-/// What the thread reports after each pass.
+/// PassReport after a pass.
 #[derive(Debug)]
-pub struct Report {
+pub struct PassReport {
     /// The state that was aimed at.
     pub desired: Arc<Desired>,
-    /// What the pass did.
+    /// Changes and failures of the pass.
     pub outcome: Outcome,
 }
 
@@ -96,7 +96,7 @@ impl Worker {
         wakes: (Sender<Wake>, Receiver<Wake>),
         period: Duration,
         jitter: impl FnMut() -> f64 + Send + 'static,
-        report: impl FnMut(Told) + Send + 'static,
+        report: impl FnMut(KernelReport) + Send + 'static,
     ) -> io::Result<Self> {
         let (wake, inbox) = wakes;
         let mut state = State::new(Reconciler::new(kernel), period, jitter, report);
@@ -177,7 +177,7 @@ impl AttachedTimes {
     }
 }
 
-impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Told)> State<K, J, R> {
+impl<K: Kernel, J: FnMut() -> f64, R: FnMut(KernelReport)> State<K, J, R> {
     fn new(reconciler: Reconciler<K>, period: Duration, jitter: J, report: R) -> Self {
         let now = Instant::now();
         Self {
@@ -248,7 +248,7 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Told)> State<K, J, R> {
                         .preview(desired)
                         .map_err(|error| error.to_string())
                 });
-                // What a look has found is no news to the monitor any more: its notification may just have been dismissed.
+                // The monitor no longer reports what a look has found: its notification may just have been dismissed.
                 if preview.as_ref().is_some_and(|plan| !is_empty(plan)) {
                     self.want_full(now, GATHER);
                     self.attached.want(now);
@@ -274,7 +274,7 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Told)> State<K, J, R> {
         let failed = !outcome.failed.is_empty();
         self.attached
             .looked(Instant::now(), (failed, outcome.unsure));
-        (self.report)(Told::Attached(outcome));
+        (self.report)(KernelReport::Attached(outcome));
     }
 
     fn want_full(&mut self, now: Instant, delay: Duration) {
@@ -304,7 +304,7 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Told)> State<K, J, R> {
                 took: now.elapsed(),
                 ..Outcome::default()
             });
-        // What the look took is free again, ten times what is kept of it.
+        // The memory of the look is free again, ten times as much as stays in use.
         memory::give_back();
         self.rested = Instant::now() + (now.elapsed() * REST).min(LATEST);
         self.finish(desired, outcome, now, self.period);
@@ -321,7 +321,7 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(Told)> State<K, J, R> {
             let delay = self.retries.next_pause();
             self.due = now + self.jittered(delay);
         }
-        (self.report)(Told::Pass(Report { desired, outcome }));
+        (self.report)(KernelReport::Pass(PassReport { desired, outcome }));
     }
 
     fn jittered(&mut self, delay: Duration) -> Duration {

@@ -1,4 +1,4 @@
-//! What attachments of containers have on the host, as values, and what puts it right. Nothing here deletes.
+//! Attachments of containers on the host, as values, and the repairs of them. Nothing here deletes.
 
 mod compare;
 mod held;

@@ -1,8 +1,8 @@
 //! The difference between what is wanted and what is there, as an ordered list of changes.
 //!
 //! What is new is put first, from the ground up (links, offloads, sysctls, addresses, firewall, neighbours, FDB,
-//! nexthop objects, routes), then
-//! what is not wanted goes, from the top down. A peer that moves is thus reachable all the while.
+//! nexthop objects, routes), then what is not wanted goes, from the top down. A peer that moves is thus reachable all
+//! the while.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Where routes lead, and the nexthop objects by which they do.
+//! Next hops of routes, and nexthop objects.
 //!
 //! IPv4's plain routes over one interface are searched one by one each time that one is added: Linux 6.18 takes 6 s for
 //! 20,000. By nexthop objects (Linux 5.3) it takes 0.4 s. IPv6's are fast as they are.
@@ -19,7 +19,7 @@ pub enum NextHop {
         dev: LinkName,
         /// The gateway counts as reachable though no address on the interface says so.
         onlink: bool,
-        /// The nexthop object that says so, if it isn't the route itself.
+        /// The nexthop object to which the route refers, if any.
         object: ObjectRef,
     },
     /// Packets are dropped silently.
@@ -38,17 +38,17 @@ pub enum ObjectRef {
     Other,
 }
 
-/// A nexthop object of ours (`ip nexthop`): an IPv4 gateway on an interface. Its number is a matter between us and the
-/// kernel, as an interface's is.
+/// A nexthop object of ours (`ip nexthop`): an IPv4 gateway on an interface. Its number is not part of the wanted state,
+/// as an interface's index is not.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NextHopObject {
     /// Interface name.
     pub dev: LinkName,
-    /// Gateway.
+    /// IPv4 address of the next host.
     pub gateway: Ipv4Addr,
     /// The gateway counts as reachable though no address on the interface says so.
     pub onlink: bool,
-    /// 0. Of several that are the same the others are counted from 1, and never wanted.
+    /// 0 for the wanted object. Further ones with the same values count from 1, and are never wanted.
     pub copy: u32,
 }
 
@@ -76,7 +76,7 @@ impl NextHop {
         }
     }
 
-    /// The object that says the same: of IPv4, where there is a gateway.
+    /// The object with the same gateway and interface; none without an IPv4 gateway.
     pub fn as_object(&self) -> Option<NextHopObject> {
         match self {
             Self::Via {
@@ -94,7 +94,7 @@ impl NextHop {
         }
     }
 
-    /// The same, by this object or by none.
+    /// The same next hop, by this object or by none.
     #[must_use]
     pub fn referring_to(mut self, to: ObjectRef) -> Self {
         self.refer(to);

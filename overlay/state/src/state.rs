@@ -16,8 +16,9 @@ use super::nexthop::{NextHop, NextHopObject, ObjectRef};
 /// Unused in iproute2's `rt_protos`; the letter T.
 pub const ROUTE_PROTOCOL: u8 = 84;
 
-/// That of routes that lead by nexthop objects. A version that knows no objects would take one of protocol 84 for its own,
-/// and could not delete it. This one it takes for another program's, and replaces it by a plain one.
+/// The protocol number of routes that lead by nexthop objects. A version that knows no objects would take such a route of
+/// protocol 84 for its own, and could not delete it. A route of 85 counts there as another program's, and is replaced by a
+/// plain one.
 pub const OBJECT_ROUTE_PROTOCOL: u8 = 85;
 
 /// Sysctls below this are there only while the kernel's module `br_netfilter` is loaded.
@@ -95,7 +96,7 @@ pub struct KernelState {
 }
 
 impl KernelState {
-    /// Has all IPv4 routes that have a gateway lead by nexthop objects, which are wanted then too.
+    /// Makes all IPv4 routes with a gateway lead by nexthop objects, which are wanted then too.
     pub fn use_nexthops(&mut self) {
         let mut objects = Vec::new();
         for route in self.routes.values_mut() {
@@ -108,7 +109,7 @@ impl KernelState {
         self.nexthops = objects.into_iter().collect();
     }
 
-    /// The opposite: plain routes, and no objects.
+    /// Makes all routes plain, without objects.
     pub fn leave_nexthops(&mut self) {
         for route in self.routes.values_mut() {
             route.next_hop.refer(ObjectRef::Plain);

@@ -1,4 +1,4 @@
-//! What is announced for this node, while a session lasts: what of it ends the session.
+//! What the store announces for this node while a session lasts, and which changes of it end the session.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -50,17 +50,17 @@ impl Announcement {
     }
 }
 
-/// What the store announces instead of this node's own addresses, where it says so.
+/// Addresses that the store announces instead of this node's own, if any.
 fn overwrites(session: &Session, snapshot: &ClusterSnapshot) -> Option<Dual<IpAddr>> {
     let own = snapshot.leases.get(&session.lease.key);
-    // Only where the store knows nodes by name does anybody else write to a node's entry.
+    // Others write to a node's entry only where the store knows nodes by name.
     let own = own.filter(|own| own.node.is_some())?;
     let asked = &session.request.attrs.public;
     let differs = |family, addr: &_| (asked.get(family) != Some(addr)).then_some(*addr);
     Some(own.attrs.public.filter_map(differs))
 }
 
-/// The addresses of this node that another one announces, as far as nobody named them, and it was not known by them
+/// The addresses of this node that another one announces, unless an operator named them, and it was not known by them
 /// before.
 fn contested(session: &Session, snapshot: &ClusterSnapshot) -> Dual<IpAddr> {
     let others = snapshot.leases.values();

@@ -1,4 +1,4 @@
-//! What a session that begins is, for status and metrics.
+//! Facts of a session that begins, for status and metrics.
 
 use crate::daemon::common::Common;
 use crate::daemon::facts::{Facts, FileFacts, SessionFacts};

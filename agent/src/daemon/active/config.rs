@@ -5,12 +5,12 @@ use tweed_model::{ClusterSnapshot, NetworkConfig};
 
 use crate::daemon::session::Session;
 
-/// What stands in the store as configuration, if that is not used, and why.
+/// A configuration in the store that is not used, and why.
 #[derive(Debug, Default)]
 pub(super) struct ChangedConfig(Option<(Option<String>, String)>);
 
 impl ChangedConfig {
-    /// It as an entry that can't be read.
+    /// The configuration as an entry that can't be read.
     pub(super) fn broken(&self) -> impl Iterator<Item = (String, String)> {
         let reason = self.0.iter().map(|(_, reason)| reason);
         reason.map(|reason| ("config".to_owned(), reason.clone()))

@@ -1,5 +1,5 @@
 //! Deletions that the guard holds back, and the lists that are asked for meanwhile: one at once, which settles most
-//! cases; then ever more seldom, since a list of a large cluster is dear and every node may be asking.
+//! cases; then at growing intervals, since a list of a large cluster is costly and every node may be asking.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,12 +32,12 @@ impl HeldBack {
         }
     }
 
-    /// What the last pass has said.
+    /// The deletions that the last pass held back.
     pub(super) fn held(&self) -> Option<Held> {
         self.held
     }
 
-    /// Takes what a pass says.
+    /// Takes the result of a pass.
     pub(super) fn take(&mut self, held: Option<Held>, now: Instant) {
         let kind = |held: &Held| std::mem::discriminant(held);
         if self.held.as_ref().map(kind) != held.as_ref().map(kind) {

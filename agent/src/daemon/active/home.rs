@@ -1,4 +1,4 @@
-//! Pods that sit on another subnet than this node's: the way back to it, as soon as nobody else has it.
+//! Pods that sit on another subnet than this node's: the node takes that subnet back as soon as it is free.
 
 use std::time::{Duration, Instant};
 

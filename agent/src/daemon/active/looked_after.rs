@@ -1,4 +1,4 @@
-//! What is looked after for one session.
+//! Keepers that live as long as one session.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::daemon::keepers::uplink::UplinkKeeper;
 use crate::daemon::session::Session;
 use crate::host::uplink::Wanted;
 
-/// What is looked after for this session.
+/// The keepers of a session.
 pub(super) struct SessionKeepers {
     pub(super) uplink: UplinkKeeper,
     pub(super) host: HostKeeper,

@@ -20,7 +20,7 @@ use ipnet::IpNet;
 use tokio::sync::Notify;
 use tweed_model::{ClusterSnapshot, Dual, LocalNode};
 use tweed_plan::Planner;
-use tweed_reconcile::worker::{Report, Wake};
+use tweed_reconcile::worker::{PassReport, Wake};
 use tweed_state::Desired;
 use tweed_store::Holding;
 
@@ -47,7 +47,7 @@ pub(super) struct Active {
     pub(super) session: Session,
     /// This node, with its host as it is now.
     node: LocalNode,
-    /// What the kernel thread was told last, and the leases that it follows from.
+    /// The state that the kernel thread got last, and the leases from which it was computed.
     desired: Option<Arc<Desired>>,
     snapshot: Arc<ClusterSnapshot>,
     planner: Planner,
@@ -64,7 +64,7 @@ pub(super) struct Active {
     bad_entries: BadEntries,
     peer_news: PeerNews,
     keepers: SessionKeepers,
-    /// How the lease stands, as it was told last.
+    /// State of the lease, as it was reported last.
     holding: Option<Holding>,
 }
 
@@ -226,7 +226,7 @@ impl Active {
         })
     }
 
-    /// Plans again with the host as it is now.
+    /// Plans again with the current facts of the host.
     fn take_host(&mut self, common: &mut Common, facts: &mut Facts) {
         self.node.host = self.keepers.host.host().clone();
         if self.is_planned() {
@@ -234,7 +234,7 @@ impl Active {
         }
     }
 
-    /// Files how the lease stands; `confirmed` is whether the store has given it.
+    /// Files the state of the lease; `confirmed` is whether the store has given it.
     pub(super) fn take_standing(&mut self, holding: &Holding, confirmed: bool, facts: &mut Facts) {
         let before = self.holding.as_ref();
         if before.is_none_or(|before| holding.is_news(before)) {
@@ -265,7 +265,7 @@ impl Active {
     /// Files what a pass did.
     pub(super) fn take_report(
         &mut self,
-        report: &Report,
+        report: &PassReport,
         common: &mut Common,
         facts: &mut Facts,
         subnet_file: &mut SubnetFile,
@@ -279,8 +279,8 @@ impl Active {
             .log(outcome, &passes.failures, passes.held.held());
         facts.kernel.add(outcome);
         self.passes.take(outcome, ours);
-        if self.passes.believed {
-            facts.cluster.known.believe();
+        if self.passes.confirmed {
+            facts.cluster.known.confirm();
         }
         self.keepers.tx_checksum.after_pass(Instant::now());
         self.save_peers(common);
@@ -295,7 +295,7 @@ impl Active {
         }
     }
 
-    /// Looks after what gives no event. Why the session ends, if it does.
+    /// Checks what gives no event. Returns why the session ends, if it does.
     pub(super) fn tick(
         &mut self,
         common: &mut Common,
@@ -351,10 +351,10 @@ impl Active {
         saved::save_run(&common.state, &common.options, &self.session.node);
     }
 
-    /// Saves the peers if they changed. What the guard does not believe does not replace them: a restarted agent knows of
+    /// Saves the peers if they changed. A list that the guard holds back does not replace them: a restarted agent knows of
     /// its data plane's peers by nothing else.
     fn save_peers(&mut self, common: &Common) {
-        if self.passes.believed && self.unsaved.is_due(Instant::now()) {
+        if self.passes.confirmed && self.unsaved.is_due(Instant::now()) {
             let peers = saved::Peers {
                 snapshot: Arc::clone(&self.snapshot),
                 own: self.session.lease.key,

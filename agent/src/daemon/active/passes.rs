@@ -1,4 +1,4 @@
-//! What the passes over the kernel have come to in this session.
+//! Results of the passes over the kernel in this session.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,20 +13,20 @@ use super::held::HeldBack;
 pub(super) enum Stage {
     /// The kernel has not been programmed in this session.
     Planned,
-    /// It has. Whatever could be programmed is: a peer that can't be must not keep pods from starting.
+    /// Everything that could be programmed is: a peer that can't be must not keep pods from starting.
     Stands,
-    /// And packets are carried: pods may start.
+    /// Packets are carried too: pods may start.
     Open,
 }
 
-/// What they have come to.
+/// Stage and last results.
 pub(super) struct Passes {
     pub(super) stage: Stage,
-    /// What the last one could not do: said once, not at each retry.
+    /// Failures of the last pass: logged once, not at each retry.
     pub(super) failures: Vec<Failure>,
     pub(super) held: HeldBack,
-    /// One has been made for what is wanted now, and held nothing back.
-    pub(super) believed: bool,
+    /// A pass has been made for the state that is wanted now, and held nothing back.
+    pub(super) confirmed: bool,
 }
 
 impl Passes {
@@ -35,20 +35,20 @@ impl Passes {
             stage: Stage::Planned,
             failures: Vec::new(),
             held: HeldBack::new(relist),
-            believed: false,
+            confirmed: false,
         }
     }
 
-    /// Something else is wanted from now on.
+    /// The wanted state has changed.
     pub(super) fn expect(&mut self) {
-        self.believed = false;
+        self.confirmed = false;
     }
 
-    /// Takes what a pass did; `ours` if it was made for what is wanted now.
+    /// Takes the outcome of a pass; `ours` if it was made for the state that is wanted now.
     pub(super) fn take(&mut self, outcome: &Outcome, ours: bool) {
         self.failures.clone_from(&outcome.failed);
         self.held.take(outcome.held, Instant::now());
-        self.believed = ours && outcome.held.is_none();
+        self.confirmed = ours && outcome.held.is_none();
         if ours && !outcome.blocked && self.stage == Stage::Planned {
             self.stage = Stage::Stands;
         }

@@ -12,7 +12,7 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// Reads it.
+    /// Reads a configuration.
     ///
     /// # Errors
     /// If it can't be used.

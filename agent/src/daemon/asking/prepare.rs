@@ -1,4 +1,4 @@
-//! What a node would announce and be: its uplink, addresses, identity, and what it asks the store for.
+//! Prepares a session: chooses uplink, addresses and identity, and the request to the store.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -27,7 +27,7 @@ use crate::daemon::session::Session;
 use crate::files::state_dir::{SavedLease, StateDir};
 use crate::host::uplink::{self, Choice, Known, Overlay, Wanted};
 
-/// What a question to the store is made from, on this node's side.
+/// Inputs of a request to the store, on this node's side.
 #[derive(Clone)]
 pub struct Asker {
     pub options: UplinkOptions,
@@ -35,9 +35,9 @@ pub struct Asker {
     pub subnet_file: PathBuf,
     pub state: StateDir,
     pub saved: Option<SavedLease>,
-    /// What is known of addresses: what this node was known by, and the others.
+    /// Earlier addresses of this node, and those of others.
     pub known: Known,
-    /// The lease that the last session lost for good: what stands under its key is somebody else's.
+    /// The lease that the last session lost for good: its key belongs to another node now.
     pub given_up: Option<SubnetKey>,
     /// What this process announced in the lease that it held until now.
     pub until_now: Option<LeaseAttrs>,
@@ -49,14 +49,14 @@ pub struct Asker {
     pub announced: Rc<RefCell<Option<Choice>>>,
 }
 
-/// What the store has answered, or was saved of its answers.
+/// Answers of the store, or saved ones.
 pub(super) struct Asked {
     pub(super) network: Network,
     pub(super) record: OwnRecord,
     pub(super) servers: BTreeSet<IpAddr>,
 }
 
-/// All but the lease.
+/// Everything of a session but the lease.
 pub(super) struct Prepared {
     pub(super) request: Request,
     wanted: Wanted,

@@ -1,4 +1,4 @@
-//! What the store says on the way to a session, and why there is none.
+//! Answers of the store on the way to a session, and why there is none.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -25,7 +25,7 @@ impl Trouble {
     }
 }
 
-/// What the store has said while it is asked, though it has not said all.
+/// The answers that the store has given so far.
 #[derive(Debug, Default)]
 pub struct Said {
     /// The network configuration.

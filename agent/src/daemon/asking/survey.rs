@@ -1,4 +1,4 @@
-//! What of this host decides over what it announces: read as a whole, by the kernel thread.
+//! Facts of this host that decide what it announces: read at once, by the kernel thread.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use crate::daemon::readings::Reader;
 use crate::host::facts::{self, HostFacts};
 use crate::host::uplink::{self, Choice, Wanted};
 
-/// What was read.
+/// Subnets with pods, and MACs of the VTEPs.
 pub(super) struct Survey {
     pub(super) choice: Choice,
     pub(super) found: HostFacts,
@@ -24,7 +24,7 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    /// Reads it.
+    /// Has the kernel thread read all of it.
     ///
     /// # Errors
     /// Why this node can't be a part of the network now.

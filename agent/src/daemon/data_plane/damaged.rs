@@ -4,13 +4,13 @@
 
 use std::fs;
 
-/// How many there have been since the namespace is there.
+/// Number of them since the namespace was made.
 pub(super) fn count() -> u64 {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     of_v4(&read("/proc/self/net/snmp")) + of_v6(&read("/proc/self/net/snmp6"))
 }
 
-/// Errors without those that are a lack of room.
+/// Errors other than a full buffer.
 fn damaged(count: impl Fn(&str) -> Option<u64>) -> u64 {
     let count = |name| count(name).unwrap_or(0);
     let room = count("RcvbufErrors") + count("MemErrors");

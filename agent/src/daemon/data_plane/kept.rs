@@ -1,4 +1,4 @@
-//! What workers carried between, kept for the next ones: of this process while options change, and of the next process
+//! Devices and sockets of workers, kept for the next ones: of this process while options change, and of the next process
 //! while the agent is replaced. Meanwhile packets wait in the device's queue and in the sockets, instead of being lost.
 //! Between processes the service manager keeps the descriptors (`FDSTORE=1` in sd_notify(3), `FileDescriptorStoreMax=` in
 //! systemd.service(5)); without one they are closed, and the device is attached to anew.
@@ -39,13 +39,13 @@ impl Kept {
         }
         for name in fds.keys() {
             let forget = [NotifyState::FdStoreRemove, NotifyState::FdName(name)];
-            // Else it goes when the unit stops.
+            // Otherwise it goes when the unit stops.
             let _ = sd_notify::notify(&forget);
         }
         Self(fds)
     }
 
-    /// Keeps what a worker carried between.
+    /// Keeps the device and the sockets of a worker.
     pub(super) fn keep(&mut self, number: usize, ends: WorkerIo) {
         let mut keep = |what: &str, fd| self.0.insert(name(number, what), fd);
         keep(DEVICE, ends.tun.into_fd());
@@ -60,7 +60,7 @@ impl Kept {
         }
     }
 
-    /// What the workers that are wanted carry between, for all of them or for none. Whatever else there was is closed.
+    /// Devices and sockets for the workers that are wanted: for all of them or for none. All others are closed.
     pub(super) fn take(&mut self, wanted: &Forwarding) -> Option<Vec<WorkerIo>> {
         let mut fds = std::mem::take(self);
         let ends = (0..wanted.workers).map(|number| fds.ends(wanted, number));
@@ -84,7 +84,7 @@ impl Kept {
         Some(WorkerIo { tun, sockets })
     }
 
-    /// Leaves all with the service manager. It may keep nothing: it hasn't been told how much, or there is none.
+    /// Leaves all with the service manager. It keeps nothing where its limit is zero, or where there is none.
     pub(super) fn leave(self) -> Result<()> {
         if self.0.is_empty() {
             return Ok(());

@@ -19,7 +19,7 @@ use tweed_model::Dual;
 pub struct PeerStatus {
     /// Where its packets are sent.
     pub endpoint: SocketAddr,
-    /// Its subnet.
+    /// Subnet of the lease.
     pub subnet: IpNet,
     /// The largest packet that gets there unfragmented, in bytes.
     pub mtu: u16,
@@ -33,13 +33,13 @@ pub struct PeerStatus {
 
 /// Why a peer is sent single datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Singly {
-    /// Nothing was found of it.
+enum SingleReason {
+    /// The path was not measured.
     Assumed,
     Found,
 }
 
-impl Singly {
+impl SingleReason {
     fn of(standing: &Standing) -> Option<Self> {
         let why = match standing.assumed {
             true => Self::Assumed,
@@ -58,11 +58,11 @@ impl Singly {
     }
 }
 
-/// What it carries, and why it does not.
+/// Counters, offloads, peers, and why nothing is carried.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DataPlaneStatus {
-    /// How old the counts are.
+    /// Age of the counts.
     pub age_milliseconds: u64,
     /// Threads that run.
     pub workers: usize,
@@ -88,14 +88,14 @@ pub struct DataPlaneStatus {
     pub keep_alives: BTreeMap<String, u64>,
     /// Microseconds that threads looked for packets instead of sleeping until one came, all together.
     pub polling_microseconds: u64,
-    /// The peers.
+    /// Counters of each peer, in each family.
     pub peers: Vec<PeerStatus>,
     /// Why nothing is carried.
     pub error: Option<String>,
 }
 
 impl DataPlaneStatus {
-    /// Tells what the self-test found.
+    /// Adds the findings of the self-test.
     pub(super) fn tell_wrong(&mut self, wrong: &Wrong) {
         for (offload, reason) in [("send", &wrong.send), ("receive", &wrong.receive)] {
             if let Some(reason) = reason {
@@ -119,16 +119,16 @@ pub(super) struct Counted {
     peers: BTreeMap<(SocketAddr, Dual<IpNet>), OfPeer>,
 }
 
-/// What is known of a peer. What workers have learned of the way there ends with them.
+/// Counters of a peer. What workers have learned of the path ends with them.
 #[derive(Clone, Copy, Debug, Default)]
 struct OfPeer {
     traffic: PeerTraffic,
     mtu: Option<u16>,
-    singly: Option<Singly>,
+    singly: Option<SingleReason>,
 }
 
 impl Counted {
-    /// Adds what an ended worker has counted. What it had learned and lost of the kernel's help ended with it.
+    /// Adds the counters of an ended worker. The offloads that it used or gave up ended with it.
     pub(super) fn add(&mut self, report: &WorkerReport) {
         self.counters.add(&report.counters);
         for (peer, traffic) in report.table.peers().iter().zip(report.peers.all()) {
@@ -137,7 +137,7 @@ impl Counted {
         }
     }
 
-    /// Adds what a running worker tells.
+    /// Adds the counters of a running worker.
     pub(super) fn add_running(&mut self, report: &WorkerReport) {
         self.add(report);
         let offloads = self.offloads.unwrap_or(Offloads::ALL);
@@ -146,12 +146,12 @@ impl Counted {
         for (peer, standing) in report.table.peers().iter().zip(&report.standings) {
             if let Some(of) = self.peers.get_mut(&(peer.endpoint, peer.subnets)) {
                 of.mtu = Some(peer.mtu.min(of.mtu.unwrap_or(u16::MAX)));
-                of.singly = of.singly.max(Singly::of(standing));
+                of.singly = of.singly.max(SingleReason::of(standing));
             }
         }
     }
 
-    /// Forgets peers that are none any more.
+    /// Drops the counters of former peers.
     pub(super) fn keep(&mut self, wanted: &Forwarding) {
         let known = wanted
             .peers
@@ -208,7 +208,7 @@ impl Counted {
         }
     }
 
-    /// Why offloads are not used that the kernel has, as far as workers know.
+    /// Why offloads that the kernel has are not used, as far as workers know.
     fn reasons(&self) -> BTreeMap<String, String> {
         let receive = self.joined_damaged.then(|| {
             let reason = "what the kernel joined came damaged; it is asked again after ten minutes";
@@ -217,7 +217,7 @@ impl Counted {
         receive.into_iter().collect()
     }
 
-    /// Those that are peers still.
+    /// Counters of the current peers.
     fn peers(&self, wanted: &Forwarding) -> Vec<PeerStatus> {
         let peers = wanted.peers.iter().filter_map(|peer| {
             let counted = self.peers.get(&(peer.endpoint, peer.subnets));

@@ -1,5 +1,5 @@
-//! What the data plane's workers have counted. They are waited for by a thread of the pool, once for all who ask within a
-//! moment; who can't wait gets what was collected last, and is told how old it is.
+//! Counters of the data plane's workers. A thread of the pool waits for the workers, once for all requests within a
+//! moment. A request that can't wait gets the last counters, with their age.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,12 +29,12 @@ struct Shared {
 #[derive(Debug)]
 struct Last {
     at: Instant,
-    /// Nothing with a backend that has no data plane.
+    /// None with a backend that has no data plane.
     status: Option<DataPlaneStatus>,
 }
 
 impl Collected {
-    /// Those of this data plane.
+    /// The counters of this data plane.
     pub fn of(plane: DataPlane) -> Self {
         Self(Arc::new(Shared {
             plane,
@@ -48,7 +48,7 @@ impl Collected {
         self.last()
     }
 
-    /// Has them collected, unless they have just been.
+    /// Collects the counters, unless they are fresh.
     pub async fn refresh(&self) {
         let shared = &self.0;
         if !shared.plane.seen().wanted {
@@ -75,7 +75,7 @@ impl Collected {
         }
     }
 
-    /// What was collected last, at once.
+    /// The last counters, without waiting.
     pub fn last(&self) -> Option<DataPlaneStatus> {
         let last = lock(&self.0.last);
         let last = last.as_ref()?;

@@ -63,7 +63,7 @@ fn flood(addr: SocketAddr, over: &AtomicBool) {
         let Ok(mut stream) = TcpStream::connect(addr) else {
             continue;
         };
-        // Who only asks and doesn't read is answered no more.
+        // A client that only asks and doesn't read gets no more answers.
         let soon = Some(Duration::from_millis(100));
         stream.set_write_timeout(soon).expect("a timeout");
         stream.set_read_timeout(soon).expect("a timeout");

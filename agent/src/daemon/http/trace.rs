@@ -1,4 +1,4 @@
-//! Single decisions of the data plane, for who asks. Each answer takes a few seconds at most; who wants more asks again.
+//! Single decisions of the data plane. Each answer takes a few seconds at most; a client that wants more asks again.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +21,7 @@ pub const LONGEST: u64 = 5_000;
 /// Decisions that wait to be taken; beyond that they are missed.
 const QUEUE: usize = 1024;
 
-/// What is asked for.
+/// Parameters of a request.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Question {
     /// Source or destination of the packets.
@@ -145,7 +145,7 @@ fn listen(plane: &DataPlane, question: &Question) -> Result<Vec<Decision>, NoTra
         let left = end.saturating_duration_since(Instant::now());
         match told.recv_timeout(left) {
             Ok(traced) => decisions.push(Decision::from(traced)),
-            // Over; or the workers have ended.
+            // The time is over, or the workers have ended.
             Err(_) => break,
         }
     }

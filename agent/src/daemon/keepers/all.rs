@@ -1,4 +1,4 @@
-//! What is looked after over all sessions.
+//! The keepers that outlive sessions.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use super::subnet_file::SubnetFile;
 use crate::daemon::facts::Facts;
 use crate::files::state_dir::StateDir;
 
-/// The keepers of these things.
+/// All of them.
 pub struct Keepers {
     pub state: StateDir,
     pub records: Records,
@@ -29,7 +29,7 @@ pub struct Keepers {
 }
 
 impl Keepers {
-    /// Each does what is due. What is told to others comes last.
+    /// Each does what is due. Reports to the cluster and the service manager come last.
     pub fn look(&mut self, facts: &mut Facts, now: Instant) {
         let mut all: Vec<&mut dyn Keeper> = vec![
             &mut self.state,

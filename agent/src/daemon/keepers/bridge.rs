@@ -1,5 +1,5 @@
-//! Pods that sit on an earlier subnet of this node: their bridge has an address that is none of the subnet's, so that
-//! nobody finds them, and the plugin refuses to attach another pod to it.
+//! Pods that sit on an earlier subnet of this node: their bridge has an address outside the current subnet, so that no
+//! route leads to them, and the plugin refuses to attach another pod.
 
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,9 @@ const SOON: Duration = Duration::from_secs(2);
 /// The plugin's bridge, where the network configuration list names no other.
 const USUAL: &str = "cni0";
 
-/// Looks for them.
+/// Keeper that reports such a bridge.
 pub struct Bridge {
-    /// The own subnets.
+    /// Subnets of this node.
     own: Dual<IpNet>,
     /// The networks that pods are in.
     networks: Vec<IpNet>,
@@ -35,7 +35,7 @@ pub struct Bridge {
 type Dumps = (Vec<LinkInfo>, Vec<AddrInfo>);
 
 impl Bridge {
-    /// Looks at these.
+    /// A keeper for these subnets and networks.
     pub fn new(
         own: Dual<IpNet>,
         (networks, former): (Vec<IpNet>, Vec<IpNet>),
@@ -53,7 +53,7 @@ impl Bridge {
         }
     }
 
-    /// The networks of earlier configurations are nobody's from now on, or another agent's.
+    /// From now on the networks of earlier configurations belong to no agent, or to another one.
     pub fn forget_former(&mut self) {
         self.former.clear();
     }

@@ -43,7 +43,7 @@ impl Keeper for CniFiles {
 }
 
 impl CniFiles {
-    /// Does nothing yet.
+    /// Places nothing before the first look.
     pub fn new(options: CniOptions, subnet_file: PathBuf) -> Self {
         Self {
             options,

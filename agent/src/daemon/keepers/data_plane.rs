@@ -8,14 +8,14 @@ use crate::daemon::data_plane::{DataPlane, Seen};
 use crate::daemon::facts::{DataPlaneFacts, Facts};
 use crate::daemon::readings::{Reader, Reading};
 
-/// Has it started, and files what has become of it.
+/// Has the data plane started, and files its state.
 pub struct DataPlaneKeeper {
     plane: DataPlane,
     started: Reading<bool>,
 }
 
 impl DataPlaneKeeper {
-    /// Of this one.
+    /// A keeper of this data plane.
     pub fn new(plane: DataPlane, reader: Reader) -> Self {
         Self {
             plane,
@@ -23,7 +23,7 @@ impl DataPlaneKeeper {
         }
     }
 
-    /// Files what is known of it.
+    /// Files the state of the data plane.
     pub fn file(&self, facts: &mut Facts) {
         let Seen { carries, error, .. } = self.plane.seen();
         facts.data_plane = DataPlaneFacts { carries, error };
@@ -32,7 +32,7 @@ impl DataPlaneKeeper {
 
 impl Keeper for DataPlaneKeeper {
     fn look(&mut self, facts: &mut Facts, _now: Instant) -> Option<News> {
-        // That there is something else to know is all that this says.
+        // The result only says that the state has changed.
         let _ = self.started.take();
         if self.plane.seen().wanted {
             let plane = self.plane.clone();

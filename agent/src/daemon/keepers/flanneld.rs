@@ -13,7 +13,7 @@ use crate::host::flanneld::beside::Beside;
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Looks for one, on another thread: a host may have many processes.
+/// Looks for a flanneld on another thread: a host may have many processes.
 pub struct FlanneldKeeper {
     options: Options,
     /// `None` while it looks.
@@ -42,7 +42,7 @@ impl FlanneldKeeper {
             self.looking = Some(looking);
             tokio::task::spawn_blocking(move || {
                 let found = beside.look();
-                // Nobody listens any more where the agent ends.
+                // The receiver is gone when the agent ends.
                 let _ = tell.send((beside, found));
             });
         }

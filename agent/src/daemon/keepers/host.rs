@@ -33,11 +33,11 @@ pub struct HostKeeper {
     own: Dual<IpNet>,
 }
 
-/// What there was to read, if it was read.
+/// The addresses, and the facts that go with them.
 type Found = (Vec<AddrInfo>, HostFacts);
 
 impl HostKeeper {
-    /// Begins with what is known of the host.
+    /// Begins with the facts of the host that are known.
     pub fn new(
         overlay: Overlay,
         servers: BTreeSet<IpAddr>,
@@ -127,7 +127,7 @@ fn read(
     Some((addresses, facts::read(overlay, servers).ok()?))
 }
 
-/// Tells what is wrong with the host's own network, once.
+/// Logs what is wrong with the host's own network, once.
 pub fn tell(found: &HostFacts, facts: &mut Facts) {
     let news = facts.host != found.missing;
     for reason in found.missing.iter().filter(|_| news) {

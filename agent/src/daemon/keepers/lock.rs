@@ -1,4 +1,4 @@
-//! The lock stays where others look for it.
+//! Keeps the lock file in its place, where other agents look for it.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ pub struct KeptLock {
 }
 
 impl KeptLock {
-    /// Of this one.
+    /// A keeper of this lock.
     pub fn new(lock: Lock, now: Instant) -> Self {
         Self {
             lock,

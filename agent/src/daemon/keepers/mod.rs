@@ -1,5 +1,5 @@
-//! Keepers: each looks after one thing that gives no event, or not every one, in whatever phase the daemon is. All have
-//! one shape and one timer.
+//! Keepers: each looks after one thing that gives no event, or not for each change, in every phase of the daemon. All
+//! have one shape and one timer.
 
 pub mod all;
 pub mod bridge;
@@ -25,14 +25,14 @@ use super::facts::Facts;
 
 /// Looks after one thing.
 pub trait Keeper {
-    /// Does what is due and files what it finds; says so where the daemon must act on it.
+    /// Does what is due and files the result. Returns news that the daemon must act on.
     fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News>;
 }
 
 /// What the daemon must act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// The session stands on something that is no more; why.
+    /// The session must end; the reason.
     SessionEnds(String),
     /// The host's addresses or networks have changed.
     Host,

@@ -1,5 +1,5 @@
-//! What the cluster is told about the node: that its network works as soon as it does, that it doesn't only after a
-//! while without; and what keeps the container runtime from using it. And what the service manager is told.
+//! Reports to the cluster: that the node's network works, at once; that it doesn't, after a while; and what keeps the
+//! container runtime from using it. The service manager gets its reports here too.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ pub struct NodeReports {
 }
 
 impl NodeReports {
-    /// Reports to who holds the other end.
+    /// Reports through this channel.
     pub fn new(tell: watch::Sender<NodeReport>, now: Instant) -> Self {
         Self {
             clock: Clock::default(),
@@ -70,7 +70,7 @@ impl Keeper for NodeReports {
     }
 }
 
-/// Another reason for the same is no news.
+/// Whether the health has changed; another reason for the same health is not reported.
 fn worth_telling(told: &Health, health: &Health) -> bool {
     std::mem::discriminant(told) != std::mem::discriminant(health)
 }

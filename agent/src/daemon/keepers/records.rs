@@ -1,4 +1,4 @@
-//! What is in the way of pods' packets is told.
+//! Reports hindrances of pods' packets.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use crate::daemon::facts::Facts;
 use crate::daemon::readings::Reader;
 use crate::files::state_dir::StateDir;
 
-/// Looks after that.
+/// Keeper of the reports about the host's surroundings.
 pub struct Records {
     surroundings: Surroundings,
     state: StateDir,

@@ -1,5 +1,5 @@
-//! What the service manager is told: in words what the agent does or waits for, and that a start which waits for others is
-//! over. A host whose store is away, or has no configuration, must not hang in its boot for ever and without a word.
+//! Messages to the service manager: what the agent does or waits for, and that a start which waits for others counts as
+//! done. A host whose store is away, or has no configuration, must not hang in its boot without a message.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::daemon::status::Status;
 /// A start counts as done after this long though the network does not work: what it waits for may take days, and other
 /// units wait for it. Status, readiness and metrics go on saying that it isn't ready.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// As much of the reasons is told.
+/// Longest text of the reasons.
 const LONGEST: usize = 400;
 
 /// Tells the service manager, where there is one.
@@ -29,7 +29,7 @@ impl Service {
         }
     }
 
-    /// Tells what is new.
+    /// Sends what has changed.
     pub(super) fn look(&mut self, status: &Status, now: Instant) {
         let (words, ready) = self.news(status, now);
         let mut states = Vec::new();
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_succeeds_is_told_by_who_programs_the_kernel() {
+    fn a_start_that_succeeds_is_reported_by_the_part_that_programs_the_kernel() {
         let start = Instant::now();
         let mut service = Service::new(start);
         let works = Status {

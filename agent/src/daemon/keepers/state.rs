@@ -1,4 +1,4 @@
-//! What could not be saved is tried again.
+//! Saves again what could not be saved.
 
 use std::time::Instant;
 

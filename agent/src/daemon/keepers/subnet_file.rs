@@ -16,7 +16,7 @@ use crate::files::{atomic, file_id};
 #[derive(Default)]
 pub struct SubnetFile {
     content: Option<Content>,
-    /// Pods may start: it may be there.
+    /// Pods may start: the file may be written.
     open: bool,
 }
 

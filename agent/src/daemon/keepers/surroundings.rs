@@ -1,5 +1,5 @@
-//! What on this host is in the way of pods' packets and not ours to change: firewalls of others, a kernel without
-//! `br_netfilter`, records that can't be read. Looked at now and then, told in status, log, metrics and events.
+//! Hindrances of pods' packets on this host that are not ours to change: firewalls of others, a kernel without
+//! `br_netfilter`, records that can't be read. Checked at intervals, reported in status, log, metrics and events.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -22,10 +22,10 @@ const LOOK: Duration = Duration::from_secs(10);
 /// The switch by which packets between pods of one node pass the packet filter.
 pub(super) const BRIDGE_FILTER: &str = "net/bridge/bridge-nf-call-iptables";
 
-/// Looks at what flannel may have left of address translation are rarer: they read larger tables.
+/// One look in so many also reads what flannel may have left of address translation: that reads larger tables.
 const RARELY: u32 = 6;
 
-/// Looks, and remembers what it has told.
+/// Looks, and keeps what it has reported.
 pub(super) struct Surroundings {
     /// Name of our own table.
     table: String,
@@ -64,7 +64,7 @@ impl Surroundings {
         }
     }
 
-    /// What is in the way of this session's packets, if a look has found something else than the last one.
+    /// Hindrances of this session's packets, if a look has found others than the last one.
     pub(super) fn look(
         &mut self,
         session: &SessionFacts,

@@ -13,18 +13,18 @@ use crate::daemon::readings::{Reader, Reading};
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Has a change of them repaired, once: what can't be set is tried again with the pass that failed.
+/// Has changed sysctls repaired, once: what can't be set is tried again with the pass that failed.
 pub struct Sysctls {
     wanted: Option<Arc<Desired>>,
     /// Whether they read as wanted.
     holds: Reading<bool>,
-    /// Whether they did not when they were last looked at.
+    /// Whether the last look found another value.
     changed: bool,
     due: Instant,
 }
 
 impl Sysctls {
-    /// Nothing is wanted yet.
+    /// A keeper that wants no sysctl yet.
     pub fn new(reader: Reader) -> Self {
         Self {
             wanted: None,
@@ -34,7 +34,7 @@ impl Sysctls {
         }
     }
 
-    /// This is wanted from now on.
+    /// Watches the sysctls of this state from now on.
     pub fn want(&mut self, desired: &Arc<Desired>) {
         self.wanted = Some(Arc::clone(desired));
     }

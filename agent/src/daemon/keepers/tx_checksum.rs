@@ -1,4 +1,4 @@
-//! What was decided on the checksums of what VXLAN devices carry, and what the devices do: said in log and status.
+//! The decision on checksums of VXLAN devices' packets, and the devices' setting, for log and status.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ pub struct TxChecksumLook {
 }
 
 impl TxChecksumLook {
-    /// Says what was decided for the devices of the backends that the kernel encapsulates for, once a session.
+    /// Logs the decision for the devices of backends that the kernel encapsulates for, once a session.
     pub fn of(backends: &Backends, reader: Reader, now: Instant) -> Self {
         let choice = backends.all().find_map(|backend| backend.tx_checksum);
         let devices = backends.all().flat_map(|backend| backend.vteps.values());
@@ -47,7 +47,7 @@ impl TxChecksumLook {
         self.due = now;
     }
 
-    /// That of the devices that are there and can be asked.
+    /// Status of the devices that are there and can be asked.
     fn status(&self, devices: BTreeMap<String, bool>) -> Option<TxChecksumStatus> {
         Some(TxChecksumStatus {
             choice: self.choice?.to_string(),

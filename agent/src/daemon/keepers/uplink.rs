@@ -1,4 +1,4 @@
-//! The uplink while a session lasts: what of it ends the session.
+//! The uplink while a session lasts, and which changes of it end the session.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ impl UplinkKeeper {
         }
     }
 
-    /// Looks whatever is due: something has changed.
+    /// Looks at once: something has changed.
     pub fn look_now(&mut self, now: Instant) {
         self.due = now + self.period;
         self.choice.ask_anew(self.choosing());
@@ -63,7 +63,7 @@ impl UplinkKeeper {
         move || uplink::choose(&wanted).map_err(|error| format!("{error:#}"))
     }
 
-    /// What a choice means. An uplink that is gone doesn't end the session: there is nothing better to go on with.
+    /// Compares a choice with the session's. A missing uplink doesn't end the session: there is no other to go on with.
     fn judge(&self, choice: Result<Choice, String>, facts: &mut Facts) -> Option<News> {
         let missing = choice.as_ref().err().cloned();
         let was_missing = facts.no_uplink.is_some();

@@ -1,4 +1,4 @@
-//! What the store's answers come to, and what stands in for one that doesn't come.
+//! Handles the store's answers, and falls back to saved state where none comes.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -73,7 +73,7 @@ where
         }
     }
 
-    /// Goes on from what was saved, as the store has not said what it was asked for.
+    /// Goes on from the saved state: the store has not answered in time.
     pub(super) fn stand_in(&mut self) {
         self.deadline = None;
         if let Some(active) = self.phase.active() {
@@ -88,7 +88,7 @@ where
         self.lines.standing_in = session.map(|session| Box::pin(session) as _);
     }
 
-    /// Goes on from it, unless the store has answered meanwhile.
+    /// Begins a session on the saved state, unless the store has answered meanwhile.
     pub(super) fn take_saved(&mut self, session: Result<Session, String>) {
         self.lines.standing_in = None;
         match session {
@@ -111,7 +111,7 @@ where
         }
     }
 
-    /// Begins a session, on the lease that the store has given, or without its word.
+    /// Begins a session, on a lease of the store, or on a saved one.
     fn begin(&mut self, session: Session, held: Option<S::Held>) {
         let confirmed = held.is_some();
         self.lines.standing_in = None;

@@ -1,4 +1,4 @@
-//! Against a store whose answers each test chooses, and without a kernel thread: the test reads what it would be told.
+//! Against a store whose answers each test chooses, and without a kernel thread: the test reads what it would get.
 
 use std::cell::Cell;
 use std::convert::Infallible;

@@ -123,10 +123,10 @@ fn a_short_outage_of_the_store_is_bridged_and_a_long_one_is_not() {
 #[test]
 fn nothing_is_in_sync_with_a_store_that_is_out_of_reach() {
     let mut facts = ready();
-    let heard = now();
+    let answered = now();
     let silent = Standing::Unsure("silent".to_owned());
-    facts.lease.set(silent, heard);
-    let noticed = Status::of(&facts, heard + Duration::from_secs(8));
+    facts.lease.set(silent, answered);
+    let noticed = Status::of(&facts, answered + Duration::from_secs(8));
     assert!(noticed.ready && !noticed.in_sync);
     facts.lease.set(Standing::Held, now());
     assert!(Status::of(&facts, now()).in_sync);
@@ -165,7 +165,7 @@ fn a_status_survives_the_way_through_json() {
 }
 
 #[test]
-fn without_a_lease_nobody_knows_the_way_to_this_node() {
+fn without_a_lease_no_node_has_a_route_to_this_one() {
     let mut facts = ready();
     assert_eq!(network_down(&facts), None);
     facts
@@ -182,7 +182,7 @@ fn without_a_lease_nobody_knows_the_way_to_this_node() {
 }
 
 #[test]
-fn a_data_plane_that_is_only_accepted_and_fails_makes_a_node_not_ready_but_cuts_nobody_off() {
+fn a_data_plane_that_is_only_accepted_and_fails_makes_a_node_not_ready_but_cuts_no_pod_off() {
     let mut facts = ready();
     facts.data_plane.error = Some("the port is taken".to_owned());
     let why = network_down(&facts);

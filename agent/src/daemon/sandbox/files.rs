@@ -16,7 +16,7 @@ const SWITCHES: [&str; 2] = ["/proc/sys/net", "/host/proc/sys/net"];
 /// Devices: of our own data plane, and the one that takes everything.
 const DEVICES: [&str; 2] = ["/dev/net/tun", "/dev/null"];
 
-/// All that the daemon writes to, beside what it has open already.
+/// Files and folders that the daemon writes to, beside those that it has open already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
     /// With the mode they are made with.
@@ -26,7 +26,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Those of a daemon with these options.
+    /// The files of a daemon with these options.
     pub fn of(options: &Options) -> Self {
         let host = &options.host;
         let folder = |file: &Path| match file.parent() {

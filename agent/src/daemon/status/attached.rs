@@ -1,4 +1,4 @@
-//! What attachments of containers have on the host, as the last look at it left it.
+//! State of containers' attachments on the host after the last look.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tweed_reconcile::AttachedOutcome;
 
-/// So many that can't be put right are shown.
+/// Number of failures that are shown.
 const NAMED: usize = 20;
 
-/// That.
+/// Attachments, looks, and what can't be put right.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachedStatus {
     /// Attachments that are looked after.
@@ -25,7 +25,7 @@ pub struct AttachedStatus {
 }
 
 impl AttachedStatus {
-    /// Files what a look found.
+    /// Takes the outcome of a look.
     pub fn take(&mut self, outcome: &AttachedOutcome) {
         self.looks += 1;
         self.attachments = outcome.attachments;
@@ -35,7 +35,7 @@ impl AttachedStatus {
     }
 }
 
-/// What a look could not put right, in words.
+/// The failures of a look, in words.
 pub fn failed(outcome: &AttachedOutcome) -> Vec<String> {
     let failed = outcome.failed.iter();
     let failed = failed.map(|failure| format!("{}: {}", failure.op, failure.error));

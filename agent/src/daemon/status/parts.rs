@@ -79,7 +79,7 @@ pub struct HostWarning {
     pub stops: Stops,
 }
 
-/// Where something surely keeps pods from each other, or the agent from its work.
+/// Conditions under which a hindrance makes the node not ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stops {
     /// Not surely, or nowhere.
@@ -94,7 +94,7 @@ pub enum Stops {
 }
 
 impl HostWarning {
-    /// One of a kind.
+    /// A warning of a kind.
     pub fn new(kind: &str, text: impl Into<String>) -> Self {
         Self {
             kind: kind.to_owned(),

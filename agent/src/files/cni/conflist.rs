@@ -40,7 +40,7 @@ pub fn built_in(bin_dir: &Path, links: &[impl AsRef<str>]) -> String {
 /// # Errors
 /// If it can't be read, or a runtime would refuse it.
 pub fn read(file: &Path) -> anyhow::Result<String> {
-    // A ConfigMap is mounted as links.
+    // Kubernetes mounts a ConfigMap as links.
     let text = bounded_file::read_text(file, Links::Followed, LIST_LIMIT)
         .with_context(|| format!("read {}", file.display()))?;
     check(&text).with_context(|| format!("{} is no network configuration list", file.display()))?;

@@ -163,7 +163,7 @@ fn read(path: &Path, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
         PLUGIN => PLUGIN_LIMIT,
         _ => LIST_LIMIT,
     };
-    // A link is somebody's, and what it points to tells whether that is us.
+    // A link is ours if it points to our plugin.
     match bounded_file::read(path, Links::Followed, limit) {
         Ok(there) => Ok(Some(there)),
         Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => Ok(None),

@@ -6,25 +6,25 @@ use std::path::{Path, PathBuf};
 use super::{Flanneld, look_at, processes};
 use crate::config::options::Options;
 
-/// So often is a new process looked at: the first time it may not have become what it is to be.
+/// Number of looks at each new process: at the first one it may not have called exec(2) yet.
 const TWICE: u8 = 2;
 /// After so many looks all processes count as new: an id may have been given out again.
 const AFRESH: u32 = 12;
 
-/// Looks for one again and again. Only new processes are looked into, so that this costs little on a host with many.
+/// Looks for a flanneld repeatedly. It inspects new processes only, so that it costs little on a host with many.
 #[derive(Debug, Default)]
 pub struct Beside {
     proc: PathBuf,
-    /// By id how often each process was looked at.
+    /// Number of looks at each process, by id.
     seen: BTreeMap<u32, u8>,
-    /// Those that ran at the start, of which more could be read then.
+    /// Flannelds that ran at the start, of which more could be read then.
     before: Vec<Flanneld>,
     found: BTreeSet<u32>,
     looks: u32,
 }
 
 impl Beside {
-    /// Those of `before` ran at the start.
+    /// A search on a host where those of `before` ran at the start.
     pub fn new(proc: &Path, before: Vec<Flanneld>) -> Self {
         Self {
             proc: proc.to_owned(),
@@ -35,7 +35,7 @@ impl Beside {
         }
     }
 
-    /// Those that run now.
+    /// Flannelds that run now.
     pub fn look(&mut self) -> Vec<Flanneld> {
         let there = processes(&self.proc);
         self.looks = self.looks.wrapping_add(1);
@@ -64,8 +64,8 @@ impl Beside {
 }
 
 impl Flanneld {
-    /// What is said of it beside a running agent, and whether it surely works on the same. `rewritten` says that another
-    /// program has written our `subnet.env`, as flanneld does when it starts.
+    /// The warning about it, and whether it surely works on the agent's own network. `rewritten` says that another program
+    /// has written our `subnet.env`, as flanneld does when it starts.
     pub fn beside(&self, options: &Options, rewritten: bool) -> (String, bool) {
         let pid = self.pid;
         let unknown = self.subnet_file.is_none() && rewritten;

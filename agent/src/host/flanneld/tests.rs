@@ -33,7 +33,7 @@ impl Running {
         Self { _dir: dir, child }
     }
 
-    /// What is found of it, once the kernel shows it under its name.
+    /// The process as the search finds it, once the kernel shows it under its name.
     pub(super) fn found(&self) -> Flanneld {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {

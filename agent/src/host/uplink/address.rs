@@ -1,4 +1,4 @@
-//! Which of an interface's addresses is this node's. Pure.
+//! Chooses this node's address among an interface's. Pure.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -11,17 +11,17 @@ use super::unfit::Overlay;
 /// `RTPROT_KEEPALIVED`, by which keepalived marks the virtual addresses that it adds.
 const KEEPALIVED: u8 = 18;
 
-/// What is known of addresses beside what the kernel says.
+/// Addresses that the choice considers beside the kernel's facts.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// Those that this node was known by before: they stay as long as the host has them.
+    /// Earlier addresses of this node: they stay as long as the host has them.
     pub before: Dual<IpAddr>,
-    /// Those that other nodes announce.
+    /// Addresses that other nodes announce.
     pub others: BTreeSet<IpAddr>,
 }
 
-/// The usable addresses of one family, best first. What a virtual address looks like (one that moves to another host at
-/// a failover) comes last: it would take the node's identity with it.
+/// The usable addresses of one family, best first. An address that looks virtual (it moves to another host at a
+/// failover) comes last: it would take the node's identity with it.
 pub fn ranked(
     interface: &Interface,
     family: Family,
@@ -46,7 +46,7 @@ fn rank(own: &InterfaceAddr, known: &Known) -> impl Ord {
     let before = known.before.get(Family::of(&own.addr)) == Some(&own.addr);
     let others = known.others.contains(&own.addr);
     let ipv6 = own.addr.is_ipv6();
-    // IPv4's secondary addresses bear the same mark as IPv6's temporary ones, which are nobody's for long.
+    // IPv4's secondary addresses have the same flag as IPv6's temporary ones, which last only for hours.
     let temporary = ipv6 && own.temporary;
     (
         (own.deprecated, link_local, moves, temporary),
@@ -56,8 +56,8 @@ fn rank(own: &InterfaceAddr, known: &Known) -> impl Ord {
     )
 }
 
-/// A prefix of one address, which says that nothing is on its link: that of a virtual address. DHCPv6 gives none other,
-/// but with an end.
+/// Whether the prefix is a single address without an end, as of a virtual address. DHCPv6 gives such prefixes too, but
+/// with an end.
 fn is_single(own: &InterfaceAddr) -> bool {
     match own.addr {
         IpAddr::V4(_) => own.prefix == 32 && !own.peer,

@@ -67,8 +67,7 @@ fn interfaces(netlink: &mut Netlink) -> anyhow::Result<Vec<Interface>> {
         .collect())
 }
 
-/// What an interface is made upon. Of a VXLAN device that is the interface that carries its packets, which it has none of
-/// its own part in; of a veth it is the other end.
+/// The interface below another one. The underlay of a VXLAN device and the other end of a veth don't count.
 fn parent(link: &LinkInfo) -> Option<u32> {
     let other = link.link_netnsid.is_some() || matches!(link.kind.as_str(), "veth" | "vxlan");
     link.link.filter(|_| !other)

@@ -1,11 +1,11 @@
-//! What the choice depends on, as values: the host's interfaces, addresses and routes.
+//! Inputs of the choice as values: the host's interfaces, addresses and routes.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tweed_model::Family;
 
-/// What the host looks like.
+/// Interfaces and routes of the host.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// All interfaces, in the kernel's order.

@@ -29,7 +29,7 @@ pub struct Choice {
     pub reason: String,
     /// Wishes that came first and could not be met, and routes that lead into the pod network itself.
     pub passed_over: Vec<String>,
-    /// What is done as asked, and won't do what was meant.
+    /// Warnings about wishes that were met and may not have the effect that was meant.
     pub doubts: Vec<String>,
 }
 
@@ -299,8 +299,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The address that packets leave with: what is announced, if the host has that. Peers take packets from nothing
-    /// else. Behind a NAT the host doesn't have it.
+    /// The source address of packets: the announced one, if the host has it, since peers take packets from no other. Behind
+    /// a NAT the host doesn't have it.
     fn source(&self, family: Family) -> Option<IpAddr> {
         let announced = self.wanted.overwrites.get(family);
         let announced = announced.or_else(|| self.options.public.get(family))?;

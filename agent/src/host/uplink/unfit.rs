@@ -11,7 +11,7 @@ use tweed_state::instance_of;
 
 use super::host::{Facts, Interface};
 
-/// What the CNI plugins call the pods' bridge unless they are told otherwise.
+/// The CNI plugins' default name of the pods' bridge.
 const BRIDGE: &str = "cni0";
 
 /// The pod network, as far as it tells what is no uplink.
@@ -24,7 +24,7 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// That of a network configuration.
+    /// The pod network of a configuration.
     pub fn of(config: &NetworkConfig, backends: &Backends) -> Self {
         Self {
             networks: config.pools.map(|_, pool| pool.network),

@@ -1,4 +1,4 @@
-//! What the choice of the uplink depends on beside the host.
+//! Inputs of the choice of the uplink beside the host.
 
 use std::net::IpAddr;
 
@@ -8,14 +8,14 @@ use super::address::Known;
 use super::unfit::Overlay;
 use crate::config::options::UplinkOptions;
 
-/// What is asked for, and what is known.
+/// Wishes, and known addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// The operator's wishes.
     pub options: UplinkOptions,
     /// The pod network. Nothing of it is ever the uplink; at least one family is enabled.
     pub overlay: Overlay,
-    /// What is known of addresses.
+    /// Earlier addresses of this node, and those of others.
     pub known: Known,
     /// Addresses that the store announces instead of this node's own.
     pub overwrites: Dual<IpAddr>,

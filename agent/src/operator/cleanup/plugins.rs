@@ -12,11 +12,11 @@ use tweed_netlink::{Netfilter, Netlink};
 use tweed_nft::{Change, live};
 
 use super::remove::remove;
-use super::report::Report;
+use super::report::CleanupReport;
 use crate::config::options::CniOptions;
 use crate::files::cni::{Folder, LIST_LIMIT, Replace};
 
-/// Where plugins keep what they know.
+/// Folders in which plugins keep their state.
 pub(super) struct Folders {
     /// Records of attachments, from which the nftables table can be made again.
     pub(super) records: PathBuf,
@@ -25,7 +25,7 @@ pub(super) struct Folders {
 }
 
 impl Folders {
-    /// Where they keep it on every host.
+    /// The usual folders of a host.
     pub(super) fn of_host() -> Self {
         Self {
             records: RECORDS_DIR.into(),
@@ -34,7 +34,7 @@ impl Folders {
     }
 }
 
-/// Removes all that, or says what would be removed.
+/// Removes files, table and bridge, or lists them.
 ///
 /// # Errors
 /// When a file can't be removed, or the kernel refuses.
@@ -42,7 +42,7 @@ pub(super) fn clean(
     options: &CniOptions,
     folders: &Folders,
     dry_run: bool,
-    report: &mut Report,
+    report: &mut CleanupReport,
 ) -> Result<()> {
     let network = Network::read(options);
     // The list goes first: without it the runtime starts no pods.
@@ -85,7 +85,7 @@ pub(super) fn clean(
     files(&traces, dry_run, report)
 }
 
-fn files(paths: &[PathBuf], dry_run: bool, report: &mut Report) -> Result<()> {
+fn files(paths: &[PathBuf], dry_run: bool, report: &mut CleanupReport) -> Result<()> {
     for path in paths {
         let there = match dry_run {
             true => path.exists() || path.is_symlink(),
@@ -98,7 +98,7 @@ fn files(paths: &[PathBuf], dry_run: bool, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn table(dry_run: bool, report: &mut Report) -> Result<()> {
+fn table(dry_run: bool, report: &mut CleanupReport) -> Result<()> {
     let mut socket = Netfilter::open().context("open a netlink socket")?;
     if live::observe(&mut socket, CNI_TABLE)?.is_none() {
         return Ok(());
@@ -111,7 +111,7 @@ fn table(dry_run: bool, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// What the list on the host calls network and bridge.
+/// Names of network and bridge in the host's list.
 struct Network {
     name: String,
     bridge: String,
@@ -125,7 +125,7 @@ impl Network {
         let text = |value: &Value, default: &str| value.as_str().unwrap_or(default).to_owned();
         let name = text(&list["name"], "cbr0");
         Self {
-            // A name that leaves the folder is nobody's network.
+            // A name with a path out of the folder is no network's.
             name: match crate::config::cni_names::file_name(&name) {
                 Ok(()) => name,
                 Err(_) => "cbr0".to_owned(),

@@ -1,13 +1,13 @@
-//! What was removed, in words.
+//! Report of a cleanup, in words.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 use tweed_reconcile::Outcome;
 
-/// What was removed, or would be.
+/// Removed objects, or those that would be removed.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Report {
+pub(super) struct CleanupReport {
     pub(super) dry_run: bool,
     /// Changes of the kernel, in words.
     pub(super) changes: Vec<String>,
@@ -17,7 +17,7 @@ pub(super) struct Report {
     pub(super) warnings: Vec<String>,
 }
 
-impl Report {
+impl CleanupReport {
     pub(super) fn take(&mut self, outcome: Outcome) {
         let more = outcome.changes.saturating_sub(outcome.done.len());
         self.changes = outcome.done;
@@ -37,7 +37,7 @@ impl Report {
     }
 }
 
-pub(super) fn words(report: &Report) -> String {
+pub(super) fn words(report: &CleanupReport) -> String {
     let mut text = String::new();
     for change in &report.changes {
         text += &format!("{change}\n");

@@ -224,7 +224,7 @@ fn what_was_placed_for_the_runtime_goes_and_the_bridge_when_its_last_pod_has_gon
             data: path("data"),
         };
         let clean = |dry_run| {
-            let mut report = Report::default();
+            let mut report = CleanupReport::default();
             plugins::clean(cni, &folders, dry_run, &mut report).expect("cleaned");
             report
         };

@@ -1,4 +1,4 @@
-//! What another network configuration changes, and whose lease becomes invalid by it.
+//! Changes by another network configuration, and leases that become invalid by it.
 
 use std::io::{IsTerminal, Write};
 
@@ -9,10 +9,10 @@ use tweed_store::{LeaseStore, cut_by};
 /// So many leases are named.
 const NAMED: usize = 20;
 
-/// The difference between what stands in the store and what is to be written.
+/// The difference between the store's configuration and a new one.
 #[derive(Debug, Default)]
 pub(super) struct Change {
-    /// What of it goes and comes, a line each.
+    /// Removed and added facts, a line each.
     lines: Vec<String>,
     /// Leases that no longer fit.
     pub(super) invalid: Vec<String>,
@@ -34,7 +34,7 @@ impl Change {
     ) -> anyhow::Result<Self> {
         let (new, _) = NetworkConfig::parse(after)?;
         let Ok((old, _)) = NetworkConfig::parse(before) else {
-            // Nobody lives by it: agents go on with the last one that they could read, which is not known here.
+            // No agent uses it: agents go on with the last one that they could read, which is not known here.
             let old = Dual::default();
             return Self::of(vec!["- what can't be read".to_owned()], &old, &new, store).await;
         };

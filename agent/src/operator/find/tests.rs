@@ -28,7 +28,7 @@ impl Host {
     fn agent(&self, instance: &str, given: &[(&str, &str)]) -> PathBuf {
         let socket = self.path("run").join(format!("{instance}.sock"));
         let listener = UnixListener::bind(&socket).expect("bound");
-        let told = Told {
+        let told = PublishedSettings {
             instance: instance.to_owned(),
             store: "somewhere".to_owned(),
             given: values(given),

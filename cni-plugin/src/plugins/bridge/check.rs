@@ -1,10 +1,10 @@
-//! CHECK compares with the previous result where that has something to compare, so that what
-//! later plugins changed on purpose is no drift, and with the configuration where only that does.
+//! CHECK compares the kernel with the previous result, so that changes of later plugins are no drift, and with the
+//! configuration for values that the result doesn't have.
 
 use ipnet::IpNet;
 use tweed_netlink::{LinkInfo, Netlink};
 
-use super::config::Config;
+use super::config::BridgeConfig;
 use super::{gateway, vlan};
 use crate::net::masquerade::Masquerade;
 use crate::net::{container, link, namespace};
@@ -12,7 +12,7 @@ use crate::runtime::delegate::Delegate;
 use crate::runtime::plugin::Request;
 use crate::spec::{CniError, CniResult};
 
-/// What puts back what another program has changed.
+/// Advice of an error about an object that another program has changed.
 const RESTORES: &str = "another program has changed it; tweedd restores it, or a new ADD";
 
 /// Checks an attachment.
@@ -22,7 +22,7 @@ const RESTORES: &str = "another program has changed it; tweedd restores it, or a
 pub(super) fn check(request: &Request<'_>) -> Result<(), CniError> {
     let Request { call, conf, .. } = request;
     let ipam = Delegate::of_ipam(request)?;
-    let config = Config::parse(conf, &call.args, ipam.is_some())?;
+    let config = BridgeConfig::parse(conf, &call.args, ipam.is_some())?;
     if let Some(ipam) = ipam {
         ipam.check(request)?;
     }
@@ -53,7 +53,7 @@ pub(super) fn check(request: &Request<'_>) -> Result<(), CniError> {
 fn check_bridge(
     netlink: &mut Netlink,
     prev: &CniResult,
-    config: &Config,
+    config: &BridgeConfig,
 ) -> Result<LinkInfo, CniError> {
     let name = &config.bridge;
     let bridge = netlink
@@ -82,7 +82,7 @@ fn check_bridge(
 fn check_gateways(
     netlink: &mut Netlink,
     prev: &CniResult,
-    config: &Config,
+    config: &BridgeConfig,
 ) -> Result<(), CniError> {
     let gateways = gateway::gateways(prev);
     if !config.gateway || gateways.is_empty() {
@@ -115,7 +115,7 @@ fn check_port(
     prev: &CniResult,
     container_end: &LinkInfo,
     bridge: &LinkInfo,
-    config: &Config,
+    config: &BridgeConfig,
 ) -> Result<(), CniError> {
     let not_found = || {
         let msg = format!(

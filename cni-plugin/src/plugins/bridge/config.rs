@@ -17,7 +17,7 @@ const BRIDGE: &str = "cni0";
 const VLAN_MAX: i64 = 4094;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Config {
+pub(crate) struct BridgeConfig {
     /// The bridge's name.
     pub(crate) bridge: String,
     /// The bridge has the gateway's address.
@@ -34,7 +34,7 @@ pub(crate) struct Config {
     pub(crate) hairpin: bool,
     /// The bridge is in promiscuous mode.
     pub(crate) promisc: bool,
-    /// VLANs of the port; none when the bridge doesn't sort by VLAN.
+    /// VLANs of the port; none when the bridge doesn't filter by VLAN.
     pub(crate) vlans: Option<Vlans>,
     /// Look for duplicates of IPv6 addresses.
     pub(crate) dad: bool,
@@ -48,7 +48,7 @@ pub(crate) struct Config {
     pub(crate) mac: Option<Mac>,
     /// Name servers, in place of those of the IPAM plugin.
     pub(crate) dns: Option<Dns>,
-    /// Where it is written down what an attachment has in the packet filter.
+    /// Folder of the records of attachments.
     pub(crate) state_dir: PathBuf,
 }
 
@@ -99,7 +99,7 @@ struct Trunk {
     id: Option<i64>,
 }
 
-impl Config {
+impl BridgeConfig {
     /// Reads and checks the keys, and what the runtime wants for this container.
     ///
     /// # Errors

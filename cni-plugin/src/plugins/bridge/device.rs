@@ -6,7 +6,7 @@ use tweed_host::bounded_file::{self, KIB, Links};
 use tweed_model::{Family, Mac};
 use tweed_netlink::{BridgeSpec, LinkChange, LinkInfo, Netlink, NetlinkError};
 
-use super::config::Config;
+use super::config::BridgeConfig;
 use crate::net::identity::hash;
 use crate::net::sysctl::{of_interface, set_if_there};
 use crate::spec::{CniError, Context, Kind};
@@ -15,7 +15,7 @@ use crate::spec::{CniError, Context, Kind};
 ///
 /// # Errors
 /// When the name belongs to something else, or the bridge can't be as wanted without harm to others.
-pub(super) fn ensure(netlink: &mut Netlink, config: &Config) -> Result<LinkInfo, CniError> {
+pub(super) fn ensure(netlink: &mut Netlink, config: &BridgeConfig) -> Result<LinkInfo, CniError> {
     let name = config.bridge.as_str();
     let what = || format!("failed to create bridge {name:?}");
     let bridge = match netlink.link(name).context(what)? {
@@ -41,7 +41,7 @@ pub(super) fn ensure(netlink: &mut Netlink, config: &Config) -> Result<LinkInfo,
 
 /// With an address from the start, the bridge keeps it. Without, it would take the lowest of its ports', and every
 /// container's ARP cache would be wrong whenever a container comes or goes.
-fn create(netlink: &mut Netlink, config: &Config) -> Result<LinkInfo, CniError> {
+fn create(netlink: &mut Netlink, config: &BridgeConfig) -> Result<LinkInfo, CniError> {
     let name = config.bridge.as_str();
     let spec = BridgeSpec {
         mtu: config.mtu,
@@ -97,7 +97,11 @@ fn bridge_mac(name: &str) -> Mac {
 }
 
 /// A bridge that doesn't filter VLANs would join what the configuration separates.
-fn filter_vlans(netlink: &mut Netlink, config: &Config, bridge: &LinkInfo) -> Result<(), CniError> {
+fn filter_vlans(
+    netlink: &mut Netlink,
+    config: &BridgeConfig,
+    bridge: &LinkInfo,
+) -> Result<(), CniError> {
     let filters = bridge.bridge.is_some_and(|info| info.vlan_filtering);
     if config.vlans.is_none() || filters {
         return Ok(());

@@ -10,7 +10,7 @@ use tweed_model::Family;
 use tweed_model::subnet::first_addr;
 use tweed_netlink::{AddrInfo, AddrSpec, LinkInfo, Netlink};
 
-use super::config::Config;
+use super::config::BridgeConfig;
 use super::device;
 use crate::net::routes::everywhere;
 use crate::net::sysctl::enable_forwarding;
@@ -19,7 +19,7 @@ use crate::runtime::plugin::Request;
 use crate::spec::{CniError, CniResult, Context, Kind, Route};
 
 /// Fills in the gateways that the IPAM plugin left open, and the default routes that are wanted.
-pub(super) fn complete(result: &mut CniResult, config: &Config) {
+pub(super) fn complete(result: &mut CniResult, config: &BridgeConfig) {
     if !config.gateway {
         return;
     }
@@ -52,7 +52,7 @@ pub(super) struct Site<'a> {
     pub(super) bridge: &'a LinkInfo,
     /// The interface that has the addresses: the bridge, or that of its VLAN.
     pub(super) holder: &'a LinkInfo,
-    pub(super) config: &'a Config,
+    pub(super) config: &'a BridgeConfig,
     /// The whole call.
     pub(super) request: &'a Request<'a>,
     /// The IPAM plugin.
@@ -109,7 +109,7 @@ impl Site<'_> {
             Err(error) if !error.is_exists() => return Err(error.into()),
             _ => {}
         }
-        // Containers will have the gateway in their ARP caches.
+        // Containers keep the gateway's address in their ARP caches.
         if self.holder.kind == "bridge" && !device::is_pinned(self.holder) {
             device::pin(netlink, self.holder)?;
         }

@@ -16,7 +16,7 @@ mod vlan;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use config::Config;
+use config::BridgeConfig;
 use gateway::Site;
 use ipnet::IpNet;
 use tweed_attach::Owner;
@@ -38,7 +38,7 @@ pub(crate) struct Bridge;
 impl Plugin for Bridge {
     fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
         let ipam = Delegate::of_ipam(request)?;
-        let config = Config::parse(request.conf, &request.call.args, ipam.is_some())?;
+        let config = BridgeConfig::parse(request.conf, &request.call.args, ipam.is_some())?;
         ipam.map_or(Ok(()), |ipam| ipam.configuration(request))?;
         Ok(Box::new(config))
     }
@@ -46,7 +46,7 @@ impl Plugin for Bridge {
     fn add(&self, request: &Request<'_>, undo: &mut Undo) -> Result<CniResult, CniError> {
         let Request { call, conf, .. } = request;
         let ipam = Delegate::of_ipam(request)?;
-        let config = Config::parse(conf, &call.args, ipam.is_some())?;
+        let config = BridgeConfig::parse(conf, &call.args, ipam.is_some())?;
         filter::load(&call.args);
         let netns = namespace::open(call)?;
         let mut netlink = link::socket()?;
@@ -80,7 +80,7 @@ impl Plugin for Bridge {
 
     fn status(&self, request: &Request<'_>) -> Result<(), CniError> {
         let ipam = Delegate::of_ipam(request)?;
-        if Config::parse(request.conf, &request.call.args, ipam.is_some())?.ip_masq {
+        if BridgeConfig::parse(request.conf, &request.call.args, ipam.is_some())?.ip_masq {
             packet_filter::status()?;
         }
         ipam.map_or(Ok(()), |ipam| ipam.status(request))
@@ -90,7 +90,7 @@ impl Plugin for Bridge {
 /// One ADD.
 struct Job<'a> {
     request: &'a Request<'a>,
-    config: &'a Config,
+    config: &'a BridgeConfig,
     ipam: Option<&'a Delegate>,
     netns: &'a Netns,
     owner: Owner,

@@ -7,7 +7,7 @@ use tweed_attach::Owner;
 use tweed_host::pauses::Pauses;
 use tweed_netlink::{Dev, LinkChange, LinkInfo, Netlink, OperState};
 
-use super::config::Config;
+use super::config::BridgeConfig;
 use super::vlan;
 use crate::spec::{CniError, Context};
 
@@ -20,7 +20,7 @@ pub(super) fn configure(
     port: Dev<'_>,
     owner: &Owner,
     bridge: &LinkInfo,
-    config: &Config,
+    config: &BridgeConfig,
 ) -> Result<(), CniError> {
     let alias = owner.to_string();
     let change = LinkChange {

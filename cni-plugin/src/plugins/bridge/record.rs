@@ -1,9 +1,9 @@
-//! What is written down of an attachment's place in the bridge: the agent puts it back when another program changes it.
+//! The record of an attachment's place in the bridge: the agent restores it when another program changes it.
 
 use tweed_model::{Bridged, Port, Vlan};
 use tweed_netlink::{LinkInfo, Netlink};
 
-use super::config::Config;
+use super::config::BridgeConfig;
 use super::{device, gateway, vlan};
 use crate::spec::{CniError, CniResult};
 
@@ -14,7 +14,7 @@ use crate::spec::{CniError, CniResult};
 /// When the kernel doesn't answer.
 pub(super) fn bridged(
     netlink: &mut Netlink,
-    config: &Config,
+    config: &BridgeConfig,
     (bridge, host_end, result): (&LinkInfo, &str, &CniResult),
     of_vlan: &Option<LinkInfo>,
 ) -> Result<Bridged, CniError> {

@@ -9,7 +9,7 @@ use tweed_attach::record::leaving;
 use tweed_attach::{Owner, PortRecord, Publication};
 use tweed_netlink::{Netfilter, Netlink};
 
-use super::config::Config;
+use super::config::PortmapConfig;
 use super::record_file::{RecordFile, is_gone};
 use super::wanted::wanted;
 use super::{flows, localnet, tunnel};
@@ -27,7 +27,7 @@ use crate::state::{file, records};
 /// When a port is another container's, or the kernel refuses.
 pub(super) fn attach(
     request: &Request<'_>,
-    config: Config,
+    config: PortmapConfig,
     result: &CniResult,
     undo: &mut Undo,
 ) -> Result<(), CniError> {

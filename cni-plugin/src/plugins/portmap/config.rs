@@ -16,12 +16,12 @@ use crate::state::records::{state_dir, state_dir_of};
 const MARK_BIT: i64 = 13;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Config {
+pub(super) struct PortmapConfig {
     /// The host ports of this container.
     pub(super) ports: Vec<PortMapping>,
     /// Which connections get the host's address as source.
     pub(super) masquerade: PortMasquerade,
-    /// Where it is written down what an attachment has in the packet filter.
+    /// Folder of the records of attachments.
     pub(super) state_dir: PathBuf,
 }
 
@@ -66,7 +66,7 @@ struct Mapping {
     host_ip: Option<IpAddr>,
 }
 
-impl Config {
+impl PortmapConfig {
     /// Reads and checks the keys.
     ///
     /// # Errors
@@ -93,10 +93,10 @@ pub(super) fn has_ports(conf: &NetConf) -> bool {
 }
 
 /// Those host ports of a configuration that make sense: what DEL looks for.
-pub(super) fn readable(conf: &NetConf) -> Config {
+pub(super) fn readable(conf: &NetConf) -> PortmapConfig {
     let runtime = json::get(&conf.raw, "runtimeConfig").and_then(Value::as_object);
     let all = runtime.map(mappings).unwrap_or_default();
-    Config {
+    PortmapConfig {
         ports: all.iter().filter_map(|value| mapping(value).ok()).collect(),
         masquerade: PortMasquerade::default(),
         state_dir: state_dir(conf),
@@ -115,7 +115,7 @@ fn mappings(runtime: &Map<String, Value>) -> Vec<Value> {
     match json::get(runtime, "portMappings") {
         None => Vec::new(),
         Some(Value::Array(list)) => list.clone(),
-        // One that can't be read is refused where that is asked for.
+        // A mapping that can't be read is refused by ADD.
         Some(other) => vec![other.clone()],
     }
 }
@@ -150,7 +150,7 @@ fn protocol(name: &str) -> Result<L4Proto, CniError> {
     }
 }
 
-/// What can't be, and what we don't do.
+/// Refuses contradictions, and options that are not supported.
 fn refuse(keys: &Keys) -> Result<(), CniError> {
     let backend = keys.backend.as_str();
     if !matches!(backend, "" | "iptables" | "nftables") {

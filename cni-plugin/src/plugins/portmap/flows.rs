@@ -1,4 +1,4 @@
-//! Flows that the kernel remembers from before a host port was given or taken.
+//! Flows of connection tracking from before a host port was added or removed.
 
 use tweed_host::KernelError;
 

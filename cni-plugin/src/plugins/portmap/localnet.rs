@@ -14,11 +14,11 @@ use crate::spec::{CniError, Context};
 use crate::state::records;
 
 /// Lets the host's loopback through to the container, where a mapping leads there. To be called once the table stands.
-/// The switch stays: the next container behind the same interface needs it too. So does the word, beside the
-/// container's record, by which the agent keeps the table's rule in place as long as the switch may be on.
+/// The sysctl stays on: the next container behind the same interface needs it too. A file beside the container's record
+/// stays as well; by it the agent keeps the table's rule in place as long as the sysctl may be on.
 ///
 /// # Errors
-/// When the word can't be written; or the switch is off and can't be switched on.
+/// When the file can't be written; or the sysctl is off and can't be set.
 pub(super) fn enable(
     netlink: &mut Netlink,
     publication: &Publication,

@@ -15,7 +15,7 @@ mod wanted;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use config::Config;
+use config::PortmapConfig;
 use record_file::RecordFile;
 use tweed_attach::live::{
     forget_flows_to, published, publishers, remove_migrated_ports, unpublish,
@@ -36,14 +36,14 @@ pub(crate) struct PortMap;
 
 impl Plugin for PortMap {
     fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
-        Ok(Box::new(Config::parse(request.conf)?))
+        Ok(Box::new(PortmapConfig::parse(request.conf)?))
     }
 
     fn add(&self, request: &Request<'_>, undo: &mut Undo) -> Result<CniResult, CniError> {
         let chained = || CniError::config("must be called as chained plugin");
         let result = request.conf.prev_result()?.ok_or_else(chained)?;
         if config::has_ports(request.conf) {
-            add::attach(request, Config::parse(request.conf)?, &result, undo)?;
+            add::attach(request, PortmapConfig::parse(request.conf)?, &result, undo)?;
         }
         Ok(result)
     }
@@ -84,7 +84,7 @@ impl Plugin for PortMap {
         if !config::has_ports(conf) {
             return Ok(());
         }
-        let Some(publication) = wanted(call, Config::parse(conf)?, &prev)? else {
+        let Some(publication) = wanted(call, PortmapConfig::parse(conf)?, &prev)? else {
             return Ok(());
         };
         let owner = identity::owner(&conf.name, &call.attachment);
@@ -123,7 +123,7 @@ impl Plugin for PortMap {
     }
 
     fn status(&self, request: &Request<'_>) -> Result<(), CniError> {
-        Config::parse(request.conf)?;
+        PortmapConfig::parse(request.conf)?;
         packet_filter::status()
     }
 }

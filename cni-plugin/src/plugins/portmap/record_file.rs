@@ -1,4 +1,4 @@
-//! Where the record of an attachment's host ports is.
+//! Paths of the records of host ports.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::net::identity;
 use crate::spec::Attachment;
 use crate::state::records;
 
-/// A record, and whose it is.
+/// A record's path, and its owner.
 pub(super) struct RecordFile {
     /// The attachment as it stands in the packet filter.
     pub(super) owner: Owner,
@@ -18,7 +18,7 @@ pub(super) struct RecordFile {
 }
 
 impl RecordFile {
-    /// That of an attachment.
+    /// The record of an attachment.
     pub(super) fn of(folder: &Path, network: &str, attachment: &Attachment) -> Self {
         let owner = identity::owner(network, attachment);
         let path = folder.join(port_file_name(&owner));

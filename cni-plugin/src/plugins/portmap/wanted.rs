@@ -1,4 +1,4 @@
-//! What a container's host ports come to: its mappings and the first address of each family of its interface.
+//! The wanted host ports of a container: its mappings, and the first address of each family of its interface.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use tweed_attach::Publication;
 use tweed_model::Dual;
 
-use super::config::Config;
+use super::config::PortmapConfig;
 use crate::spec::{Call, CniError, CniResult};
 
 /// The mappings, and where they lead; `None` if the interface has no address.
@@ -15,7 +15,7 @@ use crate::spec::{Call, CniError, CniResult};
 /// When an address can't be a container's, or two mappings want the same port.
 pub(super) fn wanted(
     call: &Call,
-    config: Config,
+    config: PortmapConfig,
     result: &CniResult,
 ) -> Result<Option<Publication>, CniError> {
     let ifname = &call.attachment.ifname;

@@ -1,4 +1,4 @@
-//! What the userspace data plane promises, and whether it keeps it.
+//! Goals of the userspace data plane, and whether it reaches them.
 
 use super::paths::Mode;
 use super::series::Series;

@@ -17,7 +17,7 @@ const BUSY: usize = 20;
 #[derive(Debug)]
 pub struct Server(Child);
 
-/// What a client does.
+/// Load of a client.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     /// TCP connections at once.
@@ -30,7 +30,7 @@ pub struct Load {
     pub seconds: u32,
 }
 
-/// What came of it.
+/// Result of a load.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Transfer {
     /// Bits a second, as the receiver counted.

@@ -34,7 +34,7 @@ use tweed_lab::report::Table;
 
 /// Rounds of a full run.
 const ROUNDS: usize = 5;
-/// What is asked for.
+/// Measurements that are asked for.
 #[derive(Clone, Debug, Args)]
 pub struct Wish {
     #[command(subcommand)]

@@ -27,7 +27,7 @@ const STEP: u32 = 10;
 /// Resident memory may differ by this much from the first minute to the last, MiB.
 const GROWTH: f64 = 1.0;
 
-/// What was seen each second, or each step.
+/// Figures of each second, or each step.
 #[derive(Debug, Default)]
 struct Seen {
     /// Resident memory of both agents, MiB.

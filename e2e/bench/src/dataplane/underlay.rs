@@ -27,7 +27,7 @@ const OVERTAKEN: [u32; 2] = [0, 100];
 /// The share that ours keeps, as a multiple of VXLAN's. Two runs of the same differ by some per cent.
 const GOAL: f64 = 0.9;
 
-/// What came of one setting, for both modes.
+/// Results of one setting, for both modes.
 struct Setting {
     name: String,
     /// Whether the ones that follow are compared with it.

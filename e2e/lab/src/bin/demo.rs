@@ -11,7 +11,7 @@ use tweed_lab::launch::{Launch, vxlan_dual};
 use tweed_lab::report::{Table, bad, bold, duration, faint, good};
 use tweed_lab::topology::{Lab, Topology};
 use tweed_lab::traffic::{self, Stream};
-use tweed_lab::wait::{PATIENCE, timed};
+use tweed_lab::wait::{TIMEOUT, timed};
 use tweed_model::Family;
 
 fn main() -> ExitCode {
@@ -134,7 +134,7 @@ fn delete_a_device(lab: &Lab, agents: &[Agent<'_>], pods: &[Pod<'_>]) -> Result<
     std::thread::sleep(Duration::from_millis(300));
     say("host2# ip link del flannel.1");
     host.sh("ip link del flannel.1")?;
-    let (_, taken) = timed("the repair", PATIENCE, || {
+    let (_, taken) = timed("the repair", TIMEOUT, || {
         ensure!(is_up(host, "flannel.1")?, "the device is down");
         for peer in &peers {
             peer.as_ref()
@@ -172,7 +172,7 @@ fn leave_and_join<'lab>(
     leaver.terminate()?;
     say(&format!("host1# tweedd leases release '{key}'"));
     agents[0].store_command(&["leases", "release", &key])?;
-    let (_, taken) = timed("host1 forgets host3", PATIENCE, || {
+    let (_, taken) = timed("host1 forgets host3", TIMEOUT, || {
         let routes = peer_routes(&lab.hosts[0], Family::V4)?;
         ensure!(!routes.contains(&subnet), "{subnet} is still routed");
         Ok(())

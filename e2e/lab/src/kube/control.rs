@@ -45,7 +45,7 @@ pub struct ApiServer<'lab> {
 /// How the controller manager gives pod subnets to nodes.
 #[derive(Clone, Debug)]
 pub struct Controllers {
-    /// Whether it does; `--allocate-node-cidrs`.
+    /// `--allocate-node-cidrs`.
     pub allocate: bool,
     /// The cluster's pod networks.
     pub networks: String,

@@ -207,7 +207,7 @@ impl<'lab> Node<'lab> {
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--hostname-override={}", self.name()),
             format!("--proxy-mode={}", self.options.proxy_mode),
-            // Both are switches of the whole machine.
+            // Both sysctls are the whole machine's.
             "--conntrack-max-per-core=0".to_owned(),
             "--conntrack-min=0".to_owned(),
         ];
@@ -283,7 +283,7 @@ fn kubelet_config(authority: &Path) -> serde_json::Value {
         "clusterDNS": [dns::ADDR],
         "clusterDomain": dns::DOMAIN,
         "resolvConf": "",
-        // What a node of its own machine has, and a namespace has not.
+        // Files that a node on a machine of its own has, and a namespace has not.
         "cgroupDriver": "cgroupfs",
         "cgroupsPerQOS": false,
         "enforceNodeAllocatable": [],

@@ -1,4 +1,4 @@
-//! The part of the plugins' table that host ports need, without any: maps, and the rules that ask them.
+//! The part of the plugins' table that all host ports share: empty maps, and the rules that look them up.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -1,6 +1,6 @@
-//! What a container's interface has in the plugins' table: elements, found again by the owner in their comment. Many
-//! plugin processes work on the table at once; each change is one transaction that fails where another's has made it
-//! wrong, and is then thought over again.
+//! Elements of a container's interface in the plugins' table, found again by the owner in their comment. Many plugin
+//! processes work on the table at once; each change is one transaction that fails where another process was faster,
+//! and is then computed anew.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -40,7 +40,7 @@ pub fn masquerade(
                 messages.extend(put);
             }
         }
-        // Nobody can come in the way of an addition: without a generation, plugins don't make each other start over.
+        // An addition conflicts with no other change: without a generation, plugins don't make each other start over.
         let generation = replaces.then_some(generation);
         Ok((!messages.is_empty()).then_some((messages, generation)))
     })
@@ -81,7 +81,7 @@ pub(super) fn remove_from(
     .map_err(KernelError::from)
 }
 
-/// Everybody who has something in the table.
+/// All owners of elements in the table.
 ///
 /// # Errors
 /// When the kernel refuses to say.

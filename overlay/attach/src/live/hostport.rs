@@ -1,4 +1,4 @@
-//! Host ports in the plugins' table. A port belongs to one container at a time; two that want the same are told.
+//! Host ports in the plugins' table. A port belongs to one container at a time; the second that wants it gets an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,10 +20,10 @@ pub enum PublishError {
     /// Its mappings contradict each other.
     #[error(transparent)]
     Ambiguous(#[from] Ambiguous),
-    /// Somebody else has the port.
+    /// Another container has the port.
     #[error("host port {claim} is already taken by {holder}")]
     Taken {
-        /// What both want.
+        /// The port that both want.
         claim: Claim,
         /// Its owner.
         holder: Owner,
@@ -33,7 +33,7 @@ pub enum PublishError {
     Kernel(#[from] KernelError),
 }
 
-/// What of a publication is not in force.
+/// The part of a publication that is not in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// The rules that all host ports share.
@@ -128,7 +128,7 @@ pub fn published(
     Ok(Some(claim.map_or(Missing::Rules, Missing::Port)))
 }
 
-/// Everybody who has host ports.
+/// All owners of host ports.
 ///
 /// # Errors
 /// When the kernel refuses to say.
@@ -142,7 +142,7 @@ pub fn publishers(socket: &mut Netfilter) -> Result<BTreeSet<Owner>, KernelError
         .collect())
 }
 
-/// What others have that this owner wants.
+/// Claims of others that this owner wants.
 fn clashes(sets: &Sets, owner: &Owner, wanted: &[Claim]) -> Vec<(Claim, Owner)> {
     let mut held: BTreeMap<(u8, u16), Vec<(Claim, Owner)>> = BTreeMap::new();
     for (name, set) in sets {

@@ -1,5 +1,5 @@
-//! All records of attachments on this host: the plugins' own, and what the runtime's library keeps of other plugins'. Read
-//! anew where a folder has changed; each file once.
+//! All records of attachments on this host: those of our plugins, and those that the runtime's library keeps of other
+//! plugins. A folder is read again when it has changed; each file is read once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,27 +13,27 @@ use tweed_host::bounded_file::{self, Links, MIB};
 use tweed_model::Bridged;
 use tweed_netlink::netns::Netns;
 
-use crate::libcni::{self, Kept};
-use crate::record::{ELSEWHERE, ENDING, Elsewhere, LOOPBACK_OPEN};
+use crate::libcni::{self, CachedAttachment};
+use crate::record::{ELSEWHERE, ENDING, FolderPointer, LOOPBACK_OPEN};
 use crate::{Owner, PortRecord, Publication, Record};
 
-/// Where runtimes and plugins keep what they know.
+/// The folder in which runtimes and plugins keep their state.
 pub const CNI_DATA_DIR: &str = "/var/lib/cni";
 
-/// A folder that changed a moment ago may change again without another time of change: the kernel's clock for it ticks every
-/// 4 ms, and a file may still be being written.
+/// A folder that changed a moment ago may change again and keep its time of change: the kernel's clock for it ticks
+/// every 4 ms, and a file may not be written to its end.
 const YOUNG: Duration = Duration::from_millis(100);
 
-/// An attachment, as all its records together tell.
+/// An attachment, from all its records together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
-    /// The owner of what it has.
+    /// Owner of its elements in the packet filter.
     pub owner: Owner,
     /// Where the container's network namespace was; empty where that isn't known.
     pub netns: String,
     /// Its place in a bridge.
     pub bridged: Option<Bridged>,
-    /// Its addresses, where other plugins have made it: it concerns us if they are within our networks.
+    /// Addresses of an attachment of other plugins: it is ours to look after if they are within our networks.
     pub others: Option<Vec<IpNet>>,
     /// Addresses that are masqueraded.
     pub masquerade: Vec<IpNet>,
@@ -41,22 +41,22 @@ pub struct Attachment {
     pub publication: Option<Publication>,
     /// When the last of its records was written.
     pub written: SystemTime,
-    /// The plugins' own records of it.
+    /// Records of our plugins.
     pub files: Vec<PathBuf>,
 }
 
-/// What the records say.
+/// The contents of all records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
-    /// All attachments.
+    /// Attachments by their owner.
     pub attachments: BTreeMap<Owner, Attachment>,
-    /// Whether packets to 127.0.0.0/8 may come in: then the table's rule against that is wanted even without records.
+    /// Whether packets to 127.0.0.0/8 may come in: then the table's rule against them is wanted even without records.
     pub loopback_open: bool,
-    /// Folders that a plugin has left word of, and why they can't be read.
+    /// Folders that a plugin has pointed to, and why they can't be read.
     pub out_of_reach: BTreeMap<PathBuf, String>,
 }
 
-/// Reads them.
+/// Reads the records, and caches them.
 #[derive(Debug)]
 pub struct Records {
     folder: PathBuf,
@@ -76,13 +76,13 @@ struct Listing {
 
 type Stamp = (SystemTime, u64);
 
-/// What a file says.
+/// A file, read.
 #[derive(Clone, Debug)]
 enum Content {
     Own(Record),
     Ports(PortRecord),
-    Others(Kept),
-    Word(Elsewhere),
+    Others(CachedAttachment),
+    Pointer(FolderPointer),
     LoopbackOpen,
 }
 
@@ -97,7 +97,7 @@ impl Records {
         }
     }
 
-    /// What they say now. Where nothing has changed that costs a look at each folder.
+    /// The records as they are now. Without a change this costs one `stat` of each folder.
     pub fn read(&mut self) -> Arc<Recorded> {
         let words = self.folder.join(ELSEWHERE);
         let mut changed = self.look(&words, Content::word);
@@ -124,7 +124,7 @@ impl Records {
         Arc::clone(&self.recorded)
     }
 
-    /// Reads a folder unless it is as it was. Returns whether it may not be.
+    /// Reads a folder unless it is unchanged. Returns whether it may have changed.
     fn look(&mut self, folder: &Path, parse: impl Fn(&Path, &str) -> Option<Content>) -> bool {
         let listing = self.folders.entry(folder.to_owned()).or_default();
         let now = fs::metadata(folder).and_then(|meta| meta.modified());
@@ -159,7 +159,7 @@ impl Records {
         !(absent && same_error)
     }
 
-    /// The folders that were left word of by plugins in this network namespace.
+    /// The folders that plugins in this network namespace have pointed to.
     fn elsewhere(&self, words: &Path) -> BTreeSet<PathBuf> {
         let files = self.folders.get(words).map(|listing| &listing.files);
         let mut files = files.into_iter().flatten().peekable();
@@ -169,7 +169,7 @@ impl Records {
         let own = Netns::id_of_caller().ok();
         files
             .filter_map(|(_, (_, content))| match content {
-                Some(Content::Word(word)) if Some(word.netns) == own => Some(word.folder.clone()),
+                Some(Content::Pointer(to)) if Some(to.netns) == own => Some(to.folder.clone()),
                 _ => None,
             })
             .collect()
@@ -194,7 +194,7 @@ impl Records {
 impl Recorded {
     fn add(&mut self, path: &Path, written: SystemTime, content: &Content) {
         match content {
-            Content::Word(_) => {}
+            Content::Pointer(_) => {}
             Content::LoopbackOpen => self.loopback_open = true,
             Content::Own(record) => {
                 let of = self.of(record.owner(), written, Some(path));
@@ -250,7 +250,7 @@ impl Attachment {
 
 impl Content {
     fn word(_: &Path, text: &str) -> Option<Self> {
-        Elsewhere::parse(text).map(Self::Word)
+        FolderPointer::parse(text).map(Self::Pointer)
     }
 
     fn own(path: &Path, text: &str) -> Option<Self> {

@@ -1,4 +1,4 @@
-//! What of the attachments stands in the plugins' table.
+//! The attachments' elements in the plugins' table, as they were read last.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Reads it, unless nothing has changed since.
+    /// Reads the table, unless nothing has changed since.
     ///
     /// # Errors
     /// When the kernel refuses to say.
@@ -41,7 +41,7 @@ impl Table {
         Ok(())
     }
 
-    /// Whether its rules are as they should be.
+    /// Whether the constant rules are in place.
     pub fn stands(&self) -> bool {
         self.stands
     }
@@ -54,7 +54,7 @@ impl Table {
         wanted.all(|element| self.has(element))
     }
 
-    /// Whether all of these host ports lead to their container. Contradictions never have.
+    /// Whether all of these host ports lead to their container; never so for mappings that contradict each other.
     pub fn publishes(&self, owner: &Owner, publication: &Publication) -> bool {
         let wanted = publication.elements(owner).unwrap_or_default();
         wanted.into_iter().all(|element| self.has(element))

@@ -1,4 +1,4 @@
-//! Puts back what is missing of an attachment.
+//! Makes the repairs of an attachment.
 
 use tweed_attach::Owner;
 use tweed_attach::live::{PublishError, masquerade, publish, put_base, remove_owner, unpublish};
@@ -42,10 +42,7 @@ pub(crate) fn apply(linux: &mut Linux, repair: &Repair) -> Result<(), KernelErro
         }
         Repair::Sweep(owner) => {
             let owner = parsed(repair, owner)?;
-            let recorded = linux
-                .attending
-                .as_ref()
-                .map(|attending| &attending.recorded);
+            let recorded = linux.attachment_state.as_ref().map(|state| &state.recorded);
             let attachment = recorded.and_then(|recorded| recorded.attachments.get(&owner));
             match attachment.cloned() {
                 Some(attachment) => sweep(linux.firewall.socket(), &attachment),
@@ -60,10 +57,7 @@ pub(crate) fn apply(linux: &mut Linux, repair: &Repair) -> Result<(), KernelErro
 }
 
 fn publish_again(linux: &mut Linux, repair: &Repair, owner: &Owner) -> Result<(), KernelError> {
-    let recorded = linux
-        .attending
-        .as_ref()
-        .map(|attending| &attending.recorded);
+    let recorded = linux.attachment_state.as_ref().map(|state| &state.recorded);
     let recorded = recorded.and_then(|recorded| recorded.attachments.get(owner));
     let Some(publication) = recorded.and_then(|attachment| attachment.publication.clone()) else {
         return Ok(());
@@ -79,13 +73,10 @@ fn publish_again(linux: &mut Linux, repair: &Repair, owner: &Owner) -> Result<()
     }
 }
 
-/// Whether an attachment still has the record by which something was just put back. A plugin that removes it takes the record
-/// back first: either it is gone here, or the plugin finds what was put.
+/// Whether an attachment still has its record after a repair. A plugin withdraws the record first: either it is gone
+/// here, or the plugin finds the repaired object.
 fn is_recorded(linux: &Linux, owner: &Owner, file: &str) -> bool {
-    let recorded = linux
-        .attending
-        .as_ref()
-        .map(|attending| &attending.recorded);
+    let recorded = linux.attachment_state.as_ref().map(|state| &state.recorded);
     let recorded = recorded.and_then(|recorded| recorded.attachments.get(owner));
     let mut files = recorded
         .into_iter()

@@ -1,5 +1,5 @@
-//! Attachments without their port: those of containers that are gone are to be swept, those of others can't be put right
-//! here.
+//! Attachments without their port. Those of containers that are gone are swept; those of other containers can't be
+//! repaired here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,23 +14,23 @@ use tweed_host::KernelError;
 use tweed_netlink::Netfilter;
 use tweed_netlink::netns::{Netns, NetnsError};
 
-/// A plugin that is at work has come to its end by then.
+/// A plugin that was at work has ended by then.
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// Since when each has been without its port.
+/// Times since when attachments have been without their port.
 #[derive(Debug, Default)]
 pub(super) struct Gone {
     since: BTreeMap<Owner, Instant>,
 }
 
-/// What is known of those that have been without it for a while.
+/// Attachments that have been without their port for a while.
 #[derive(Debug, Default)]
 pub(super) struct Portless {
-    /// Their containers are gone.
+    /// Attachments of containers that are gone.
     pub(super) gone: BTreeSet<String>,
-    /// Their containers are there; their ports, by name.
+    /// Attachments of containers that are there, with the names of their ports.
     pub(super) alive: BTreeMap<String, String>,
-    /// Nothing is known of their containers; their ports, by name.
+    /// Attachments of containers of which nothing is known, with the names of their ports.
     pub(super) doubtful: BTreeMap<String, String>,
 }
 
@@ -73,8 +73,8 @@ impl Gone {
     }
 }
 
-/// Whether a network namespace is gone, and not only out of sight: its folder is the host's. It lies in the file system of
-/// the record, or other namespaces are to be seen in it. An agent in a container has another folder there, or none.
+/// Whether a network namespace is gone, and not only invisible: then its folder is the host's, and lies in the file
+/// system of the record, or has other namespaces in it. An agent in a container has another folder there, or none.
 fn is_surely_gone(attachment: &Attachment, error: &NetnsError) -> bool {
     let is_missing = matches!(error, NetnsError::Missing(_));
     let folder = Path::new(&attachment.netns).parent().filter(|_| is_missing);
@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    /// What is found of an attachment with this namespace after so long.
+    /// The numbers of gone, alive and doubtful attachments with this namespace after this time.
     fn found(netns: &str, records: &Path, wait: Duration) -> (usize, usize, usize) {
         let record = records.join("a.json");
         fs::write(&record, "").unwrap();

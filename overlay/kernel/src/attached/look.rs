@@ -1,5 +1,5 @@
-//! What attachments want, and what is there of it. What is wanted is read after the kernel: a plugin that removes an attachment
-//! takes its record back first, so that what is missing and still has a record is damage.
+//! Reads wanted and observed attachments. The records are read after the kernel: a plugin that removes an attachment
+//! withdraws its record first, so that a missing object that still has a record is damage.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -14,48 +14,48 @@ use tweed_netlink::{LinkInfo, NetlinkError, VlanEntry};
 use tweed_state::Attached;
 use tweed_state::attached::missing_ports;
 
-use super::attending::Attending;
+use super::state::AttachmentState;
 use super::wanted::wanted;
 use crate::kinds::{bridge, port};
 use crate::linux::Linux;
 use crate::places::Places;
 
-/// What attachments want of the host, and what is there of it.
+/// Wanted and observed attachments.
 #[derive(Clone, Debug, Default)]
 pub struct Attachments {
-    /// What they want.
+    /// Wanted by the records.
     pub wanted: Attached,
-    /// What is there.
+    /// Observed in the kernel.
     pub there: Attached,
-    /// Those whose elements in the packet filter were there at the last look: an earlier version of the plugin may be
-    /// removing them, and take their record back a moment later.
+    /// Attachments with elements in the packet filter that were there at the last look and are missing now: an earlier
+    /// version of the plugin may be removing them, and withdraw their record a moment later.
     pub unsure: BTreeSet<String>,
-    /// Those of running containers whose port is gone, and which one it was.
+    /// Attachments of running containers whose port is gone, and its name.
     pub portless: BTreeMap<String, String>,
-    /// Those whose port is gone too, while nothing is known of their containers.
+    /// The same, where it is unknown whether the container runs.
     pub doubtful: BTreeMap<String, String>,
     /// Folders with records that can't be read here, and why.
     pub out_of_reach: BTreeMap<PathBuf, String>,
 }
 
-/// Looks at both.
+/// Reads both.
 pub(crate) fn look(linux: &mut Linux, networks: &[IpNet]) -> Result<Attachments, KernelError> {
-    let Some(mut attending) = linux.attending.take() else {
+    let Some(mut attachment_state) = linux.attachment_state.take() else {
         return Ok(Attachments::default());
     };
-    let result = attempt(linux, &mut attending, networks);
-    linux.attending = Some(attending);
+    let result = attempt(linux, &mut attachment_state, networks);
+    linux.attachment_state = Some(attachment_state);
     result
 }
 
 fn attempt(
     linux: &mut Linux,
-    attending: &mut Attending,
+    attachment_state: &mut AttachmentState,
     networks: &[IpNet],
 ) -> Result<Attachments, KernelError> {
-    let before = attending.records.read();
+    let before = attachment_state.records.read();
     if before.attachments.is_empty() && !before.loopback_open {
-        attending.recorded = Arc::clone(&before);
+        attachment_state.recorded = Arc::clone(&before);
         return Ok(Attachments {
             out_of_reach: before.out_of_reach.clone(),
             ..Attachments::default()
@@ -67,11 +67,11 @@ fn attempt(
     let expected = wanted(&before, networks, |name| names.contains(name));
     let mut there = links_there(linux, &links, &expected)?;
     if expected.rules {
-        attending.table.look(linux.firewall.socket())?;
-        table_there(&attending.table, &before, &mut there);
+        attachment_state.table.look(linux.firewall.socket())?;
+        table_there(&attachment_state.table, &before, &mut there);
     }
     // From here on nothing is read from the kernel.
-    let after = attending.records.read();
+    let after = attachment_state.records.read();
     let mut want = match Arc::ptr_eq(&before, &after) {
         true => expected,
         false => common(
@@ -80,12 +80,12 @@ fn attempt(
         ),
     };
     leave_shared_mtu(&links, &mut want);
-    let unsure = attending.unsure(&want, &there);
+    let unsure = attachment_state.unsure(&want, &there);
     let missing: Vec<(String, Owner)> = missing_ports(&want, &there)
         .filter_map(|(port, owner)| Some((port.clone(), Owner::parse(owner)?)))
         .collect();
-    attending.recorded = Arc::clone(&after);
-    let found = attending.gone.look(&missing, &after, Instant::now());
+    attachment_state.recorded = Arc::clone(&after);
+    let found = attachment_state.gone.look(&missing, &after, Instant::now());
     there.gone = found.gone;
     Ok(Attachments {
         wanted: want,
@@ -97,7 +97,7 @@ fn attempt(
     })
 }
 
-/// What was wanted before the look and is after it.
+/// The part that was wanted both before the look and after it.
 fn common(mut before: Attached, after: Attached) -> Attached {
     before
         .owners
@@ -187,7 +187,7 @@ fn table_there(table: &Table, recorded: &Recorded, there: &mut Attached) {
     }
 }
 
-/// With ports of others in it, the MTU of a bridge follows from theirs too.
+/// Leaves the MTU of a bridge that has other ports too: it follows from theirs as well.
 fn leave_shared_mtu(links: &[LinkInfo], want: &mut Attached) {
     for bridge in links.iter().filter(|link| link.kind == "bridge") {
         let mut ports = links

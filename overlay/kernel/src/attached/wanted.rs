@@ -1,4 +1,4 @@
-//! From the records to what is wanted of the host: a total, pure function.
+//! Computes the wanted attachments from the records: a total, pure function.
 
 use std::collections::BTreeSet;
 
@@ -9,9 +9,9 @@ use tweed_model::{Bridged, Port};
 use tweed_state::Attached;
 use tweed_state::attached::PodPort;
 
-/// What all attachments want together. Those that other plugins have made count if they have an address within `networks`;
-/// a bridge is what those of its attachments want whose port `is_there`. Where two want what can't be side by side, the
-/// later one gets it, as the plugin had it.
+/// The wanted state of all attachments together. Those that other plugins have made count if they have an address within
+/// `networks`. A bridge follows from its attachments whose port `is_there`. Where two contradict each other, the later
+/// one decides, as with the plugin.
 pub(super) fn wanted(
     recorded: &Recorded,
     networks: &[IpNet],
@@ -95,7 +95,7 @@ fn add_bridge(want: &mut Attached, bridged: &Bridged, publication: Option<&Publi
     let bridge = want.bridges.entry(bridged.bridge.clone()).or_default();
     bridge.up = true;
     bridge.mac = bridge.mac.or(bridged.mac);
-    // As the kernel has it: that of the smallest port.
+    // The kernel's rule: the MTU of the smallest port.
     bridge.mtu = bridge.mtu.into_iter().chain(bridged.mtu).min();
     bridge.promisc |= bridged.promisc;
     bridge.vlan_filtering |= bridged.vlan_filtering;
@@ -116,7 +116,7 @@ fn add_bridge(want: &mut Attached, bridged: &Bridged, publication: Option<&Publi
     }
 }
 
-/// Whether two gateways' addresses can't be side by side for the plugin: any of IPv4, overlapping ones of IPv6.
+/// Whether the plugin allows only one of two gateway addresses on a bridge: any two of IPv4, overlapping ones of IPv6.
 fn excludes(one: IpNet, other: IpNet) -> bool {
     match (one, other) {
         (IpNet::V4(_), IpNet::V4(_)) => true,
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(want.addrs, addrs.into());
         assert_eq!(want.bridges["cni0"].mtu, Some(1430));
         assert_eq!((want.ports.len(), want.owners.len()), (3, 3));
-        // One whose port is gone has no say.
+        // An attachment whose port is gone does not count.
         let want = wanted(&all, &[], |port| port == "vetha");
         assert_eq!(want.bridges["cni0"].mtu, Some(1450));
         assert!(wanted(&all, &[], |_| false).bridges.is_empty());

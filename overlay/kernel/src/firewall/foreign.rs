@@ -80,7 +80,7 @@ pub fn apply_foreign(
     .map_err(KernelError::from)
 }
 
-/// Everybody whose accept rules are in these chains, by the comments.
+/// Owners of accept rules in these chains, by the comments.
 pub(super) fn owners(socket: &mut Netfilter) -> Result<BTreeSet<String>, NetlinkError> {
     let mut owners = BTreeSet::new();
     for family in Family::BOTH {

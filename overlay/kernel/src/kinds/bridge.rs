@@ -1,4 +1,4 @@
-//! Bridges of containers. The plugin makes them; here they are put back as it had made them.
+//! Bridges of containers. The plugin makes them; here they are restored in the same form.
 
 use tweed_host::{KernelError, sysctl};
 use tweed_netlink::{BridgeSpec, LinkChange, LinkInfo};

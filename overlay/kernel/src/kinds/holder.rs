@@ -1,5 +1,5 @@
-//! What has the name of a device that can't be made or brought up, or the UDP port of a VXLAN device: an interface, or a
-//! process.
+//! The interface or process that has the name of a device which can't be made or brought up, or the UDP port of a VXLAN
+//! device.
 
 use std::fs;
 use std::path::Path;

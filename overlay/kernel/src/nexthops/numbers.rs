@@ -1,5 +1,5 @@
-//! The numbers of nexthop objects. An object has no name, only a number that nobody gives out: ours lie in a range, of which
-//! each instance has a part, and each gateway a preferred place in that. One that is taken is left alone.
+//! The numbers of nexthop objects. An object has no name, only a number, which no authority assigns: ours lie in a range,
+//! of which each instance has a part, and each gateway a preferred place in that. A taken number is left alone.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,7 +13,7 @@ const FIRST: u32 = 0x5000_0000;
 const PARTS: u32 = 1 << 10;
 const PART: u32 = 1 << 18;
 
-/// What an object is found by.
+/// Gateway and interface by which an object is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     /// Index of the interface.
@@ -50,7 +50,7 @@ impl Key {
     }
 }
 
-/// Our objects' numbers.
+/// Numbers of our objects.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers(HashMap<Key, u32>);
 
@@ -77,7 +77,7 @@ impl Numbers {
         }
     }
 
-    /// Whether a notification about an object says what isn't known: of an instance whose interfaces `is_own` tells.
+    /// Whether a notification about an object is news to an instance; `is_own` tells its interfaces.
     pub(crate) fn is_news(
         &self,
         instance: &str,

@@ -1,4 +1,4 @@
-//! Which objects of a dump are ours, and what routes refer to.
+//! Sorts the objects of a dump: which are ours, and to which of them routes refer.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use super::numbers::{Key, Numbers, part_of};
 
 /// The objects of one dump, while routes are read.
 pub(crate) struct Seen {
-    /// All, by their numbers.
+    /// All objects, sorted by number.
     all: Vec<NextHopInfo>,
     ours: Vec<(NextHopObject, Key, u32)>,
     numbers: Numbers,
@@ -19,14 +19,14 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Ours are those of our protocol over our own interfaces, and over others those with a number of this instance.
+    /// An object with our protocol number is ours if it is over our own interface, or has a number of this instance.
     /// `device` gives the name of an interface, and whether it is ours; none if it is another agent's.
     pub(crate) fn new<E>(
         mut all: Vec<NextHopInfo>,
         instance: &str,
         mut device: impl FnMut(u32) -> Result<Option<(LinkName, bool)>, E>,
     ) -> Result<Self, E> {
-        // As the kernel sorts them.
+        // In the kernel's order.
         all.sort_by_key(|info| info.id);
         let part = part_of(instance);
         let mut seen = Self {
@@ -65,7 +65,7 @@ impl Seen {
         Ok(seen)
     }
 
-    /// Adds to a route what the kernel leaves to its object to say (`net.ipv4.nexthop_compat_mode=0`).
+    /// Adds gateway and interface of its object to a route that lacks them (`net.ipv4.nexthop_compat_mode=0`).
     pub(crate) fn complete(&self, route: &mut RouteInfo) {
         let Some(id) = route.nexthop.filter(|_| route.oif.is_none()) else {
             return;
@@ -83,12 +83,13 @@ impl Seen {
         self.numbers.reference(route)
     }
 
-    /// Notes a route that isn't ours: the object by which it leads may stay.
+    /// Notes the object of a route that isn't ours: it may stay.
     pub(crate) fn foreign(&mut self, route: &RouteInfo) {
         self.foreign.extend(route.nexthop);
     }
 
-    /// Our objects into the state, which has the routes. What others alone refer to is theirs. Returns the numbers.
+    /// Puts our objects into the state, which has the routes. Objects that only others' routes refer to are theirs. Returns
+    /// the numbers.
     pub(crate) fn into_state(self, state: &mut KernelState) -> Numbers {
         let Self {
             ours,

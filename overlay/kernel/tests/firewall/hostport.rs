@@ -246,7 +246,7 @@ fn the_agent_gives_no_port_to_one_whose_port_another_has_by_now() {
         let refused = "host port tcp 0.0.0.0:8082 is already taken by cbr0/container3/eth0";
         assert!(looks[2].1[0].contains(refused), "{looks:?}");
         assert_eq!(published(&mut socket, &owner(3), &theirs).unwrap(), None);
-        // The dead one's namespace is gone: whoever asks by ADD gets it all.
+        // The namespace of the dead container is gone: the next ADD gets all of its ports.
         let is_dead = |holder: &Owner| *holder == owner(1);
         publish(
             &mut socket,

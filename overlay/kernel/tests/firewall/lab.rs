@@ -57,7 +57,7 @@ impl Healer {
         Self(
             Linux::open()
                 .unwrap()
-                .attending(Records::new(folder, &nowhere)),
+                .with_attachments(Records::new(folder, &nowhere)),
         )
     }
 

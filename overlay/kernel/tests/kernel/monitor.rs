@@ -13,7 +13,7 @@ use crate::host::{
 use crate::shell::run;
 
 /// Long enough for a notification to get through on a busy machine; silence is asserted over it.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_millis(150);
 
 pub(crate) fn listen(linux: &Linux) -> (Monitor, Receiver<Event>) {
@@ -37,7 +37,7 @@ pub(crate) fn settle(events: &Receiver<Event>) -> Vec<Event> {
 }
 
 pub(crate) fn expect(events: &Receiver<Event>, event: Event, cause: &str) {
-    let first = events.recv_timeout(PATIENCE);
+    let first = events.recv_timeout(TIMEOUT);
     assert_eq!(first, Ok(event), "after {cause}");
     let rest = settle(events);
     let expected = |other: &Event| *other == event || event == Event::Uplink;
@@ -356,7 +356,7 @@ fn notifications_that_were_lost_are_news_of_every_kind() {
             let _ = wait.recv();
         });
         run("ip route del 10.244.2.0/24");
-        assert_eq!(events.recv_timeout(PATIENCE), Ok(Event::Dirty));
+        assert_eq!(events.recv_timeout(TIMEOUT), Ok(Event::Dirty));
         // Nobody's business, but more than fits the socket.
         let lines: String = (0..40_000)
             .map(|n| format!("route replace 10.50.0.0/24 via 192.168.0.{}\n", 90 + n % 2))
@@ -365,8 +365,8 @@ fn notifications_that_were_lost_are_news_of_every_kind() {
         std::fs::write(file.path(), lines).unwrap();
         run(&format!("ip -batch {}", file.path().display()));
         drop(go);
-        assert_eq!(events.recv_timeout(PATIENCE), Ok(Event::Uplink));
-        assert_eq!(events.recv_timeout(PATIENCE), Ok(Event::Dirty));
+        assert_eq!(events.recv_timeout(TIMEOUT), Ok(Event::Uplink));
+        assert_eq!(events.recv_timeout(TIMEOUT), Ok(Event::Dirty));
         drop(monitor);
     });
 }

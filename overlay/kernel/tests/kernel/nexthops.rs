@@ -10,7 +10,7 @@ use crate::shell::{json, run};
 
 const DST: &str = "10.244.2.0/24";
 
-/// A host that the agent has looked at: then it knows which numbers are its own.
+/// A host after an observation, from which the agent knows its own numbers.
 fn on_known_host(test: impl FnOnce(&mut Linux) + Send) {
     on_host(|linux| {
         observe(linux);
@@ -108,7 +108,7 @@ fn a_device_that_is_made_anew_gets_the_same_numbers() {
         add_vtep(linux, Family::V4);
         put(linux, &tunnelled());
         assert_eq!(only_number(), number);
-        // Somebody else did it, and nobody has looked since.
+        // Another program deleted it, and no observation followed.
         run("ip link del flannel.1");
         run(
             "ip link add flannel.1 type vxlan id 1 dev eth0 local 192.168.0.1 dstport 8472 nolearning",
@@ -174,7 +174,7 @@ fn an_object_goes_with_its_routes_and_a_route_without_its_object() {
         let (key, route, object) = tunnelled();
         let (_, plain) = overlay_route(VTEP, DST);
         put(linux, &tunnelled());
-        // A plain one of the same key isn't there, and is what an earlier version would delete.
+        // An earlier version would delete a plain route of the same key, which isn't there.
         apply_all(linux, [&Op::DelRoute(key, plain)]);
         assert_eq!(observe(linux).routes.get(&key), Some(&route));
         let delete = Op::DelRoute(key, route);
@@ -190,7 +190,7 @@ fn an_object_goes_with_its_routes_and_a_route_without_its_object() {
 }
 
 #[test]
-fn what_somebody_has_made_of_our_objects_is_seen() {
+fn changes_of_our_objects_by_others_are_observed() {
     on_known_host(|linux| {
         add_vtep(linux, Family::V4);
         put(linux, &tunnelled());
@@ -260,7 +260,7 @@ fn over_the_uplink_only_numbers_of_this_instance_are_ours_and_none_that_another_
         apply_all(linux, [&delete]);
         let seen = |linux: &mut Linux| observe(linux).nexthops;
         assert_eq!(seen(linux), [object.clone()].into(), "a stale one");
-        // As that of an agent whose numbers are the same as ours.
+        // Like an object of an agent with the same part of the numbers.
         run(&format!("ip route add 10.97.2.0/24 nhid {number} proto 85"));
         assert_eq!(seen(linux), [].into());
         put(linux, &direct());
@@ -268,7 +268,7 @@ fn over_the_uplink_only_numbers_of_this_instance_are_ours_and_none_that_another_
         apply_all(linux, [&delete, &Op::DelNextHop(object)]);
         assert_eq!(only_number(), number);
         run(&format!("ip nexthop del id {number}"));
-        // Of another part.
+        // A number of another part.
         let number = if number < 0x5800_0000 {
             number + 0x0400_0000
         } else {
@@ -282,7 +282,7 @@ fn over_the_uplink_only_numbers_of_this_instance_are_ours_and_none_that_another_
 }
 
 #[test]
-fn routes_are_seen_alike_where_the_kernel_leaves_it_to_the_object_to_say_where_they_lead() {
+fn routes_that_lack_a_gateway_are_read_by_their_object() {
     on_known_host(|linux| {
         add_vtep(linux, Family::V4);
         put(linux, &tunnelled());
@@ -316,7 +316,7 @@ fn without_a_carrier_a_route_is_a_plain_one_until_its_object_can_be_put() {
 }
 
 #[test]
-fn what_happens_to_our_objects_is_reported_and_what_we_do_is_not() {
+fn changes_of_our_objects_by_others_are_reported_and_our_own_are_not() {
     on_known_host(|linux| {
         observe(linux);
         let (_monitor, events) = listen(linux);
@@ -358,7 +358,7 @@ fn what_happens_to_our_objects_is_reported_and_what_we_do_is_not() {
 }
 
 #[test]
-fn a_carrier_that_goes_and_comes_is_reported_since_it_takes_objects_along() {
+fn a_lost_and_regained_carrier_is_reported_since_objects_go_with_it() {
     on_known_host(|linux| {
         put(linux, &direct());
         observe(linux);

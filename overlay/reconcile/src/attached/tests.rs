@@ -3,15 +3,15 @@ use tweed_state::{Attached, KernelState, Scope};
 
 use super::*;
 
-/// Says what it is told to, takes every change and refuses some.
+/// A kernel with given answers that accepts every change but some.
 #[derive(Default)]
-struct Told {
+struct GivenKernel {
     seen: Attachments,
     applied: Vec<String>,
     refuses: &'static str,
 }
 
-impl Kernel for Told {
+impl Kernel for GivenKernel {
     fn observe(&mut self, _scope: &Scope) -> Result<KernelState, KernelError> {
         Ok(KernelState::default())
     }
@@ -32,7 +32,7 @@ impl Kernel for Told {
 }
 
 /// Two attachments that have lost their masquerading.
-fn damaged() -> Told {
+fn damaged() -> GivenKernel {
     let addrs = |addr: &str| vec![addr.parse().unwrap()];
     let wanted = Attached {
         rules: true,
@@ -46,17 +46,17 @@ fn damaged() -> Told {
         rules: true,
         ..Attached::default()
     };
-    Told {
+    GivenKernel {
         seen: Attachments {
             wanted,
             there,
             ..Attachments::default()
         },
-        ..Told::default()
+        ..GivenKernel::default()
     }
 }
 
-fn look_at(kernel: &mut Told) -> AttachedOutcome {
+fn look_at(kernel: &mut GivenKernel) -> AttachedOutcome {
     look(kernel, &mut Fights::default(), &[], Instant::now()).unwrap()
 }
 

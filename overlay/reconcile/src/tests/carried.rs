@@ -87,7 +87,7 @@ fn few_peers_of_the_data_plane_leave_at_once_and_the_table_is_the_one_wanted() {
 }
 
 #[test]
-fn before_the_store_is_in_sync_the_data_plane_cuts_nobody_off() {
+fn before_the_store_is_in_sync_the_data_plane_cuts_no_peer_off() {
     let mut reconciler = carried(2..12);
     let unsure = Desired {
         prune: false,
@@ -105,7 +105,7 @@ fn before_the_store_is_in_sync_the_data_plane_cuts_nobody_off() {
 }
 
 #[test]
-fn a_subnet_that_has_become_ours_is_carried_to_nobody() {
+fn a_subnet_that_has_become_ours_is_carried_to_no_peer() {
     let mut reconciler = carried(2..12);
     let mut want = (*carrying(2..2, 2)).clone();
     let mut forwarding = Forwarding::clone(want.forwarding.as_ref().unwrap());
@@ -144,7 +144,7 @@ impl Kernel for Blind {
 }
 
 #[test]
-fn while_the_kernel_cannot_be_read_the_data_plane_has_its_table_and_cuts_nobody_off() {
+fn while_the_kernel_cannot_be_read_the_data_plane_has_its_table_and_cuts_no_peer_off() {
     let mut reconciler = Reconciler::new(Blind);
     let first = carrying(2..4, 1);
     let table = reconciler.carry_unseen(&first).unwrap();

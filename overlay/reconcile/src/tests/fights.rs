@@ -46,7 +46,8 @@ fn what_is_programmed_for_the_first_time_or_for_another_peer_is_no_repair() {
 }
 
 #[test]
-fn a_feature_that_somebody_keeps_switching_on_is_switched_off_each_time_and_told_as_a_fight() {
+fn a_feature_that_another_program_keeps_switching_on_is_switched_off_each_time_and_reported_as_a_fight()
+ {
     let cluster = Cluster {
         vni: 1,
         dual: true,

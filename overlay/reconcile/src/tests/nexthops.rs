@@ -1,4 +1,4 @@
-//! Routes to peers by nexthop objects: at no moment is a peer that stays without its route.
+//! Routes to peers by nexthop objects: a peer that stays never loses its route.
 
 use super::*;
 use tweed_state::{ObjectRef, RouteKey};

@@ -37,7 +37,7 @@ fn start(kernel: FakeKernel, period: Duration) -> Running {
     let kernel = Shared(Arc::new(Mutex::new(kernel)));
     let (tell, outcomes) = channel();
     let report = move |told| {
-        if let Told::Pass(report) = told {
+        if let KernelReport::Pass(report) = told {
             drop(tell.send(report.outcome));
         }
     };

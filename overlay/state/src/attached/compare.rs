@@ -1,12 +1,12 @@
-//! The difference between what attachments want and what is there.
+//! The difference between wanted and observed attachments.
 
 use std::collections::BTreeSet;
 
 use super::held::{Attached, PodBridge, PodPort};
 use super::repair::Repair;
 
-/// What puts right what is there, from the ground up: bridges, ports, addresses, switches, packet filter. A bridge without
-/// a port of an attachment is nobody's: it is neither made nor changed.
+/// The repairs, from the ground up: bridges, ports, addresses, switches, packet filter. A bridge without a port of an
+/// attachment belongs to none: it is neither made nor changed.
 pub fn repairs(want: &Attached, have: &Attached) -> Vec<Repair> {
     let ports: Vec<_> = want
         .ports
@@ -34,7 +34,7 @@ pub fn repairs(want: &Attached, have: &Attached) -> Vec<Repair> {
             repairs.push(Repair::SetPort(name.clone(), port.clone(), owner));
         }
     }
-    // A gateway on another interface than its bridge lies on one that is there, or it can't be put.
+    // A gateway's address on another interface than its bridge needs that interface to be there.
     let on = |name: &String| used.contains(name) || have.ports.contains_key(name);
     let addrs = want.addrs.difference(&have.addrs);
     let addrs = addrs.filter(|(name, _)| on(name));
@@ -52,7 +52,7 @@ pub fn repairs(want: &Attached, have: &Attached) -> Vec<Repair> {
     repairs
 }
 
-/// Ports of attachments that are not there: nobody but the container's runtime can make them.
+/// Ports of attachments that are not there: only the container's runtime can make them.
 pub fn missing_ports<'a>(
     want: &'a Attached,
     have: &'a Attached,

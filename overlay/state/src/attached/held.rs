@@ -1,11 +1,11 @@
-//! What the kernel holds, or should hold, of attachments.
+//! State of attachments that the kernel holds, or should hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use tweed_model::{Mac, Vlan};
 
-/// What attachments want of the host, or what is there of it.
+/// Attachments' objects on the host: wanted, or observed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attached {
     /// Bridges by name.
@@ -28,7 +28,7 @@ pub struct Attached {
     pub gone: BTreeSet<String>,
 }
 
-/// A bridge. Wanted, what is none or off is left as it is.
+/// A bridge. In a wanted one, values that are none or off stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodBridge {
     /// Its Ethernet address.
@@ -37,7 +37,7 @@ pub struct PodBridge {
     pub mtu: Option<u32>,
     /// It is in promiscuous mode.
     pub promisc: bool,
-    /// It sorts frames by VLAN.
+    /// Forwards frames within their VLAN only (`vlan_filtering`).
     pub vlan_filtering: bool,
     /// Administratively up.
     pub up: bool,
@@ -50,14 +50,14 @@ pub struct PodPort {
     pub bridge: Option<String>,
     /// Administratively up.
     pub up: bool,
-    /// Frames may leave by the port that they came in by.
+    /// Frames may leave by the port by which they came.
     pub hairpin: bool,
     /// No frames to other isolated ports.
     pub isolated: bool,
-    /// Its VLANs; wanted, none of them means that the bridge does not sort by VLAN.
+    /// VLANs of the port; in a wanted one, none means that the bridge does not filter by VLAN.
     pub vlans: BTreeSet<Vlan>,
-    /// Observed: the VLAN that its bridge puts new ports into. Wanted: none.
+    /// Observed: the VLAN into which its bridge puts new ports. Wanted: none.
     pub default_vlan: Option<u16>,
-    /// Wanted: it may stay in that one.
+    /// Wanted: the port may stay in its bridge's default VLAN.
     pub keeps_default_vlan: bool,
 }

@@ -1,5 +1,4 @@
-//! One change that puts right what an attachment has on the host. Prints in the words of `ip` and `nft`, as every
-//! operation does.
+//! One repair of an attachment on the host. Prints in the words of `ip` and `nft`, as every operation does.
 
 use std::fmt;
 
@@ -7,14 +6,14 @@ use ipnet::IpNet;
 
 use super::held::{PodBridge, PodPort};
 
-/// One change. All are "create or replace".
+/// A repair. All but [`Repair::Sweep`] are "create or replace".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repair {
     /// Make a bridge.
     AddBridge(String, PodBridge),
     /// Put a bridge right.
     SetBridge(String, PodBridge),
-    /// Put a port into its bridge, up, with its flags and VLANs; and the attachment that it is of.
+    /// Put a port into its bridge, up, with its flags and VLANs. The last value names its attachment.
     SetPort(String, PodPort, String),
     /// Add a gateway's address.
     AddAddr(String, IpNet),
@@ -31,7 +30,7 @@ pub enum Repair {
 }
 
 impl Repair {
-    /// The object alone: what a fight with another program is counted by.
+    /// The object alone, by which fights with other programs are counted.
     pub fn object(&self) -> String {
         match self {
             Self::AddBridge(name, _) | Self::SetBridge(name, _) | Self::SetPort(name, ..) => {

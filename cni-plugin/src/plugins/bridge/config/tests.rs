@@ -4,16 +4,17 @@ use serde_json::{Value, json};
 use super::*;
 use crate::spec::Version;
 
-fn parse_with(keys: Value, args: &str, has_ipam: bool) -> Result<Config, String> {
+fn parse_with(keys: Value, args: &str, has_ipam: bool) -> Result<BridgeConfig, String> {
     let mut value = json!({"cniVersion": "1.0.0", "name": "net", "type": "bridge"});
     for (key, member) in keys.as_object().unwrap() {
         value[key] = member.clone();
     }
     let conf = NetConf::from_value(value, &Version::ALL).unwrap();
-    Config::parse(&conf, &Args::parse(args).unwrap(), has_ipam).map_err(|error| error.to_string())
+    BridgeConfig::parse(&conf, &Args::parse(args).unwrap(), has_ipam)
+        .map_err(|error| error.to_string())
 }
 
-fn parse(keys: Value) -> Result<Config, String> {
+fn parse(keys: Value) -> Result<BridgeConfig, String> {
     parse_with(keys, "", false)
 }
 
@@ -150,7 +151,7 @@ proptest! {
     ) {
         for value in [json!(number), json!(text), json!([{"id": number}]), json!({"mac": text})] {
             if let Ok(conf) = NetConf::from_value(json!({"name": "n", key.clone(): value}), &Version::ALL) {
-                let _ = Config::parse(&conf, &Args::default(), false);
+                let _ = BridgeConfig::parse(&conf, &Args::default(), false);
             }
         }
     }

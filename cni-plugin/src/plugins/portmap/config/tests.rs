@@ -5,13 +5,13 @@ use super::*;
 use crate::arbitrary;
 use crate::spec::Version;
 
-fn parse(extra: &Value) -> Result<Config, (u32, String)> {
+fn parse(extra: &Value) -> Result<PortmapConfig, (u32, String)> {
     let mut conf = json!({"cniVersion": "1.0.0", "name": "n", "type": "portmap"});
     for (key, value) in extra.as_object().unwrap() {
         conf[key] = value.clone();
     }
     let conf = NetConf::from_value(conf, &Version::ALL).unwrap();
-    Config::parse(&conf).map_err(|error| (error.kind.code(), error.to_string()))
+    PortmapConfig::parse(&conf).map_err(|error| (error.kind.code(), error.to_string()))
 }
 
 fn with(mapping: &Value) -> Value {
@@ -153,7 +153,7 @@ proptest! {
     fn whatever_a_runtime_hands_over_is_read_or_refused_and_del_finds_no_less(value in any_json()) {
         let conf = json!({"name": "n", "runtimeConfig": {"portMappings": value}});
         let conf = NetConf::from_value(conf, &Version::ALL).unwrap();
-        if let Ok(config) = Config::parse(&conf) {
+        if let Ok(config) = PortmapConfig::parse(&conf) {
             prop_assert_eq!(&config.ports, &readable(&conf).ports);
             prop_assert_eq!(config.ports.is_empty(), !has_ports(&conf));
             prop_assert!(config.ports.iter().all(|port| port.host_port != 0 && port.container_port != 0));

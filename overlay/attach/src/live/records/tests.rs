@@ -32,7 +32,7 @@ fn write(folder: &Path, record: &Record) -> PathBuf {
     path
 }
 
-/// As libcni keeps an attachment of Go's `bridge`, whose list is in base64.
+/// Writes libcni's file of an attachment of Go's `bridge`, with its list in base64.
 fn keep(data: &Path, id: &str) {
     let config = "eyJwbHVnaW5zIjpbeyJ0eXBlIjoiYnJpZGdlIn1dfQ==";
     let text = json!({
@@ -126,7 +126,7 @@ fn folders_that_plugins_have_left_word_of_are_read_or_named() {
         ("two", gone.clone(), own),
         ("three", "/another/host".into(), (0, 0)),
     ] {
-        let word = Elsewhere { folder, netns };
+        let word = FolderPointer { folder, netns };
         fs::write(words.join(name), word.render()).unwrap();
     }
     assert_eq!(ports(&mut records), ["vetha"]);

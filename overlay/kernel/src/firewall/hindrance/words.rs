@@ -22,7 +22,7 @@ pub enum Hindrance {
     },
     /// It would, but for a chain that flannel has left there.
     OnlyFlannel {
-        /// As above.
+        /// Legacy iptables, not that of nftables.
         legacy: bool,
         /// The pod network.
         network: IpNet,
@@ -42,7 +42,7 @@ pub enum Hindrance {
     },
     /// All packets of other nodes that come to a tunnel's port are dropped.
     Tunnel {
-        /// By whom.
+        /// The program that drops them.
         by: Dropper,
         /// Family of the packets' addresses.
         family: Family,
@@ -51,7 +51,7 @@ pub enum Hindrance {
     },
     /// flannel's rules that translate addresses still stand.
     Translation {
-        /// What, as it is called.
+        /// Name of the table or chain.
         what: String,
         /// What removes it.
         command: String,

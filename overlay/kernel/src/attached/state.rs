@@ -1,4 +1,4 @@
-//! What is known of attachments from one look to the next.
+//! State of attachments that is kept from one look to the next.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use tweed_state::Attached;
 
 use super::gone::Gone;
 
-/// The records, the table and what was missing.
+/// Records, the plugins' table, and the elements that were missing.
 #[derive(Debug)]
-pub(crate) struct Attending {
+pub(crate) struct AttachmentState {
     pub(super) records: Records,
     pub(super) recorded: Arc<Recorded>,
     pub(super) table: Table,
-    /// Attachments of which elements were missing at the last look.
+    /// Attachments with missing elements at the last look.
     missing: BTreeSet<String>,
     pub(super) gone: Gone,
 }
 
-impl Attending {
+impl AttachmentState {
     pub(crate) fn by(records: Records) -> Self {
         Self {
             records,
@@ -30,7 +30,7 @@ impl Attending {
         }
     }
 
-    /// Attachments of which elements are missing that were there at the last look.
+    /// Attachments with elements that are missing now and were there at the last look.
     pub(super) fn unsure(&mut self, want: &Attached, there: &Attached) -> BTreeSet<String> {
         let lack = |owner: &&String| {
             want.masquerade.get(*owner) != there.masquerade.get(*owner)
@@ -40,7 +40,7 @@ impl Attending {
         let missing: BTreeSet<String> = owners.filter(lack).cloned().collect();
         let unsure = match there.rules {
             true => missing.difference(&self.missing).cloned().collect(),
-            // The whole table is gone: that was no plugin.
+            // The whole table is gone: no plugin removes it.
             false => BTreeSet::new(),
         };
         self.missing = missing;

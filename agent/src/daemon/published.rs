@@ -1,5 +1,4 @@
-//! What an agent tells commands of itself, so that they mean the same store, files and choices: what it was given, without
-//! secrets.
+//! Settings that an agent shows to commands, so that they use the same store, files and choices. Secrets are left out.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +7,7 @@ use crate::config::settings::Given;
 
 /// The answer to `/v1/settings`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct PublishedSettings {
     /// Its name on this host.
     pub instance: String,
     /// Where its leases are, in words.
@@ -17,8 +16,8 @@ pub struct Told {
     pub given: Given,
 }
 
-impl Told {
-    /// What this agent tells.
+impl PublishedSettings {
+    /// The settings of this agent.
     pub fn of(options: &Options) -> Self {
         Self {
             instance: options.host.instance.to_string(),
