@@ -201,12 +201,7 @@ fn ipv6_is_added_and_taken_away_while_ipv4_goes_on() -> Result<()> {
         );
         cluster.talks(Family::V4)?;
         // Pods made from now on have both.
-        let runtime = Runtime::tweed();
-        let pods = lab
-            .hosts
-            .iter()
-            .map(|host| runtime.pod(host))
-            .collect::<Result<Vec<_>>>()?;
+        let pods = Runtime::tweed().pods(&lab.hosts)?;
         tweed_lab::traffic::all_reach_each_other(&pods, Family::V6)?;
 
         cluster.launch.set_config(lab, &vxlan())?;

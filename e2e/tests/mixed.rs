@@ -80,10 +80,8 @@ impl<'lab> Nodes<'lab> {
         for agent in &mut agents {
             agent.ready()?;
         }
-        let runtime = Runtime::tweed();
-        let pods = lab.hosts.iter().map(|host| runtime.pod(host));
         let nodes = Self {
-            pods: pods.collect::<Result<_>>()?,
+            pods: Runtime::tweed().pods(&lab.hosts)?,
             lab,
             agents,
             launches,

@@ -12,7 +12,7 @@ use tweed_lab::document::{self, blocks, with};
 use tweed_lab::etcd::{Etcd, PREFIX};
 use tweed_lab::launch::{Launch, vxlan};
 use tweed_lab::systemd::Systemd;
-use tweed_lab::topology::Topology;
+use tweed_lab::topology::{Host, Topology};
 use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
@@ -101,18 +101,23 @@ fn a_running_node_moves_to_the_subnet_that_is_reserved_for_it_as_the_document_sa
     })
 }
 
+/// Gives a host's lease to another node; says which it was, with its key in etcd.
+fn robbed(etcd: &Etcd<'_>, host: &Host) -> Result<(String, String)> {
+    let (lease, mut thief) = etcd.lease_of(host.v4())?;
+    let key = format!("{PREFIX}/subnets/{lease}");
+    thief["PublicIP"] = json!("198.18.0.253");
+    thief["BackendData"]["VtepMAC"] = json!("a2:00:00:00:00:fd");
+    etcd.put(&key, &thief.to_string())?;
+    Ok((lease, key))
+}
+
 #[test]
 fn a_node_goes_back_to_the_subnet_of_its_pods_once_the_other_lease_is_gone() -> Result<()> {
     Topology::hosts(2).play(|lab| {
         let mut cluster = Cluster::on_etcd(lab, &vxlan())?;
         cluster.talks(Family::V4)?;
         let host = &lab.hosts[0];
-        let (old, value) = cluster.etcd()?.lease_of(host.v4())?;
-        let key = format!("{PREFIX}/subnets/{old}");
-        let mut thief = value;
-        thief["PublicIP"] = json!("198.18.0.253");
-        thief["BackendData"]["VtepMAC"] = json!("a2:00:00:00:00:fd");
-        cluster.etcd()?.put(&key, &thief.to_string())?;
+        let (old, key) = robbed(cluster.etcd()?, host)?;
         let etcd = cluster.etcd()?;
         let (new, _) = eventually("another subnet is leased", || etcd.lease_of(host.v4()))?;
         ensure!(new != old, "both hold {old}");
@@ -154,12 +159,7 @@ fn a_reservation_on_which_pods_sit_is_taken_at_once_and_one_for_another_node_is_
             ensure!(status["peers"] == 1, "{}", status["peers"]);
             Ok(())
         })?;
-        let (old, value) = cluster.etcd()?.lease_of(host.v4())?;
-        let key = format!("{PREFIX}/subnets/{old}");
-        let mut thief = value;
-        thief["PublicIP"] = json!("198.18.0.253");
-        thief["BackendData"]["VtepMAC"] = json!("a2:00:00:00:00:fd");
-        cluster.etcd()?.put(&key, &thief.to_string())?;
+        let (_, key) = robbed(cluster.etcd()?, host)?;
         let etcd = cluster.etcd()?;
         eventually("another subnet is leased", || etcd.lease_of(host.v4()))?;
         let mine = json!({ "PublicIP": host.v4(), "PublicIPv6": null });

@@ -17,6 +17,22 @@ fn warnings(agent: &Agent<'_>) -> Result<Vec<String>> {
     Ok(texts.map(str::to_owned).collect())
 }
 
+fn the_warning(agent: &Agent<'_>) -> Result<String> {
+    eventually("the agent names it", || {
+        let mut found = warnings(agent)?;
+        ensure!(found.len() == 1, "{found:?}");
+        Ok(found.remove(0))
+    })
+}
+
+fn no_warnings(agent: &Agent<'_>) -> Result<()> {
+    eventually("the warning is gone", || {
+        let left = warnings(agent)?;
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(())
+    })
+}
+
 #[test]
 fn a_firewall_that_drops_pods_packets_is_named_with_the_commands_that_let_them_pass() -> Result<()>
 {
@@ -25,13 +41,7 @@ fn a_firewall_that_drops_pods_packets_is_named_with_the_commands_that_let_them_p
         let (host, agent) = (&lab.hosts[0], &cluster.agents[0]);
         host.sh("iptables-legacy -P FORWARD DROP")?;
         ensure!(cluster.talks(Family::V4).is_err(), "nothing is dropped");
-        let mut text = String::new();
-        eventually("the agent names it", || {
-            let found = warnings(agent)?;
-            ensure!(found.len() == 1, "{found:?}");
-            text.clone_from(&found[0]);
-            Ok(())
-        })?;
+        let text = the_warning(agent)?;
         ensure!(agent.metric("tweed_host_warnings{kind=\"forward\"}")? == 1.0);
         agent.logged(&["legacy iptables drops packets of pods"])?;
         let status = agent.status()?;
@@ -46,11 +56,7 @@ fn a_firewall_that_drops_pods_packets_is_named_with_the_commands_that_let_them_p
             host.sh(command)?;
         }
         cluster.talks(Family::V4)?;
-        eventually("the warning is gone", || {
-            let left = warnings(agent)?;
-            ensure!(left.is_empty(), "{left:?}");
-            Ok(())
-        })
+        no_warnings(agent)
     })
 }
 
@@ -70,13 +76,7 @@ fn a_firewall_that_drops_what_comes_to_the_tunnels_port_makes_the_node_not_ready
             host.sh(command)?;
         }
         ensure!(cluster.talks(Family::V4).is_err(), "nothing is dropped");
-        let mut text = String::new();
-        eventually("the agent names it", || {
-            let found = warnings(agent)?;
-            ensure!(found.len() == 1, "{found:?}");
-            text.clone_from(&found[0]);
-            Ok(())
-        })?;
+        let text = the_warning(agent)?;
         ensure!(
             text.contains("chain in of nftables table inet guard"),
             "{text}"
@@ -90,11 +90,7 @@ fn a_firewall_that_drops_what_comes_to_the_tunnels_port_makes_the_node_not_ready
         let (_, command) = text.split_once(": ").context("a command")?;
         host.sh(command)?;
         cluster.talks(Family::V4)?;
-        eventually("the warning is gone", || {
-            let left = warnings(agent)?;
-            ensure!(left.is_empty(), "{left:?}");
-            Ok(())
-        })?;
+        no_warnings(agent)?;
         ensure!(agent.status()?["ready"] == true);
         Ok(())
     })

@@ -338,12 +338,7 @@ fn moves_with_its_subnets(lab: &Lab, launch: &Launch) -> Result<()> {
             .collect()
     };
     let before = subnets(&agents)?;
-    let runtime = Runtime::tweed();
-    let pods = lab
-        .hosts
-        .iter()
-        .map(|host| runtime.pod(host))
-        .collect::<Result<Vec<_>>>()?;
+    let pods = Runtime::tweed().pods(&lab.hosts)?;
     traffic::all_reach_each_other(&pods, Family::V4)?;
     // One agent sees it happen, the other one finds it so at its next start.
     agents[1].kill()?;

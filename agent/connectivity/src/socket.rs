@@ -5,39 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use nix::libc;
-use nix::sys::socket::{getsockopt, setsockopt, sockopt};
-use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::timeout;
+use tweed_host::path_mtu;
 
 /// Segments of a connection that carries questions and answers. Every IPv4 and IPv6 path takes them, so that a path that
 /// swallows large packets does not swallow the news of it.
 const SMALL_SEGMENT: u32 = 536;
-
-sockopt_impl!(
-    /// `IP_MTU_DISCOVER`.
-    MtuDiscover,
-    SetOnly,
-    libc::IPPROTO_IP,
-    libc::IP_MTU_DISCOVER,
-    libc::c_int
-);
-sockopt_impl!(
-    /// `IPV6_MTU_DISCOVER`.
-    Ipv6MtuDiscover,
-    SetOnly,
-    libc::IPPROTO_IPV6,
-    libc::IPV6_MTU_DISCOVER,
-    libc::c_int
-);
-sockopt_impl!(
-    /// `IPV6_MTU`.
-    Ipv6Mtu,
-    GetOnly,
-    libc::IPPROTO_IPV6,
-    libc::IPV6_MTU,
-    libc::c_int
-);
 
 /// Which segments a connection uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,22 +48,13 @@ pub async fn unfragmented(to: SocketAddr) -> io::Result<UdpSocket> {
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let socket = UdpSocket::bind((any, 0)).await?;
-    match to {
-        SocketAddr::V4(_) => setsockopt(&socket, MtuDiscover, &libc::IP_PMTUDISC_PROBE)?,
-        SocketAddr::V6(_) => {
-            setsockopt(&socket, Ipv6MtuDiscover, &libc::IPV6_PMTUDISC_PROBE)?;
-            setsockopt(&socket, sockopt::Ipv6DontFrag, &true)?;
-        }
-    }
+    path_mtu::set_discovery(&socket, to.is_ipv6(), libc::IP_PMTUDISC_PROBE)?;
     socket.connect(to).await?;
     Ok(socket)
 }
 
 /// The MTU of the path of a connected socket, as the kernel has it: the interface's, or what a router said.
-pub fn path_mtu(socket: &UdpSocket) -> Option<u32> {
-    let mtu = match socket.peer_addr().ok()? {
-        SocketAddr::V4(_) => getsockopt(socket, sockopt::IpMtu),
-        SocketAddr::V6(_) => getsockopt(socket, Ipv6Mtu),
-    };
-    mtu.ok()?.try_into().ok()
+pub fn known_mtu(socket: &UdpSocket) -> Option<u32> {
+    let v6 = socket.peer_addr().ok()?.is_ipv6();
+    path_mtu::known(socket, v6).ok()
 }

@@ -13,7 +13,7 @@ use tweed_model::Family;
 
 use super::key::Key;
 use super::protocol::{self, Arrival, Big};
-use super::socket::{path_mtu, unfragmented};
+use super::socket::{known_mtu, unfragmented};
 
 /// Attempts before a datagram counts as lost for good, and how long each waits.
 const SLOW: (u32, Duration) = (3, Duration::from_millis(700));
@@ -94,7 +94,7 @@ impl<'a> Line<'a> {
 
     /// The MTU that the kernel knows of.
     pub fn path_mtu(&self) -> Option<u32> {
-        path_mtu(&self.socket)
+        known_mtu(&self.socket)
     }
 
     /// Sends a small datagram.

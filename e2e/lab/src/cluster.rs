@@ -71,12 +71,7 @@ impl<'lab> Cluster<'lab> {
 
     fn start(lab: &'lab Lab, launch: Launch, etcd: Option<Etcd<'lab>>) -> Result<Self> {
         let agents = Agent::everywhere(lab, &launch)?;
-        let runtime = Runtime::tweed();
-        let pods = lab
-            .hosts
-            .iter()
-            .map(|host| runtime.pod(host))
-            .collect::<Result<_>>()?;
+        let pods = Runtime::tweed().pods(&lab.hosts)?;
         Ok(Self {
             agents,
             pods,

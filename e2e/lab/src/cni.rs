@@ -85,6 +85,14 @@ impl Runtime {
         Ok(pod)
     }
 
+    /// A pod on each of these hosts.
+    ///
+    /// # Errors
+    /// When a plugin fails.
+    pub fn pods<'lab>(&self, hosts: &'lab [Host]) -> Result<Vec<Pod<'lab>>> {
+        hosts.iter().map(|host| self.pod(host)).collect()
+    }
+
     /// ADD: runs all plugins, keeps the result as runtimes do. A failure is followed by DEL, as runtimes do.
     ///
     /// # Errors

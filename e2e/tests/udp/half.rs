@@ -61,8 +61,7 @@ fn a_host_with_a_link_local_ipv6_address_alone_carries_ipv4_and_says_so_until_it
         let mut agents = agents.collect::<Result<Vec<_>>>()?;
         agents[1].ready()?;
         lacks_ipv6(&agents[0])?;
-        let pods = lab.hosts.iter().map(|host| Runtime::tweed().pod(host));
-        let pods = pods.collect::<Result<Vec<_>>>()?;
+        let pods = Runtime::tweed().pods(&lab.hosts)?;
         only_ipv4(&pods)?;
 
         let stream = Stream::start(&pods[0], &pods[1], Family::V4)?;

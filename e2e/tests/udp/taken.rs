@@ -68,8 +68,7 @@ fn stays_the_same(agent: &Agent<'_>) -> Result<u64> {
 
 /// Pods on all hosts, which reach each other.
 fn pods_talk(lab: &Lab) -> Result<()> {
-    let pods = lab.hosts.iter().map(|host| Runtime::tweed().pod(host));
-    let pods = pods.collect::<Result<Vec<_>>>()?;
+    let pods = Runtime::tweed().pods(&lab.hosts)?;
     traffic::all_reach_each_other(&pods, Family::V4)
 }
 

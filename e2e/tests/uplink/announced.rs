@@ -59,8 +59,7 @@ fn ways(lab: &Lab, family: Family) -> Result<()> {
 }
 
 fn pods(lab: &Lab) -> Result<Vec<Pod<'_>>> {
-    let runtime = Runtime::tweed();
-    lab.hosts.iter().map(|host| runtime.pod(host)).collect()
+    Runtime::tweed().pods(&lab.hosts)
 }
 
 fn agents<'lab>(lab: &'lab Lab, family: Family) -> Result<Vec<Agent<'lab>>> {

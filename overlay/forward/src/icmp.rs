@@ -7,6 +7,7 @@ mod tests;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::checksum::Sum;
+use super::header;
 use super::packet::{Fragment, Packet, protocol};
 use super::scope::Scope;
 
@@ -33,8 +34,6 @@ pub const MOST_V6: usize = 1280;
 
 /// Length of ICMP's header in bytes.
 const ICMP: usize = 8;
-/// Hop limit of what we send.
-const HOPS: u8 = 64;
 
 impl IcmpError {
     /// Type, code and the last half of the header for IPv4: "fragmentation needed" has the MTU there (RFC 1191 §4).
@@ -93,14 +92,8 @@ pub fn write(
 ) -> Option<usize> {
     let quoted = packet.trim(bytes);
     match (from, packet.source) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let out = out.get_mut(..MOST_V4)?;
-            Some(write_v4(error, quoted, from, to, out))
-        }
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            let out = out.get_mut(..MOST_V6)?;
-            Some(write_v6(error, quoted, from, to, out))
-        }
+        (IpAddr::V4(from), IpAddr::V4(to)) => write_v4(error, quoted, from, to, out),
+        (IpAddr::V6(from), IpAddr::V6(to)) => write_v6(error, quoted, from, to, out),
         _ => None,
     }
 }
@@ -111,24 +104,15 @@ fn write_v4(
     from: Ipv4Addr,
     to: Ipv4Addr,
     out: &mut [u8],
-) -> usize {
-    const HEADER: usize = 20;
+) -> Option<usize> {
     const INTERNETWORK_CONTROL: u8 = 0xc0; // RFC 1812 §4.3.2.5: precedence 6
-    const DONT_FRAGMENT: u8 = 0x40;
-    let quoted = &quoted[..quoted.len().min(MOST_V4 - HEADER - ICMP)];
-    let len = HEADER + ICMP + quoted.len();
-    let (header, rest) = out[..len].split_at_mut(HEADER);
-    let [high, low] = (len as u16).to_be_bytes();
-    header.fill(0);
-    header[..4].copy_from_slice(&[0x45, INTERNETWORK_CONTROL, high, low]);
-    header[6] = DONT_FRAGMENT; // With it the identification means nothing (RFC 6864 §4.1).
-    header[8..10].copy_from_slice(&[HOPS, protocol::ICMP]);
-    header[12..16].copy_from_slice(&from.octets());
-    header[16..20].copy_from_slice(&to.octets());
-    let checksum = Sum::default().bytes(header).checksum();
-    header[10..12].copy_from_slice(&checksum);
+    let (header, rest) = out.get_mut(..MOST_V4)?.split_first_chunk_mut::<20>()?;
+    let quoted = &quoted[..quoted.len().min(rest.len() - ICMP)];
+    let len = header.len() + ICMP + quoted.len();
+    header::v4(header, INTERNETWORK_CONTROL, len as u16, from, to);
+    let rest = &mut rest[..ICMP + quoted.len()];
     write_message(error.v4(), quoted, Sum::default(), rest);
-    len
+    Some(len)
 }
 
 fn write_v6(
@@ -137,19 +121,14 @@ fn write_v6(
     from: Ipv6Addr,
     to: Ipv6Addr,
     out: &mut [u8],
-) -> usize {
-    const HEADER: usize = 40;
-    let quoted = &quoted[..quoted.len().min(MOST_V6 - HEADER - ICMP)];
-    let payload = (ICMP + quoted.len()) as u16;
-    let len = HEADER + usize::from(payload);
-    let (header, rest) = out[..len].split_at_mut(HEADER);
-    let [high, low] = payload.to_be_bytes();
-    header[..8].copy_from_slice(&[0x60, 0, 0, 0, high, low, protocol::ICMPV6, HOPS]);
-    header[8..24].copy_from_slice(&from.octets());
-    header[24..40].copy_from_slice(&to.octets());
-    let sum = Sum::pseudo_header(from.into(), to.into(), protocol::ICMPV6, payload);
-    write_message(error.v6(), quoted, sum, rest);
-    len
+) -> Option<usize> {
+    let (header, rest) = out.get_mut(..MOST_V6)?.split_first_chunk_mut::<40>()?;
+    let quoted = &quoted[..quoted.len().min(rest.len() - ICMP)];
+    let payload = ICMP + quoted.len();
+    header::v6(header, payload as u16, from, to);
+    let sum = Sum::pseudo_header(from.into(), to.into(), protocol::ICMPV6, payload as u16);
+    write_message(error.v6(), quoted, sum, &mut rest[..payload]);
+    Some(header.len() + payload)
 }
 
 fn write_message(

@@ -21,6 +21,7 @@ pub mod decide;
 pub mod forwarding;
 pub mod fragment;
 pub mod gather;
+mod header;
 pub mod icmp;
 pub mod limit;
 pub mod offloads;

@@ -1,11 +1,12 @@
 //! What every process of ours needs of its host: files that somebody else may have placed ([`bounded_file`]), files
 //! that others read while they are written ([`whole_file`]), locks that are waited for ([`file_lock`]), switches of the
-//! kernel ([`sysctl`]), random numbers ([`random`]), how long to wait between attempts ([`pauses`]), and the error that
-//! names what was asked of the kernel.
+//! kernel ([`sysctl`]), random numbers ([`random`]), how long to wait between attempts ([`pauses`]), what the kernel knows
+//! of paths ([`path_mtu`]), and the error that names what was asked of the kernel.
 
 pub mod bounded_file;
 pub mod file_lock;
 pub mod memory;
+pub mod path_mtu;
 pub mod pauses;
 pub mod random;
 pub mod sysctl;

@@ -4,39 +4,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use nix::errno::Errno;
-use nix::sys::socket::{
-    SockFlag, SockType, SockaddrStorage, connect, getsockopt, setsockopt, socket, sockopt,
-};
-use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
+use nix::sys::socket::{SockFlag, SockType, SockaddrStorage, connect, socket};
+use tweed_host::path_mtu::{discovery, known, set_discovery};
 use tweed_model::Family;
 
 use super::address::address_family;
-
-sockopt_impl!(
-    /// `IP_MTU_DISCOVER`.
-    MtuDiscover,
-    Both,
-    libc::IPPROTO_IP,
-    libc::IP_MTU_DISCOVER,
-    libc::c_int
-);
-sockopt_impl!(
-    /// `IPV6_MTU_DISCOVER`.
-    Ipv6MtuDiscover,
-    Both,
-    libc::IPPROTO_IPV6,
-    libc::IPV6_MTU_DISCOVER,
-    libc::c_int
-);
-sockopt_impl!(
-    /// `IPV6_MTU`.
-    Ipv6Mtu,
-    GetOnly,
-    libc::IPPROTO_IPV6,
-    libc::IPV6_MTU,
-    libc::c_int
-);
 
 /// Whether datagrams are sent by what the kernel remembers of a path: it fragments those that are larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +21,7 @@ pub(super) struct MtuDiscovery {
 impl MtuDiscovery {
     /// As a socket is opened. One that was left by another process may be otherwise.
     pub(super) fn of(fd: &OwnedFd, family: Family) -> Self {
-        let set = match family {
-            Family::V4 => getsockopt(fd, MtuDiscover),
-            Family::V6 => getsockopt(fd, Ipv6MtuDiscover),
-        };
-        let usual = match set {
+        let usual = match discovery(fd, family == Family::V6) {
             Ok(usual) if usual != libc::IP_PMTUDISC_PROBE => usual,
             _ => libc::IP_PMTUDISC_WANT,
         };
@@ -75,20 +43,12 @@ impl MtuDiscovery {
         }
     }
 
-    fn apply(self, fd: &OwnedFd, family: Family) -> Result<(), Errno> {
-        // Both families have the same numbers.
-        let how = if self.on {
-            self.usual
-        } else {
-            libc::IP_PMTUDISC_PROBE
+    fn apply(self, fd: &OwnedFd, family: Family) -> io::Result<()> {
+        let how = match self.on {
+            true => self.usual,
+            false => libc::IP_PMTUDISC_PROBE,
         };
-        match family {
-            Family::V4 => setsockopt(fd, MtuDiscover, &how),
-            Family::V6 => {
-                setsockopt(fd, sockopt::Ipv6DontFrag, &!self.on)?;
-                setsockopt(fd, Ipv6MtuDiscover, &how)
-            }
-        }
+        set_discovery(fd, family == Family::V6, how)
     }
 }
 
@@ -101,9 +61,5 @@ pub(super) fn path_mtu(family: Family, to: SocketAddr) -> io::Result<u32> {
         None,
     )?;
     connect(probe.as_raw_fd(), &SockaddrStorage::from(to))?;
-    let mtu = match family {
-        Family::V4 => getsockopt(&probe, sockopt::IpMtu)?,
-        Family::V6 => getsockopt(&probe, Ipv6Mtu)?,
-    };
-    u32::try_from(mtu).map_err(io::Error::other)
+    known(&probe, family == Family::V6)
 }

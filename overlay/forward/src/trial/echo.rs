@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use crate::checksum::Sum;
+use crate::header;
 use crate::packet::{Fragment, Packet, protocol};
 use crate::split::Packets;
 
@@ -17,8 +18,6 @@ pub const ROOM: usize = TOGETHER * LARGEST;
 /// Length of ICMP's header, and of what follows it for us.
 const ICMP: usize = 8;
 const TOKEN: usize = 8;
-/// Hop limit of what we send.
-const HOPS: u8 = 64;
 
 /// How a question is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,25 +108,14 @@ fn packet(pair: AddrPair, mark: Mark, asks: bool, out: &mut [u8]) -> Option<()> 
     let AddrPair { from, to } = pair;
     let (kinds, message) = match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            const DONT_FRAGMENT: u8 = 0x40;
-            let [high, low] = u16::try_from(out.len()).ok()?.to_be_bytes();
+            let len = u16::try_from(out.len()).ok()?;
             let (header, message) = out.split_first_chunk_mut::<20>()?;
-            header.fill(0);
-            header[..4].copy_from_slice(&[0x45, 0, high, low]);
-            header[6] = DONT_FRAGMENT; // With it the identification means nothing (RFC 6864 §4.1).
-            header[8..10].copy_from_slice(&[HOPS, protocol::ICMP]);
-            header[12..16].copy_from_slice(&from.octets());
-            header[16..20].copy_from_slice(&to.octets());
-            let checksum = Sum::default().bytes(header).checksum();
-            header[10..12].copy_from_slice(&checksum);
+            header::v4(header, 0, len, from, to);
             ([0, 8], message)
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
             let (header, message) = out.split_first_chunk_mut::<40>()?;
-            let [high, low] = u16::try_from(message.len()).ok()?.to_be_bytes();
-            header[..8].copy_from_slice(&[0x60, 0, 0, 0, high, low, protocol::ICMPV6, HOPS]);
-            header[8..24].copy_from_slice(&from.octets());
-            header[24..40].copy_from_slice(&to.octets());
+            header::v6(header, u16::try_from(message.len()).ok()?, from, to);
             ([129, 128], message)
         }
         _ => return None,
