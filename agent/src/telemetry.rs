@@ -1,6 +1,7 @@
 //! Logs: structured, on standard error, as text or JSON.
 
 mod bounded;
+pub mod queue;
 
 use std::io::IsTerminal;
 

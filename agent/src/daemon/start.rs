@@ -13,6 +13,7 @@ use crate::host::lock::Lock;
 use crate::host::presence::Presence;
 use crate::runtime::block_on;
 use crate::store::Store;
+use crate::telemetry::queue;
 
 use super::inherited::Inherited;
 use super::sandbox;
@@ -33,6 +34,7 @@ pub fn run(options: &Options, inherited: Inherited) -> Result<ExitCode> {
         true => sandbox::enter(options),
         false => Vec::new(),
     };
+    let _log = queue::start()?;
     let _presence = Presence::announce(&options.host.instance)?;
     let _claims = Claims::take(options)?;
     for_plugins::announce(&options.host);

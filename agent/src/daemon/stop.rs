@@ -10,6 +10,8 @@ use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
+use crate::telemetry::queue;
+
 /// How long the main loop may take for its end: it waits a second for the service manager at most.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -50,6 +52,7 @@ pub(super) fn end_even_if_hung() -> Result<()> {
             tracing::error!(
                 "the main loop doesn't end; a folder may be on a file system that doesn't answer"
             );
+            queue::drain();
             process::exit(1);
         }
     };

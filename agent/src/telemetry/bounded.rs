@@ -8,6 +8,8 @@ use serde_json::Value;
 use tracing_subscriber::fmt::MakeWriter;
 use tweed_model::shown::shortened;
 
+use super::queue;
+
 /// The longest line of text in bytes.
 const TEXT: usize = 4_000;
 /// The longest member of a line of JSON.
@@ -41,7 +43,7 @@ impl Write for Line {
             true => json(event),
             false => text(event, self.0.colours),
         };
-        io::stderr().lock().write_all(&line)?;
+        queue::put(&line)?;
         Ok(event.len())
     }
 

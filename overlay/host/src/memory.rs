@@ -1,10 +1,38 @@
 //! How much memory the process keeps. glibc's allocator adapts itself to the largest block that was ever freed and keeps as
 //! much below its top, in an arena for each thread: what a look at a large cluster takes for a moment would stay for good.
 
+#[cfg(target_env = "gnu")]
+use std::sync::{Mutex, PoisonError};
+#[cfg(target_env = "gnu")]
+use std::time::{Duration, Instant};
+
+#[cfg(target_env = "gnu")]
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// Blocks of this size and above are mapped by themselves, and as much may be free at the top of the heap. glibc's defaults,
 /// set so that they stay.
 #[cfg(target_env = "gnu")]
 const THRESHOLD: libc::c_int = 128 << 10;
+
+/// The main thread has one, so that it seldom waits for another thread that allocates; the others share the second.
+#[cfg(target_env = "gnu")]
+const ARENAS: libc::c_int = 2;
+
+/// The last times at which the heap was given back, oldest first.
+#[cfg(target_env = "gnu")]
+static LAST: Mutex<[Option<Instant>; 3]> = Mutex::new([None; 3]);
+
+/// Whether the oldest of the last times is a minute ago; if so, this is the latest.
+#[cfg(target_env = "gnu")]
+fn is_due(now: Instant) -> bool {
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let due = last[0].is_none_or(|then| now.duration_since(then) >= MINUTE);
+    if due {
+        last.rotate_left(1);
+        last[2] = Some(now);
+    }
+    due
+}
 
 /// Makes the allocator keep little, and all threads share what it keeps. To be called before the first thread is started.
 pub fn keep_little() {
@@ -13,7 +41,7 @@ pub fn keep_little() {
         #[expect(unsafe_code, reason = "a call with two numbers")]
         // SAFETY: it sets numbers of the allocator, under its lock.
         unsafe {
-            libc::mallopt(libc::M_ARENA_MAX, 1);
+            libc::mallopt(libc::M_ARENA_MAX, ARENAS);
             libc::mallopt(libc::M_MMAP_THRESHOLD, THRESHOLD);
             libc::mallopt(libc::M_TRIM_THRESHOLD, THRESHOLD);
         }
@@ -21,10 +49,11 @@ pub fn keep_little() {
 }
 
 /// Gives the free pages of the heap back to the system. A look at a large cluster takes many times what is kept of it, and
-/// glibc keeps what lies below anything that is still in use. Other libraries have nothing like it.
+/// glibc keeps what lies below anything that is still in use. Other libraries have nothing like it. Three times a minute
+/// at most: all threads that allocate meanwhile wait for it.
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
-    {
+    if is_due(Instant::now()) {
         #[expect(
             unsafe_code,
             reason = "a call without arguments that matter, which any thread may make"
@@ -33,5 +62,21 @@ pub fn give_back() {
         unsafe {
             libc::malloc_trim(0);
         }
+    }
+}
+
+#[cfg(all(test, target_env = "gnu"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_heap_is_given_back_three_times_a_minute_at_most() {
+        let start = Instant::now();
+        let at = |seconds| is_due(start + Duration::from_secs(seconds));
+        assert_eq!(
+            [at(0), at(1), at(2), at(3), at(59)],
+            [true, true, true, false, false]
+        );
+        assert_eq!([at(60), at(60), at(61), at(63)], [true, false, true, true]);
     }
 }
