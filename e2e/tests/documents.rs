@@ -175,8 +175,9 @@ fn the_commands_that_look_at_the_data_plane_work_as_documented() -> Result<()> {
         let host = &lab.hosts[0];
         host.sh("mount -t tmpfs -o mode=755 lab /usr/local/bin")?;
         symlink(&lab.binaries.tweedd, host.path("/usr/local/bin/tweedd"))?;
+        // No node leases the first subnet of the network.
         let mut flood = std::process::Command::new("ping");
-        flood.args(["-q", "-f", "-c", "100000", "10.244.2.7"]);
+        flood.args(["-q", "-f", "-c", "100000", "10.244.0.7"]);
         let mut flood = cluster.pods[0].place().spawn(&mut flood)?;
         let test = "the_commands_that_look_at_the_data_plane_work_as_documented";
         let block = with(&blocks("docs/DATA-PLANE.md", test)?, "trace")?.clone();

@@ -86,7 +86,7 @@ pub struct SessionFacts {
     pub trust: Option<String>,
     /// MTU of the pods' interfaces in bytes.
     pub mtu: Option<u32>,
-    /// Whether IPv4 routes to peers lead by nexthop objects.
+    /// Whether IPv4 routes to peers lead by nexthop objects; none with backends that have no route by a gateway.
     pub nexthops: Option<bool>,
 }
 

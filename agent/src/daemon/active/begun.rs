@@ -11,6 +11,11 @@ pub(super) fn file(session: &Session, common: &Common, facts: &mut Facts) {
     let (backends, node) = (&session.backends, &session.node);
     let filtered = backends.tunnels().values().any(Option::is_some);
     let accepted = backends.accepted();
+    let accepts: Vec<String> = accepted.map(|backend| backend.name.to_owned()).collect();
+    // The others have one route, or none.
+    let has_gateways = |name: &String| !matches!(name.as_str(), "udp" | "alloc");
+    let by_gateways =
+        has_gateways(&session.config.backend_type) || accepts.iter().any(has_gateways);
     let trust = common.options.firewall.trust();
     facts.waiting = None;
     facts.session = SessionFacts {
@@ -24,10 +29,10 @@ pub(super) fn file(session: &Session, common: &Common, facts: &mut Facts) {
             .collect(),
         uplink: Some(node.uplink.name.clone()),
         backend: Some(session.config.backend_type.clone()),
-        accepts: accepted.map(|backend| backend.name.to_owned()).collect(),
+        nexthops: by_gateways.then_some(common.choices.nexthops),
+        accepts,
         trust: filtered.then(|| trust.to_owned()),
         mtu: Some(session.mtu),
-        nexthops: Some(common.choices.nexthops),
     };
     facts.subnet_file = FileFacts::default();
     facts.no_uplink = None;
