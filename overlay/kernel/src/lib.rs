@@ -53,4 +53,9 @@ pub trait Kernel {
     /// # Errors
     /// The operation in words and the kernel's answer.
     fn apply(&mut self, op: &Op) -> Result<(), KernelError>;
+
+    /// Takes note that every change to this state has been made. What is remembered of it may share its memory.
+    fn settled(&mut self, state: &KernelState) {
+        let _ = state;
+    }
 }

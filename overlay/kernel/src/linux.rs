@@ -52,6 +52,12 @@ impl Linux {
         })
     }
 
+    /// How many requests were sent to the packet filter so far.
+    #[cfg(any(test, feature = "test-util"))]
+    pub fn filter_requests(&self) -> u32 {
+        self.firewall.requests()
+    }
+
     /// Heeds the agents of other networks on this host, of which this tells whether they run.
     #[must_use]
     pub fn beside(mut self, others: Ask) -> Self {

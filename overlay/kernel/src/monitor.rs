@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use netlink_packet_core::{NetlinkDeserializable, NetlinkHeader};
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_core::NetlinkHeader;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
-use tweed_netlink::{Answer, DEL_NEXTHOP, Frames, NEW_NEXTHOP};
+use tweed_netlink::{Answer, Frames, link_or_address};
 
 use super::ledger::Ledger;
 use super::{Event, Linux, notice};
@@ -28,11 +27,8 @@ const ROUTE_GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
 const NEXTHOP_GROUP: u32 = 32;
 /// `NFNLGRP_NFTABLES`.
 const NFTABLES_GROUP: u32 = 7;
-/// `RTM_NEWLINK` and `RTM_DELLINK`, `RTM_NEWNEIGH` and `RTM_DELNEIGH`.
+/// `RTM_NEWLINK` and `RTM_DELLINK`.
 const LINK_MESSAGES: [u16; 2] = [16, 17];
-const NEIGH_MESSAGES: [u16; 2] = [28, 29];
-/// `RTM_NEWNETCONF`.
-const NEW_NETCONF: u16 = 80;
 
 /// Socket buffer in bytes: the echo of some thousand operations, each counted by the kernel as about 1 KiB.
 const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
@@ -227,31 +223,22 @@ fn route_notice(
 ) {
     let kind = header.message_type;
     let echo = header.port_number == own_port;
-    // Most of what a busy host reports is dismissed without decoding: our own echoes, and neighbours elsewhere. Links
-    // are read even so, since what follows is sorted by their indexes.
+    // Our own echoes are dismissed without decoding. Links are read even so, since what follows is sorted by their
+    // indexes.
     if echo && !LINK_MESSAGES.contains(&kind) {
         return;
     }
     let mut books = ledger.lock();
-    if NEIGH_MESSAGES.contains(&kind) {
-        let index = payload.get(4..8).and_then(|bytes| bytes.try_into().ok());
-        if !index.is_some_and(|index| books.links.contains_key(&u32::from_ne_bytes(index))) {
+    let event = if notice::READ_RAW.contains(&kind) {
+        notice::judge_raw(&books, kind, payload)
+    } else {
+        let Some(message) = link_or_address(kind, payload) else {
             return;
-        }
-    }
-    if kind == NEW_NETCONF {
-        news.dirty |= notice::stops_forwarding(&books, payload);
-        return;
-    }
-    if [NEW_NEXTHOP, DEL_NEXTHOP].contains(&kind) {
-        news.dirty |= notice::concerns_nexthops(&books, payload, kind == NEW_NEXTHOP);
-        return;
-    }
-    let Ok(message) = RouteNetlinkMessage::deserialize(header, payload) else {
-        return;
+        };
+        news.attached |= books.places.judge(&message) && !echo;
+        notice::judge(&mut books, echo, message)
     };
-    news.attached |= books.places.judge(&message) && !echo;
-    match notice::judge(&mut books, echo, message) {
+    match event {
         Some(Event::Dirty) => news.dirty = true,
         Some(Event::Attached) => news.attached = true,
         Some(Event::Uplink) => news.uplink = true,

@@ -1,39 +1,57 @@
 //! What a notification of the kernel means to us: nothing, that something of ours may have changed, that the uplink
 //! has. Pure, given the books.
 
-use netlink_packet_core::{NLA_HEADER_SIZE, NlasIterator};
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkEvent, LinkMessage};
-use netlink_packet_route::neighbour::NeighbourMessage;
-use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use tweed_attach::CNI_TABLE;
 use tweed_model::LinkName;
 use tweed_netlink::{
-    OperState, RouteInfo, TABLE_MAIN, addr_info, fdb_info, link_info, neigh_info, nexthop_info,
-    route_info,
+    DEL_NEIGH, DEL_NEXTHOP, DEL_ROUTE, NEW_NEIGH, NEW_NEXTHOP, NEW_ROUTE, RouteInfo, TABLE_MAIN,
+    addr_info, attribute, fdb_info, is_forwarding, link_info, neigh_info, nexthop_info, route_info,
 };
 
 use super::connected::route_key;
 use super::event::Event;
-use super::ledger::{Books, Key, uplink_mark};
+use super::ledger::{Books, Uplink};
 use super::{kinds, ownership, readings};
 
-/// Judges an rtnetlink notification, and keeps the books' list of our interfaces up to date.
-/// `echo` says that the change was asked for over our own socket.
-pub(super) fn judge(books: &mut Books, echo: bool, message: Message) -> Option<Event> {
-    let dirty = match message {
-        Message::NewLink(message) => return new_link(books, echo, message),
-        Message::DelLink(message) => return del_link(books, &message),
-        Message::NewAddress(message) => return address(books, &message, true),
-        Message::DelAddress(message) => return address(books, &message, false),
-        Message::NewNeighbour(message) => neighbour(books, &message, true),
-        Message::DelNeighbour(message) => neighbour(books, &message, false),
-        Message::NewRoute(message) => return route(books, &message, true),
-        Message::DelRoute(message) => return route(books, &message, false),
+/// `RTM_NEWNETCONF`.
+const NEW_NETCONF: u16 = 80;
+
+/// The kinds that are read from their bytes: what a busy host tells of most, and what the library has no types for.
+pub(super) const READ_RAW: [u16; 7] = [
+    NEW_ROUTE,
+    DEL_ROUTE,
+    NEW_NEIGH,
+    DEL_NEIGH,
+    NEW_NEXTHOP,
+    DEL_NEXTHOP,
+    NEW_NETCONF,
+];
+
+/// Judges an rtnetlink notification of such a kind.
+pub(super) fn judge_raw(books: &Books, kind: u16, payload: &[u8]) -> Option<Event> {
+    let dirty = match kind {
+        NEW_ROUTE | DEL_ROUTE => return route(books, payload, kind == NEW_ROUTE),
+        NEW_NEIGH | DEL_NEIGH => neighbour(books, payload, kind == NEW_NEIGH),
+        NEW_NEXTHOP | DEL_NEXTHOP => concerns_nexthops(books, payload, kind == NEW_NEXTHOP),
+        NEW_NETCONF => stops_forwarding(books, payload),
         _ => false,
     };
     dirty.then_some(Event::Dirty)
+}
+
+/// Judges another one, and keeps the books' list of our interfaces up to date.
+/// `echo` says that the change was asked for over our own socket.
+pub(super) fn judge(books: &mut Books, echo: bool, message: Message) -> Option<Event> {
+    match message {
+        Message::NewLink(message) => new_link(books, echo, message),
+        Message::DelLink(message) => del_link(books, &message),
+        Message::NewAddress(message) => address(books, &message, true),
+        Message::DelAddress(message) => address(books, &message, false),
+        _ => None,
+    }
 }
 
 fn new_link(books: &mut Books, echo: bool, message: LinkMessage) -> Option<Event> {
@@ -46,12 +64,11 @@ fn new_link(books: &mut Books, echo: bool, message: LinkMessage) -> Option<Event
     let event = LinkAttribute::Event(LinkEvent::Features);
     let features = message.attributes.contains(&event);
     let info = link_info(message);
-    let mark = uplink_mark(info.mtu, info.mac, info.up);
-    let was_uplink = books.uplink.is_some_and(|(index, _)| index == info.index);
+    let was_uplink = is_uplink(books, info.index);
     if info.name == books.scope.uplink {
-        let now = Some((info.index, mark));
+        let now = Some(Uplink::of(&info));
         let news = books.uplink != now;
-        let idle = info.operstate == OperState::Down;
+        let idle = Uplink::is_idle(&info);
         let carrier = std::mem::replace(&mut books.uplink_idle, idle) != idle;
         books.uplink = now;
         return match news {
@@ -88,7 +105,7 @@ fn del_link(books: &mut Books, message: &LinkMessage) -> Option<Event> {
     if message.header.interface_family != AddressFamily::Unspec {
         return None;
     }
-    if books.uplink.is_some_and(|(uplink, _)| uplink == index) {
+    if is_uplink(books, index) {
         books.uplink = None;
         books.uplink_addrs.clear();
         return Some(Event::Uplink);
@@ -97,7 +114,11 @@ fn del_link(books: &mut Books, message: &LinkMessage) -> Option<Event> {
         return None;
     }
     let name = books.links.remove(&index)?;
-    books.holds(Key::Link(&name)).then_some(Event::Dirty)
+    books
+        .noted
+        .links
+        .contains_key(&name)
+        .then_some(Event::Dirty)
 }
 
 fn address(books: &mut Books, message: &AddressMessage, new: bool) -> Option<Event> {
@@ -119,41 +140,32 @@ fn address(books: &mut Books, message: &AddressMessage, new: bool) -> Option<Eve
         return news.then_some(Event::Uplink);
     }
     let name = books.links.get(&addr.index)?;
-    (books.holds(Key::Addr(name, addr.net)) != new).then_some(Event::Dirty)
+    (books.has_addr(name, addr.net) != new).then_some(Event::Dirty)
 }
 
 fn is_uplink(books: &Books, index: u32) -> bool {
-    books.uplink.is_some_and(|(uplink, _)| uplink == index)
+    books.uplink.is_some_and(|uplink| uplink.index == index)
 }
 
-fn neighbour(books: &Books, message: &NeighbourMessage, new: bool) -> bool {
-    let Some(name) = books.links.get(&message.header.ifindex) else {
-        return false;
-    };
-    if message.header.family == AddressFamily::Bridge {
-        let Some(entry) = fdb_info(message) else {
-            return false;
-        };
-        let key = Key::Fdb(name, entry.mac);
-        match readings::as_fdb(&entry).filter(|_| new) {
-            Some(dst) => !books.agrees(key, &dst),
-            // Gone, or no longer permanent.
-            None => books.holds(key),
-        }
+fn neighbour(books: &Books, payload: &[u8], new: bool) -> bool {
+    // An entry that is gone, or no longer permanent, is none.
+    if is_forwarding(payload) {
+        fdb_info(payload).is_some_and(|entry| {
+            let link = books.links.get(&entry.index);
+            let now = readings::as_fdb(&entry).filter(|_| new);
+            link.is_some_and(|link| books.fdb(link, entry.mac) != now)
+        })
     } else {
-        let Some(entry) = neigh_info(message) else {
-            return false;
-        };
-        let key = Key::Neigh(name, entry.addr);
-        match entry.mac.filter(|_| new && entry.permanent) {
-            Some(mac) => !books.agrees(key, &mac),
-            None => books.holds(key),
-        }
+        neigh_info(payload).is_some_and(|entry| {
+            let link = books.links.get(&entry.index);
+            let now = entry.mac.filter(|_| new && entry.permanent);
+            link.is_some_and(|link| books.neigh(link, entry.addr) != now)
+        })
     }
 }
 
-fn route(books: &Books, message: &RouteMessage, new: bool) -> Option<Event> {
-    let info = route_info(message).filter(|route| route.table == TABLE_MAIN)?;
+fn route(books: &Books, payload: &[u8], new: bool) -> Option<Event> {
+    let info = route_info(payload).filter(|route| route.table == TABLE_MAIN)?;
     if info.dst.prefix_len() == 0 {
         // The default route decides which interface is the uplink, and after a new address it is the last to come.
         return Some(Event::Uplink);
@@ -162,7 +174,7 @@ fn route(books: &Books, message: &RouteMessage, new: bool) -> Option<Event> {
 }
 
 /// Whether a change of a nexthop object concerns us, and is no echo of our own.
-pub(super) fn concerns_nexthops(books: &Books, payload: &[u8], new: bool) -> bool {
+fn concerns_nexthops(books: &Books, payload: &[u8], new: bool) -> bool {
     let is_own = |oif| books.links.contains_key(&oif);
     nexthop_info(payload).is_some_and(|info| {
         books
@@ -176,17 +188,18 @@ fn concerns_us(books: &Books, info: &RouteInfo, new: bool) -> bool {
         .oif
         .map(|index| LinkName::from(books.name_of(index).as_str()));
     let object = books.nexthops.reference(info);
+    let noted = &books.noted.routes;
     let Some((key, route)) = readings::as_route(info, dev, object) else {
         // Several next hops, or another type: it may have taken the place of ours.
-        return new && info.tos == 0 && books.holds(Key::Route(route_key(info)));
+        return new && info.tos == 0 && noted.contains_key(&route_key(info));
     };
-    let same = books.agrees(Key::Route(key), &route);
+    let noted = noted.get(&key);
+    let same = noted == Some(&route);
     if !new {
         return same;
     }
     let own = |dev: &str| books.links.values().any(|name| name == dev);
-    !same
-        && (books.holds(Key::Route(key)) || ownership::owns_route(&books.scope, own, &key, &route))
+    !same && (noted.is_some() || ownership::owns_route(&books.scope, own, &key, &route))
 }
 
 impl Books {
@@ -194,9 +207,7 @@ impl Books {
     fn name_of(&self, index: u32) -> String {
         match self.links.get(&index) {
             Some(name) => name.clone(),
-            None if self.uplink.is_some_and(|(uplink, _)| uplink == index) => {
-                self.scope.uplink.clone()
-            }
+            None if is_uplink(self, index) => self.scope.uplink.clone(),
             None => String::new(),
         }
     }
@@ -212,7 +223,7 @@ const FORWARDING: u16 = 2;
 
 /// Whether a change of interface settings (`RTM_NEWNETCONF`) switches off forwarding that we look after. Other switches
 /// are changed without a word, and found by the periodic pass.
-pub(super) fn stops_forwarding(books: &Books, payload: &[u8]) -> bool {
+fn stops_forwarding(books: &Books, payload: &[u8]) -> bool {
     let (Some(family), Some(attributes)) = (payload.first(), payload.get(4..)) else {
         return false;
     };
@@ -290,12 +301,4 @@ pub(super) fn concerns_attachments(kind: u16, payload: &[u8]) -> bool {
 fn text(attributes: &[u8], kind: u16) -> Option<&[u8]> {
     let value = attribute(attributes, kind)?;
     Some(value.strip_suffix(&[0]).unwrap_or(value))
-}
-
-fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
-    let attribute = NlasIterator::new(attributes)
-        .filter_map(Result::ok)
-        .find(|attribute| attribute.kind() == kind)?;
-    let length = usize::from(attribute.length());
-    attribute.into_inner().get(NLA_HEADER_SIZE..length)
 }

@@ -1,16 +1,15 @@
 //! Dumps, sorted into the state that concerns us. Interfaces go by name from here on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use tweed_host::{KernelError, sysctl};
-use tweed_model::{Family, LinkName};
-use tweed_netlink::{
-    LinkInfo, Netlink, NetlinkError, OperState, RouteFilter, TABLE_MAIN, TX_CHECKSUM,
-};
-use tweed_state::{KernelState, NextHop, Scope};
+use tweed_model::{Family, LinkName, Mac};
+use tweed_netlink::{LinkInfo, Netlink, NetlinkError, RouteFilter, TABLE_MAIN, TX_CHECKSUM};
+use tweed_state::{FdbKey, KernelState, NeighKey, NextHop, Route, RouteKey, Scope};
 
 use super::connected::route_key;
-use super::ledger::uplink_mark;
+use super::ledger::Uplink;
 use super::linux::{Devices, Linux};
 use super::nexthops::seen::Seen;
 use super::readings::{as_fdb, as_link, as_route};
@@ -25,10 +24,13 @@ pub(super) fn observe(linux: &mut Linux, scope: &Scope) -> Result<KernelState, K
     let same_uplink = linux.ledger.lock().enter(scope);
     let mut state = KernelState::default();
     let own = links(linux, scope, same_uplink, &mut state)?;
+    let mut entries = Entries::default();
     for link in &own {
-        entries(&mut linux.netlink, link, &mut state)?;
+        entries.add(&mut linux.netlink, link, &mut state)?;
         tx_checksum(linux, scope, link, &mut state);
     }
+    state.neighs = entries.neighs.into_iter().collect();
+    state.fdb = entries.fdb.into_iter().collect();
     routes(linux, scope, &mut state)?;
     for key in &scope.sysctls {
         // One that can't be read counts as absent: writing it will say what is wrong, and nothing else has to wait.
@@ -97,9 +99,8 @@ fn links(
         .map(|link| (link.index, link.name.clone()))
         .collect();
     if !same_uplink {
-        let idle = |link: &LinkInfo| link.operstate == OperState::Down;
-        books.uplink_idle = uplink.as_ref().is_some_and(idle);
-        books.uplink = uplink.map(|link| (link.index, uplink_mark(link.mtu, link.mac, link.up)));
+        books.uplink_idle = uplink.as_ref().is_some_and(Uplink::is_idle);
+        books.uplink = uplink.as_ref().map(Uplink::of);
         books.uplink_addrs = uplink_addrs.iter().map(|addr| addr.net).collect();
     }
     Ok(own)
@@ -118,34 +119,45 @@ fn name_of(
     }
 }
 
-/// Addresses, neighbours and forwarding entries of one of our links. If it goes away meanwhile, it has none.
-fn entries(
-    netlink: &mut Netlink,
-    link: &LinkInfo,
-    state: &mut KernelState,
-) -> Result<(), KernelError> {
-    let (dev, name) = (link.dev(), &link.name);
-    let addrs = or_none(netlink.addrs(Some(link.index)))?;
-    let global = addrs.into_iter().filter(|addr| addr.scope == 0);
-    state
-        .addrs
-        .extend(global.map(|addr| (name.clone(), addr.net)));
-    let name = LinkName::from(link.name.as_str());
-    for family in Family::BOTH {
-        for neigh in or_none(netlink.neighs(dev, family))? {
-            if let (true, Some(mac)) = (neigh.permanent, neigh.mac) {
-                state.neighs.insert((name.clone(), neigh.addr), mac);
-            }
+/// What there is one of for each peer, in the kernel's order: sorted once, when all is read.
+#[derive(Default)]
+struct Entries {
+    neighs: Vec<(NeighKey, Mac)>,
+    fdb: Vec<(FdbKey, IpAddr)>,
+}
+
+impl Entries {
+    /// Adds those of one of our links, and its addresses to the state. If it goes away meanwhile, it has none.
+    fn add(
+        &mut self,
+        netlink: &mut Netlink,
+        link: &LinkInfo,
+        state: &mut KernelState,
+    ) -> Result<(), KernelError> {
+        let (dev, name) = (link.dev(), &link.name);
+        let addrs = or_none(netlink.addrs(Some(link.index)))?;
+        let global = addrs.into_iter().filter(|addr| addr.scope == 0);
+        state
+            .addrs
+            .extend(global.map(|addr| (name.clone(), addr.net)));
+        let name = LinkName::from(link.name.as_str());
+        for family in Family::BOTH {
+            let there = or_none(netlink.neighs(dev, family))?;
+            let permanent = there.into_iter().filter(|neigh| neigh.permanent);
+            self.neighs.extend(
+                permanent.filter_map(|neigh| Some(((name.clone(), neigh.addr), neigh.mac?))),
+            );
         }
-    }
-    if link.kind == "vxlan" {
-        for entry in or_none(netlink.fdb(dev))? {
-            if let Some(dst) = as_fdb(&entry) {
-                state.fdb.insert((name.clone(), entry.mac), dst);
-            }
+        if link.kind == "vxlan" {
+            let there = or_none(netlink.fdb(dev))?;
+            self.fdb.extend(
+                there
+                    .iter()
+                    .filter_map(|entry| Some(((name.clone(), entry.mac), as_fdb(entry)?))),
+            );
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// One that can't be read counts as absent, like a sysctl.
@@ -183,25 +195,31 @@ fn routes(linux: &mut Linux, scope: &Scope, state: &mut KernelState) -> Result<(
         }))
     })?;
     linux.connected.start();
+    let mut found: Vec<(RouteKey, Option<Route>)> = Vec::new();
     for family in Family::BOTH {
         let table = Some(TABLE_MAIN);
-        let mut seen = BTreeSet::new();
         for mut info in linux.netlink.routes(&RouteFilter { family, table })? {
             linux.connected.note(&info);
             objects.complete(&mut info);
-            let first = info.tos == 0 && seen.insert(route_key(&info));
             let dev = names.get(linux, info.oif)?;
             let route = as_route(&info, dev, objects.reference(&info)).filter(|(key, route)| {
                 !leads_over(&route.next_hop, &others)
                     && ownership::owns_route(scope, |dev| own.contains(dev), key, route)
             });
-            match route {
-                Some((key, route)) if first => drop(state.routes.insert(key, route)),
-                Some(_) => {}
-                None => objects.foreign(&info),
+            if route.is_none() {
+                objects.foreign(&info);
+            }
+            if info.tos == 0 {
+                found.push((route_key(&info), route.map(|(_, route)| route)));
             }
         }
     }
+    // They come all but sorted, and stay in the kernel's order where they share a key.
+    found.sort_by_key(|(key, _)| *key);
+    found.dedup_by(|later, first| later.0 == first.0);
+    let ours = found.into_iter();
+    let ours = ours.filter_map(|(key, route)| Some((key, route?)));
+    state.routes = ours.collect();
     linux.ledger.lock().nexthops = objects.into_state(state);
     Ok(())
 }

@@ -25,4 +25,9 @@ impl Kernel for Linux {
         }
         result
     }
+
+    fn settled(&mut self, state: &KernelState) {
+        self.ledger.lock().settled(state);
+        self.firewall.settled(state);
+    }
 }

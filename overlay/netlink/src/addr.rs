@@ -13,6 +13,9 @@ use tweed_model::Family;
 use super::error::{NetlinkError, Object};
 use super::{Dev, Netlink};
 
+/// `RTM_NEWADDR`.
+pub(super) const NEW_ADDR: u16 = 20;
+
 /// An address that an interface has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddrInfo {
@@ -71,15 +74,9 @@ impl Netlink {
         let mut request = AddressMessage::default();
         request.header.index = index.unwrap_or(0);
         let what = "list addresses";
-        let mut addrs = self.dump(
-            Object::Addr,
-            what,
-            Message::GetAddress(request),
-            |message| match message {
-                Message::NewAddress(message) => addr_info(&message),
-                _ => None,
-            },
-        )?;
+        let request = Message::GetAddress(request);
+        let read = |message: AddressMessage| addr_info(&message);
+        let mut addrs = self.list(Object::Addr, what, request, NEW_ADDR, read)?;
         // Kernels without strict checking don't filter.
         addrs.retain(|addr| index.is_none_or(|index| index == addr.index));
         Ok(addrs)

@@ -11,6 +11,7 @@ use rtnetlink::{LinkBridge, LinkBridgePort, LinkBridgeVlan, LinkMessageBuilder};
 use tweed_model::Mac;
 
 use super::error::{NetlinkError, Object};
+use super::info::NEW_LINK;
 use super::{Dev, Netlink};
 
 /// A bridge to create.
@@ -147,11 +148,9 @@ impl Netlink {
         request.header.interface_family = AddressFamily::Bridge;
         request.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::Brvlan])];
         let what = "list vlans of bridge ports";
-        let read = |message| match message {
-            Message::NewLink(message) => Some((message.header.index, vlan_entries(&message))),
-            _ => None,
-        };
-        let found = self.dump(Object::Link, what, Message::GetLink(request), read)?;
+        let read = |message: LinkMessage| Some((message.header.index, vlan_entries(&message)));
+        let request = Message::GetLink(request);
+        let found = self.list(Object::Link, what, request, NEW_LINK, read)?;
         let mut all: BTreeMap<u32, Vec<VlanEntry>> = BTreeMap::new();
         for (index, vlans) in found {
             all.entry(index).or_default().extend(vlans);

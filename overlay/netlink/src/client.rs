@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io;
 
+use netlink_packet_core::Parseable;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::NETLINK_ROUTE;
 
@@ -76,6 +77,52 @@ impl Netlink {
             &mut found,
             Vec::clear,
             |found, message| found.extend(pick(message)),
+        )?;
+        Ok(found)
+    }
+
+    /// Any dump of one type of messages: the list of what `pick` finds in those of a kind. The library's reader of messages of
+    /// all types is 200 kB of program, which [`Self::dump`] brings along.
+    pub(super) fn list<M: Parseable<[u8]>, T>(
+        &mut self,
+        object: Object,
+        what: impl Display,
+        message: RouteNetlinkMessage,
+        kind: u16,
+        pick: impl Fn(M) -> Option<T>,
+    ) -> Result<Vec<T>, NetlinkError> {
+        self.dump_raw(object, what, message, kind, |payload| {
+            match M::parse(payload) {
+                Ok(message) => pick(message),
+                Err(error) => {
+                    tracing::debug!(kind, %error, "skipped a netlink message");
+                    None
+                }
+            }
+        })
+    }
+
+    /// Any dump whose answers are read as they are: the list of what `read` finds in the payloads of messages of a kind.
+    pub(super) fn dump_raw<T>(
+        &mut self,
+        object: Object,
+        what: impl Display,
+        message: RouteNetlinkMessage,
+        kind: u16,
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, NetlinkError> {
+        let mut found = Vec::new();
+        self.transport.dump_raw(
+            object,
+            what,
+            message,
+            &mut found,
+            Vec::clear,
+            |found, header, payload| {
+                if header.message_type == kind {
+                    found.extend(read(payload));
+                }
+            },
         )?;
         Ok(found)
     }

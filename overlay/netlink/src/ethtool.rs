@@ -3,11 +3,10 @@
 use std::fmt;
 use std::io;
 
-use netlink_packet_core::{
-    DecodeError, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable, NlasIterator,
-};
+use netlink_packet_core::{DecodeError, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable};
 use netlink_sys::protocols::NETLINK_GENERIC;
 
+use super::attributes::{attribute, attributes};
 use super::error::{NetlinkError, Object};
 use super::transport::Transport;
 
@@ -221,26 +220,12 @@ fn one_bit(name: &str, on: bool) -> Vec<u8> {
 }
 
 /// Whether a bit is in the set of active ones, which lists those that are on.
-fn is_on(attributes: &[u8], feature: &str) -> bool {
-    let bits = attribute(attributes, ACTIVE).and_then(|set| attribute(set, BITS));
-    each(bits.unwrap_or_default())
+fn is_on(answer: &[u8], feature: &str) -> bool {
+    let bits = attribute(answer, ACTIVE).and_then(|set| attribute(set, BITS));
+    attributes(bits.unwrap_or_default())
         .filter(|(kind, _)| *kind == BIT)
         .filter_map(|(_, bit)| attribute(bit, BIT_NAME))
         .any(|name| name.strip_suffix(&[0]).unwrap_or(name) == feature.as_bytes())
-}
-
-fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
-    each(attributes).find_map(|(found, value)| (found == kind).then_some(value))
-}
-
-fn each(attributes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    NlasIterator::new(attributes)
-        .filter_map(Result::ok)
-        .map(|attribute| {
-            let (kind, length) = (attribute.kind(), usize::from(attribute.length()));
-            let value = attribute.into_inner().get(4..length);
-            (kind, value.unwrap_or_default())
-        })
 }
 
 #[cfg(test)]

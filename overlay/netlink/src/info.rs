@@ -11,6 +11,9 @@ use tweed_model::Mac;
 
 use super::Dev;
 
+/// `RTM_NEWLINK`.
+pub(super) const NEW_LINK: u16 = 16;
+
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkInfo {

@@ -5,6 +5,7 @@
 //! re-exported, for the request that no verb covers: see [`Netlink::change`], [`Netlink::dump`].
 
 mod addr;
+mod attributes;
 mod bridge;
 mod client;
 mod error;
@@ -17,11 +18,14 @@ mod neigh;
 mod netfilter;
 pub mod netns;
 mod nexthop;
+mod notified;
 mod route;
+mod route_info;
 mod transport;
 mod wire;
 
 pub use addr::{AddrInfo, AddrSpec};
+pub use attributes::{Attributes, attribute, attributes};
 pub use bridge::{BridgeSpec, PortChange, VlanEntry};
 pub use client::{Dev, Netlink};
 pub use error::{NetlinkError, Object};
@@ -33,12 +37,13 @@ pub use netfilter::{BatchError, Netfilter};
 pub use netlink_packet_core as core;
 pub use netlink_packet_route as route_messages;
 pub use nexthop::{DEL_NEXTHOP, NEW_NEXTHOP, NextHopInfo, NextHopSpec};
-pub use route::{RouteFilter, RouteInfo, RouteKind, RouteSpec, TABLE_MAIN};
+pub use route::{RouteFilter, RouteSpec, TABLE_MAIN};
 pub use transport::Transport;
 
 pub use addr::addr_info;
 pub use info::link_info;
-pub use neigh::{fdb_info, neigh_info};
+pub use neigh::{DEL_NEIGH, NEW_NEIGH, fdb_info, is_forwarding, neigh_info};
 pub use nexthop::nexthop_info;
-pub use route::route_info;
+pub use notified::link_or_address;
+pub use route_info::{DEL_ROUTE, NEW_ROUTE, RouteInfo, RouteKind, route_info};
 pub use wire::{Answer, Frames};

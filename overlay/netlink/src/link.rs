@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, Parseable};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoPortData,
@@ -14,7 +14,7 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan};
 use tweed_model::Mac;
 
 use super::error::{NetlinkError, Object};
-use super::info::{LinkInfo, link_info};
+use super::info::{LinkInfo, NEW_LINK, link_info};
 use super::{Dev, Netlink};
 
 /// A VXLAN device to create: unicast, without a default destination, entries made by hand.
@@ -258,12 +258,10 @@ impl Netlink {
     ) -> Result<Option<LinkInfo>, NetlinkError> {
         let mut message = request.build();
         message.attributes.push(without_counters());
-        match self
-            .transport
-            .get(Object::Link, what, Message::GetLink(message))
-        {
-            Ok(Message::NewLink(message)) => Ok(Some(link_info(message))),
-            Ok(_) => Ok(None),
+        let request = Message::GetLink(message);
+        let read = |_: &_, payload: &[u8]| LinkMessage::parse(payload);
+        match self.transport.get_raw(Object::Link, what, request, read) {
+            Ok(message) => Ok(Some(link_info(message))),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
@@ -277,15 +275,10 @@ impl Netlink {
         let mut message = LinkMessage::default();
         message.attributes = filter;
         message.attributes.push(without_counters());
-        self.dump(
-            Object::Link,
-            what,
-            Message::GetLink(message),
-            |message| match message {
-                Message::NewLink(message) => Some(link_info(message)),
-                _ => None,
-            },
-        )
+        let request = Message::GetLink(message);
+        self.list(Object::Link, what, request, NEW_LINK, |message| {
+            Some(link_info(message))
+        })
     }
 }
 

@@ -5,15 +5,32 @@ use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+    NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::RouteType;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use tweed_model::{Family, Mac};
 
 use super::addr::address_family;
+use super::attributes::{attributes, ip_addr, number};
 use super::error::{NetlinkError, Object};
 use super::{Dev, Netlink};
+
+/// `RTM_NEWNEIGH`, `RTM_DELNEIGH`.
+pub const NEW_NEIGH: u16 = 28;
+pub const DEL_NEIGH: u16 = 29;
+/// `AF_BRIDGE`, the family of forwarding entries.
+const BRIDGE: u8 = 7;
+/// `NUD_PERMANENT`, `NTF_SELF`, `NTF_PROXY`.
+const PERMANENT: u16 = 0x80;
+const OWN: u8 = 2;
+const PROXY: u8 = 8;
+/// `NDA_DST`, `NDA_LLADDR`, `NDA_PORT`, `NDA_VNI`, `NDA_IFINDEX`.
+const DESTINATION: u16 = 1;
+const LINK_ADDRESS: u16 = 2;
+const PORT: u16 = 6;
+const VNI: u16 = 7;
+const INTERFACE: u16 = 8;
 
 /// A neighbour entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,13 +116,15 @@ impl Netlink {
         dev: Dev<'_>,
         what: fmt::Arguments<'_>,
         request: NeighbourMessage,
-        read: fn(&NeighbourMessage) -> Option<T>,
+        read: fn(&[u8]) -> Option<T>,
     ) -> Result<Vec<T>, NetlinkError> {
         let request = Message::GetNeighbour(request);
-        self.dump(Object::Neigh, what, request, |message| match message {
-            Message::NewNeighbour(message) if message.header.ifindex == dev.index => read(&message),
-            _ => None,
-        })
+        // Kernels before strict checking list those of all interfaces.
+        let read = |payload: &[u8]| {
+            let of_dev = payload.get(4..8).and_then(number) == Some(dev.index);
+            of_dev.then(|| read(payload)).flatten()
+        };
+        self.dump_raw(Object::Neigh, what, request, NEW_NEIGH, read)
     }
 
     /// Puts a permanent forwarding entry: frames to `mac` go to `dst`. Moves the entry if it leads elsewhere.
@@ -152,68 +171,71 @@ fn fdb_message(dev: Dev<'_>, mac: Mac) -> NeighbourMessage {
     message
 }
 
-/// Reads a neighbour message of IPv4 or IPv6: an answer, or a notification.
-pub fn neigh_info(message: &NeighbourMessage) -> Option<NeighInfo> {
-    let header = &message.header;
-    let mut info = NeighInfo {
-        index: header.ifindex,
-        addr: IpAddr::from([0; 4]),
-        mac: None,
-        permanent: is_permanent(header.state) && !header.flags.contains(NeighbourFlags::Proxy),
-    };
-    let mut addr = None;
-    for attribute in &message.attributes {
-        match attribute {
-            NeighbourAttribute::Destination(dst) => addr = ip_addr(dst),
-            NeighbourAttribute::LinkLayerAddress(bytes) => info.mac = mac(bytes),
+/// Whether the payload of a neighbour message is about a forwarding entry, and not about a neighbour.
+pub fn is_forwarding(payload: &[u8]) -> bool {
+    payload.first() == Some(&BRIDGE)
+}
+
+/// Reads the payload of a neighbour message of IPv4 or IPv6: an answer, or a notification.
+pub fn neigh_info(payload: &[u8]) -> Option<NeighInfo> {
+    let (header, rest) = Header::read(payload)?;
+    let (mut addr, mut mac) = (None, None);
+    for (kind, value) in attributes(rest) {
+        match kind {
+            DESTINATION => addr = ip_addr(value),
+            LINK_ADDRESS => mac = value.try_into().ok().map(Mac),
             _ => {}
         }
     }
-    info.addr = addr?;
-    Some(info)
+    Some(NeighInfo {
+        index: header.index,
+        addr: addr?,
+        mac,
+        permanent: header.permanent && header.flags & PROXY == 0,
+    })
 }
 
-/// Reads a neighbour message of the bridge family: an answer, or a notification.
-pub fn fdb_info(message: &NeighbourMessage) -> Option<FdbInfo> {
-    let header = &message.header;
-    let (mut lladdr, mut dst, mut foreign) = (None, None, false);
-    for attribute in &message.attributes {
-        match attribute {
-            NeighbourAttribute::LinkLayerAddress(bytes) => lladdr = mac(bytes),
-            NeighbourAttribute::Destination(addr) => dst = ip_addr(addr),
-            NeighbourAttribute::Port(_)
-            | NeighbourAttribute::Vni(_)
-            | NeighbourAttribute::IfIndex(_) => foreign = true,
+/// Reads the payload of a neighbour message of the bridge family: an answer, or a notification.
+pub fn fdb_info(payload: &[u8]) -> Option<FdbInfo> {
+    let (header, rest) = Header::read(payload)?;
+    let (mut mac, mut dst, mut foreign) = (None, None, false);
+    for (kind, value) in attributes(rest) {
+        match kind {
+            LINK_ADDRESS => mac = value.try_into().ok().map(Mac),
+            // Without a family.
+            DESTINATION => dst = ip_addr(value),
+            PORT | VNI | INTERFACE => foreign = true,
             _ => {}
         }
     }
     Some(FdbInfo {
-        index: header.ifindex,
-        mac: lladdr?,
+        index: header.index,
+        mac: mac?,
         dst,
-        permanent: is_permanent(header.state) && header.flags.contains(NeighbourFlags::Own),
+        permanent: header.permanent && header.flags & OWN != 0,
         foreign,
     })
 }
 
-/// The state is a set of bits, and `bridge fdb add` makes entries that also have NOARP.
-fn is_permanent(state: NeighbourState) -> bool {
-    u16::from(state) & u16::from(NeighbourState::Permanent) != 0
+/// `struct ndmsg`: family, three bytes of padding, interface, state, flags, type.
+struct Header {
+    index: u32,
+    permanent: bool,
+    flags: u8,
 }
 
-fn mac(bytes: &[u8]) -> Option<Mac> {
-    bytes.try_into().ok().map(Mac)
-}
+impl Header {
+    const LENGTH: usize = 12;
 
-/// Forwarding entries carry their destination without a family: its length tells.
-fn ip_addr(addr: &NeighbourAddress) -> Option<IpAddr> {
-    match addr {
-        NeighbourAddress::Inet(addr) => Some((*addr).into()),
-        NeighbourAddress::Inet6(addr) => Some((*addr).into()),
-        NeighbourAddress::Other(bytes) => <[u8; 4]>::try_from(bytes.as_slice())
-            .map(IpAddr::from)
-            .or_else(|_| <[u8; 16]>::try_from(bytes.as_slice()).map(IpAddr::from))
-            .ok(),
-        _ => None,
+    fn read(payload: &[u8]) -> Option<(Self, &[u8])> {
+        let (header, rest) = payload.split_at_checked(Self::LENGTH)?;
+        let state = u16::from_ne_bytes([header[8], header[9]]);
+        let header = Self {
+            index: number(&header[4..8])?,
+            // The state is a set of bits, and `bridge fdb add` makes entries that also have NOARP.
+            permanent: state & PERMANENT != 0,
+            flags: header[10],
+        };
+        Some((header, rest))
     }
 }

@@ -63,6 +63,11 @@ impl Netfilter {
         self.transport.port()
     }
 
+    /// How many messages were sent so far.
+    pub fn requests(&self) -> u32 {
+        self.transport.requests()
+    }
+
     /// Sends one request outside a transaction and waits for its acknowledgement.
     ///
     /// # Errors
@@ -111,6 +116,28 @@ impl Netfilter {
             |found, message| found.extend(pick(message)),
         )?;
         Ok(found)
+    }
+
+    /// Dumps, passing each message's payload to `each` as it is. `restart` is called before a repetition.
+    ///
+    /// # Errors
+    /// As for [`Self::dump`].
+    pub fn dump_raw<T: NetlinkSerializable + Clone, S>(
+        &mut self,
+        what: impl Display,
+        message: T,
+        state: &mut S,
+        restart: fn(&mut S),
+        mut each: impl FnMut(&mut S, &[u8]),
+    ) -> Result<(), NetlinkError> {
+        self.transport.dump_raw(
+            Object::Netfilter,
+            what,
+            message,
+            state,
+            restart,
+            |state, _, payload| each(state, payload),
+        )
     }
 
     /// Sends messages, each with its `NLM_F_CREATE` and its like, as one nftables transaction: all or none.

@@ -2,13 +2,11 @@
 //! library has none.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
-use netlink_packet_core::{
-    DecodeError, NLA_HEADER_SIZE, NLM_F_CREATE, NLM_F_EXCL, NetlinkDeserializable, NetlinkHeader,
-    NetlinkSerializable, NlasIterator,
-};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NetlinkSerializable};
 
+use super::attributes::{attributes, ip_addr, number};
 use super::error::{NetlinkError, Object};
 use super::{Dev, Netlink};
 
@@ -72,8 +70,12 @@ impl Netlink {
         let mut request = Message::new(GET_NEXTHOP);
         request.put(ID, &id.to_ne_bytes());
         let what = format_args!("look up nexthop id {id}");
-        match self.transport.get(Object::NextHop, what, request) {
-            Ok(message) => Ok(nexthop_info(&message.bytes)),
+        match self
+            .transport
+            .get_raw(Object::NextHop, what, request, |_, payload| {
+                Ok(nexthop_info(payload))
+            }) {
+            Ok(info) => Ok(info),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
@@ -85,13 +87,13 @@ impl Netlink {
     /// The kernel's refusal for another reason.
     pub fn nexthops(&mut self) -> Result<Vec<NextHopInfo>, NetlinkError> {
         let mut found = Vec::new();
-        let dump = self.transport.dump(
+        let dump = self.transport.dump_raw(
             Object::NextHop,
             "list nexthops",
             Message::new(GET_NEXTHOP),
             &mut found,
             Vec::clear,
-            |found, message| found.extend(nexthop_info(&message.bytes)),
+            |found, _, payload| found.extend(nexthop_info(payload)),
         );
         match dump {
             Err(error) if NONE.contains(&error.errno) => Ok(Vec::new()),
@@ -135,17 +137,15 @@ const NONE: [i32; 3] = [libc::EOPNOTSUPP, libc::EPERM, libc::EACCES];
 
 /// Reads the payload of a message about an object: an answer, or a notification.
 pub fn nexthop_info(payload: &[u8]) -> Option<NextHopInfo> {
-    let (header, attributes) = payload.split_at_checked(HEADER)?;
+    let (header, rest) = payload.split_at_checked(HEADER)?;
     let flags = u32::from_ne_bytes(header[4..].try_into().ok()?);
     let mut id = None;
     let (mut gateway, mut oif) = (None, None);
-    for attribute in NlasIterator::new(attributes).filter_map(Result::ok) {
-        let (kind, length) = (attribute.kind(), usize::from(attribute.length()));
-        let value = attribute.into_inner().get(NLA_HEADER_SIZE..length)?;
+    for (kind, value) in attributes(rest) {
         match kind {
             ID => id = number(value),
             OIF => oif = number(value),
-            GATEWAY => gateway = address(value),
+            GATEWAY => gateway = ip_addr(value),
             _ => {}
         }
     }
@@ -156,16 +156,6 @@ pub fn nexthop_info(payload: &[u8]) -> Option<NextHopInfo> {
         oif,
         onlink: flags & ONLINK != 0,
     })
-}
-
-fn number(value: &[u8]) -> Option<u32> {
-    value.try_into().ok().map(u32::from_ne_bytes)
-}
-
-fn address(value: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(value).map(|octets| Ipv4Addr::from(octets).into());
-    let v6 = || <[u8; 16]>::try_from(value).map(|octets| Ipv6Addr::from(octets).into());
-    v4.or_else(|_| v6()).ok()
 }
 
 impl fmt::Display for NextHopSpec<'_> {
@@ -211,17 +201,6 @@ impl NetlinkSerializable for Message {
         for (place, byte) in buffer.iter_mut().zip(&self.bytes) {
             *place = *byte;
         }
-    }
-}
-
-impl NetlinkDeserializable for Message {
-    type Error = DecodeError;
-
-    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Self::Error> {
-        Ok(Self {
-            kind: header.message_type,
-            bytes: payload.to_vec(),
-        })
     }
 }
 

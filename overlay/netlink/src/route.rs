@@ -7,28 +7,18 @@ use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
-    RouteType, RouteVia,
+    RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+    RouteVia,
 };
 use tweed_model::Family;
 
 use super::addr::address_family;
 use super::error::{NetlinkError, Object};
+use super::route_info::{NEW_ROUTE, RouteInfo, RouteKind, route_info};
 use super::{Dev, Netlink};
 
 /// The table that ordinary routes are in.
 pub const TABLE_MAIN: u32 = 254;
-
-/// What a route does with packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RouteKind {
-    /// Sends them on.
-    Unicast,
-    /// Drops them silently.
-    Blackhole,
-    /// Anything else: the kernel's number.
-    Other(u8),
-}
 
 /// A route to put, add or delete. In a delete, what is unset matches anything.
 #[derive(Clone, Debug)]
@@ -60,40 +50,6 @@ pub struct RouteSpec<'a> {
     pub mtu: Option<u32>,
     /// TCP maximum segment size to announce, bytes.
     pub advmss: Option<u32>,
-}
-
-/// A route that the kernel has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteInfo {
-    /// Destination.
-    pub dst: IpNet,
-    /// What it does.
-    pub kind: RouteKind,
-    /// Gateway. IPv4 routes may have an IPv6 one.
-    pub gateway: Option<IpAddr>,
-    /// Index of the interface.
-    pub oif: Option<u32>,
-    /// The gateway counts as reachable.
-    pub onlink: bool,
-    /// Number of the nexthop object by which it leads. With `net.ipv4.nexthop_compat_mode=0` the kernel says nothing of
-    /// gateway and interface then.
-    pub nexthop: Option<u32>,
-    /// Priority; the lowest goes first.
-    pub metric: u32,
-    /// Routing table.
-    pub table: u32,
-    /// Routing protocol number.
-    pub protocol: u8,
-    /// `RT_SCOPE_…`, as the kernel has it.
-    pub scope: u8,
-    /// Type of service; such a route only serves packets that have it.
-    pub tos: u8,
-    /// Preferred source address.
-    pub src: Option<IpAddr>,
-    /// More than one next hop (`gateway` and `oif` are unset then).
-    pub multipath: bool,
-    /// The interfaces of those next hops.
-    pub hops: Vec<u32>,
 }
 
 /// Which routes to dump. The kernel does the sorting out where it can.
@@ -150,16 +106,8 @@ impl Netlink {
             set_table(&mut request, table);
         }
         let what = format_args!("list {} routes", filter.family);
-        let dump =
-            self.dump(
-                Object::Route,
-                what,
-                Message::GetRoute(request),
-                |message| match message {
-                    Message::NewRoute(message) => route_info(&message),
-                    _ => None,
-                },
-            );
+        let request = Message::GetRoute(request);
+        let dump = self.dump_raw(Object::Route, what, request, NEW_ROUTE, route_info);
         let mut routes = match dump {
             // A table comes into being with its first route: before that, Linux 6.18 says that there is no such table.
             Err(error) if error.errno == libc::ENOENT => Vec::new(),
@@ -183,12 +131,10 @@ impl Netlink {
         request.header.destination_prefix_length = Family::of(&addr).bits();
         request.attributes = vec![RouteAttribute::Destination(addr.into())];
         let what = format_args!("look up the route to {addr}");
-        match self
-            .transport
-            .get(Object::Route, what, Message::GetRoute(request))
-        {
-            Ok(Message::NewRoute(message)) => Ok(route_info(&message)),
-            Ok(_) => Ok(None),
+        let request = Message::GetRoute(request);
+        let read = |_: &_, payload: &[u8]| Ok(route_info(payload));
+        match self.transport.get_raw(Object::Route, what, request, read) {
+            Ok(route) => Ok(route),
             Err(error) if error.is_not_found() || error.errno == libc::EHOSTUNREACH => Ok(None),
             Err(error) => Err(error),
         }
@@ -317,63 +263,5 @@ impl fmt::Display for RouteSpec<'_> {
             write!(f, " table {}", self.table)?;
         }
         Ok(())
-    }
-}
-
-/// Reads a route message: an answer, or a notification. `None` for other families than IPv4 and IPv6.
-pub fn route_info(message: &RouteMessage) -> Option<RouteInfo> {
-    let header = &message.header;
-    let unspecified: IpAddr = match header.address_family {
-        family if family == address_family(Family::V4) => [0; 4].into(),
-        family if family == address_family(Family::V6) => [0; 16].into(),
-        _ => return None,
-    };
-    let mut dst = unspecified;
-    let mut info = RouteInfo {
-        dst: IpNet::new(dst, 0).ok()?,
-        kind: match header.kind {
-            RouteType::Unicast => RouteKind::Unicast,
-            RouteType::BlackHole => RouteKind::Blackhole,
-            other => RouteKind::Other(other.into()),
-        },
-        gateway: None,
-        oif: None,
-        onlink: header.flags.contains(RouteFlags::Onlink),
-        nexthop: None,
-        metric: 0,
-        table: header.table.into(),
-        protocol: header.protocol.into(),
-        scope: header.scope.into(),
-        tos: header.tos,
-        src: None,
-        multipath: false,
-        hops: Vec::new(),
-    };
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Destination(addr) => dst = ip_addr(addr)?,
-            RouteAttribute::Gateway(addr) => info.gateway = ip_addr(addr),
-            RouteAttribute::Via(RouteVia::Inet6(addr)) => info.gateway = Some((*addr).into()),
-            RouteAttribute::Oif(index) => info.oif = Some(*index),
-            RouteAttribute::NhId(id) => info.nexthop = Some(*id),
-            RouteAttribute::Priority(metric) => info.metric = *metric,
-            RouteAttribute::Table(table) => info.table = *table,
-            RouteAttribute::PrefSource(addr) => info.src = ip_addr(addr),
-            RouteAttribute::MultiPath(hops) => {
-                info.multipath = true;
-                info.hops = hops.iter().map(|hop| hop.interface_index).collect();
-            }
-            _ => {}
-        }
-    }
-    info.dst = IpNet::new(dst, header.destination_prefix_length).ok()?;
-    Some(info)
-}
-
-fn ip_addr(addr: &RouteAddress) -> Option<IpAddr> {
-    match addr {
-        RouteAddress::Inet(addr) => Some((*addr).into()),
-        RouteAddress::Inet6(addr) => Some((*addr).into()),
-        _ => None,
     }
 }

@@ -70,6 +70,11 @@ impl Transport {
         self.port
     }
 
+    /// How many messages were sent so far.
+    pub fn requests(&self) -> u32 {
+        self.sequence
+    }
+
     /// How many dumps had to be repeated so far because the kernel marked them interrupted.
     pub fn interrupted(&self) -> u64 {
         self.interrupted
@@ -107,12 +112,26 @@ impl Transport {
     where
         T: NetlinkSerializable + NetlinkDeserializable,
     {
+        self.get_raw(object, what, message, decode)
+    }
+
+    /// Sends one request and returns what `read` makes of the payload that answers it.
+    ///
+    /// # Errors
+    /// As for [`Self::get`].
+    pub fn get_raw<T: NetlinkSerializable, V>(
+        &mut self,
+        object: Object,
+        what: impl Display,
+        message: T,
+        read: impl Fn(&NetlinkHeader, &[u8]) -> Result<V, DecodeError>,
+    ) -> Result<V, NetlinkError> {
         let sequence = self
             .post(message, NLM_F_REQUEST | NLM_F_ACK)
             .map_err(|error| NetlinkError::of_io(object, &what, &error))?;
         let mut found = None;
         self.collect(sequence, |header, payload| {
-            found = Some(decode(header, payload)?);
+            found = Some(read(header, payload)?);
             Ok(())
         })
         .and_then(Outcome::finished)
@@ -140,18 +159,44 @@ impl Transport {
     where
         T: NetlinkSerializable + NetlinkDeserializable + Clone,
     {
+        self.dump_raw(
+            object,
+            what,
+            message,
+            state,
+            restart,
+            |state, header, payload| match decode::<T>(header, payload) {
+                Ok(message) => each(state, message),
+                Err(error) => {
+                    tracing::debug!(kind = header.message_type, %error, "skipped a netlink message");
+                }
+            },
+        )
+    }
+
+    /// Dumps, passing each message to `each` as it is: to decode tens of thousands costs more than to make them.
+    ///
+    /// # Errors
+    /// As for [`Self::dump`].
+    pub fn dump_raw<T, S>(
+        &mut self,
+        object: Object,
+        what: impl Display,
+        message: T,
+        state: &mut S,
+        restart: fn(&mut S),
+        mut each: impl FnMut(&mut S, &NetlinkHeader, &[u8]),
+    ) -> Result<(), NetlinkError>
+    where
+        T: NetlinkSerializable + Clone,
+    {
         for _ in 0..DUMP_ATTEMPTS {
             let sequence = self
                 .post(message.clone(), NLM_F_REQUEST | NLM_F_DUMP)
                 .map_err(|error| NetlinkError::of_io(object, &what, &error))?;
             let outcome = self
                 .collect(sequence, |header, payload| {
-                    match decode::<T>(header, payload) {
-                        Ok(message) => each(state, message),
-                        Err(error) => {
-                            tracing::debug!(kind = header.message_type, %error, "skipped a netlink message");
-                        }
-                    }
+                    each(state, header, payload);
                     Ok(())
                 })
                 .map_err(|failure| failure.named(object, &what))?;

@@ -7,4 +7,4 @@ pub mod read;
 pub mod table;
 
 pub use legacy::{legacy_filter, legacy_table, legacy_tables};
-pub use table::{Count, apply, dropped, observe};
+pub use table::{Count, apply, apply_at, dropped, observe, observe_at};

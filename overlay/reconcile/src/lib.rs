@@ -196,6 +196,9 @@ impl<K: Kernel> Reconciler<K> {
         outcome.took = now.elapsed();
         // Without pruning the kernel may hold more than is wanted: no ground for a fast pass.
         let known = outcome.is_clean() && want.prune;
+        if known {
+            self.kernel.settled(&want.state);
+        }
         self.applied = known.then(|| Arc::clone(want));
         outcome
     }

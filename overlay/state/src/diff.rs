@@ -57,7 +57,7 @@ pub fn plan(want: &Desired, have: &KernelState) -> Plan {
                     .extend(routes.map(|(key, route)| Op::DelRoute(*key, route.clone())));
                 plan.puts.push(Op::DelLink(name.clone()));
                 plan.puts.push(Op::AddLink(name.clone(), link.clone()));
-                forget_dependants(have.to_mut(), name);
+                have.to_mut().forget_dependants(name);
             }
             LinkChange::Add(link) => plan.puts.push(Op::AddLink(name.clone(), link.clone())),
             LinkChange::Set(link) => {
@@ -114,18 +114,6 @@ fn link_changes(want: &Desired, have: &KernelState) -> BTreeMap<String, LinkChan
     changes
 }
 
-/// A link that is replaced takes its addresses, entries and routes with it: they count as not there.
-fn forget_dependants(have: &mut KernelState, link: &str) {
-    have.addrs.retain(|(name, _)| name != link);
-    have.tx_checksum.remove(link);
-    have.neighs.retain(|(name, _), _| name != link);
-    have.fdb.retain(|(name, _), _| name != link);
-    have.nexthops.retain(|object| *object.dev != *link);
-    have.routes.retain(|_, route| !route.next_hop.is_over(link));
-    have.sysctls
-        .retain(|key, _| !key.contains(&format!("/{link}/")));
-}
-
 fn put(
     want: &Desired,
     have: &KernelState,
@@ -161,13 +149,15 @@ fn put(
     let objects = state.nexthops.difference(&have.nexthops).cloned();
     ops.extend(objects.map(Op::PutNextHop));
     // A gateway may need a route of its own to be one.
-    for by_gateway in [false, true] {
-        for (key, route) in puts(&state.routes, &have.routes) {
-            if has_gateway(&route.next_hop) == by_gateway {
-                ops.push(Op::PutRoute(*key, route.clone()));
-            }
+    let mut by_gateway = Vec::new();
+    for (key, route) in puts(&state.routes, &have.routes) {
+        let op = Op::PutRoute(*key, route.clone());
+        match has_gateway(&route.next_hop) {
+            true => by_gateway.push(op),
+            false => ops.push(op),
         }
     }
+    ops.extend(by_gateway);
 }
 
 /// What is wanted and isn't there, or is there with another value.

@@ -109,6 +109,18 @@ impl KernelState {
         self.nexthops = objects.into_iter().collect();
     }
 
+    /// A link that goes takes its addresses, entries and routes with it: they count as not there.
+    pub fn forget_dependants(&mut self, link: &str) {
+        self.addrs.retain(|(name, _)| name != link);
+        self.tx_checksum.remove(link);
+        self.neighs.retain(|(name, _), _| **name != *link);
+        self.fdb.retain(|(name, _), _| **name != *link);
+        self.nexthops.retain(|object| *object.dev != *link);
+        self.routes.retain(|_, route| !route.next_hop.is_over(link));
+        self.sysctls
+            .retain(|key, _| !key.contains(&format!("/{link}/")));
+    }
+
     /// Makes all routes plain, without objects.
     pub fn leave_nexthops(&mut self) {
         for route in self.routes.values_mut() {

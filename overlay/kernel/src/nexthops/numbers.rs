@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
+use foldhash::fast::RandomState;
 use tweed_netlink::{NextHopInfo, RouteInfo};
 use tweed_state::{NextHopObject, ObjectRef, ROUTE_PROTOCOL};
 
@@ -50,11 +51,18 @@ impl Key {
     }
 }
 
-/// Numbers of our objects.
+/// Numbers of our objects. There is one for each peer, looked up for each route.
 #[derive(Debug, Default)]
-pub(crate) struct Numbers(HashMap<Key, u32>);
+pub(crate) struct Numbers(HashMap<Key, u32, RandomState>);
 
 impl Numbers {
+    pub(super) fn with_room(objects: usize) -> Self {
+        Self(HashMap::with_capacity_and_hasher(
+            objects,
+            RandomState::default(),
+        ))
+    }
+
     pub(crate) fn get(&self, key: &Key) -> Option<u32> {
         self.0.get(key).copied()
     }

@@ -31,8 +31,8 @@ impl Seen {
         let part = part_of(instance);
         let mut seen = Self {
             all: Vec::new(),
-            ours: Vec::new(),
-            numbers: Numbers::default(),
+            ours: Vec::with_capacity(all.len()),
+            numbers: Numbers::with_room(all.len()),
             foreign: HashSet::new(),
         };
         let mut copies: HashMap<Key, u32> = HashMap::new();
@@ -46,12 +46,12 @@ impl Seen {
             if !own && !part.contains(&info.id) {
                 continue;
             }
-            let copies = copies.entry(first).or_default();
-            let key = Key {
-                copy: *copies,
-                ..first
-            };
-            *copies += 1;
+            let mut key = first;
+            if seen.numbers.get(&first).is_some() {
+                let copies = copies.entry(first).or_default();
+                *copies += 1;
+                key.copy = *copies;
+            }
             let object = NextHopObject {
                 dev,
                 gateway: key.gateway,

@@ -10,4 +10,5 @@ mod input;
 mod lab;
 mod made_up;
 mod random;
+mod remembered;
 mod traffic;

@@ -66,13 +66,12 @@ pub fn flows(
     family: Family,
     port: Option<u16>,
 ) -> Result<Vec<Flow>, NetlinkError> {
-    let mut flows = Vec::new();
-    dump_raw(
+    let mut flows = dump_raw(
         socket,
         "list UDP flows",
         message(family, GET, filter(port)),
         None,
-        |attributes| flows.extend(flow(attributes)),
+        |flows, attributes| flows.extend(flow(attributes)),
     )?;
     flows.retain(|flow| port.is_none_or(|port| port == flow.dest.port()));
     Ok(flows)

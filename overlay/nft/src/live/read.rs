@@ -2,7 +2,6 @@
 //! packet filter, and dumps that don't belong together are made again.
 
 mod chain;
-mod raw;
 mod request;
 mod rule;
 mod set;
@@ -15,11 +14,11 @@ use netlink_packet_netfilter::nftables::{
 };
 
 pub use chain::{BaseChain, all_chains, base_chains, drops_by_default};
-pub use raw::{attribute, attributes, text};
 pub(crate) use request::dump_raw;
-pub use request::{INET, consistent, dump, generation, proto, request};
+pub use request::{INET, consistent, dump, generation, proto, request, text};
 pub use rule::{RuleReading, comment_match, rules};
 pub use set::SetReading;
+pub use tweed_netlink::{attribute, attributes};
 
 use tweed_netlink::{Netfilter, NetlinkError};
 

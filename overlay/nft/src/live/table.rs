@@ -18,24 +18,44 @@ const ATTEMPTS: u32 = 1000;
 /// # Errors
 /// When the kernel refuses to say, or other programs change the packet filter without pause.
 pub fn observe(socket: &mut Netfilter, table: &str) -> Result<Option<TableState>, KernelError> {
-    let (_, reading) = read::table(socket, table)?;
-    Ok(reading.map(|reading| TableState {
+    observe_at(socket, table).map(|(_, state)| state)
+}
+
+/// The same, and the packet filter's generation at which that was so.
+///
+/// # Errors
+/// As for [`observe`].
+pub fn observe_at(
+    socket: &mut Netfilter,
+    table: &str,
+) -> Result<(u32, Option<TableState>), KernelError> {
+    let (generation, reading) = read::table(socket, table)?;
+    let set_state = |set: read::SetReading| SetState {
+        key: set.key,
+        elements: set.elements.iter().map(|e| e.bytes().into()).collect(),
+    };
+    let state = reading.map(|reading| TableState {
         chains: reading.chains,
         sets: reading
             .sets
             .into_iter()
-            .map(|(name, set)| {
-                let elements = set.elements.iter().map(|e| e.bytes().into()).collect();
-                (
-                    name,
-                    SetState {
-                        key: set.key,
-                        elements,
-                    },
-                )
-            })
+            .map(|(name, set)| (name, set_state(set)))
             .collect(),
-    }))
+    });
+    Ok((generation, state))
+}
+
+/// Makes a change if nothing has changed in the packet filter since a generation. An error says no more than that the
+/// change is still to be made.
+///
+/// # Errors
+/// When anything has changed, or the kernel objects.
+pub fn apply_at(
+    socket: &mut Netfilter,
+    change: &Change,
+    generation: u32,
+) -> Result<(), NetlinkError> {
+    transact(socket, change_messages(change), Some(generation))
 }
 
 /// Makes a change, all of it or nothing. Elements to remove that are gone, or to add that are there, are fine; a table

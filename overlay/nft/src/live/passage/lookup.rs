@@ -132,8 +132,8 @@ fn elements(
         ],
     });
     let what = format!("list set {set} of nftables table {table}");
-    let mut found = Vec::new();
-    dump_raw(socket, &what, request(family, inner), None, |message| {
+    let request = request(family, inner);
+    dump_raw(socket, &what, request, None, |found, message| {
         let lists = attributes(message).filter(|(kind, _)| *kind == ELEMENTS);
         let list = lists.flat_map(|(_, list)| attributes(list));
         // One without a key stands for all others; a key of no length makes the set one that can't be told of.
@@ -143,8 +143,7 @@ fn elements(
             verdict: None,
         };
         found.extend(list.map(|(_, bytes)| element(bytes).unwrap_or_else(unknown)));
-    })?;
-    Ok(found)
+    })
 }
 
 fn element(bytes: &[u8]) -> Option<Element> {

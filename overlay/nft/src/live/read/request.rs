@@ -7,8 +7,6 @@ use netlink_packet_netfilter::{
 use tweed_model::Family;
 use tweed_netlink::{Netfilter, NetlinkError, Object};
 
-use super::raw::Raw;
-
 /// The family of our own tables.
 pub const INET: NetfilterProtoFamily = NetfilterProtoFamily::Inet;
 
@@ -95,29 +93,50 @@ pub fn dump<V>(
     if same { Ok(found) } else { Err(torn(what)) }
 }
 
-/// Dumps, and passes each message's attributes on as bytes.
-pub(crate) fn dump_raw(
+/// Dumps, and gives what `pick` finds in the attributes of each message. Lists that may be long are read so: the message
+/// types' own reader makes, for every element of a list, the text of an error that hardly ever happens, which holds the
+/// whole list, and ten thousand elements take it seconds (netlink-packet-netfilter 0.4.0).
+pub(crate) fn dump_raw<V>(
     socket: &mut Netfilter,
     what: &str,
     message: NetfilterMessage,
     generation: Option<u32>,
-    mut each: impl FnMut(&[u8]),
-) -> Result<(), NetlinkError> {
-    let answers = socket.dump(what, Raw::Request(message), |answer| match answer {
-        Raw::Answer {
-            resource,
-            attributes,
-        } => Some((resource, attributes)),
-        Raw::Request(_) => None,
+    mut pick: impl FnMut(&mut Vec<V>, &[u8]),
+) -> Result<Vec<V>, NetlinkError> {
+    let mut found = Found::default();
+    let restart = |found: &mut Found<V>| *found = Found::default();
+    socket.dump_raw(what, message, &mut found, restart, |found, payload| {
+        // Family, version, and the lower half of the generation.
+        if let Some(([_, _, upper, lower], attributes)) = payload.split_first_chunk() {
+            found.torn |= !is_of(u16::from_be_bytes([*upper, *lower]), generation);
+            pick(&mut found.all, attributes);
+        }
     })?;
-    if !answers
-        .iter()
-        .all(|(resource, _)| is_of(*resource, generation))
-    {
+    if found.torn {
         return Err(torn(what));
     }
-    answers.iter().for_each(|(_, attributes)| each(attributes));
-    Ok(())
+    Ok(found.all)
+}
+
+/// What a dump has given so far.
+struct Found<V> {
+    all: Vec<V>,
+    torn: bool,
+}
+
+impl<V> Default for Found<V> {
+    fn default() -> Self {
+        Self {
+            all: Vec::new(),
+            torn: false,
+        }
+    }
+}
+
+/// A text without its closing zero byte.
+pub fn text(value: &[u8]) -> String {
+    let value = value.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(value).into_owned()
 }
 
 /// Whether a message is of this generation; its header has room for the number's lower half.

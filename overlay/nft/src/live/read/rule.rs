@@ -4,8 +4,7 @@ use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_packet_netfilter::nftables::{NfTablesMessage, RuleAttribute, RuleMessage};
 use tweed_netlink::{Netfilter, NetlinkError};
 
-use super::raw::{attribute, attributes, text};
-use super::{dump_raw, request};
+use super::{attribute, attributes, dump_raw, request, text};
 use crate::userdata;
 
 /// A rule, as far as we look at one.
@@ -97,15 +96,13 @@ pub fn rules(
     attributes.extend(chain.map(|chain| RuleAttribute::Chain(chain.to_owned())));
     let inner = NfTablesMessage::GetRule(RuleMessage { attributes });
     let what = format!("list rules of nftables table {table}");
-    let mut rules = Vec::new();
     dump_raw(
         socket,
         &what,
         request(family, inner),
         generation,
-        |message| rules.push(rule_reading(message)),
-    )?;
-    Ok(rules)
+        |rules, message| rules.push(rule_reading(message)),
+    )
 }
 
 fn rule_reading(message: &[u8]) -> RuleReading {

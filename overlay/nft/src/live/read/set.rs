@@ -7,8 +7,7 @@ use netlink_packet_netfilter::nftables::{
 };
 use tweed_netlink::{Netfilter, NetlinkError};
 
-use super::raw::{attribute, attributes};
-use super::{INET, dump, dump_raw, request};
+use super::{INET, attribute, attributes, dump, dump_raw, request};
 use crate::render::types_of_number;
 use crate::ruleset::Set;
 use crate::{Element, userdata};
@@ -88,19 +87,17 @@ pub(super) fn elements(
         ],
     });
     let what = format!("list set {set} of nftables table inet {table}");
-    let mut elements = Vec::new();
     dump_raw(
         socket,
         &what,
         request(INET, inner),
         Some(generation),
-        |message| {
+        |elements, message| {
             let lists = attributes(message).filter(|(kind, _)| *kind == ELEMENTS);
             let list = lists.flat_map(|(_, list)| attributes(list));
             elements.extend(list.map(|(_, attributes)| element(attributes)));
         },
-    )?;
-    Ok(elements)
+    )
 }
 
 fn element(bytes: &[u8]) -> Element {
