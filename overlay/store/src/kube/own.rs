@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
+use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, ResourceExt};
+use serde_json::Value;
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -102,10 +103,14 @@ impl OwnNode {
     }
 
     async fn of_pod(&self, namespace: &str, pod: &str) -> Result<String, StoreError> {
-        let api: Api<Pod> = Api::namespaced(self.servers.client().await?, namespace);
+        // Taken as a value: to decode a whole Pod is some hundred kilobytes of program.
+        let pods = ApiResource::erase::<Pod>(&());
+        let client = self.servers.client().await?;
+        let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &pods);
         let what = format!("read pod {namespace}/{pod} for the name of its node");
         let found = self.servers.call(&what, api.get(pod)).await?;
-        let node = found.spec.and_then(|spec| spec.node_name);
+        let node = found.data.pointer("/spec/nodeName").and_then(Value::as_str);
+        let node = node.map(str::to_owned);
         node.ok_or_else(|| StoreError::Unavailable(format!("{what}: it has none yet")))
     }
 
