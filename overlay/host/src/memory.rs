@@ -2,9 +2,13 @@
 //! much below its top, in an arena for each thread: what a look at a large cluster takes for a moment would stay for good.
 
 #[cfg(target_env = "gnu")]
-use std::sync::{Mutex, PoisonError};
+mod code;
+
 #[cfg(target_env = "gnu")]
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
+#[cfg(target_env = "gnu")]
+use std::time::Duration;
+use std::time::Instant;
 
 #[cfg(target_env = "gnu")]
 const MINUTE: Duration = Duration::from_secs(60);
@@ -22,12 +26,12 @@ const ARENAS: libc::c_int = 2;
 #[cfg(target_env = "gnu")]
 static LAST: Mutex<[Option<Instant>; 3]> = Mutex::new([None; 3]);
 
-/// Whether the oldest of the last times is a minute ago; if so, this is the latest.
+/// When it may be given back, which is when the oldest of the last times is a minute ago. If that is now, this is the latest.
 #[cfg(target_env = "gnu")]
-fn is_due(now: Instant) -> bool {
+fn due(now: Instant) -> Instant {
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    let due = last[0].is_none_or(|then| now.duration_since(then) >= MINUTE);
-    if due {
+    let due = last[0].map_or(now, |then| then + MINUTE);
+    if due <= now {
         last.rotate_left(1);
         last[2] = Some(now);
     }
@@ -50,10 +54,15 @@ pub fn keep_little() {
 
 /// Gives the free pages of the heap back to the system. A look at a large cluster takes many times what is kept of it, and
 /// glibc keeps what lies below anything that is still in use. Other libraries have nothing like it. Three times a minute
-/// at most: all threads that allocate meanwhile wait for it.
-pub fn give_back() {
+/// at most: all threads that allocate meanwhile wait for it. Where that forbids it now, this says when it is due.
+pub fn give_back() -> Option<Instant> {
     #[cfg(target_env = "gnu")]
-    if is_due(Instant::now()) {
+    {
+        let now = Instant::now();
+        let due = due(now);
+        if due > now {
+            return Some(due);
+        }
         #[expect(
             unsafe_code,
             reason = "a call without arguments that matter, which any thread may make"
@@ -62,7 +71,24 @@ pub fn give_back() {
         unsafe {
             libc::malloc_trim(0);
         }
+        if start_is_over(now) {
+            code::let_go();
+        }
     }
+    None
+}
+
+/// Whether what the start needs of the program is done with: true once, some time after the first call.
+#[cfg(target_env = "gnu")]
+fn start_is_over(now: Instant) -> bool {
+    const START: Duration = Duration::from_secs(5);
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    static OVER: Once = Once::new();
+    let mut over = false;
+    if now.duration_since(*FIRST.get_or_init(|| now)) >= START {
+        OVER.call_once(|| over = true);
+    }
+    over
 }
 
 #[cfg(all(test, target_env = "gnu"))]
@@ -72,11 +98,9 @@ mod tests {
     #[test]
     fn the_heap_is_given_back_three_times_a_minute_at_most() {
         let start = Instant::now();
-        let at = |seconds| is_due(start + Duration::from_secs(seconds));
-        assert_eq!(
-            [at(0), at(1), at(2), at(3), at(59)],
-            [true, true, true, false, false]
-        );
-        assert_eq!([at(60), at(60), at(61), at(63)], [true, false, true, true]);
+        let at = |seconds| (due(start + Duration::from_secs(seconds)) - start).as_secs();
+        assert_eq!([at(0), at(1), at(2)], [0, 1, 2], "at once");
+        assert_eq!([at(3), at(59)], [60, 60], "a minute after the first");
+        assert_eq!([at(60), at(60), at(61), at(63)], [60, 61, 61, 62]);
     }
 }

@@ -144,6 +144,8 @@ struct State<K, J, R> {
     rested: Instant,
     retries: Pauses,
     attached: AttachedTimes,
+    /// When the memory of a look is given back that was made too soon after others.
+    give_back: Option<Instant>,
     period: Duration,
     jitter: J,
     report: R,
@@ -192,6 +194,7 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(KernelReport)> State<K, J, R> {
                 rested: now,
                 retries: Pauses::new(RETRY_MIN, RETRY_MAX),
             },
+            give_back: None,
             period,
             jitter,
             report,
@@ -209,10 +212,14 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(KernelReport)> State<K, J, R> {
                 self.look_at_attached(now);
                 continue;
             }
+            if self.give_back.is_some_and(|due| now >= due) {
+                self.give_back = memory::give_back();
+            }
             let due = match self.desired {
                 Some(_) => self.due.min(self.attached.due),
                 None => self.attached.due,
             };
+            let due = self.give_back.map_or(due, |give_back| due.min(give_back));
             let sleep = due.saturating_duration_since(now);
             match inbox.recv_timeout(sleep) {
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -305,7 +312,7 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(KernelReport)> State<K, J, R> {
                 ..Outcome::default()
             });
         // The memory of the look is free again, ten times as much as stays in use.
-        memory::give_back();
+        self.give_back = memory::give_back();
         self.rested = Instant::now() + (now.elapsed() * REST).min(LATEST);
         self.finish(desired, outcome, now, self.period);
     }
