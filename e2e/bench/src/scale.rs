@@ -85,6 +85,13 @@ struct Figures {
     idle: f64,
 }
 
+/// A full pass that finds nothing to do: how long it takes, and what processor time.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+struct Pass {
+    took: Duration,
+    used: Duration,
+}
+
 fn measure(size: &Size, flanneld: Option<&Path>) -> Result<Vec<Row>> {
     let lab = Topology::hosts(2).build()?;
     let etcd = Etcd::start(&lab)?;
@@ -113,7 +120,7 @@ fn rows(
     size: &Size,
     floor: Duration,
     ours: &Figures,
-    pass: Duration,
+    pass: Pass,
     beside: Option<&Figures>,
 ) -> Vec<Row> {
     let Size { leases, .. } = size;
@@ -160,11 +167,11 @@ fn rows(
         },
         Row {
             what: format!("a pass with nothing to do, {leases} leases"),
-            ours: report::duration(pass),
-            other: String::new(),
+            ours: report::duration(pass.took),
+            other: format!("processor time {}", report::duration(pass.used)),
             ratio: String::new(),
             goal: format!("≤ {}", report::duration(size.pass)),
-            met: Some(pass <= size.pass),
+            met: Some(pass.took <= size.pass),
         },
         Row {
             other: other(&|figures| format!("{:.3} %", figures.idle)),
@@ -244,8 +251,9 @@ impl Running<'_> {
         // Set down first, it loses its routes at once.
         host.sh("ip link set flannel.1 down")?;
         host.sh("ip link del flannel.1")?;
-        // What an agent has saved would make its next start a warm one.
-        match fs::remove_dir_all(host.path("/var/lib/tweed")) {
+        // The peers that an agent has saved would make its next start a warm one. Without its own lease and MAC it would
+        // wait two seconds for another holder of them.
+        match fs::remove_file(host.path("/var/lib/tweed/peers.json")) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
@@ -280,7 +288,7 @@ fn figures(
     subject: &Subject<'_>,
     peers: &[Node],
     few: Duration,
-) -> Result<(Figures, Vec<Duration>)> {
+) -> Result<(Figures, Vec<Pass>)> {
     let host = subject.host(lab);
     let mut starts = Vec::new();
     for _ in 1..STARTS {
@@ -298,7 +306,7 @@ fn figures(
     let news = news(lab, host, first)?;
     let passes = match &running {
         Running::Ours(agent) => passes(agent)?,
-        Running::Flanneld(_) => vec![Duration::ZERO],
+        Running::Flanneld(_) => Vec::new(),
     };
     // The thread that saved the peers is gone by then, and its time with it.
     thread::sleep(Duration::from_secs(15));
@@ -347,19 +355,24 @@ fn cold_start<'lab>(
 }
 
 /// Full passes that find nothing to do.
-fn passes(agent: &Agent<'_>) -> Result<Vec<Duration>> {
+fn passes(agent: &Agent<'_>) -> Result<Vec<Pass>> {
     let mut passes = Vec::new();
     for _ in 0..PASSES {
         thread::sleep(Duration::from_secs(1));
         let before = agent.status()?["kernel"]["full_passes"].as_u64();
+        let busy = process::busy_seconds(agent.pid())?;
         agent.signal(Signal::SIGHUP)?;
-        thread::sleep(Duration::from_secs(1));
+        thread::sleep(Duration::from_millis(800));
+        let used = process::busy_seconds(agent.pid())? - busy;
         let kernel = agent.status()?["kernel"].clone();
         ensure!(kernel["full_passes"].as_u64() > before, "no pass");
         let seconds = kernel["last_full_seconds"]
             .as_f64()
             .context("no pass is timed")?;
-        passes.push(Duration::from_secs_f64(seconds));
+        passes.push(Pass {
+            took: Duration::from_secs_f64(seconds),
+            used: Duration::from_secs_f64(used),
+        });
     }
     Ok(passes)
 }
