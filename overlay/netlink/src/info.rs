@@ -10,6 +10,7 @@ use netlink_packet_route::link::{
 use tweed_model::Mac;
 
 use super::Dev;
+use super::stacked::{Stacked, stacked};
 
 /// `RTM_NEWLINK`.
 pub(super) const NEW_LINK: u16 = 16;
@@ -32,6 +33,8 @@ pub struct LinkInfo {
     pub up: bool,
     /// In promiscuous mode because somebody said so (`IFF_PROMISC`).
     pub promisc: bool,
+    /// It has a carrier: frames can leave once it is up (`IFF_LOWER_UP`).
+    pub carrier: bool,
     /// The loopback device.
     pub loopback: bool,
     /// Whether packets can pass.
@@ -52,6 +55,8 @@ pub struct LinkInfo {
     pub bridge: Option<BridgeInfo>,
     /// For a port of a bridge.
     pub port: Option<PortInfo>,
+    /// For an interface on another one.
+    pub stacked: Option<Stacked>,
     /// Of a TUN device: made to have several queues.
     pub queues: bool,
 }
@@ -132,6 +137,7 @@ pub fn link_info(message: LinkMessage) -> LinkInfo {
         mtu: 0,
         up: flags.contains(LinkFlags::Up),
         promisc: flags.contains(LinkFlags::Promisc),
+        carrier: flags.contains(LinkFlags::LowerUp),
         loopback: flags.contains(LinkFlags::Loopback),
         operstate: OperState::Unknown,
         txqlen: 0,
@@ -142,6 +148,7 @@ pub fn link_info(message: LinkMessage) -> LinkInfo {
         vxlan: None,
         bridge: None,
         port: None,
+        stacked: None,
         queues: false,
     };
     for attribute in message.attributes {
@@ -190,6 +197,7 @@ fn kind_of(info: &mut LinkInfo, parts: Vec<Info>) {
             Info::Data(InfoData::Tun(attributes)) => {
                 info.queues = attributes.iter().any(has_queues);
             }
+            Info::Data(data) => info.stacked = stacked(&data),
             Info::PortData(InfoPortData::BridgePort(attributes)) => {
                 info.port = Some(port_info(&attributes));
             }

@@ -21,6 +21,8 @@ mod nexthop;
 mod notified;
 mod route;
 mod route_info;
+mod stacked;
+mod tap;
 mod transport;
 mod wire;
 
@@ -36,8 +38,11 @@ pub use neigh::{FdbInfo, NeighInfo};
 pub use netfilter::{BatchError, Netfilter};
 pub use netlink_packet_core as core;
 pub use netlink_packet_route as route_messages;
+pub use netlink_packet_route::link::{IpVlanMode, MacVlanMode};
 pub use nexthop::{DEL_NEXTHOP, NEW_NEXTHOP, NextHopInfo, NextHopSpec};
 pub use route::{RouteFilter, RouteSpec, TABLE_MAIN};
+pub use stacked::{Stacked, StackedSpec};
+pub use tap::{TapSpec, add_tap, open_tap};
 pub use transport::Transport;
 
 pub use addr::addr_info;
