@@ -3,6 +3,7 @@
 
 mod plugins {
     mod lab;
+    mod subjects;
 
     mod bridge;
     mod bridge_container;
@@ -12,16 +13,23 @@ mod plugins {
     mod delegate;
     mod flannel;
     mod foreign_files;
+    mod host_device;
     mod host_local;
     mod host_local_dead;
     mod interop;
+    mod link_faults;
+    mod link_interop;
     mod loopback;
+    mod macvlan;
     mod portmap;
     mod portmap_faults;
     mod portmap_results;
     mod portmap_tunnel;
     mod process;
+    mod ptp;
     mod recursion;
+    mod stacked;
+    mod tap;
     mod traffic;
     mod vlan;
 }

@@ -39,7 +39,7 @@ pub(crate) fn add(
     Ok(())
 }
 
-/// Waits until no address is being looked for on the network any more.
+/// Waits until no address is being looked for on the network any more. Without a carrier none is.
 ///
 /// # Errors
 /// When another interface has it, or the kernel takes too long.
@@ -52,7 +52,7 @@ pub(crate) fn wait_for_dad(netlink: &mut Netlink, link: &LinkInfo) -> Result<(),
             let msg = format!("link {:?} has address {net} in DADFAILED state", link.name);
             return Err(CniError::failed(msg).details("another interface on the network has it"));
         }
-        if !addrs.iter().any(|addr| addr.tentative) {
+        if !addrs.iter().any(|addr| addr.tentative) || !has_carrier(netlink, link)? {
             return Ok(());
         }
         if since.elapsed() > DAD_DEADLINE {
@@ -65,6 +65,11 @@ pub(crate) fn wait_for_dad(netlink: &mut Netlink, link: &LinkInfo) -> Result<(),
         }
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+fn has_carrier(netlink: &mut Netlink, link: &LinkInfo) -> Result<bool, CniError> {
+    let link = netlink.link_by_index(link.index)?;
+    Ok(link.is_some_and(|link| link.carrier))
 }
 
 /// Announces the addresses to the neighbours, so that none sends to an earlier holder. With `arp_notify` and

@@ -78,11 +78,10 @@ pub(crate) fn configure(
 ) -> Result<(), CniError> {
     addresses::add(netlink, container, result, behaviour.dad)?;
     link::bring_up(netlink, container)?;
-    if behaviour.dad {
+    if behaviour.dad && addresses::families(result).contains(&Family::V6) {
         addresses::wait_for_dad(netlink, container)?;
     }
-    routes::add(netlink, container, result)?;
-    addresses::announce(netlink, container, result)
+    routes::add(netlink, container, result)
 }
 
 /// Checks that the container still has the addresses and routes of the previous result.

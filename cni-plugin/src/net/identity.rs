@@ -30,6 +30,11 @@ pub(crate) fn host_veth(owner: &Owner, attempt: u8) -> String {
     )
 }
 
+/// The name of a container's interface until it has its own.
+pub(crate) fn unnamed(owner: &Owner) -> String {
+    format!("cni-{:08x}", fold(hash(&[&owner.to_string(), "unnamed"])))
+}
+
 /// The hardware address of the host's veth end. Nothing ever talks to it, but the result has to name it.
 pub(crate) fn host_mac(owner: &Owner) -> Mac {
     let [_, _, bytes @ ..] = hash(&[&owner.to_string(), "mac"]).to_be_bytes();
@@ -87,5 +92,6 @@ mod tests {
         let owner = Owner::new("cbr0", "abc", "eth0");
         assert_eq!(host_veth(&owner, 0), "vetha82921d4");
         assert_eq!(host_mac(&owner).to_string(), "c2:5b:10:8b:b1:d6");
+        assert_eq!(unnamed(&owner).len(), 12);
     }
 }

@@ -1,8 +1,9 @@
 //! Links: looked up, set up, deleted, and as results name them.
 
+use tweed_netlink::netns::Netns;
 use tweed_netlink::{LinkChange, LinkInfo, Netlink};
 
-use crate::spec::{CniError, Context, Interface};
+use crate::spec::{CniError, Context, Interface, Kind};
 
 /// A client of the host's links.
 ///
@@ -42,6 +43,14 @@ pub(crate) fn delete(netlink: &mut Netlink, link: &LinkInfo) -> Result<(), CniEr
     }
 }
 
+/// The refusal of an ADD whose interface's name belongs to another one in the container.
+pub(crate) fn taken(ifname: &str, netns: &Netns) -> CniError {
+    let path = netns.path().display();
+    let msg = format!("interface name {ifname:?} already exists in {path}");
+    CniError::new(Kind::Taken, msg)
+        .details("another plugin, or an earlier one of it, made it; DEL that attachment first")
+}
+
 /// A link as a result names it; `sandbox` is the path of its container's namespace, empty for the host's.
 pub(crate) fn entry(link: &LinkInfo, sandbox: &str) -> Interface {
     Interface {
@@ -61,16 +70,25 @@ pub(crate) fn check(
     entry: &Interface,
     kind: &str,
 ) -> Result<LinkInfo, CniError> {
-    let name = &entry.name;
-    let link = netlink
-        .link(name)?
-        .ok_or_else(|| CniError::drift(format!("container interface {name} not found")))?;
+    let link = check_any(netlink, entry)?;
     if link.kind != kind {
-        let found = &link.kind;
+        let (name, found) = (&link.name, &link.kind);
         return Err(CniError::drift(format!(
             "container interface {name} is a {found}, not a {kind}"
         )));
     }
+    Ok(link)
+}
+
+/// The same for a link of any kind.
+///
+/// # Errors
+/// When it is gone, or has another hardware address.
+pub(crate) fn check_any(netlink: &mut Netlink, entry: &Interface) -> Result<LinkInfo, CniError> {
+    let name = &entry.name;
+    let link = netlink
+        .link(name)?
+        .ok_or_else(|| CniError::drift(format!("container interface {name} not found")))?;
     check_mac(&link, entry)?;
     Ok(link)
 }

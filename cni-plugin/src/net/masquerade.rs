@@ -60,7 +60,7 @@ impl<'a> Masquerade<'a> {
     pub(crate) fn add(
         &self,
         addrs: Vec<IpNet>,
-        (bridged, netns): (Bridged, &Path),
+        (bridged, netns): (Option<Bridged>, &Path),
         undo: &mut Undo,
     ) -> Result<(), CniError> {
         let record = Record {
@@ -68,7 +68,7 @@ impl<'a> Masquerade<'a> {
             container_id: self.attachment.container_id.clone(),
             ifname: self.attachment.ifname.clone(),
             masquerade: addrs,
-            bridged: Some(bridged),
+            bridged,
             netns: netns.to_string_lossy().into_owned(),
         };
         let masqueraded = !record.masquerade.is_empty();

@@ -2,11 +2,16 @@
 //! its names, the packet filter.
 
 pub(crate) mod addresses;
+pub(crate) mod attachment;
 pub(crate) mod container;
 pub(crate) mod identity;
+pub(crate) mod inner;
+pub(crate) mod layer;
 pub(crate) mod link;
 pub(crate) mod masquerade;
+pub(crate) mod master;
 pub(crate) mod namespace;
+pub(crate) mod options;
 pub(crate) mod packet_filter;
 pub(crate) mod routes;
 pub(crate) mod sysctl;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tweed_netlink::Netlink;
 use tweed_netlink::netns::{Netns, NetnsError};
 
 use crate::spec::{Call, CniError, Kind};
@@ -24,7 +25,26 @@ pub(crate) fn open(call: &Call) -> Result<Netns, CniError> {
 /// # Errors
 /// When it can't be opened for another reason.
 pub(crate) fn open_if_there(call: &Call) -> Result<Option<Netns>, CniError> {
-    let Some(path) = call.netns.as_deref() else {
+    open_at(call.netns.as_deref())
+}
+
+/// A socket in the namespace of a path. `None` when the namespace is gone.
+///
+/// # Errors
+/// When it is there and can't be entered.
+pub(crate) fn socket_at(path: Option<&Path>) -> Result<Option<Netlink>, CniError> {
+    let Some(netns) = open_at(path)? else {
+        return Ok(None);
+    };
+    match netns.netlink() {
+        // What can be opened but not entered is no network namespace.
+        Err(error) if error.is_gone() => Ok(None),
+        other => Ok(Some(other?)),
+    }
+}
+
+fn open_at(path: Option<&Path>) -> Result<Option<Netns>, CniError> {
+    let Some(path) = path else {
         return Ok(None);
     };
     match Netns::open(path) {

@@ -110,13 +110,8 @@ pub(crate) fn remove_attachment(call: &Call, owner: &Owner) -> Result<(), CniErr
     if remove(&mut link::socket()?, owner)? {
         return Ok(());
     }
-    let Some(netns) = namespace::open_if_there(call)? else {
+    let Some(mut inside) = namespace::socket_at(call.netns.as_deref())? else {
         return Ok(());
-    };
-    let mut inside = match netns.netlink() {
-        // What can be opened but not entered is no network namespace.
-        Err(error) if error.is_gone() => return Ok(()),
-        other => other?,
     };
     match inside.link(&call.attachment.ifname)? {
         Some(end) if !end.loopback => link::delete(&mut inside, &end),

@@ -63,8 +63,13 @@ fn read(plugin: &str, conf: Value) -> Result<String, String> {
 /// As little as the plugin of a row accepts, with what the row needs beside its key.
 fn base(row: &Row) -> Value {
     let mut conf = json!({"cniVersion": "1.1.0", "name": "net", "type": row.plugin});
-    if row.plugin == "host-local" {
+    if ["host-local", "ptp", "vlan", "dummy"].contains(&row.plugin.as_str()) {
         conf["ipam"] = json!({"type": "host-local", "ranges": [[{"subnet": "10.0.0.0/24"}]]});
+    }
+    match row.plugin.as_str() {
+        "vlan" => conf["master"] = "eth1".into(),
+        "host-device" => conf["device"] = "eth1".into(),
+        _ => {}
     }
     for (key, value) in row.with.as_object().into_iter().flatten() {
         match (conf.get_mut(key).and_then(Value::as_object_mut), value) {

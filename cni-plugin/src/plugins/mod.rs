@@ -1,16 +1,23 @@
 //! The plugins of this binary: a folder and a row each.
 
 mod bridge;
+mod dummy;
 mod flannel;
+mod host_device;
 mod host_local;
+mod ipvlan;
 #[cfg(test)]
 mod keys;
 mod loopback;
+mod macvlan;
 mod portmap;
+mod ptp;
+mod tap;
+mod vlan;
 
 use tweed_model::plugins::{BINARY, LINKS};
 
-use crate::runtime::plugin::{Registry, Row};
+use crate::runtime::plugin::{Plugin, Registry, Row};
 use crate::runtime::role::Role;
 use crate::spec::Version;
 
@@ -30,31 +37,38 @@ const ROWS: [Row; 1 + LINKS.len()] = [
         versions: Version::V0_1_0.and_newer(),
         plugin: &flannel::Flannel,
     },
-    Row {
-        name: "bridge",
-        role: Role::Interface,
-        versions: Version::V0_1_0.and_newer(),
-        plugin: &bridge::Bridge,
-    },
+    interface("bridge", &bridge::Bridge),
     Row {
         name: "host-local",
         role: Role::Addresses,
         versions: Version::V0_1_0.and_newer(),
         plugin: &host_local::HostLocal,
     },
-    Row {
-        name: "loopback",
-        role: Role::Interface,
-        versions: Version::V0_1_0.and_newer(),
-        plugin: &loopback::Loopback,
-    },
+    interface("loopback", &loopback::Loopback),
     Row {
         name: "portmap",
         role: Role::Chained,
         versions: Version::V0_1_0.and_newer(),
         plugin: &portmap::PortMap,
     },
+    interface("ptp", &ptp::Ptp),
+    interface("macvlan", &macvlan::MacVlan),
+    interface("host-device", &host_device::HostDevice),
+    interface("tap", &tap::Tap),
+    interface("dummy", &dummy::Dummy),
+    interface("vlan", &vlan::Vlan),
+    interface("ipvlan", &ipvlan::IpVlan),
 ];
+
+/// The row of a plugin that makes an interface, for all versions.
+const fn interface(name: &'static str, plugin: &'static dyn Plugin) -> Row {
+    Row {
+        name,
+        role: Role::Interface,
+        versions: Version::V0_1_0.and_newer(),
+        plugin,
+    }
+}
 
 /// A name that is missing here or there doesn't build.
 const _: () = {

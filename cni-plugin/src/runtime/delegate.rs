@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::runtime::plugin::{Registry, Request, Row};
 use crate::runtime::program;
 use crate::runtime::removal::Removal;
-use crate::runtime::role::Role;
+use crate::runtime::role::{self, Role};
 use crate::runtime::undo::Undo;
 use crate::spec::{Call, CniError, CniResult, Context, Kind, NetConf, Verb, Version, json, wire};
 
@@ -194,6 +194,11 @@ impl Delegate {
             How::InProcess(row) => row.plugin.may_hold(&self.request(request), net),
             How::Program => true,
         }
+    }
+
+    /// Whether it needs the container's interface, to release an address too.
+    pub(crate) fn needs_interface(&self) -> bool {
+        role::needs_interface(&self.name)
     }
 
     fn request<'r>(&'r self, request: &Request<'r>) -> Request<'r> {

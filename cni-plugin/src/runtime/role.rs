@@ -15,14 +15,7 @@ pub(crate) enum Role {
 }
 
 /// The roles of well-known plugins that are not in this binary. One that is added to the binary leaves this list.
-const OTHERS: [(&str, Role); 15] = [
-    ("dummy", Role::Interface),
-    ("host-device", Role::Interface),
-    ("ipvlan", Role::Interface),
-    ("macvlan", Role::Interface),
-    ("ptp", Role::Interface),
-    ("tap", Role::Interface),
-    ("vlan", Role::Interface),
+const OTHERS: [(&str, Role); 8] = [
     ("static", Role::Addresses),
     ("dhcp", Role::Addresses),
     ("whereabouts", Role::Addresses),
@@ -32,6 +25,14 @@ const OTHERS: [(&str, Role); 15] = [
     ("tuning", Role::Chained),
     ("vrf", Role::Chained),
 ];
+
+/// Plugins that hand out addresses and work through the container's interface for it.
+const THROUGH_THE_INTERFACE: [&str; 1] = ["dhcp"];
+
+/// Whether a plugin needs the container's interface, to release an address too.
+pub(crate) fn needs_interface(name: &str) -> bool {
+    THROUGH_THE_INTERFACE.contains(&name)
+}
 
 /// The role of a plugin that is not in this binary, if it is well known.
 pub(crate) fn of_others(name: &str) -> Option<Role> {

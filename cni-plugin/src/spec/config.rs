@@ -82,6 +82,7 @@ struct Common {
     runtime_config: Map<String, Value>,
     prev_result: Map<String, Value>,
     exec: bool,
+    state_dir: String,
 }
 
 #[derive(Default, Deserialize)]

@@ -69,17 +69,17 @@ fn a_foreign_delegate_gets_what_flannel_would_give_it() {
             "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.0.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n",
         )
         .unwrap();
-        let dir = host.program("macvlan", RECORDER);
+        let dir = host.program("sriov", RECORDER);
         let pod = Pod::new();
         let conf = json!({
             "cniVersion": "1.0.0", "name": "cbr0", "type": "flannel", "subnetFile": host.path("subnet.env"),
-            "dataDir": host.path("flannel"), "delegate": {"type": "macvlan", "master": "up0"},
+            "dataDir": host.path("flannel"), "delegate": {"type": "sriov", "master": "up0"},
         });
         let call = host.call("flannel", conf, &pod).path(dir.to_str().unwrap());
         assert_eq!(call.add()["ips"][0]["address"], "10.5.0.9/24");
         assert_eq!(
             fs::read_to_string(host.path("programs/conf")).unwrap(),
-            r#"{"cniVersion":"1.0.0","ipMasq":false,"ipam":{"ranges":[[{"subnet":"10.5.0.0/24"}]],"routes":[{"dst":"10.5.0.0/16"}],"type":"host-local"},"master":"up0","mtu":1450,"name":"cbr0","type":"macvlan"}"#
+            r#"{"cniVersion":"1.0.0","ipMasq":false,"ipam":{"ranges":[[{"subnet":"10.5.0.0/24"}]],"routes":[{"dst":"10.5.0.0/16"}],"type":"host-local"},"master":"up0","mtu":1450,"name":"cbr0","type":"sriov"}"#
         );
         call.ok("DEL");
         assert_eq!(calls(host), ["ADD eth0", "DEL eth0"]);
@@ -94,10 +94,10 @@ fn a_foreign_delegate_is_undone_when_a_plugin_behind_it_fails() {
             "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.0.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n",
         )
         .unwrap();
-        let dir = host.program("macvlan", RECORDER);
+        let dir = host.program("sriov", RECORDER);
         let conf = json!({
             "cniVersion": "1.0.0", "name": "cbr0", "type": "flannel", "subnetFile": host.path("subnet.env"),
-            "dataDir": host.path("flannel"), "delegate": {"type": "macvlan"},
+            "dataDir": host.path("flannel"), "delegate": {"type": "sriov"},
             "runtimeConfig": {"portMappings": [{"hostPort": 0, "containerPort": 80}]},
         });
         let pod = Pod::new();

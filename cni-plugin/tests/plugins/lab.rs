@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tweed_model::plugins::{BINARY, LINKS};
 use tweed_netlink::lab::Namespace;
 pub(crate) use tweed_netlink::lab::sh;
 
@@ -58,15 +59,8 @@ impl Host {
         let dir = tempfile::tempdir().unwrap();
         let bin = dir.path().join("bin");
         fs::create_dir(&bin).unwrap();
-        for name in [
-            "tweed",
-            "flannel",
-            "bridge",
-            "host-local",
-            "loopback",
-            "portmap",
-            "copy",
-        ] {
+        let names = [BINARY, "copy"].into_iter().chain(LINKS);
+        for name in names {
             symlink(env!("CARGO_BIN_EXE_tweed"), bin.join(name)).unwrap();
         }
         Self { dir }

@@ -4,4 +4,17 @@
 pub const BINARY: &str = "tweed";
 
 /// The other names, which are links to the binary. The plugin doesn't build with a table of others.
-pub const LINKS: [&str; 5] = ["flannel", "bridge", "host-local", "loopback", "portmap"];
+pub const LINKS: [&str; 12] = [
+    "flannel",
+    "bridge",
+    "host-local",
+    "loopback",
+    "portmap",
+    "ptp",
+    "macvlan",
+    "host-device",
+    "tap",
+    "dummy",
+    "vlan",
+    "ipvlan",
+];

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::config::cli::{Cli, Command};
+use crate::config::cni_names::{CONF_NAME, LINKS, PLUGIN};
 
 /// A host with empty folders, and a plugin to install.
 struct Host {
@@ -89,16 +90,8 @@ fn outcomes(report: &InstallReport) -> Vec<(String, Outcome)> {
 }
 
 fn all(outcome: Outcome) -> Vec<(String, Outcome)> {
-    let names = [
-        "tweed",
-        "flannel",
-        "bridge",
-        "host-local",
-        "loopback",
-        "portmap",
-        "10-flannel.conflist",
-    ];
-    names.map(|name| (name.to_owned(), outcome)).into()
+    let names = [PLUGIN].into_iter().chain(LINKS).chain([CONF_NAME]);
+    names.map(|name| (name.to_owned(), outcome)).collect()
 }
 
 #[test]
@@ -116,7 +109,7 @@ fn an_empty_host_gets_plugin_links_and_list_in_that_order() {
             & 0o777,
         0o755
     );
-    for link in ["flannel", "bridge", "host-local", "loopback", "portmap"] {
+    for link in LINKS {
         assert_eq!(
             fs::read_link(host.bin(link)).expect("a link"),
             Path::new("tweed")
@@ -325,18 +318,12 @@ fn nothing_temporary_is_left_and_runtimes_see_one_list() {
         names
     };
     assert_eq!(names("net.d"), [".tweed-installed", "10-flannel.conflist"]);
-    assert_eq!(
-        names("bin"),
-        [
-            ".tweed-installed",
-            "bridge",
-            "flannel",
-            "host-local",
-            "loopback",
-            "portmap",
-            "tweed"
-        ]
-    );
+    let mut placed: Vec<&str> = [".tweed-installed", PLUGIN]
+        .into_iter()
+        .chain(LINKS)
+        .collect();
+    placed.sort_unstable();
+    assert_eq!(names("bin"), placed);
 }
 
 mod usage;

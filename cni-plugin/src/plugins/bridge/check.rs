@@ -7,7 +7,7 @@ use tweed_netlink::{LinkInfo, Netlink};
 use super::config::BridgeConfig;
 use super::{gateway, vlan};
 use crate::net::masquerade::Masquerade;
-use crate::net::{container, link, namespace};
+use crate::net::{attachment, container, link, namespace};
 use crate::runtime::delegate::Delegate;
 use crate::runtime::plugin::Request;
 use crate::spec::{CniError, CniResult};
@@ -32,12 +32,7 @@ pub(super) fn check(request: &Request<'_>) -> Result<(), CniError> {
     let mut inside = netns.netlink()?;
 
     let ifname = &call.attachment.ifname;
-    let sandbox = netns.path().to_string_lossy();
-    let entry = prev.interface(ifname, &sandbox).ok_or_else(|| {
-        CniError::drift(format!(
-            "interface {ifname} of {sandbox} is not in prevResult"
-        ))
-    })?;
+    let entry = attachment::interface(&prev, call)?;
     let container_end = link::check(&mut inside, entry, "veth")?;
     let bridge = check_bridge(&mut host, &prev, &config)?;
     check_port(&mut host, &prev, &container_end, &bridge, &config)?;

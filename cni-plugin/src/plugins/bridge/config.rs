@@ -6,6 +6,7 @@ use serde::Deserialize;
 use tweed_model::Mac;
 
 use crate::net::container::Behaviour;
+use crate::net::options;
 use crate::spec::args::Args;
 use crate::spec::{CniError, Dns, Kind, NetConf};
 use crate::state::records::state_dir_of;
@@ -85,7 +86,6 @@ struct Keys {
     port_isolation: bool,
     #[serde(rename = "acceptRA")]
     accept_ra: bool,
-    dns: Dns,
     state_dir: String,
 }
 
@@ -107,17 +107,14 @@ impl BridgeConfig {
     pub(crate) fn parse(conf: &NetConf, args: &Args, has_ipam: bool) -> Result<Self, CniError> {
         let keys: Keys = conf.read()?;
         refuse(&keys, has_ipam)?;
-        let mtu = u32::try_from(keys.mtu).map_err(|_| {
-            let mtu = keys.mtu;
-            CniError::config(format!("mtu {mtu} is not a number of bytes such as 1450"))
-        })?;
+        let dynamic = conf.dynamic()?;
         Ok(Self {
             bridge: bridge_name(&keys.bridge)?,
             gateway: keys.is_gateway || keys.is_default_gateway,
             default_gateway: keys.is_default_gateway,
             force_address: keys.force_address,
             ip_masq: keys.ip_masq,
-            mtu: (mtu != 0).then_some(mtu),
+            mtu: options::mtu(keys.mtu)?,
             hairpin: keys.hairpin_mode,
             promisc: keys.promisc_mode,
             vlans: vlans(&keys)?,
@@ -125,8 +122,12 @@ impl BridgeConfig {
             container_up: !keys.disable_container_interface,
             isolated: keys.port_isolation,
             accept_ra: keys.accept_ra,
-            mac: mac(conf, args)?,
-            dns: Some(keys.dns).filter(|dns| !dns.is_empty()),
+            mac: options::mac(&[
+                dynamic.runtime.mac.as_deref(),
+                dynamic.args.mac.as_deref(),
+                args.get("MAC"),
+            ])?,
+            dns: options::dns(conf)?,
             state_dir: state_dir_of(keys.state_dir),
         })
     }
@@ -156,42 +157,13 @@ fn refuse(keys: &Keys, has_ipam: bool) -> Result<(), CniError> {
             "bridge has no filter for frames; remove the key, or have the bridge program of CNI_PATH run by \"exec\": true",
         ));
     }
-    if !matches!(keys.ip_masq_backend.as_str(), "" | "iptables" | "nftables") {
-        let msg = format!("unknown ipmasq backend {:?}", keys.ip_masq_backend);
-        return Err(CniError::config(msg));
-    }
-    Ok(())
+    options::check_masquerade_backend(&keys.ip_masq_backend)
 }
 
 fn bridge_name(given: &str) -> Result<String, CniError> {
     let name = if given.is_empty() { BRIDGE } else { given };
-    let wrong = |c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace();
-    if name.len() > 15 || name == "." || name == ".." || name.contains(wrong) {
-        let msg = format!("bridge {name:?} is not a name for an interface (at most 15 bytes)");
-        return Err(CniError::config(msg));
-    }
+    options::check_interface("bridge", name)?;
     Ok(name.to_owned())
-}
-
-/// Later sources go before earlier ones: `CNI_ARGS`, `args.cni.mac`, `runtimeConfig.mac`.
-fn mac(conf: &NetConf, args: &Args) -> Result<Option<Mac>, CniError> {
-    let set = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let dynamic = conf.dynamic()?;
-    let Some(text) = set(dynamic.runtime.mac)
-        .or_else(|| set(dynamic.args.mac))
-        .or_else(|| args.get("MAC").map(str::to_owned))
-    else {
-        return Ok(None);
-    };
-    let mac: Mac = text
-        .parse()
-        .map_err(|error| CniError::config(format!("mac: {error}")))?;
-    if !mac.is_unicast() {
-        let msg =
-            format!("mac {mac} is not the address of one interface (it is zero or a group's)");
-        return Err(CniError::config(msg));
-    }
-    Ok(Some(mac))
 }
 
 fn vlans(keys: &Keys) -> Result<Option<Vlans>, CniError> {

@@ -10,7 +10,6 @@ mod filter;
 mod gateway;
 mod port;
 mod record;
-mod teardown;
 mod vlan;
 
 use std::collections::BTreeSet;
@@ -26,7 +25,7 @@ use tweed_netlink::{Dev, LinkInfo, Netlink};
 
 use crate::net::masquerade::Masquerade;
 use crate::net::veth::{self, Pair};
-use crate::net::{addresses, container, identity, link, namespace, packet_filter};
+use crate::net::{addresses, attachment, container, identity, link, namespace, packet_filter};
 use crate::runtime::delegate::Delegate;
 use crate::runtime::plugin::{Plugin, Request};
 use crate::runtime::removal::Removal;
@@ -67,7 +66,9 @@ impl Plugin for Bridge {
     }
 
     fn del(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
-        teardown::del(request, removal)
+        attachment::del(request, removal, |owner| {
+            veth::remove_attachment(request.call, owner)
+        })
     }
 
     fn check(&self, request: &Request<'_>) -> Result<(), CniError> {
@@ -75,7 +76,9 @@ impl Plugin for Bridge {
     }
 
     fn gc(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
-        teardown::gc(request, removal)
+        attachment::gc(request, removal, |valid, removal| {
+            veth::retain(&request.conf.name, valid, removal)
+        })
     }
 
     fn status(&self, request: &Request<'_>) -> Result<(), CniError> {
@@ -100,7 +103,11 @@ impl Job<'_> {
     fn attach(&self, netlink: &mut Netlink, undo: &mut Undo) -> Result<CniResult, CniError> {
         let config = self.config;
         let bridge = device::ensure(netlink, config)?;
-        let mut result = self.addresses(undo)?;
+        let mut result = match self.ipam {
+            Some(ipam) => attachment::addresses(self.request, ipam, undo)?,
+            // Without addresses the bridge is just a switch.
+            None => CniResult::default(),
+        };
         gateway::complete(&mut result, config);
         let vlan_gateway = self.gateways(netlink, &bridge, &result)?;
 
@@ -117,6 +124,7 @@ impl Job<'_> {
         port::configure(netlink, port, &self.owner, &bridge, config)?;
         if config.container_up {
             container::configure(&mut inside, &container_end, &result, behaviour)?;
+            addresses::announce(&mut inside, &container_end, &result)?;
             port::wait_until_up(netlink, &host_end)?;
         }
         // One that is not pinned may have taken the address of its new port.
@@ -135,19 +143,6 @@ impl Job<'_> {
         result
             .interfaces
             .extend(vlan_gateway.iter().map(|gateway| link::entry(gateway, "")));
-        Ok(result)
-    }
-
-    /// What the IPAM plugin gives. Without one there are no addresses, and the bridge is just a switch.
-    fn addresses(&self, undo: &mut Undo) -> Result<CniResult, CniError> {
-        let Some(ipam) = self.ipam else {
-            return Ok(CniResult::default());
-        };
-        let result = ipam.add(self.request, undo)?;
-        if result.ips.is_empty() {
-            let msg = "IPAM plugin returned missing IP config";
-            return Err(CniError::failed(msg).details(format!("ipam.type is {}", ipam.name())));
-        }
         Ok(result)
     }
 
@@ -213,7 +208,7 @@ impl Job<'_> {
         let Request { call, conf, .. } = self.request;
         Masquerade::with_records_in(&self.config.state_dir, conf, &call.attachment).add(
             addrs,
-            (bridged, self.netns.path()),
+            (Some(bridged), self.netns.path()),
             undo,
         )
     }

@@ -94,16 +94,16 @@ fn a_list_with_plugins_that_are_not_there_is_refused_and_they_are_named() {
     write(
         &file,
         r#"{"name":"x","plugins":[
-            {"type":"flannel","delegate":{"type":"macvlan"},"ipam":{"type":"host-local"}},
+            {"type":"flannel","delegate":{"type":"sriov"},"ipam":{"type":"host-local"}},
             {"type":"bandwidth"},{"type":"tweed","ipam":{"type":"whereabouts"}}]}"#,
     );
     let refusal = host.refusal(&[&given]);
     assert!(
-        refusal.contains(": macvlan, bandwidth, whereabouts; no pod starts without them"),
+        refusal.contains(": sriov, bandwidth, whereabouts; no pod starts without them"),
         "{refusal}"
     );
     assert!(!host.bin("tweed").exists());
-    for name in ["macvlan", "bandwidth", "whereabouts"] {
+    for name in ["sriov", "bandwidth", "whereabouts"] {
         write(&host.bin(name), "somebody's");
     }
     host.install(&[&given]);
