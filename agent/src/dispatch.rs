@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tweed_model::Subnets;
+use tweed_store::StoreError;
 
 use crate::config::cli::{
     Command, ConfigCommand, ConnectivityCommand, DockerOptsArgs, Invocation, LeasesCommand,
@@ -34,7 +35,7 @@ pub fn dispatch(invocation: Invocation, inherited: Inherited) -> anyhow::Result<
             output,
             flags,
         } => {
-            let (options, silent) = asked(&flags)?;
+            let (options, silent) = asked(&flags.0)?;
             status::status(&options, silent.as_deref(), peers, output.output)
         }
         Command::Plan {
@@ -45,17 +46,17 @@ pub fn dispatch(invocation: Invocation, inherited: Inherited) -> anyhow::Result<
             eprintln!(
                 "tweedd: `plan --confirm` is called `tweedd confirm` now, since it is no plan"
             );
-            plan::confirm(&quiet(&flags)?, output.output)
+            plan::confirm(&quiet(&flags.0)?, output.output)
         }
         Command::Plan { output, flags, .. } => {
-            let (options, silent) = asked(&flags)?;
+            let (options, silent) = asked(&flags.0)?;
             silent.iter().for_each(|silent| warn(silent));
             plan::plan(&options, silent.as_deref(), output.output)
         }
-        Command::Confirm { output, flags } => plan::confirm(&quiet(&flags)?, output.output),
-        Command::Trace { args, flags } => done(trace::trace(&quiet(&flags)?, &args)),
+        Command::Confirm { output, flags } => plan::confirm(&quiet(&flags.0)?, output.output),
+        Command::Trace { args, flags } => done(trace::trace(&quiet(&flags.0)?, &args)),
         // The lock tells whether one runs.
-        Command::Cleanup { args, flags } => cleanup::cleanup(&asked(&flags)?.0, &args),
+        Command::Cleanup { args, flags } => cleanup::cleanup(&asked(&flags.0)?.0, &args),
         Command::Leases(command) => done(on_leases(command)),
         Command::Config(command) => done(on_config(command)),
         Command::InstallCni(args) => install_cni::install_cni(&args),
@@ -71,36 +72,32 @@ pub fn dispatch(invocation: Invocation, inherited: Inherited) -> anyhow::Result<
 
 fn on_leases(command: LeasesCommand) -> anyhow::Result<()> {
     match command {
-        LeasesCommand::List { output, store } => {
-            let store = open(&store)?;
-            runtime::block_on(leases::list(&store, output.output))
-        }
+        LeasesCommand::List { output, store } => in_store(&store, async |store| {
+            leases::list(store, output.output).await
+        }),
         LeasesCommand::Release {
             leases,
             output,
             store,
-        } => {
-            let store = open(&store)?;
-            runtime::block_on(leases::release(&store, &leases, output.output))
-        }
+        } => in_store(&store, async |store| {
+            leases::release(store, &leases, output.output).await
+        }),
     }
 }
 
 fn on_config(command: ConfigCommand) -> anyhow::Result<()> {
     match command {
-        ConfigCommand::Get { output, store } => {
-            let store = open(&store)?;
-            runtime::block_on(config::get(&store, output.output))
-        }
+        ConfigCommand::Get { output, store } => in_store(&store, async |store| {
+            config::get(store, output.output).await
+        }),
         ConfigCommand::Set {
             file,
             yes,
             output,
             store,
-        } => {
-            let store = open(&store)?;
-            runtime::block_on(config::set(&store, &file, yes, output.output))
-        }
+        } => in_store(&store, async |store| {
+            config::set(store, &file, yes, output.output).await
+        }),
         ConfigCommand::Check {
             file: Some(file),
             output,
@@ -110,22 +107,45 @@ fn on_config(command: ConfigCommand) -> anyhow::Result<()> {
             file: None,
             output,
             store,
-        } => {
-            let store = open(&store)?;
-            runtime::block_on(config::check_store(&store, output.output))
-        }
+        } => in_store(&store, async |store| {
+            config::check_store(store, output.output).await
+        }),
     }
 }
 
-/// The store that a command names. What isn't worth a warning isn't logged, unless asked for.
-fn open(flags: &StoreFlags) -> anyhow::Result<Store> {
+/// Works on the store that a command names. What isn't worth a warning isn't logged, unless asked for.
+fn in_store(
+    flags: &StoreFlags,
+    work: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let environment = &settings::process_environment;
     let elsewhere = find::agent(&flags.0, environment, About::Store)?;
     elsewhere.silent.iter().for_each(|silent| warn(silent));
     let settings = Settings::new(&flags.0, environment).or(&elsewhere);
     let options = StoreOptions::read(&settings)?;
     start_quietly(&settings)?;
-    Store::open(&options)
+    let store = Store::open(&options)?;
+    runtime::block_on(work(&store)).map_err(|error| of_default(error, &options, &settings))
+}
+
+/// Says of a store out of reach that nobody has named it.
+fn of_default(
+    error: anyhow::Error,
+    options: &StoreOptions,
+    settings: &Settings<'_>,
+) -> anyhow::Error {
+    let is_default = matches!(options, StoreOptions::Etcd(_))
+        && settings.given(&flags::ETCD_ENDPOINTS).is_none();
+    let is_away = matches!(
+        error.downcast_ref::<StoreError>(),
+        Some(StoreError::Unavailable(_))
+    );
+    match is_default && is_away {
+        true => error.context(
+            "no store is named, and no agent runs here or has run here, so that etcd's usual addresses were asked; name the store by --etcd-endpoints or --store",
+        ),
+        false => error,
+    }
 }
 
 /// What cuts the networks of a configuration: the store that is named, or the agent's. Where neither is, the nodes.
@@ -200,4 +220,32 @@ fn options(flags: &Flags, ignored: &[String]) -> anyhow::Result<Options> {
 
 fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_out_of_reach_that_nobody_has_named_is_said_to_be_so() {
+        let said = |variables: &[(&str, &str)], error: StoreError| {
+            let variables = variables.to_vec();
+            let environment = |name: &str| {
+                let given = variables.iter().find(|(given, _)| *given == name);
+                given.map(|(_, value)| (*value).to_owned())
+            };
+            let none = Flags::default();
+            let settings = Settings::new(&none, &environment);
+            let options = StoreOptions::read(&settings).expect("a store");
+            format!("{:#}", of_default(error.into(), &options, &settings))
+        };
+        let away = || StoreError::Unavailable("refused".to_owned());
+        let text = said(&[], away());
+        assert!(text.contains("--etcd-endpoints") && text.ends_with(": refused"));
+        let named = ("TWEED_ETCD_ENDPOINTS", "http://192.0.2.1:2379");
+        assert_eq!(said(&[named], away()), "refused");
+        assert_eq!(said(&[("TWEED_STORE", "file")], away()), "refused");
+        let answer = StoreError::NotFound("x".to_owned());
+        assert!(!said(&[], answer).contains("--etcd-endpoints"));
+    }
 }

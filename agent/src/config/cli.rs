@@ -11,11 +11,13 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 
 use crate::config::cni_names;
-use crate::config::flags::{CniFlags, Flags, StoreFlags};
+use crate::config::flags::{AgentFlags, CniFlags, DaemonFlags, Flags, StoreFlags};
 use crate::config::flannel_args;
 
 mod connectivity;
 mod output;
+mod pages;
+mod tips;
 
 pub use connectivity::{
     ConnectivityArgs, ConnectivityCommand, ConnectivityServeArgs, ConnectivityTestArgs,
@@ -28,9 +30,10 @@ pub use output::{Output, OutputArgs};
     name = "tweedd",
     version,
     args_conflicts_with_subcommands = true,
-    after_help = "Without a command it runs the daemon and reads its flags as flanneld does (-ip-masq, --ip-masq=false, -iface eth1).\n\
-                  Every flag of `run` can also be set by a TWEED_… variable, flannel's by FLANNELD_… too; the command line wins over\n\
-                  TWEED_…, that over FLANNELD_…. Exit codes: 0 fine, 1 failure, 2 drift found, 64 usage."
+    after_help = "Without a command it runs the daemon and reads its flags as flanneld does (-ip-masq, --ip-masq=false, -iface eth1): `tweedd run -h`. \
+                  Every flag can also be set by a TWEED_… variable, flannel's by FLANNELD_… too; the command line wins over TWEED_…, that over FLANNELD_….\n\
+                  Commands find an agent that runs here by themselves, and take its flags behind the command's name.\n\
+                  Exit codes: 0 fine, 1 failure, 2 drift found, 64 usage."
 )]
 pub struct Cli {
     /// The command; the daemon where there is none.
@@ -38,7 +41,7 @@ pub struct Cli {
     pub command: Option<Command>,
     /// The daemon's flags where there is no command.
     #[command(flatten)]
-    pub flags: Flags,
+    pub flags: DaemonFlags,
 }
 
 /// The commands.
@@ -47,6 +50,7 @@ pub enum Command {
     /// Run the daemon (the default)
     Run(Flags),
     /// Show what the agent on this host knows of itself. Exit code 1 if it isn't ready
+    #[command(after_help = pages::OTHER_FLAGS, after_long_help = pages::STATUS)]
     Status {
         /// List the other nodes too: what each is to this one, since when, and what was exchanged
         #[arg(long)]
@@ -56,9 +60,10 @@ pub enum Command {
         output: OutputArgs,
         /// The flags with which the agent runs
         #[command(flatten)]
-        flags: Flags,
+        flags: AgentFlags,
     },
     /// Show what the next pass over the kernel would do. Exit code 2 if there is anything
+    #[command(after_help = pages::OTHER_FLAGS, after_long_help = pages::PLAN)]
     Plan {
         /// What `confirm` does, by its earlier name
         #[arg(long, hide = true)]
@@ -68,34 +73,37 @@ pub enum Command {
         output: OutputArgs,
         /// The flags with which the agent runs
         #[command(flatten)]
-        flags: Flags,
+        flags: AgentFlags,
     },
     /// Confirm that a store without peers is right, so that what the kernel has for them may be deleted
+    #[command(after_help = pages::OTHER_FLAGS, after_long_help = pages::CONFIRM)]
     Confirm {
         /// How to print
         #[command(flatten)]
         output: OutputArgs,
         /// The flags with which the agent runs
         #[command(flatten)]
-        flags: Flags,
+        flags: AgentFlags,
     },
     /// Show what the data plane of backend udp decides about single packets
+    #[command(after_help = pages::OTHER_FLAGS, after_long_help = pages::TRACE)]
     Trace {
         /// Which packets
         #[command(flatten)]
         args: TraceArgs,
         /// The flags with which the agent runs
         #[command(flatten)]
-        flags: Flags,
+        flags: AgentFlags,
     },
     /// Remove from this host what the agent put there; pods lose their connections to other hosts
+    #[command(after_help = pages::OTHER_FLAGS, after_long_help = pages::CLEANUP)]
     Cleanup {
         /// What to remove
         #[command(flatten)]
         args: CleanupArgs,
         /// The flags with which the agent ran
         #[command(flatten)]
-        flags: Flags,
+        flags: AgentFlags,
     },
     /// Look at the leases of all nodes, or give one up
     #[command(subcommand)]
@@ -104,10 +112,13 @@ pub enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Write Docker's options for this node's subnet, as mk-docker-opts.sh does
+    #[command(after_long_help = pages::DOCKER_OPTS)]
     DockerOpts(DockerOptsArgs),
     /// Place the CNI plugin, its links and a network configuration list on this host
+    #[command(after_long_help = pages::INSTALL_CNI)]
     InstallCni(InstallCniArgs),
     /// Test which pods, nodes, services and names reach each other, and say what is broken. Exit code 1 if anything is
+    #[command(after_long_help = pages::CONNECTIVITY)]
     Connectivity(ConnectivityArgs),
     /// Print the version
     Version(OutputArgs),
@@ -152,6 +163,7 @@ pub enum LeasesCommand {
         store: StoreFlags,
     },
     /// Remove a lease from the store, whichever node holds it. Its node takes it back if it is alive
+    #[command(after_long_help = pages::RELEASE)]
     Release {
         /// The lease by what `leases list` prints: subnet (10.244.3.0/24), public address or node; or by its key (10.244.3.0-24)
         #[arg(required = true)]
@@ -178,6 +190,7 @@ pub enum ConfigCommand {
         store: StoreFlags,
     },
     /// Check a network configuration and write it to the store. Asks first if leases become invalid by it
+    #[command(after_long_help = pages::CONFIG_SET)]
     Set {
         /// File with the configuration; - is standard input
         file: PathBuf,
@@ -321,9 +334,10 @@ pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         );
         return Err(Cli::command().error(ErrorKind::ArgumentConflict, text));
     }
-    let cli = Cli::try_parse_from(std::iter::once("tweedd".to_owned()).chain(line.words))?;
+    let words = std::iter::once("tweedd".to_owned()).chain(line.words);
+    let cli = Cli::try_parse_from(words).map_err(tips::with_tip)?;
     Ok(Invocation {
-        command: cli.command.unwrap_or(Command::Run(cli.flags)),
+        command: cli.command.unwrap_or(Command::Run(cli.flags.0)),
         ignored: line.ignored,
     })
 }

@@ -154,11 +154,11 @@ fn read(pid: u32, process: &Path, words: &[String]) -> Flanneld {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     let variable = |variable: &str| variables.get(variable).cloned();
-    let settings = Settings::new(&cli.flags, &variable);
+    let settings = Settings::new(&cli.flags.0, &variable);
     // What the command line doesn't say, the environment may.
     let says = |flags: &[&Flag]| {
         let mut flags = flags.iter().map(|flag| flag.name);
-        environment.is_some() || flags.any(|name| cli.flags.0.contains_key(name))
+        environment.is_some() || flags.any(|name| cli.flags.0.0.contains_key(name))
     };
     let store = says(&[&flags::ETCD_PREFIX, &flags::KUBE_SUBNET_MGR])
         .then(|| StoreOptions::read(&settings).ok());

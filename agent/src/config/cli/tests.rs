@@ -108,3 +108,92 @@ fn every_command_with_a_result_has_an_output_format() {
         ]
     );
 }
+
+fn help(command: &str, long: bool) -> String {
+    let mut cli = Cli::command();
+    cli.build();
+    let command = cli.find_subcommand_mut(command).expect("a command");
+    match long {
+        false => command.render_help().to_string(),
+        true => command.render_long_help().to_string(),
+    }
+}
+
+#[test]
+fn the_help_of_a_command_about_an_agent_shows_its_own_flags_and_those_that_name_an_agent() {
+    for command in ["status", "plan", "confirm", "trace", "cleanup"] {
+        for long in [false, true] {
+            let text = help(command, long);
+            assert!(text.contains("--instance <NAME>"), "{text}");
+            assert!(!text.contains("--iface"), "{text}");
+            assert!(text.contains("other flags of `tweedd run`"), "{text}");
+            assert!(text.lines().count() < 80, "{text}");
+        }
+        assert!(help(command, false).lines().count() < 40);
+    }
+    let line = "status --peers --iface=eth0 --etcd-prefix=/x";
+    let Command::Status { peers, flags, .. } = read_line(line).expect("understood").command else {
+        panic!("not status");
+    };
+    assert!(peers);
+    assert_eq!(flags.0.0["iface"], ["eth0"]);
+    assert_eq!(flags.0.0["etcd-prefix"], ["/x"]);
+}
+
+#[test]
+fn the_short_help_lists_the_commands_and_the_long_one_the_daemons_flags_too() {
+    let (short, long) = (
+        Cli::command().render_help().to_string(),
+        Cli::command().render_long_help().to_string(),
+    );
+    assert!(short.lines().count() < 50, "{short}");
+    let notes = short.split_once("Without a command").expect("notes").1;
+    assert!(notes.lines().count() < 8, "{notes}");
+    assert!(short.contains("install-cni") && !short.contains("--iface"));
+    assert!(long.contains("install-cni") && long.contains("--iface"));
+    let daemon = help("run", false);
+    assert!(daemon.contains("--iface"), "{daemon}");
+}
+
+#[test]
+fn the_help_of_status_explains_each_row_that_status_prints() {
+    let text = help("status", true);
+    let source = include_str!("../../operator/status.rs");
+    let table = text.split_once("Rows, those").expect("a table").1;
+    let table = table.split_once("ready     ").expect("its end").0;
+    let rows = table.lines().skip(1).filter(|line| !line.trim().is_empty());
+    for row in rows {
+        assert_eq!(row.get(10..12), Some("  "), "wrapped: {row}");
+    }
+    let rows = source.split("row(").filter_map(|call| {
+        let name = call.trim_start().strip_prefix("f,")?.trim_start();
+        Some(name.strip_prefix('"')?.split_once('"')?.0)
+    });
+    let rows: std::collections::BTreeSet<&str> = rows.filter(|name| !name.is_empty()).collect();
+    assert!(rows.len() > 15, "the rows are not found: {rows:?}");
+    for row in rows {
+        assert!(
+            text.contains(&format!("\n  {row:<8}")),
+            "{row} is not in {text}"
+        );
+    }
+}
+
+#[test]
+fn a_word_of_another_programs_is_refused_with_the_command_that_is_meant() {
+    for (line, meant) in [
+        ("peers", "tweedd status --peers"),
+        ("restart", "systemctl restart tweedd"),
+        ("status --json", "-o json"),
+        ("plan --apply", "systemctl start tweedd"),
+        ("uninstall", "tweedd cleanup"),
+        ("--network=10.244.0.0/16", "tweedd config set"),
+        ("-backend vxlan", "tweedd config set"),
+        // clap's own.
+        ("lease list", "'leases'"),
+    ] {
+        let error = read_line(line).expect_err("refused");
+        assert!(error.use_stderr(), "{line}");
+        assert!(error.to_string().contains(meant), "{line}: {error}");
+    }
+}

@@ -7,12 +7,21 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use super::cni::CNI_PLACES_GROUP;
 use super::flag::{Flag, Group, Takes};
 use super::table::{
-    ETCD_GROUP, GROUPS, INSTANCE, KUBE_GROUP, LOG_GROUP, RUN_DIR, SOCKET, STATE_DIR, STORE_GROUP,
+    ETCD_ENDPOINTS, ETCD_GROUP, ETCD_PREFIX, GROUPS, INSTANCE, KUBE_GROUP, KUBECONFIG_FILE,
+    LOG_GROUP, RUN_DIR, SOCKET, STATE_DIR, STORE, STORE_DIR, STORE_GROUP,
 };
 
 /// All flags of the daemon, as typed: values by flag name, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags(pub BTreeMap<&'static str, Vec<String>>);
+
+/// All flags of the daemon where they say which agent is meant. Its help shows those alone that name one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentFlags(pub Flags);
+
+/// All flags of the daemon beside its commands. The short help leaves them out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DaemonFlags(pub Flags);
 
 /// The flags that name a store, for commands that work on one.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +46,49 @@ static AGENT_GROUP: Group = Group {
     flags: &[&RUN_DIR, &STATE_DIR, &SOCKET, &INSTANCE],
 };
 
+/// Those of the store's flags that the short help shows.
+static SHORT: &[&Flag] = &[
+    &STORE,
+    &STORE_DIR,
+    &ETCD_ENDPOINTS,
+    &ETCD_PREFIX,
+    &KUBECONFIG_FILE,
+    &INSTANCE,
+];
+
+/// The helps that show a flag.
+#[derive(Clone, Copy)]
+enum Shown {
+    /// `-h` and `--help`.
+    Both,
+    /// `--help`.
+    Long,
+    /// None: it is accepted all the same.
+    Nowhere,
+}
+
+fn everywhere(_: &Flag) -> Shown {
+    Shown::Both
+}
+
+fn in_long_help(_: &Flag) -> Shown {
+    Shown::Long
+}
+
+fn if_it_names_an_agent(flag: &Flag) -> Shown {
+    match AGENT_GROUP.flags.contains(&flag) {
+        true => Shown::Both,
+        false => Shown::Nowhere,
+    }
+}
+
+fn if_it_names_a_store(flag: &Flag) -> Shown {
+    match SHORT.contains(&flag) {
+        true => Shown::Both,
+        false => Shown::Long,
+    }
+}
+
 impl Flags {
     /// The values given for a flag, in their order; none if it wasn't given.
     pub fn values(&self, flag: &Flag) -> Option<&[String]> {
@@ -56,10 +108,19 @@ impl Flags {
     }
 }
 
-fn augment(groups: &'static [&'static Group], mut command: Command) -> Command {
+fn augment(
+    groups: &'static [&'static Group],
+    shown: fn(&Flag) -> Shown,
+    mut command: Command,
+) -> Command {
     for group in groups {
         for flag in group.flags {
-            command = command.arg(argument(flag).help_heading(group.heading));
+            let arg = argument(flag).help_heading(group.heading);
+            command = command.arg(match shown(flag) {
+                Shown::Both => arg,
+                Shown::Long => arg.hide_short_help(true),
+                Shown::Nowhere => arg.hide(true),
+            });
         }
     }
     command
@@ -99,14 +160,14 @@ fn long_help(flag: &Flag) -> String {
 }
 
 macro_rules! arguments {
-    ($type:ty, $groups:expr, $wrap:expr) => {
+    ($type:ty, $groups:expr, $shown:expr, $wrap:expr) => {
         impl Args for $type {
             fn augment_args(command: Command) -> Command {
-                augment($groups, command)
+                augment($groups, $shown, command)
             }
 
             fn augment_args_for_update(command: Command) -> Command {
-                augment($groups, command)
+                augment($groups, $shown, command)
             }
         }
 
@@ -123,6 +184,8 @@ macro_rules! arguments {
     };
 }
 
-arguments!(Flags, GROUPS, std::convert::identity);
-arguments!(StoreFlags, STORE_GROUPS, StoreFlags);
-arguments!(CniFlags, CNI_GROUPS, CniFlags);
+arguments!(Flags, GROUPS, everywhere, std::convert::identity);
+arguments!(DaemonFlags, GROUPS, in_long_help, DaemonFlags);
+arguments!(AgentFlags, GROUPS, if_it_names_an_agent, AgentFlags);
+arguments!(StoreFlags, STORE_GROUPS, if_it_names_a_store, StoreFlags);
+arguments!(CniFlags, CNI_GROUPS, everywhere, CniFlags);

@@ -9,7 +9,7 @@ mod sandbox;
 mod table;
 pub mod variables;
 
-pub use args::{CniFlags, Flags, StoreFlags};
+pub use args::{AgentFlags, CniFlags, DaemonFlags, Flags, StoreFlags};
 pub use cni::*;
 pub use flag::{Flag, Takes};
 pub use lookup::{all, find};

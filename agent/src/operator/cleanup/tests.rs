@@ -175,7 +175,7 @@ fn the_command_takes_the_flags_of_the_agent() {
         panic!("another command");
     };
     assert!(args.dry_run && !args.purge);
-    assert_eq!(flags.0["etcd-prefix"], ["/x"]);
+    assert_eq!(flags.0.0["etcd-prefix"], ["/x"]);
 }
 
 /// A host whose agent has placed a list and a plugin, with a pod attached to the bridge.

@@ -1,0 +1,142 @@
+//! What `--help` of a command says beyond its arguments: output, exit codes, examples. `-h` leaves it out.
+
+macro_rules! other_flags {
+    () => {
+        "The other flags of `tweedd run` are accepted too. An agent that runs here, or has run, is found without any.\n"
+    };
+}
+
+/// Why a command that is about an agent shows few of its flags.
+pub const OTHER_FLAGS: &str = other_flags!();
+
+/// `tweedd status`
+pub const STATUS: &str = concat!(
+    "\
+Rows, those that have something to say:
+  agent     version and process id of the agent that answers
+  network   name of this network on this host (its nftables table), and its store
+  lease     this node's subnets: held, saved (not confirmed by the store yet), lost, or taken
+  uplink    interface towards the other nodes, and the addresses that are announced to them
+  backend   how packets get to other nodes, and the MTU of pods
+  peers     number of the other nodes that are programmed; --peers lists them
+  kernel    whether the kernel is as wanted, and what was put back last
+  fight     an object that another program changes again and again
+  routes    whether IPv4 routes lead by nexthop objects, or are plain ones
+  sandbox   what the agent has given up
+  trust     the senders from which VXLAN packets are taken
+  checksum  who makes the checksums of VXLAN packets
+  carried   with backend udp: packets carried and dropped
+  CNI       the files for pods
+  warning   what on this host is in the way of pods' packets, and the command that mends it
+  refused   a lease that is no peer, and why
+  reserved  a subnet that is reserved for this node, which holds another
+  host      what is wrong with the host's own network, and the command that mends it
+  ignored   an entry of the store that can't be read
+  ready     whether this node has done its part; below it stands what is missing
+
+It sends no packets: `tweedd connectivity` tests whether they arrive.
+
+Exit codes: 0 ready, 1 not ready or no agent answers, 64 usage
+
+Examples:
+  tweedd status --peers
+  tweedd status -o json | jq -r '.not_ready[]'
+
+",
+    other_flags!()
+);
+
+/// `tweedd plan`
+pub const PLAN: &str = concat!(
+    "\
+One change a line, in the words of `ip`, `bridge`, `nft` and `ethtool`. Nothing is changed. Without an agent that runs, the kernel is compared with what this node would want by its saved state and the store.
+
+Exit codes: 0 nothing to do, 1 not known, 2 something is due, 64 usage
+
+",
+    other_flags!()
+);
+
+/// `tweedd confirm`
+pub const CONFIRM: &str = concat!(
+    "\
+Where the store suddenly lacks most or all of the other nodes, the agent keeps them, and `tweedd status` says \"deletions held back\". If the store is right, this lets them go. If it lost its data, restore it, and leave this command alone.
+
+Exit codes: 0 confirmed, 1 nothing is held back or no agent answers, 64 usage
+
+",
+    other_flags!()
+);
+
+/// `tweedd trace`
+pub const TRACE: &str = concat!(
+    "\
+It ends after --count packets or --seconds, with what came. For vxlan and host-gw, whose packets the kernel carries, use tcpdump.
+
+Examples:
+  tweedd trace 10.244.2.7
+  tweedd trace 10.244.0.0/16 --every 10 --seconds 5
+
+",
+    other_flags!()
+);
+
+/// `tweedd cleanup`
+pub const CLEANUP: &str = concat!(
+    "\
+Removed are devices, routes, nexthop objects, entries, the nftables table, accept rules, subnet.env and socket. The lease stays in the store, the saved state in its folder (--purge removes that), and pods keep their interfaces, bridge and rules. It refuses while the agent or a flanneld runs: stop that first, or look with --dry-run.
+
+Exit codes: 0 done, 1 something failed or the agent runs, 64 usage
+
+Examples:
+  tweedd cleanup --dry-run
+  systemctl disable --now tweedd && tweedd cleanup --install-cni --purge
+  systemctl stop tweedd && tweedd cleanup --hand-back && systemctl start flanneld
+
+",
+    other_flags!()
+);
+
+/// `tweedd leases release`
+pub const RELEASE: &str = "\
+The lease of a host whose agent runs is taken back at once, and the output says so: stop that agent first.
+
+Examples:
+  tweedd leases release 10.244.7.0/24
+  tweedd leases release 192.0.2.11
+";
+
+/// `tweedd config set`
+pub const CONFIG_SET: &str = "\
+It prints what changes. Where leases become invalid by it, it names them and asks; without a terminal it writes nothing then, unless --yes is given.
+
+Exit codes: 0 written or unchanged, 1 refused, 64 usage
+
+Examples:
+  echo '{\"Network\": \"10.244.0.0/16\", \"Backend\": {\"Type\": \"vxlan\"}}' | tweedd config set -
+  tweedd config check new.json && tweedd config set new.json
+";
+
+/// `tweedd docker-opts`
+pub const DOCKER_OPTS: &str = "\
+Examples:
+  tweedd docker-opts        # writes /run/docker_opts.env, as mk-docker-opts.sh
+  tweedd docker-opts -k DOCKER_NETWORK_OPTIONS -d /run/flannel/docker
+";
+
+/// `tweedd install-cni`
+pub const INSTALL_CNI: &str = "\
+Exit codes: 0 pods get this network by the list in place, 1 failure, 2 all is in place but another list is in use, 64 usage
+";
+
+/// `tweedd connectivity`
+pub const CONNECTIVITY: &str = "\
+In Kubernetes apply manifests/connectivity.yaml. Elsewhere start a responder on each host and in a pod of each, with the same token file everywhere (16 random bytes or more), and name all of them. TCP and UDP port 8479 must be open between them.
+
+Exit codes: 0 all works, 1 something is broken, 64 usage
+
+Examples:
+  tweedd connectivity serve --token-file token --address 192.0.2.11
+  ip netns exec POD tweedd connectivity serve --token-file token --address 10.244.1.5
+  tweedd connectivity --token-file token --host a=192.0.2.11 --pod a=10.244.1.5 …
+";
