@@ -112,6 +112,30 @@ fn a_failure_is_exit_code_1_and_names_the_store() {
 }
 
 #[test]
+fn of_several_endpoints_out_of_reach_each_is_named_and_what_was_tried_once() {
+    let endpoints = "--etcd-endpoints=http://127.0.0.1:1,http://127.0.0.1:2";
+    let said = stderr(&tweedd(&["config", "get", endpoints], &[]));
+    assert!(said.contains("127.0.0.1:1") && said.contains("127.0.0.1:2"));
+    let tried = said.matches("read the network configuration").count();
+    assert_eq!(tried, 1, "{said}");
+}
+
+#[test]
+fn a_configuration_in_place_of_its_files_name_is_refused_with_the_way_to_give_it() {
+    let words = ["config", "check", r#"{"Network": "10.244.0.0/16"}"#];
+    let output = tweedd(&words, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("the name of its file is wanted"), "{said}");
+}
+
+#[test]
+fn a_connectivity_test_without_responders_says_how_to_name_them() {
+    let said = stderr(&tweedd(&["connectivity", "--token-file=/nowhere"], &[]));
+    assert!(said.contains("--host and --pod"), "{said}");
+}
+
+#[test]
 fn a_password_shows_in_no_log_at_any_level() {
     let variables = [
         ("TWEED_ETCD_ENDPOINTS", "http://127.0.0.1:1"),

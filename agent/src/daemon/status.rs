@@ -78,8 +78,8 @@ pub struct Status {
     pub tx_checksum: Option<TxChecksumStatus>,
     /// MTU of the pods' interfaces in bytes.
     pub mtu: Option<u32>,
-    /// Whether IPv4 routes to peers lead by nexthop objects, or the kernel has none. Absent where no backend has a route by
-    /// a gateway.
+    /// Whether IPv4 routes to peers lead by nexthop objects, or the kernel has none. Absent without IPv4, and where no
+    /// backend has a route by a gateway.
     #[serde(default)]
     pub nexthops: Option<bool>,
     /// Number of peers.

@@ -121,7 +121,7 @@ fn had(options: &Options, report: &mut CleanupReport) -> Option<Desired> {
     runtime::block_on(offline::had(options))
         .map_err(|error| {
             report.warnings.push(format!(
-                "what this node had is not known ({error:#}); only devices and rules that carry the name {} are removed, no routes on the uplink",
+                "what this node had is not known ({error:#}); only devices and rules that carry the name {} are removed, no routes on the uplink: `ip route flush proto 84` and `ip nexthop flush proto 84` remove those, of all agents on this host",
                 options.host.instance
             ));
         })

@@ -119,7 +119,13 @@ fn read(file: &Path) -> anyhow::Result<String> {
     }
     // The operator may well mean a FIFO: a shell's <(…) is one.
     let read = std::fs::File::open(file).and_then(text_of);
-    read.with_context(|| format!("read {}", file.display()))
+    read.with_context(|| match file.as_os_str().as_encoded_bytes().first() {
+        Some(b'{') => {
+            "this is a configuration, where the name of its file is wanted; or give it by standard input: echo '{…}' | tweedd config set -"
+                .to_owned()
+        }
+        _ => format!("read {}", file.display()),
+    })
 }
 
 fn text_of(stream: impl Read) -> std::io::Result<String> {

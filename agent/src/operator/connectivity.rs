@@ -18,8 +18,15 @@ use super::print;
 /// # Errors
 /// If the test can't be made.
 pub fn test(args: ConnectivityTestArgs) -> Result<ExitCode> {
-    let key = Key::read(&args.shared.token_file)?;
     let by_hand = by_hand(args.hosts, args.pods)?;
+    let key = match (&by_hand, Key::read(&args.shared.token_file)) {
+        (None, Err(error)) => {
+            return Err(error.context(
+                "no responders are named by --host and --pod, and this is no pod of manifests/connectivity.yaml, which finds them",
+            ));
+        }
+        (_, key) => key?,
+    };
     let report = runtime::block_on(async {
         let cluster = match by_hand {
             Some(cluster) => cluster,

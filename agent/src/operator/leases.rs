@@ -137,6 +137,10 @@ fn key(text: &str, snapshot: &ClusterSnapshot) -> anyhow::Result<SubnetKey> {
         ([], Some(nets)) if !nets.is_empty() => {
             bail!("no lease in the store has the subnet {text}")
         }
+        ([], _) if let Some(lease) = around(&addrs, snapshot) => bail!(
+            "{text} is an address within the lease {}: name that",
+            lease.key
+        ),
         ([], _) => bail!(
             "{text:?} is no lease in the store: give what `tweedd leases list` prints of one, its subnet (10.244.3.0/24), public address or node, or its key (10.244.3.0-24)"
         ),
@@ -145,6 +149,16 @@ fn key(text: &str, snapshot: &ClusterSnapshot) -> anyhow::Result<SubnetKey> {
             bail!("{text} has several leases, name one: {}", keys.join(", "))
         }
     }
+}
+
+/// The lease in which one address lies.
+fn around<'a>(addrs: &Option<Vec<IpAddr>>, snapshot: &'a ClusterSnapshot) -> Option<&'a Lease> {
+    let [addr] = addrs.as_deref()? else {
+        return None;
+    };
+    let mut leases = snapshot.leases.values();
+    let found = leases.find(|lease| lease.key.0.values().any(|net| net.contains(addr)));
+    found.map(std::sync::Arc::as_ref)
 }
 
 /// Whether there are some, and all are so.

@@ -184,8 +184,8 @@ fn trusted(trust: &str) -> &str {
 
 fn routes(nexthops: bool) -> &'static str {
     match nexthops {
-        true => "of IPv4 to peers lead by nexthop objects (`ip nexthop`)",
-        false => "are plain: this kernel has no nexthop objects (they came with Linux 5.3)",
+        true => "of IPv4 to peers lead by nexthop objects: `nhid` in `ip route`, and `ip nexthop`",
+        false => "plain: this kernel has no nexthop objects (they came with Linux 5.3)",
     }
 }
 
@@ -208,7 +208,10 @@ fn kernel(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
         row(
             f,
             "",
-            format!("{} repairs, the last one: {repair}", kernel.repairs),
+            match kernel.repairs {
+                1 => format!("1 repair: {repair}"),
+                repairs => format!("{repairs} repairs, the last one: {repair}"),
+            },
         )?;
     }
     for (object, times) in &kernel.fights {

@@ -18,6 +18,10 @@ pub fn trace(options: &Options, args: &TraceArgs) -> Result<()> {
     let mut left = args.count;
     loop {
         let time = end.saturating_duration_since(Instant::now());
+        if time.is_zero() && left == args.count {
+            let (prefix, seconds) = (args.prefix.0, args.seconds);
+            eprintln!("tweedd: no packet to or from {prefix} has come in {seconds} s");
+        }
         if left == 0 || time.is_zero() {
             return Ok(());
         }

@@ -12,10 +12,10 @@ pub(super) fn file(session: &Session, common: &Common, facts: &mut Facts) {
     let filtered = backends.tunnels().values().any(Option::is_some);
     let accepted = backends.accepted();
     let accepts: Vec<String> = accepted.map(|backend| backend.name.to_owned()).collect();
-    // The others have one route, or none.
+    // The others have one route, or none. IPv6 has plain routes.
     let has_gateways = |name: &String| !matches!(name.as_str(), "udp" | "alloc");
-    let by_gateways =
-        has_gateways(&session.config.backend_type) || accepts.iter().any(has_gateways);
+    let by_gateways = node.subnets.v4.is_some()
+        && (has_gateways(&session.config.backend_type) || accepts.iter().any(has_gateways));
     let trust = common.options.firewall.trust();
     facts.waiting = None;
     facts.session = SessionFacts {

@@ -121,7 +121,7 @@ pub(super) async fn trace(
         Ok(Err(why)) => {
             let why = match why {
                 NoTrace::NothingRuns => {
-                    "this agent forwards no packets itself (Backend.Type udp does), or not yet"
+                    "this agent carries no packets itself: a trace is for backend udp, once its data plane runs; with the others use tcpdump"
                 }
                 NoTrace::Busy => "too many traces run on this node; end one",
             };

@@ -32,11 +32,20 @@ impl Service {
     /// Sends what has changed.
     pub(super) fn look(&mut self, status: &Status, now: Instant) {
         let (words, ready) = self.news(status, now);
+        if std::env::var_os("NOTIFY_SOCKET").is_none() {
+            return;
+        }
+        if ready {
+            tracing::warn!(
+                "the service manager is told that the start is done, so that nothing waits for it: {}",
+                self.told
+            );
+        }
         let mut states = Vec::new();
         states.extend(words.as_deref().map(NotifyState::Status));
         states.extend(ready.then_some(NotifyState::Ready));
         if !states.is_empty() {
-            // Without systemd there is nobody to notify.
+            // One that is gone is no fault of the agent's.
             let _ = sd_notify::notify(&states);
         }
     }
@@ -52,12 +61,6 @@ impl Service {
         let release = late && !self.released;
         self.released |= late;
         let waits = status.subnet_file.is_none();
-        if release && waits {
-            tracing::warn!(
-                "the service manager is told that the start is done, so that nothing waits for it: {}",
-                self.told
-            );
-        }
         (words, release && waits)
     }
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use tweed_forward::peers::PeerTraffic;
 use tweed_reconcile::Outcome;
 
@@ -36,6 +38,48 @@ fn every_metric_has_a_help_line_and_the_prefix() {
         .count();
     assert_eq!(helps, types);
     assert!(text.ends_with("# EOF\n"));
+}
+
+/// The metrics of a text by the names under which they are asked for.
+fn names(text: &str) -> BTreeSet<String> {
+    let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let kinds = kinds.filter_map(|line| line.split_once(' '));
+    kinds
+        .map(|(name, kind)| match kind {
+            "counter" => format!("{name}_total"),
+            _ => name.to_owned(),
+        })
+        .collect()
+}
+
+fn document(name: &str) -> String {
+    let path = format!("{}/../docs/{name}.md", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn the_documents_name_every_metric_and_no_other() {
+    let mut there = names(&render(SharedFacts::default()));
+    let own = document("CONFIGURATION");
+    for name in &there {
+        assert!(own.contains(&format!("`{name}`")), "{name} is missing");
+    }
+    let of_data_plane = names(&rendered(DataPlaneStatus::default()));
+    let page = document("DATA-PLANE");
+    for name in &of_data_plane {
+        let short = name.strip_prefix("tweed_").expect("the prefix");
+        assert!(page.contains(&format!("`{short}`")), "{name} is missing");
+    }
+    there.extend(of_data_plane);
+    for name in ["BARE-METAL", "CONFIGURATION", "DATA-PLANE", "KUBERNETES"] {
+        let text = document(name);
+        let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        let metrics = words.filter(|word| word.starts_with("tweed_") && word.len() > 6);
+        // A module, in a directive for the log.
+        for metric in metrics.filter(|word| *word != "tweed_store") {
+            assert!(there.contains(metric), "{name} names {metric}");
+        }
+    }
 }
 
 #[test]
@@ -113,6 +157,14 @@ impl Collector for Only {
     }
 }
 
+fn rendered(plane: DataPlaneStatus) -> String {
+    let mut registry = Registry::with_prefix("tweed");
+    registry.register_collector(Box::new(Only(plane)));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("encoded");
+    text
+}
+
 #[test]
 fn peers_have_metrics_of_their_own_where_they_are_not_too_many() {
     let peer = |number: u8| PeerStatus {
@@ -123,14 +175,10 @@ fn peers_have_metrics_of_their_own_where_they_are_not_too_many() {
         singly: None,
     };
     for (peers, series) in [(100, 900), (101, 0)] {
-        let plane = DataPlaneStatus {
+        let text = rendered(DataPlaneStatus {
             peers: (0..peers).map(peer).collect(),
             ..DataPlaneStatus::default()
-        };
-        let mut registry = Registry::with_prefix("tweed");
-        registry.register_collector(Box::new(Only(plane)));
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        });
         assert_eq!(text.matches("\ntweed_peer_").count(), series, "{text}");
         assert!(text.contains("\ntweed_data_plane_workers 0"), "{text}");
     }

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use anyhow::bail;
+use ipnet::IpNet;
 use tweed_model::{Dual, Family, Lease, NetworkConfig, Pool, shown};
 use tweed_store::{LeaseStore, cut_by};
 
@@ -14,8 +15,12 @@ const NAMED: usize = 20;
 pub(super) struct Change {
     /// Removed and added facts, a line each.
     lines: Vec<String>,
-    /// Leases that no longer fit.
+    /// Leases of which a subnet no longer fits.
     pub(super) invalid: Vec<String>,
+    /// The family that goes, where these leases keep their subnet of the other.
+    removed: Option<Family>,
+    /// Families that nodes get beside the subnets that they keep, and how many nodes.
+    added: Vec<(Family, usize)>,
 }
 
 fn become_invalid(count: usize) -> String {
@@ -60,26 +65,46 @@ impl Change {
         if *old == new.pools {
             return Ok(Self {
                 lines,
-                invalid: Vec::new(),
+                ..Self::default()
             });
         }
+        // A node keeps its subnet of one family when the other family comes or goes.
+        let fit = |pools: &Dual<Pool>, family: Family, subnet: &IpNet| {
+            let pool = pools.get(family);
+            pool.is_some_and(|pool| cut_by(store).fit(pool, subnet))
+        };
         let fits = |pools: &Dual<Pool>, lease: &Lease| {
-            Family::BOTH.into_iter().all(|family| {
-                match (pools.get(family), lease.key.0.get(family)) {
-                    (Some(pool), Some(subnet)) => cut_by(store).fit(pool, subnet),
-                    (None, None) => true,
-                    _ => false,
-                }
-            })
+            let mut subnets = lease.key.0.iter();
+            subnets.all(|(family, subnet)| fit(pools, family, subnet))
+        };
+        let keeps = |lease: &Lease, gone: Family| {
+            let mut subnets = lease.key.0.iter();
+            lease.key.0.get(gone.other()).is_some()
+                && subnets.all(|(family, subnet)| family == gone || fit(&new.pools, family, subnet))
         };
         let snapshot = store.list().await?;
         let leases = snapshot.leases.values();
-        let invalid = leases
+        let leases: Vec<_> = leases
             .filter(|lease| old.is_empty() || fits(old, lease))
-            .filter(|lease| !fits(&new.pools, lease))
-            .map(|lease| named(lease))
             .collect();
-        Ok(Self { lines, invalid })
+        let (keep, lose): (Vec<_>, Vec<_>) = leases
+            .into_iter()
+            .partition(|lease| fits(&new.pools, lease));
+        let goes = |family: &Family| {
+            new.pools.get(*family).is_none() && lose.iter().all(|lease| keeps(lease, *family))
+        };
+        let without = |family: Family| {
+            let nodes = keep
+                .iter()
+                .filter(|lease| lease.key.0.get(family).is_none());
+            new.pools.get(family).map(|_| (family, nodes.count()))
+        };
+        Ok(Self {
+            lines,
+            invalid: lose.iter().map(|lease| named(lease)).collect(),
+            removed: Family::BOTH.into_iter().find(goes),
+            added: Family::BOTH.into_iter().filter_map(without).collect(),
+        })
     }
 
     /// For people, before anything is written.
@@ -88,12 +113,28 @@ impl Change {
         for line in &self.lines {
             text += &format!("{line}\n");
         }
+        for (family, nodes) in self.added.iter().filter(|(_, nodes)| *nodes > 0) {
+            let keep = match nodes {
+                1 => "1 node keeps its subnet and gets one".to_owned(),
+                _ => format!("{nodes} nodes keep their subnets and get one"),
+            };
+            text += &format!(
+                "{keep} of {family} beside; pods that run have no {family} until they are started anew\n"
+            );
+        }
         if self.invalid.is_empty() {
             return text;
         }
+        let consequence = match self.removed {
+            Some(family) => format!(
+                "these nodes' running pods are cut off by {family}, and go on by {}",
+                family.other()
+            ),
+            None => "these nodes get other subnets, and their running pods lose their connection"
+                .to_owned(),
+        };
         text += &format!(
-            "{}: these nodes get other subnets, and their running pods lose their connection. Drain \
-             them first\n",
+            "{}: {consequence}. Drain them first\n",
             become_invalid(self.invalid.len())
         );
         for lease in self.invalid.iter().take(NAMED) {
@@ -175,6 +216,8 @@ mod tests {
 
     const VXLAN: &str = r#"{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}}"#;
 
+    const DUAL: &str = r#"{"Network":"10.244.0.0/16","EnableIPv6":true,"IPv6Network":"fd00::/48","Backend":{"Type":"vxlan"}}"#;
+
     /// A store with a lease of the given subnet.
     fn store(folder: &std::path::Path, subnet: &str) -> FileStore {
         let lease = Lease {
@@ -192,8 +235,12 @@ mod tests {
     }
 
     async fn between(before: &str, after: &str) -> Change {
+        of_lease("10.244.7.0-24", before, after).await
+    }
+
+    async fn of_lease(key: &str, before: &str, after: &str) -> Change {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = store(folder.path(), "10.244.7.0-24");
+        let store = store(folder.path(), key);
         Change::between(before, after, &store)
             .await
             .expect("a change")
@@ -205,7 +252,7 @@ mod tests {
             r#"{"Network":"10.99.0.0/16","Backend":{"Type":"vxlan"}}"#,
             r#"{"Network":"10.244.0.0/16","SubnetLen":26,"Backend":{"Type":"vxlan"}}"#,
             r#"{"Network":"10.244.0.0/16","SubnetMin":"10.244.8.0","Backend":{"Type":"vxlan"}}"#,
-            r#"{"Network":"10.244.0.0/16","EnableIPv6":true,"IPv6Network":"fd00::/48","Backend":{"Type":"vxlan"}}"#,
+            r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00::/48","Backend":{"Type":"vxlan"}}"#,
         ] {
             let change = between(VXLAN, after).await;
             assert_eq!(change.invalid, ["10.244.7.0-24 of 192.0.2.17"], "{after}");
@@ -241,11 +288,29 @@ mod tests {
                 r#"{"Network":"10.244.0.0/15","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#,
                 "+ network 10.244.0.0/15",
             ),
+            (DUAL, "1 node keeps its subnet and gets one of IPv6 beside"),
         ] {
             let change = between(VXLAN, after).await;
             assert!(change.invalid.is_empty(), "{after}: {change:?}");
             assert!(change.words().contains(line), "{}", change.words());
         }
+    }
+
+    #[tokio::test]
+    async fn a_family_that_goes_is_asked_about_and_what_stays_is_said() {
+        let key = "10.244.7.0-24&fd00:0:0:7::-64";
+        let change = of_lease(key, DUAL, VXLAN).await;
+        assert_eq!(change.invalid.len(), 1, "{change:?}");
+        let words = change.words();
+        assert!(
+            words.contains("cut off by IPv6, and go on by IPv4"),
+            "{words}"
+        );
+        assert!(!words.contains("other subnets"), "{words}");
+        // Both: the one goes, and the other moves.
+        let moved = r#"{"Network":"10.99.0.0/16","Backend":{"Type":"vxlan"}}"#;
+        let words = of_lease(key, DUAL, moved).await.words();
+        assert!(words.contains("other subnets"), "{words}");
     }
 
     #[tokio::test]

@@ -119,6 +119,16 @@ fn what_the_list_prints_of_a_lease_names_it() {
 }
 
 #[test]
+fn an_address_of_a_lease_is_refused_with_the_lease_in_which_it_lies() {
+    let said = on_network(async |store| {
+        let pod = ["10.5.7.9".to_owned()];
+        let refused = release(&store, &pod, Output::Json).await;
+        Ok(refused.expect_err("refused").to_string())
+    });
+    assert!(said.contains("within the lease 10.5.7.0-24"), "{said}");
+}
+
+#[test]
 fn the_subnets_of_a_dual_stack_lease_name_it_as_they_are_printed() {
     let lease: SubnetKey = "10.5.7.0-24&fd00:5::-64".parse().expect("a key");
     let snapshot = ClusterSnapshot {

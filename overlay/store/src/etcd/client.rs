@@ -359,11 +359,11 @@ fn summary(mut failures: Vec<StoreError>) -> StoreError {
     if failures.len() == 1 {
         return failures.remove(0);
     }
-    let text = failures
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ");
+    let texts: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    let text = texts.join("; ");
+    // What was tried stands once.
+    let tried = text.find("etcd at ").map_or("", |end| &text[..end]);
+    let text = text.replace(&format!("; {tried}"), "; ");
     if failures
         .iter()
         .all(|error| matches!(error, StoreError::Refused(_)))

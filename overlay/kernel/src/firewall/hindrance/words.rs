@@ -146,7 +146,7 @@ impl fmt::Display for Hindrance {
             Self::Tunnel { by, family, port } => tunnel(f, by, *family, *port),
             Self::Translation { what, command } => write!(
                 f,
-                "{what} of flannel's still stands, and translates addresses of pods as flannel's flags and subnet were, whatever ours are; once flannel is not to come back, remove it: {command}"
+                "flannel's {what} still stands, and masquerades pods as flannel's flags and subnet were, which need not be this agent's; once flannel is not to come back, remove it: {command}"
             ),
         }
     }
