@@ -8,6 +8,7 @@ use serde_json::json;
 use tweed_lab::agent::Agent;
 use tweed_lab::backend::{Backend, DIRECT, HOST_GW, VXLAN};
 use tweed_lab::cluster::Cluster;
+use tweed_lab::document::blocks;
 use tweed_lab::launch::{Launch, config};
 use tweed_lab::observe;
 use tweed_lab::topology::{Host, Lab, Topology, UPLINK};
@@ -78,6 +79,40 @@ fn flannel_and_tweed_replace_each_others_routes_without_a_lost_packet() -> Resul
             all_lead_by_objects(lab, &cluster.agents, false)?;
             let loss = stream.stop()?;
             ensure!(loss.sent > 20 && loss.lost == 0, "{loss:?}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_node_is_given_back_to_flannel_by_hand_as_the_document_says() -> Result<()> {
+    let test = "a_node_is_given_back_to_flannel_by_hand_as_the_document_says";
+    let block = &blocks("docs/KUBERNETES.md", test)?[0];
+    for backend in [VXLAN, HOST_GW] {
+        Topology::hosts(2).play(|lab| {
+            let network = backend.config(&[Family::V4]);
+            let mut cluster =
+                Cluster::on_etcd_with(lab, &network, |launch| launch.arg("--ip-masq"))?;
+            all_lead_by_objects(lab, &cluster.agents, true)?;
+            let stream = Stream::start(&cluster.pods[0], &cluster.pods[1], Family::V4)?;
+            for agent in &mut cluster.agents {
+                agent.terminate()?;
+            }
+            for (index, host) in lab.hosts.iter().enumerate() {
+                // With host-gw flanneld leaves routes that lead where its own would.
+                if !backend.is_direct() {
+                    replace_as_flanneld(&backend, host, &cluster.agents[1 - index])?;
+                }
+                block.run(host.place(), Path::new("/"))?;
+                let objects = host.sh("ip nexthop show")?;
+                ensure!(objects.is_empty(), "left: {objects}");
+                let tables = host.sh("nft list tables")?;
+                ensure!(!tables.contains("inet tweed\n"), "{tables}");
+            }
+            all_lead_by_objects(lab, &cluster.agents, false)?;
+            let loss = stream.stop()?;
+            ensure!(loss.sent > 5 && loss.lost == 0, "{loss:?}");
             Ok(())
         })?;
     }
