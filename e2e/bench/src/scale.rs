@@ -58,6 +58,9 @@ const NEWS: usize = 20;
 /// New leases come so far apart that none meets the full pass that follows the one before.
 const APART: Duration = Duration::from_secs(1);
 const PASSES: usize = 5;
+/// Until memory and processor time are measured: the thread that saved the peers is gone by then, and the memory of passes
+/// that came one after the other is given back, which is done three times a minute at most.
+const QUIET: Duration = Duration::from_mins(1);
 /// How long an idle process is watched.
 const IDLE: Duration = Duration::from_secs(30);
 /// One in so many routes is looked for while a process starts: a dump of all would take the time that it needs.
@@ -308,8 +311,7 @@ fn figures(
         Running::Ours(agent) => passes(agent)?,
         Running::Flanneld(_) => Vec::new(),
     };
-    // The thread that saved the peers is gone by then, and its time with it.
-    thread::sleep(Duration::from_secs(15));
+    thread::sleep(QUIET);
     let memory = process::memory(running.pid(), "VmRSS")?;
     let before = process::busy_seconds(running.pid())?;
     thread::sleep(IDLE);
