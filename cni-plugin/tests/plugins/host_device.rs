@@ -71,11 +71,11 @@ fn a_pod_that_renames_its_device_or_the_mark_has_it_given_back_under_the_old_nam
         prepare();
         let before = device();
         for command in [
-            "ip link set eth0 down name mine",
+            "ip link set eth0 down && ip link set eth0 name mine",
             "ip link set eth0 alias lo",
             "ip link set eth0 alias ''",
-            "ip link set eth0 down name nic0",
-            "ip link set eth0 down name mine alias other",
+            "ip link set eth0 down && ip link set eth0 name nic0",
+            "ip link set eth0 down && ip link set eth0 name mine alias other",
         ] {
             let pod = Pod::new();
             call(host, &pod).add();

@@ -1,10 +1,11 @@
 //! Plugins that make an interface, when things go wrong: an ADD that fails leaves nothing, a DEL removes whatever is left.
 
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::lab::{Call, Host, Pod, on_host, sh};
+use super::lab::{Answer, Call, Host, Pod, answer, on_host, sh};
 use super::subjects::{Subject, add_device, prepare, state, subjects};
 
 fn with_route(host: &Host, call: &Call) -> Call {
@@ -129,7 +130,7 @@ pub(crate) fn is_removed_whatever_has_gone_before(host: &Host, subject: &Subject
             call.clone()
         }),
         ("the name", |pod, call| {
-            pod.sh("ip link set eth0 down name other");
+            pod.sh("ip link set eth0 down && ip link set eth0 name other");
             call.clone()
         }),
         ("the configuration", |_, call| {
@@ -181,6 +182,49 @@ pub(crate) fn is_collected_unless_valid(host: &Host, subject: &Subject) {
     assert_eq!(state(host), before, "{}", subject.plugin);
 }
 
+/// ADD with one of its requests to the kernel refused.
+fn add_refused(call: &Call, nth: u32) -> Answer {
+    let add = call.command("ADD");
+    let mut traced = Command::new("strace");
+    traced
+        .env_clear()
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=sendto", "-e"])
+        .arg(format!("inject=sendto:error=ENOBUFS:when={nth}"))
+        .arg(add.get_program());
+    let variables = add
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)));
+    traced.envs(variables);
+    answer(traced, &call.conf().to_string())
+}
+
+/// The kernel refuses the first request, then the second, and so on, until ADD has no more.
+fn is_refused_at_each_request(host: &Host, subject: &Subject) {
+    let before = state(host);
+    let (mut refused, mut passed) = (0, 0);
+    for nth in 1.. {
+        let pod = Pod::new();
+        let call = subject.call(host, &pod);
+        let added = add_refused(&call, nth);
+        if added.code == 0 {
+            passed += 1;
+            call.ok("DEL");
+        } else {
+            (refused, passed) = (refused + 1, 0);
+        }
+        assert_eq!(state(host), before, "{} {nth}: {added:?}", subject.plugin);
+        assert!(
+            pod.links().is_empty(),
+            "{} {nth}: {added:?}",
+            subject.plugin
+        );
+        if passed == 4 {
+            break;
+        }
+    }
+    assert!(refused > 4, "{}: {refused}", subject.plugin);
+}
+
 fn each(test: fn(&Host, &Subject)) {
     on_host(|host| {
         prepare();
@@ -198,6 +242,11 @@ fn an_add_of_an_interface_that_fails_at_any_step_leaves_nothing() {
 #[test]
 fn an_add_of_an_interface_that_was_killed_leaves_nothing_that_the_next_call_does_not_clear() {
     each(|host, subject| is_killed_and_done_again(host, subject, Duration::from_micros(350)));
+}
+
+#[test]
+fn an_add_of_which_the_kernel_refuses_any_request_leaves_nothing() {
+    each(is_refused_at_each_request);
 }
 
 #[test]
