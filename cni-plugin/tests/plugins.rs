@@ -2,15 +2,19 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it fails")]
 
 mod plugins {
+    mod chained;
     mod lab;
     mod subjects;
 
+    mod bandwidth;
+    mod bandwidth_traffic;
     mod bridge;
     mod bridge_container;
     mod bridge_faults;
     mod bridge_masquerade;
     mod bridge_records;
     mod delegate;
+    mod firewall;
     mod flannel;
     mod foreign_files;
     mod host_device;
@@ -28,8 +32,12 @@ mod plugins {
     mod process;
     mod ptp;
     mod recursion;
+    mod sample;
+    mod sbr;
     mod stacked;
     mod tap;
     mod traffic;
+    mod tuning;
     mod vlan;
+    mod vrf;
 }

@@ -1,7 +1,9 @@
 //! The plugins of this binary: a folder and a row each.
 
+mod bandwidth;
 mod bridge;
 mod dummy;
+mod firewall;
 mod flannel;
 mod host_device;
 mod host_local;
@@ -12,8 +14,12 @@ mod loopback;
 mod macvlan;
 mod portmap;
 mod ptp;
+mod sample;
+mod sbr;
 mod tap;
+mod tuning;
 mod vlan;
+mod vrf;
 
 use tweed_model::plugins::{BINARY, LINKS};
 
@@ -58,6 +64,42 @@ const ROWS: [Row; 1 + LINKS.len()] = [
     interface("dummy", &dummy::Dummy),
     interface("vlan", &vlan::Vlan),
     interface("ipvlan", &ipvlan::IpVlan),
+    Row {
+        name: "bandwidth",
+        role: Role::Chained,
+        versions: Version::V0_3_0.and_newer(),
+        plugin: &bandwidth::Bandwidth,
+    },
+    Row {
+        name: "tuning",
+        role: Role::Chained,
+        versions: Version::V0_1_0.and_newer(),
+        plugin: &tuning::Tuning,
+    },
+    Row {
+        name: "sbr",
+        role: Role::Chained,
+        versions: Version::V0_1_0.and_newer(),
+        plugin: &sbr::SourceRouting,
+    },
+    Row {
+        name: "firewall",
+        role: Role::Chained,
+        versions: Version::V0_4_0.and_newer(),
+        plugin: &firewall::Firewall,
+    },
+    Row {
+        name: "vrf",
+        role: Role::Chained,
+        versions: Version::V0_3_1.and_newer(),
+        plugin: &vrf::Vrf,
+    },
+    Row {
+        name: "sample",
+        role: Role::Chained,
+        versions: Version::V0_1_0.and_newer(),
+        plugin: &sample::Sample,
+    },
 ];
 
 /// The row of a plugin that makes an interface, for all versions.

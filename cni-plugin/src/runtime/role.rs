@@ -15,15 +15,10 @@ pub(crate) enum Role {
 }
 
 /// The roles of well-known plugins that are not in this binary. One that is added to the binary leaves this list.
-const OTHERS: [(&str, Role); 8] = [
+const OTHERS: [(&str, Role); 3] = [
     ("static", Role::Addresses),
     ("dhcp", Role::Addresses),
     ("whereabouts", Role::Addresses),
-    ("bandwidth", Role::Chained),
-    ("firewall", Role::Chained),
-    ("sbr", Role::Chained),
-    ("tuning", Role::Chained),
-    ("vrf", Role::Chained),
 ];
 
 /// Plugins that hand out addresses and work through the container's interface for it.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::call::{Attachment, Verb, is_identifier};
 use super::error::{CniError, Kind};
 use super::json;
+use super::repeated::repeated;
 use super::result::{CniResult, Dns};
 use super::version::Version;
 use super::wire;
@@ -23,6 +24,8 @@ pub(crate) struct NetConf {
     pub(crate) name: String,
     /// The plugin that the configuration asks for.
     pub(crate) plugin_type: String,
+    /// The first key that the object `sysctl` has twice.
+    pub(crate) repeated_sysctl: Option<String>,
     /// The result of the plugin before, if that ran in this process.
     prev: Option<CniResult>,
 }
@@ -99,7 +102,11 @@ impl NetConf {
     /// In this order: not JSON, a version that the plugin doesn't speak, a name that is missing or malformed.
     pub(crate) fn parse(bytes: &[u8], versions: &[Version]) -> Result<Self, CniError> {
         let value = json::parse(bytes).map_err(|error| decode(&error))?;
-        Self::from_value(value, versions)
+        let mut conf = Self::from_value(value, versions)?;
+        if json::get(&conf.raw, "sysctl").is_some() {
+            conf.repeated_sysctl = repeated(bytes, "sysctl");
+        }
+        Ok(conf)
     }
 
     /// The same from a configuration that an upper plugin has built.
@@ -125,6 +132,7 @@ impl NetConf {
             version,
             name: head.name,
             plugin_type: head.r#type,
+            repeated_sysctl: None,
             prev: None,
         })
     }

@@ -5,6 +5,7 @@ pub(crate) mod call;
 pub(crate) mod config;
 pub(crate) mod error;
 pub(crate) mod json;
+mod repeated;
 pub(crate) mod result;
 pub(crate) mod version;
 pub(crate) mod wire;

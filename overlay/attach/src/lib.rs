@@ -2,6 +2,7 @@
 //! masquerading and host ports, and the records from which they are restored.
 
 mod cni;
+mod digest;
 pub mod hostport;
 pub mod libcni;
 pub mod live;
@@ -10,6 +11,7 @@ pub mod record;
 
 pub use cni::{CNI_TABLE, cni_base};
 use cni::{masquerade_elements, masquerade_set, own_network_set};
+pub use digest::sha512_hex;
 pub use hostport::{Claim, PortMapping, PortMasquerade, Publication};
 pub use owner::Owner;
 pub use record::{PortRecord, Record};

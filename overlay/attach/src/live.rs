@@ -1,6 +1,8 @@
 //! The plugins' table in the kernel: puts and removes the elements of one container's interface.
 
 mod attachment;
+mod dropping;
+pub mod forwarding;
 mod hostport;
 mod migrated;
 mod published_flows;
@@ -8,6 +10,7 @@ mod records;
 mod table;
 
 pub use attachment::{masquerade, masqueraded, owners, put_base, remove_owner};
+pub use dropping::dropping;
 pub use hostport::{Missing, PublishError, publish, published, publishers, unpublish};
 pub use migrated::{remove_migrated, remove_migrated_ports};
 pub use published_flows::{forget_flows_past, forget_flows_to};

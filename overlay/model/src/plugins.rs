@@ -4,7 +4,7 @@
 pub const BINARY: &str = "tweed";
 
 /// The other names, which are links to the binary. The plugin doesn't build with a table of others.
-pub const LINKS: [&str; 12] = [
+pub const LINKS: [&str; 18] = [
     "flannel",
     "bridge",
     "host-local",
@@ -17,4 +17,10 @@ pub const LINKS: [&str; 12] = [
     "dummy",
     "vlan",
     "ipvlan",
+    "bandwidth",
+    "tuning",
+    "sbr",
+    "firewall",
+    "vrf",
+    "sample",
 ];

@@ -18,6 +18,10 @@ pub enum Object {
     NextHop,
     /// A neighbour (ARP, NDP) or forwarding database entry.
     Neigh,
+    /// A rule that says which table routes a packet.
+    Rule,
+    /// A queueing discipline, or a filter of one.
+    Qdisc,
     /// Anything in nftables or conntrack.
     Netfilter,
 }
@@ -84,7 +88,7 @@ impl NetlinkError {
 }
 
 /// Which errno says "absent", by object. Observed on Linux 6.18 by deleting what isn't there.
-const ABSENT: [(Object, i32); 12] = [
+const ABSENT: [(Object, i32); 13] = [
     (Object::Link, libc::ENODEV),
     (Object::Addr, libc::EADDRNOTAVAIL),
     (Object::Addr, libc::ENODEV),
@@ -93,6 +97,7 @@ const ABSENT: [(Object, i32); 12] = [
     // Looking a route up where none leads.
     (Object::Route, libc::ENETUNREACH),
     (Object::NextHop, libc::ENOENT),
+    (Object::Rule, libc::ENOENT),
     (Object::Neigh, libc::ENOENT),
     (Object::Neigh, libc::ENODEV),
     // A device without a forwarding database of its own.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netlink_packet_core::Nla as _;
 use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoPortData, InfoTun, InfoVxlan, LinkAttribute,
+    InfoBridge, InfoBridgePort, InfoData, InfoPortData, InfoTun, InfoVrf, InfoVxlan, LinkAttribute,
     LinkFlags, LinkInfo as Info, LinkMessage, Prop, State,
 };
 use tweed_model::Mac;
@@ -35,6 +35,8 @@ pub struct LinkInfo {
     pub promisc: bool,
     /// It has a carrier: frames can leave once it is up (`IFF_LOWER_UP`).
     pub carrier: bool,
+    /// Receives all multicast because somebody said so (`IFF_ALLMULTI`).
+    pub allmulti: bool,
     /// The loopback device.
     pub loopback: bool,
     /// Whether packets can pass.
@@ -59,6 +61,8 @@ pub struct LinkInfo {
     pub stacked: Option<Stacked>,
     /// Of a TUN device: made to have several queues.
     pub queues: bool,
+    /// Of a VRF: its routing table.
+    pub vrf_table: Option<u32>,
 }
 
 /// `IFLA_OPERSTATE` as far as it matters.
@@ -138,6 +142,7 @@ pub fn link_info(message: LinkMessage) -> LinkInfo {
         up: flags.contains(LinkFlags::Up),
         promisc: flags.contains(LinkFlags::Promisc),
         carrier: flags.contains(LinkFlags::LowerUp),
+        allmulti: flags.contains(LinkFlags::Allmulti),
         loopback: flags.contains(LinkFlags::Loopback),
         operstate: OperState::Unknown,
         txqlen: 0,
@@ -150,6 +155,7 @@ pub fn link_info(message: LinkMessage) -> LinkInfo {
         port: None,
         stacked: None,
         queues: false,
+        vrf_table: None,
     };
     for attribute in message.attributes {
         match attribute {
@@ -196,6 +202,12 @@ fn kind_of(info: &mut LinkInfo, parts: Vec<Info>) {
             }
             Info::Data(InfoData::Tun(attributes)) => {
                 info.queues = attributes.iter().any(has_queues);
+            }
+            Info::Data(InfoData::Vrf(attributes)) => {
+                info.vrf_table = attributes.iter().find_map(|attribute| match attribute {
+                    InfoVrf::TableId(table) => Some(*table),
+                    _ => None,
+                });
             }
             Info::Data(data) => info.stacked = stacked(&data),
             Info::PortData(InfoPortData::BridgePort(attributes)) => {

@@ -21,8 +21,10 @@ mod nexthop;
 mod notified;
 mod route;
 mod route_info;
+mod rule;
 mod stacked;
 mod tap;
+mod tc;
 mod transport;
 mod wire;
 
@@ -41,8 +43,10 @@ pub use netlink_packet_route as route_messages;
 pub use netlink_packet_route::link::{IpVlanMode, MacVlanMode};
 pub use nexthop::{DEL_NEXTHOP, NEW_NEXTHOP, NextHopInfo, NextHopSpec};
 pub use route::{RouteFilter, RouteSpec, TABLE_MAIN};
+pub use rule::{SourceRule, WholeRoute};
 pub use stacked::{Stacked, StackedSpec};
 pub use tap::{TapSpec, add_tap, open_tap};
+pub use tc::{Incoming, TokenBucket};
 pub use transport::Transport;
 
 pub use addr::addr_info;

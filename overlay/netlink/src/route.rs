@@ -229,7 +229,7 @@ impl RouteSpec<'_> {
 }
 
 /// Numbers above 255 don't fit the header; the attribute alone serves for all.
-fn set_table(message: &mut RouteMessage, table: u32) {
+pub(super) fn set_table(message: &mut RouteMessage, table: u32) {
     message.header.table = u8::try_from(table).unwrap_or(0);
     message.attributes.push(RouteAttribute::Table(table));
 }

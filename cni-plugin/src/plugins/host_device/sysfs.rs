@@ -14,6 +14,10 @@ const USER_SPACE: [&str; 3] = ["vfio-pci", "uio_pci_generic", "igb_uio"];
 
 /// The device.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is not kept"
+)]
 pub(super) enum Found {
     /// An interface of the host.
     Link(LinkInfo),

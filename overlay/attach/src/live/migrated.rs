@@ -3,13 +3,14 @@
 //! in a comment. iptables-nft's tables are nftables tables; those of legacy iptables are not touched.
 
 use netlink_packet_netfilter::NetfilterProtoFamily;
-use sha2::{Digest, Sha512};
 use tweed_host::KernelError;
 use tweed_model::Family;
 use tweed_netlink::{Netfilter, NetlinkError};
 use tweed_nft::live::read::{self, INET, RuleReading, comment_match, proto};
 use tweed_nft::live::table::{Step, persist};
 use tweed_nft::render::{del_chain, del_rule};
+
+use crate::sha512_hex as hex;
 
 const NAT: &str = "nat";
 const POSTROUTING: &str = "POSTROUTING";
@@ -148,25 +149,4 @@ fn list(
 fn comment_of(rule: &RuleReading) -> Option<String> {
     let comment = rule.comment().map(str::to_owned);
     comment.or_else(|| comment_match(rule))
-}
-
-/// The first digits of a text's SHA-512.
-fn hex(text: &str, digits: usize) -> String {
-    let mut hex: String = Sha512::digest(text)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    hex.truncate(digits);
-    hex
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_those_of_the_reference() {
-        // The vector that the reference's own tests have for this name.
-        assert_eq!(hex("test1234", 24), "2bbe0c48b91a7d1b8a6753a8");
-    }
 }

@@ -38,10 +38,7 @@ pub(crate) fn rule_expressions(rule: &Rule) -> ExpressionList {
 
 /// The expressions of "address in prefix: accept" in a table of the prefix's own family, counted as iptables does.
 pub fn accept_net(side: Side, net: IpNet) -> ExpressionList {
-    let mut out = Writer {
-        family: Some(Family::of_net(&net)),
-        ..Writer::default()
-    };
+    let mut out = Writer::of_family(Family::of_net(&net));
     out.net(side, false, net);
     out.counter();
     out.verdict(&Verdict::Accept);
@@ -64,6 +61,18 @@ pub(super) fn register(slot: usize) -> Register {
 }
 
 impl Writer {
+    /// For a table of one family, where packets of the other never are.
+    pub(super) fn of_family(family: Family) -> Self {
+        Self {
+            family: Some(family),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn into_list(self) -> ExpressionList {
+        self.list
+    }
+
     pub(super) fn push(&mut self, expression: Expressions) {
         self.list.push(expression.into());
     }
@@ -127,7 +136,7 @@ impl Writer {
         }
     }
 
-    fn net(&mut self, side: Side, not: bool, net: IpNet) {
+    pub(super) fn net(&mut self, side: Side, not: bool, net: IpNet) {
         let family = Family::of_net(&net);
         self.need_family(family);
         self.load_addr(family, side, 0);
@@ -221,7 +230,7 @@ impl Writer {
         ]));
     }
 
-    fn interface(&mut self, key: MetaKey, not: bool, name: &str) {
+    pub(super) fn interface(&mut self, key: MetaKey, not: bool, name: &str) {
         let mut padded = [0; libc::IFNAMSIZ];
         for (to, from) in padded[..libc::IFNAMSIZ - 1].iter_mut().zip(name.bytes()) {
             *to = from;
@@ -287,7 +296,7 @@ impl Writer {
         self.compare(true, &0u32.to_ne_bytes());
     }
 
-    fn counter(&mut self) {
+    pub(super) fn counter(&mut self) {
         const BYTES: u16 = 1;
         const PACKETS: u16 = 2;
         let zero = || 0u64.to_be_bytes().to_vec();

@@ -1,6 +1,7 @@
 //! Changes as nfnetlink messages. All messages of one [`Change`] belong into one transaction, in order.
 
 mod expression;
+mod iptables;
 mod message;
 mod verdict;
 mod words;
@@ -9,6 +10,7 @@ use std::collections::BTreeSet;
 
 pub use expression::accept_net;
 pub(crate) use expression::rule_expressions;
+pub use iptables::{IptablesMatch, iptables_chain, iptables_rule, iptables_table};
 pub use message::{Element, Message};
 pub use message::{
     add_elements, add_rule, chain_message, del_chain, del_elements, del_rule, flush_chain,

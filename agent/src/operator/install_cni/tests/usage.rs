@@ -95,15 +95,15 @@ fn a_list_with_plugins_that_are_not_there_is_refused_and_they_are_named() {
         &file,
         r#"{"name":"x","plugins":[
             {"type":"flannel","delegate":{"type":"sriov"},"ipam":{"type":"host-local"}},
-            {"type":"bandwidth"},{"type":"tweed","ipam":{"type":"whereabouts"}}]}"#,
+            {"type":"cilium-cni"},{"type":"tweed","ipam":{"type":"whereabouts"}}]}"#,
     );
     let refusal = host.refusal(&[&given]);
     assert!(
-        refusal.contains(": sriov, bandwidth, whereabouts; no pod starts without them"),
+        refusal.contains(": sriov, cilium-cni, whereabouts; no pod starts without them"),
         "{refusal}"
     );
     assert!(!host.bin("tweed").exists());
-    for name in ["sriov", "bandwidth", "whereabouts"] {
+    for name in ["sriov", "cilium-cni", "whereabouts"] {
         write(&host.bin(name), "somebody's");
     }
     host.install(&[&given]);

@@ -45,6 +45,19 @@ impl RuleReading {
         plain && (drops || self.all("reject").next().is_some())
     }
 
+    /// The verdict that it ends with: the kernel's number, and the chain that it leads to.
+    pub fn verdict(&self) -> Option<(i32, Option<String>)> {
+        const DATA: u16 = 2;
+        const VERDICT: u16 = 2;
+        const CODE: u16 = 1;
+        const CHAIN: u16 = 2;
+        let verdict = |data| attribute(attribute(data, DATA)?, VERDICT);
+        let verdict = self.all("immediate").filter_map(verdict).last()?;
+        let code = attribute(verdict, CODE)?.try_into().ok()?;
+        let chain = attribute(verdict, CHAIN).map(text);
+        Some((i32::from_be_bytes(code), chain))
+    }
+
     /// Whether one of its expressions compares with exactly these bytes.
     pub fn compares_with(&self, bytes: &[u8]) -> bool {
         const DATA: u16 = 3;
