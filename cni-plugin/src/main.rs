@@ -14,14 +14,29 @@ mod runtime;
 mod spec;
 mod state;
 
+use std::ffi::OsStr;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
-use runtime::{panics, process};
+use runtime::{log, panics, process};
 
 fn main() -> ExitCode {
-    panics::answer_in_json();
     let argv0 = std::env::args_os().next().unwrap_or_default();
+    let arguments: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    if let Some(arguments) = daemon_arguments(&argv0, &arguments) {
+        return match tweed_dhcp::daemon::run(arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                log::line(format_args!("dhcp daemon: {error}"));
+                ExitCode::FAILURE
+            }
+        };
+    }
+    panics::answer_in_json();
     ExitCode::from(process::run(process::Process {
         argv0: &argv0,
         env: |name: &str| std::env::var_os(name),
@@ -30,4 +45,11 @@ fn main() -> ExitCode {
         stderr: &mut io::stderr(),
         plugins: plugins::PLUGINS,
     }))
+}
+
+/// The arguments of `dhcp daemon`, if that is what is called.
+fn daemon_arguments<'a>(argv0: &OsStr, arguments: &'a [String]) -> Option<&'a [String]> {
+    let is_dhcp = Path::new(argv0).file_name() == Some("dhcp".as_ref());
+    let (first, rest) = arguments.split_first()?;
+    (is_dhcp && first == "daemon").then_some(rest)
 }

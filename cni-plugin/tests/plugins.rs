@@ -14,6 +14,9 @@ mod plugins {
     mod bridge_masquerade;
     mod bridge_records;
     mod delegate;
+    mod dhcp;
+    mod dhcp_daemon;
+    mod dhcp_lab;
     mod firewall;
     mod flannel;
     mod foreign_files;
@@ -35,6 +38,7 @@ mod plugins {
     mod sample;
     mod sbr;
     mod stacked;
+    mod static_ipam;
     mod tap;
     mod traffic;
     mod tuning;

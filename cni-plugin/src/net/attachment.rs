@@ -118,9 +118,13 @@ pub(crate) fn gc(
     remove_links: impl FnOnce(&[Owner], &mut Removal) -> Result<(), CniError>,
 ) -> Result<(), CniError> {
     let valid = identity::valid_owners(request.conf)?;
+    let mut ipam = Delegate::of_ipam_if_any(request);
+    if let Some(ipam) = ipam.take_if(|ipam| ipam.needs_interface()) {
+        removal.step(ipam.gc(request));
+    }
     remove_links(&valid, removal)?;
     removal.step(masquerade::retain(request.conf, &valid));
-    match Delegate::of_ipam_if_any(request) {
+    match ipam {
         Some(ipam) => ipam.gc(request),
         None => Ok(()),
     }

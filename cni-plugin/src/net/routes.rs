@@ -10,7 +10,7 @@ use tweed_netlink::{LinkInfo, Netlink, RouteFilter, RouteSpec, TABLE_MAIN};
 use crate::spec::{CniError, CniResult, Context, Route};
 
 /// The kernel's number for routes to what is on the link itself.
-const SCOPE_LINK: u8 = 253;
+pub(crate) const SCOPE_LINK: u8 = 253;
 
 /// The destination of a default route.
 pub(crate) fn everywhere(family: Family) -> IpNet {
@@ -83,15 +83,15 @@ pub(crate) fn check(
 }
 
 /// The routes of a result as the kernel shall have them: without a gateway they lead through that of the addresses'
-/// family, and what then is the same is there once. (IPAM's default route and ours often are.)
+/// family, unless they are to what is on the link, and what then is the same is there once. (IPAM's default route and ours often are.)
 fn effective(result: &CniResult) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     for route in &result.routes {
         let mut route = route.clone();
         route.dst = route.dst.trunc();
-        route.gw = route
-            .gw
-            .or_else(|| family_gateway(result, Family::of_net(&route.dst)));
+        if route.gw.is_none() && route.scope != Some(SCOPE_LINK) {
+            route.gw = family_gateway(result, Family::of_net(&route.dst));
+        }
         if !routes.contains(&route) {
             routes.push(route);
         }

@@ -69,6 +69,7 @@ fn base(row: &Row) -> Value {
     match row.plugin.as_str() {
         "vlan" => conf["master"] = "eth1".into(),
         "host-device" => conf["device"] = "eth1".into(),
+        "static" | "dhcp" => conf["ipam"] = json!({"type": row.plugin}),
         _ => {}
     }
     for (key, value) in row.with.as_object().into_iter().flatten() {

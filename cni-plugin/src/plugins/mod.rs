@@ -2,6 +2,7 @@
 
 mod bandwidth;
 mod bridge;
+mod dhcp;
 mod dummy;
 mod firewall;
 mod flannel;
@@ -16,6 +17,7 @@ mod portmap;
 mod ptp;
 mod sample;
 mod sbr;
+mod static_ipam;
 mod tap;
 mod tuning;
 mod vlan;
@@ -44,12 +46,7 @@ const ROWS: [Row; 1 + LINKS.len()] = [
         plugin: &flannel::Flannel,
     },
     interface("bridge", &bridge::Bridge),
-    Row {
-        name: "host-local",
-        role: Role::Addresses,
-        versions: Version::V0_1_0.and_newer(),
-        plugin: &host_local::HostLocal,
-    },
+    addresses("host-local", &host_local::HostLocal),
     interface("loopback", &loopback::Loopback),
     Row {
         name: "portmap",
@@ -100,6 +97,8 @@ const ROWS: [Row; 1 + LINKS.len()] = [
         versions: Version::V0_1_0.and_newer(),
         plugin: &sample::Sample,
     },
+    addresses("static", &static_ipam::StaticIpam),
+    addresses("dhcp", &dhcp::Dhcp),
 ];
 
 /// The row of a plugin that makes an interface, for all versions.
@@ -109,6 +108,14 @@ const fn interface(name: &'static str, plugin: &'static dyn Plugin) -> Row {
         role: Role::Interface,
         versions: Version::V0_1_0.and_newer(),
         plugin,
+    }
+}
+
+/// The same of one that hands out addresses.
+const fn addresses(name: &'static str, plugin: &'static dyn Plugin) -> Row {
+    Row {
+        role: Role::Addresses,
+        ..interface(name, plugin)
     }
 }
 

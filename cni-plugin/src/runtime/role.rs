@@ -15,11 +15,7 @@ pub(crate) enum Role {
 }
 
 /// The roles of well-known plugins that are not in this binary. One that is added to the binary leaves this list.
-const OTHERS: [(&str, Role); 3] = [
-    ("static", Role::Addresses),
-    ("dhcp", Role::Addresses),
-    ("whereabouts", Role::Addresses),
-];
+const OTHERS: [(&str, Role); 1] = [("whereabouts", Role::Addresses)];
 
 /// Plugins that hand out addresses and work through the container's interface for it.
 const THROUGH_THE_INTERFACE: [&str; 1] = ["dhcp"];

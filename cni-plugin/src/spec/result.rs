@@ -158,16 +158,21 @@ fn is_zero(number: &u32) -> bool {
 /// Reads a prefix and keeps its host bits; an IPv4 prefix written in IPv6 form becomes what it is.
 pub(super) fn net<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpNet, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let net: IpNet = text
-        .parse()
-        .map_err(|_| serde::de::Error::custom(format!("invalid CIDR address: {text}")))?;
-    let IpNet::V6(v6) = net else { return Ok(net) };
+    cidr(&text).ok_or_else(|| serde::de::Error::custom(format!("invalid CIDR address: {text}")))
+}
+
+/// The same of a text.
+pub(crate) fn cidr(text: &str) -> Option<IpNet> {
+    let net: IpNet = text.parse().ok()?;
+    let IpNet::V6(v6) = net else {
+        return Some(net);
+    };
     let mapped = v6
         .addr()
         .to_ipv4_mapped()
         .zip(v6.prefix_len().checked_sub(96));
     let v4 = mapped.and_then(|(addr, len)| IpNet::new(addr.into(), len).ok());
-    Ok(v4.unwrap_or(net))
+    Some(v4.unwrap_or(net))
 }
 
 /// Reads an address that may be absent or empty.

@@ -36,7 +36,7 @@ pub(crate) fn replace(
 /// # Errors
 /// When the file can't be written.
 pub(crate) fn overwrite(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = open(path)?;
+    let mut file = open_to_overwrite(path)?;
     file.write_all(text.as_bytes())?;
     let length = text.len() as u64;
     if file.metadata()?.len() > length {
@@ -47,7 +47,10 @@ pub(crate) fn overwrite(path: &Path, text: &str) -> io::Result<()> {
 
 /// A file to write, made if need be. Anything else under that name is removed; no link is followed and no FIFO waited
 /// for.
-fn open(path: &Path) -> io::Result<File> {
+///
+/// # Errors
+/// When it can't be made.
+pub(crate) fn open_to_overwrite(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.write(true).create(true).mode(0o600);
     let file = match bounded_file::open_with(&mut options, path, Links::Refused) {

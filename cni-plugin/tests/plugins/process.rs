@@ -227,7 +227,7 @@ fn the_name_of_the_program_alone_decides_which_plugin_it_is() {
             assert_eq!(code, 7);
             for words in [
                 "\"copy\" is not a plugin of this binary",
-                "it answers to tweed, flannel, bridge, host-local, loopback, portmap",
+                "it answers to tweed, flannel, bridge, host-local, loopback, portmap, ptp",
                 "`tweedd install-cni`",
             ] {
                 assert!(text.contains(words), "{text}");

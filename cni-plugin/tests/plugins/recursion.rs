@@ -80,14 +80,14 @@ fn what_attaches_nobody_is_refused_as_delegate_and_del_goes_on() {
 fn a_link_to_us_under_anothers_name_does_not_start_us_without_end() {
     on_host(|host| {
         let pod = Pod::new();
-        symlink(env!("CARGO_BIN_EXE_tweed"), host.path("bin/static")).unwrap();
+        symlink(env!("CARGO_BIN_EXE_tweed"), host.path("bin/whereabouts")).unwrap();
         let call = host
             .call("bridge", host.bridge_conf("1.0.0", &[]), &pod)
             .path(&host.path("bin").to_string_lossy())
-            .set("ipam", json!({"type": "static"}));
+            .set("ipam", json!({"type": "whereabouts"}));
         let (code, text) = call.fails("ADD");
         assert!(
-            text.contains("\"static\" is not a plugin of this binary"),
+            text.contains("\"whereabouts\" is not a plugin of this binary"),
             "{text}"
         );
         assert_eq!(code, 7);

@@ -15,6 +15,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("overlay/netlink", &["host", "model"]),
     ("overlay/nft", &["host", "model", "netlink"]),
     ("overlay/attach", &["host", "model", "netlink", "nft"]),
+    ("overlay/dhcp", &["host", "model", "netlink"]),
     ("overlay/forward", &["model"]),
     ("overlay/dataplane", &["forward", "host", "model"]),
     ("overlay/state", &["forward", "model", "nft"]),
@@ -40,7 +41,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "overlay/reconcile",
         &["forward", "host", "kernel", "model", "nft", "plan", "state"],
     ),
-    ("cni-plugin", &["attach", "host", "model", "netlink", "nft"]),
+    (
+        "cni-plugin",
+        &["attach", "dhcp", "host", "model", "netlink", "nft"],
+    ),
 ];
 
 /// Crates that decide and compute, and nothing else.

@@ -4,7 +4,7 @@
 pub const BINARY: &str = "tweed";
 
 /// The other names, which are links to the binary. The plugin doesn't build with a table of others.
-pub const LINKS: [&str; 18] = [
+pub const LINKS: [&str; 20] = [
     "flannel",
     "bridge",
     "host-local",
@@ -23,4 +23,6 @@ pub const LINKS: [&str; 18] = [
     "firewall",
     "vrf",
     "sample",
+    "static",
+    "dhcp",
 ];

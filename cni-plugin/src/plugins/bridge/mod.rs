@@ -19,7 +19,7 @@ use config::BridgeConfig;
 use gateway::Site;
 use ipnet::IpNet;
 use tweed_attach::Owner;
-use tweed_model::Bridged;
+use tweed_model::{Bridged, Family};
 use tweed_netlink::netns::Netns;
 use tweed_netlink::{Dev, LinkInfo, Netlink};
 
@@ -103,6 +103,9 @@ impl Job<'_> {
     fn attach(&self, netlink: &mut Netlink, undo: &mut Undo) -> Result<CniResult, CniError> {
         let config = self.config;
         let bridge = device::ensure(netlink, config)?;
+        let needs_interface = self.ipam.is_some_and(Delegate::needs_interface);
+        let connected = needs_interface.then(|| self.connected(netlink, &bridge, undo));
+        let connected = connected.transpose()?;
         let mut result = match self.ipam {
             Some(ipam) => attachment::addresses(self.request, ipam, undo)?,
             // Without addresses the bridge is just a switch.
@@ -111,7 +114,10 @@ impl Job<'_> {
         gateway::complete(&mut result, config);
         let vlan_gateway = self.gateways(netlink, &bridge, &result)?;
 
-        let host_end = self.pair(netlink, &bridge, undo)?;
+        let host_end = match connected {
+            Some(host_end) => host_end,
+            None => self.pair(netlink, &bridge, undo)?,
+        };
         let ifname = &self.request.call.attachment.ifname;
         let families = addresses::families(&result);
         let behaviour = config.behaviour();
@@ -144,6 +150,23 @@ impl Job<'_> {
             .interfaces
             .extend(vlan_gateway.iter().map(|gateway| link::entry(gateway, "")));
         Ok(result)
+    }
+
+    /// The pair, ready for an IPAM plugin that sends packets by it.
+    fn connected(
+        &self,
+        netlink: &mut Netlink,
+        bridge: &LinkInfo,
+        undo: &mut Undo,
+    ) -> Result<String, CniError> {
+        let host_end = self.pair(netlink, bridge, undo)?;
+        let port = link::existing(netlink, &host_end)?;
+        port::configure(netlink, port.dev(), &self.owner, bridge, self.config)?;
+        // Before it is up: from then on any neighbour could give it a route.
+        let ifname = &self.request.call.attachment.ifname;
+        let families = BTreeSet::from([Family::V4]);
+        container::enter(self.netns, ifname, &families, self.config.behaviour())?;
+        Ok(host_end)
     }
 
     /// Puts the gateways' addresses in their place, if they are wanted, and answers the interface of a VLAN that has

@@ -85,8 +85,10 @@ pub(crate) fn requested<'s>(
 /// The first address between two of a range that is free. Walks no further than there are holders.
 fn free(range: &Range, from: IpAddr, to: IpAddr, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
     let mut addr = from;
+    let mut taken = taken.range(from..).peekable();
     loop {
-        if addr != range.gateway() && !taken.contains(&addr) {
+        let is_taken = taken.next_if_eq(&&addr).is_some();
+        if addr != range.gateway() && !is_taken {
             return Some(addr);
         }
         if addr == to {

@@ -98,7 +98,7 @@ impl Plugin for HostLocal {
                 None => return Err(missing().details(format!("{addr} is not reserved"))),
             }
         }
-        if expected.is_empty() && store.held_by(&own, &store.reserved()?)?.is_empty() {
+        if expected.is_empty() && store.held_by(&own)?.is_empty() {
             return Err(missing());
         }
         Ok(())
@@ -172,7 +172,7 @@ fn pick<'c>(
     holder: &Holder,
 ) -> Result<Vec<(IpAddr, &'c Range)>, CniError> {
     let mut reserved = store.reserved()?;
-    let held = store.held_by(holder, &reserved)?;
+    let held = store.held_by(holder)?;
     let mut requested = config.requested.clone();
     let mut picked = Vec::new();
     for (index, set) in config.sets.iter().enumerate() {
@@ -191,7 +191,11 @@ fn pick<'c>(
         let choice = choose(set, wanted, store.cursor(index), &reserved);
         let choice = match choice {
             // Files that a crash has left, and those of containers that died without DEL, keep addresses taken. They
-            // are looked for only when no address is left.
+            // are looked for only when no address is left, or another program has taken the one that is chosen.
+            Ok((addr, _)) if store.is_taken(addr) => {
+                reserved = store.reclaim(network)?;
+                choose(set, wanted, store.cursor(index), &reserved)
+            }
             Err(AllocError::Exhausted(_) | AllocError::Unavailable { .. }) => {
                 reserved = store.reclaim(network)?;
                 choose(set, wanted, store.cursor(index), &reserved)

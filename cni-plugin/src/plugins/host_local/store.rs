@@ -5,6 +5,7 @@
 //! rename, so that a killed plugin leaves no empty file. Nothing is synced to the disk: a reservation that a power cut
 //! takes along belonged to a container that the power cut took along too.
 
+use std::cell::{RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
@@ -19,7 +20,7 @@ use tweed_host::whole_file::OnDisk;
 
 use super::boot;
 use super::holder::Holder;
-use super::index::Index;
+use super::index::{self, Index, Listing, tag};
 use super::notes::Notes;
 use crate::spec::{CniError, Context};
 use crate::state::file;
@@ -35,6 +36,8 @@ const LONGEST: usize = 4 * KIB;
 pub(crate) struct Store {
     dir: PathBuf,
     index: Index,
+    /// What is reserved, once it is known.
+    listing: RefCell<Option<Listing>>,
     notes: Notes,
     /// None on a file system that is read-only.
     _lock: Option<File>,
@@ -76,6 +79,7 @@ impl Store {
             _lock: lock,
             dir: dir.to_owned(),
             index: Index::of(dir),
+            listing: RefCell::new(None),
             notes: Notes::of(dir),
         };
         if let Some(boot) = boot::start_of_new_boot(dir) {
@@ -95,14 +99,36 @@ impl Store {
         for addr in self.reserved()?.into_iter().filter(is_old) {
             self.remove(addr)?;
         }
-        self.scan(&self.reserved()?).map(|_| ())
+        self.scan().map(|_| ())
     }
 
-    /// The addresses that have a file, by names alone.
+    /// The addresses that have a file.
     ///
     /// # Errors
     /// When the folder can't be read.
     pub(crate) fn reserved(&self) -> Result<BTreeSet<IpAddr>, CniError> {
+        Ok(self.listing()?.keys().copied().collect())
+    }
+
+    fn listing(&self) -> Result<RefMut<'_, Listing>, CniError> {
+        if self.listing.borrow().is_none() {
+            match self.index.read() {
+                Some(listing) => *self.listing.borrow_mut() = Some(listing),
+                None => drop(self.scan()?),
+            }
+        }
+        Ok(RefMut::map(self.listing.borrow_mut(), |listing| {
+            listing.get_or_insert_default()
+        }))
+    }
+
+    /// Whether an address has a file that the listing does not know of: another program has been here.
+    pub(crate) fn is_taken(&self, addr: IpAddr) -> bool {
+        self.dir.join(addr.to_string()).symlink_metadata().is_ok()
+    }
+
+    /// The addresses that have a file, by names alone.
+    fn names(&self) -> Result<BTreeSet<IpAddr>, CniError> {
         let list = || format!("list {}", self.dir.display());
         let mut addrs = BTreeSet::new();
         for entry in fs::read_dir(&self.dir).context(list)? {
@@ -117,27 +143,27 @@ impl Store {
         Ok(addrs)
     }
 
-    /// The addresses of one holder, `reserved` being all that have a file.
+    /// The addresses of one holder.
     ///
     /// # Errors
     /// When the folder can't be read.
-    pub(crate) fn held_by(
-        &self,
-        holder: &Holder,
-        reserved: &BTreeSet<IpAddr>,
-    ) -> Result<Vec<IpAddr>, CniError> {
-        let listing = self.index.read(holder);
+    pub(crate) fn held_by(&self, holder: &Holder) -> Result<Vec<IpAddr>, CniError> {
+        let own = tag(holder);
+        let held: Vec<IpAddr> = {
+            let listing = self.listing()?;
+            let held = listing.iter().filter(|(_, tag)| **tag == own);
+            held.map(|(addr, _)| *addr).collect()
+        };
         let is_theirs = |addr: &IpAddr| self.holder(*addr).as_ref() == Some(holder);
-        if listing.addrs == *reserved && listing.of_holder.iter().all(is_theirs) {
-            return Ok(listing.of_holder);
+        if held.iter().all(is_theirs) {
+            return Ok(held);
         }
-        Ok(self.scan(reserved)?.remove(holder).unwrap_or_default())
+        Ok(self.scan()?.remove(holder).unwrap_or_default())
     }
 
     /// The cursor of a range set. One that can't be read is none.
     pub(crate) fn cursor(&self, set: usize) -> Option<IpAddr> {
-        let path = self.dir.join(format!("last_reserved_ip.{set}"));
-        let text = bounded_file::read_text(&path, Links::Refused, LONGEST).ok()?;
+        let text = index::cursor(&self.dir, set)?;
         text.trim().parse().ok()
     }
 
@@ -158,10 +184,11 @@ impl Store {
         // One name suffices for the unfinished file, since there is one lock.
         let unfinished = self.dir.join(".unfinished");
         file::replace(&path, &unfinished, &holder.render(), OnDisk::Nothing).context(what)?;
-        self.index.add(holder, addr);
         let cursor = self.dir.join(format!("last_reserved_ip.{set}"));
         file::overwrite(&cursor, &addr.to_string())
-            .context(|| format!("write {}", cursor.display()))
+            .context(|| format!("write {}", cursor.display()))?;
+        self.listing()?.insert(addr, tag(holder));
+        self.save()
     }
 
     /// Releases all addresses of an attachment, and answers which.
@@ -169,16 +196,15 @@ impl Store {
     /// # Errors
     /// When a file can't be removed.
     pub(crate) fn release(&self, holder: &Holder) -> Result<Vec<IpAddr>, CniError> {
-        let reserved = self.reserved()?;
-        let mut held = self.held_by(holder, &reserved)?;
-        let mut holder = holder.clone();
+        let mut held = self.held_by(holder)?;
         if held.is_empty() {
-            holder = holder.without_ifname();
-            held = self.held_by(&holder, &reserved)?;
+            held = self.held_by(&holder.without_ifname())?;
         }
         for addr in &held {
             self.remove(*addr)?;
-            self.index.remove(&holder, *addr);
+        }
+        if !held.is_empty() {
+            self.save()?;
         }
         Ok(held)
     }
@@ -191,13 +217,12 @@ impl Store {
         &self,
         is_valid: impl Fn(&Holder, IpAddr) -> bool,
     ) -> Result<(), CniError> {
-        for (holder, addrs) in &self.scan(&self.reserved()?)? {
+        for (holder, addrs) in &self.scan()? {
             for addr in addrs.iter().filter(|addr| !is_valid(holder, **addr)) {
                 self.remove(*addr)?;
-                self.index.remove(holder, *addr);
             }
         }
-        Ok(())
+        self.save()
     }
 
     /// The holder of one address. `None` when there is no file, or one that a crash has left.
@@ -248,23 +273,41 @@ impl Store {
 
     /// Reads every reservation, removes those that a crash has left, and rebuilds the index. A file that can't be read
     /// now may be a container's, and stays.
-    fn scan(&self, reserved: &BTreeSet<IpAddr>) -> Result<BTreeMap<Holder, Vec<IpAddr>>, CniError> {
+    fn scan(&self) -> Result<BTreeMap<Holder, Vec<IpAddr>>, CniError> {
+        let reserved = self.names()?;
         let mut by_holder: BTreeMap<Holder, Vec<IpAddr>> = BTreeMap::new();
-        for addr in reserved {
+        let mut listing = Listing::new();
+        for addr in &reserved {
             match self.read(*addr) {
-                Ok(Some(holder)) => by_holder.entry(holder).or_default().push(*addr),
+                Ok(Some(holder)) => {
+                    listing.insert(*addr, tag(&holder));
+                    by_holder.entry(holder).or_default().push(*addr);
+                }
                 Ok(None) => self.remove(*addr)?,
-                Err(_) => {}
+                Err(_) => drop(listing.insert(*addr, 0)),
             }
         }
-        self.index.rebuild(&by_holder);
-        self.notes.keep(reserved);
+        self.notes.keep(&reserved);
+        // An earlier version's index.
+        let _ = fs::remove_dir_all(self.dir.join(".by-id"));
+        self.index.write(&listing);
+        *self.listing.borrow_mut() = Some(listing);
         Ok(by_holder)
     }
 
     fn remove(&self, addr: IpAddr) -> Result<(), CniError> {
         self.notes.remove(addr);
-        file::remove(&self.dir.join(addr.to_string()))
+        file::remove(&self.dir.join(addr.to_string()))?;
+        if let Some(listing) = self.listing.borrow_mut().as_mut() {
+            listing.remove(&addr);
+        }
+        Ok(())
+    }
+
+    /// Writes the index down, after the last change.
+    fn save(&self) -> Result<(), CniError> {
+        self.index.write(&*self.listing()?);
+        Ok(())
     }
 }
 

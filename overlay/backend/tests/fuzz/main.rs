@@ -8,6 +8,7 @@
 
 mod cutting;
 mod deciding;
+mod dhcp;
 mod gathering;
 mod headers;
 mod joining;
