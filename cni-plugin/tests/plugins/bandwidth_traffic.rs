@@ -12,8 +12,9 @@ use super::traffic::At;
 
 /// Payload in bits a second that a stream carries, from `skip` on for the time given.
 fn rate(from: At<'_>, to: At<'_>, addr: &str, skip: Duration, time: Duration) -> f64 {
-    let listener = to.open(|| TcpListener::bind(format!("{addr}:7000")).unwrap());
-    let mut sender = from.open(|| TcpStream::connect(format!("{addr}:7000")).unwrap());
+    let listener = to.open(|| TcpListener::bind((addr, 0)).unwrap());
+    let there = listener.local_addr().unwrap();
+    let mut sender = from.open(|| TcpStream::connect(there).unwrap());
     let (mut receiver, _) = listener.accept().unwrap();
     let pump = std::thread::spawn(move || {
         let bytes = vec![0; 64 * 1024];
