@@ -85,7 +85,7 @@ pub fn parse(text: &str, saved: impl FnOnce(&str) -> Option<Value>) -> Option<Ca
     if kind != "bridge" || by_vlan {
         return None;
     }
-    let bridged = bridged(&conf, &file.result)?;
+    let bridged = bridged(&conf, &file.result).filter(Bridged::is_sound)?;
     let addresses = file.result.ips.iter().map(|ip| ip.address).collect();
     Some(CachedAttachment {
         network: file.network_name,
@@ -242,6 +242,7 @@ mod tests {
                 json!({"name": "veth1", "sandbox": "/x"}),
             ),
             ("/result/interfaces", json!([])),
+            ("/result/interfaces/1/name", json!("../veth1")),
         ] {
             let mut file = file(BRIDGE);
             *file.pointer_mut(path).unwrap() = value;

@@ -73,9 +73,11 @@ impl Record {
         Owner::new(&self.network, &self.container_id, &self.ifname)
     }
 
-    /// Reads a file's text. `None` when it is no record.
+    /// Reads a file's text. `None` when it is no record, or names interfaces that there can't be.
     pub fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+        let record: Self = serde_json::from_str(text).ok()?;
+        let sound = record.bridged.as_ref().is_none_or(Bridged::is_sound);
+        sound.then_some(record)
     }
 
     /// The file's text.
@@ -194,6 +196,18 @@ mod tests {
             r#"{"network":"cbr0","containerID":"abc","ifname":"eth0","masquerade":[],"bridged":{"bridge":"cni0","mtu":1450,"gateways":["10.1.2.1/24"],"ports":[{"name":"veth1","hairpin":true}]},"netns":"/run/netns/a"}"#
         );
         assert_eq!(Record::parse(&text), Some(record));
+    }
+
+    #[test]
+    fn what_names_other_than_interfaces_is_no_record() {
+        let text = |holder| {
+            format!(
+                r#"{{"network":"n","containerID":"c","ifname":"e","masquerade":[],"bridged":{{"bridge":"cni0","holder":"{holder}","ports":[{{"name":"veth1"}}]}}}}"#
+            )
+        };
+        assert!(Record::parse(&text("cni0.7")).is_some());
+        assert_eq!(Record::parse(&text("all")), None);
+        assert_eq!(Record::parse(&text("../../kernel")), None);
     }
 
     #[test]

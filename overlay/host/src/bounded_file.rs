@@ -6,8 +6,10 @@
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+use nix::unistd::geteuid;
 
 /// 1,024 bytes, to name limits by.
 pub const KIB: usize = 1 << 10;
@@ -81,6 +83,22 @@ pub fn read(path: &Path, links: Links, limit: usize) -> io::Result<Vec<u8>> {
 /// As [`read`]; with the kind `InvalidData` if it isn't UTF-8.
 pub fn read_text(path: &Path, links: Links, limit: usize) -> io::Result<String> {
     text(read(path, links, limit)?)
+}
+
+/// The text of a regular file of at most `limit` bytes that only root or this process's user can have written: for
+/// files by which the host is changed. No link is followed.
+///
+/// # Errors
+/// As [`read_text`]; with the kind `PermissionDenied` if somebody else has written it, or everybody may.
+pub fn read_trusted(path: &Path, limit: usize) -> io::Result<String> {
+    let file = open(path, Links::Refused)?;
+    let found = file.metadata()?;
+    let own = [0, geteuid().as_raw()].contains(&found.uid());
+    if !own || found.mode() & 0o002 != 0 {
+        let what = "others than root may have written it";
+        return Err(io::Error::new(ErrorKind::PermissionDenied, what));
+    }
+    text(read_stream(file, limit)?)
 }
 
 /// All that a stream gives, such as standard input, if that is at most `limit` bytes.
@@ -189,6 +207,22 @@ mod tests {
         symlink(&target, &dangling).unwrap();
         refused(&dangling, Links::Refused, "a symbolic link");
         assert!(!target.exists());
+    }
+
+    #[test]
+    fn what_others_have_written_or_may_write_is_not_trusted() {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        let trusted = || read_trusted(&file, KIB).map_err(|error| error.kind());
+        fs::write(&file, "text").unwrap();
+        for (mode, read) in [(0o644, true), (0o600, true), (0o646, false)] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(trusted().is_ok(), read, "{mode:o}");
+        }
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        chown(&file, Some(12_345), None).unwrap();
+        assert_eq!(trusted(), Err(ErrorKind::PermissionDenied));
     }
 
     #[test]

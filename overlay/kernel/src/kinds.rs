@@ -2,6 +2,7 @@
 //! them.
 
 pub(crate) mod bridge;
+pub(crate) mod gateway;
 mod holder;
 pub(crate) mod port;
 mod refusal;

@@ -72,8 +72,66 @@ impl Bridged {
     pub fn holder(&self) -> &str {
         self.holder.as_deref().unwrap_or(&self.bridge)
     }
+
+    /// Whether each name in it can be an interface's, and the gateways' holder goes with the bridge. Names become parts
+    /// of paths below `/proc/sys`.
+    pub fn is_sound(&self) -> bool {
+        let rest = self.holder().strip_prefix(&*self.bridge);
+        let ports = self.ports.iter().map(|port| port.name.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            && ports.chain([&*self.bridge, self.holder()]).all(is_name)
+    }
+}
+
+/// By the kernel's rule for names of interfaces. `all` and `default` stand for every interface below `/proc/sys/net`.
+fn is_name(name: &str) -> bool {
+    let parts = |letter: char| "/:".contains(letter) || letter.is_whitespace();
+    let special = ["", ".", "..", "all", "default"].contains(&name);
+    !special && name.len() < 16 && !name.contains(parts) && !name.contains(char::is_control)
 }
 
 fn is_off(on: &bool) -> bool {
     !on
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bridged(bridge: &str, holder: Option<&str>, port: &str) -> Bridged {
+        Bridged {
+            bridge: bridge.to_owned(),
+            holder: holder.map(str::to_owned),
+            ports: vec![Port {
+                name: port.to_owned(),
+                ..Port::default()
+            }],
+            ..Bridged::default()
+        }
+    }
+
+    #[test]
+    fn names_that_no_interface_can_have_are_not_sound() {
+        assert!(bridged("cni0", None, "veth1").is_sound());
+        assert!(bridged("cni0", Some("cni0.100"), "veth1").is_sound());
+        for name in [
+            "",
+            "all",
+            "default",
+            "..",
+            "a/b",
+            "a b",
+            "a\n",
+            "sixteen-letters.",
+        ] {
+            assert!(!bridged(name, None, "veth1").is_sound(), "{name:?}");
+            assert!(!bridged("cni0", None, name).is_sound(), "{name:?}");
+        }
+        for holder in ["eth0", "cni1", "cni00", "cni0./../all", "all"] {
+            assert!(
+                !bridged("cni0", Some(holder), "veth1").is_sound(),
+                "{holder}"
+            );
+        }
+    }
 }

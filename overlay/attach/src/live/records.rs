@@ -9,7 +9,7 @@ use std::{fs, io};
 
 use ipnet::IpNet;
 use serde_json::Value;
-use tweed_host::bounded_file::{self, Links, MIB};
+use tweed_host::bounded_file::{self, MIB};
 use tweed_model::Bridged;
 use tweed_netlink::netns::Netns;
 
@@ -140,8 +140,8 @@ impl Records {
                 for (path, stamp) in files {
                     let known = before.remove(&path).filter(|(then, _)| *then == stamp);
                     let read = || {
-                        let text = bounded_file::read_text(&path, Links::Refused, MIB);
-                        (stamp, text.ok().and_then(|text| parse(&path, &text)))
+                        let text = bounded_file::read_trusted(&path, MIB).ok();
+                        (stamp, text.and_then(|text| parse(&path, &text)))
                     };
                     let entry = known.unwrap_or_else(read);
                     listing.files.insert(path, entry);
@@ -285,7 +285,7 @@ fn saved(delegates: &Path, container: &str) -> Option<Value> {
     if container.contains('/') || container.starts_with('.') {
         return None;
     }
-    let text = bounded_file::read_text(&delegates.join(container), Links::Refused, MIB).ok()?;
+    let text = bounded_file::read_trusted(&delegates.join(container), MIB).ok()?;
     serde_json::from_str(&text).ok()
 }
 

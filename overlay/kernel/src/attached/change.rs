@@ -4,11 +4,10 @@ use tweed_attach::Owner;
 use tweed_attach::live::{PublishError, masquerade, publish, put_base, remove_owner, unpublish};
 use tweed_attach::record::{file_name, port_file_name};
 use tweed_host::{KernelError, sysctl};
-use tweed_netlink::AddrSpec;
 use tweed_state::attached::Repair;
 
 use super::gone::sweep;
-use crate::kinds::{bridge, port};
+use crate::kinds::{bridge, gateway, port};
 use crate::linux::Linux;
 
 /// Makes one change.
@@ -17,16 +16,7 @@ pub(crate) fn apply(linux: &mut Linux, repair: &Repair) -> Result<(), KernelErro
         Repair::AddBridge(name, wanted) => bridge::make(linux, name, wanted),
         Repair::SetBridge(name, wanted) => bridge::put(linux, name, wanted),
         Repair::SetPort(name, wanted, _) => port::put(linux, name, wanted),
-        Repair::AddAddr(name, net) => {
-            // As the plugin puts it.
-            let spec = AddrSpec {
-                net: *net,
-                broadcast: true,
-                nodad: true,
-            };
-            let put = linux.on_dev(name, |netlink, dev| netlink.put_addr(dev, &spec))?;
-            put.ok_or_else(|| refused(repair, format!("there is no interface {name}")))
-        }
+        Repair::AddAddr(name, net) => gateway::put(linux, name, *net),
         Repair::SetSysctl(key, value) => {
             let done = sysctl::write(key, value).map(drop);
             done.map_err(|error| refused(repair, error.to_string()))

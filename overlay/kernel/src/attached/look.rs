@@ -80,6 +80,7 @@ fn attempt(
         ),
     };
     leave_shared_mtu(&links, &mut want);
+    leave_uplink(&linux.ledger.lock().scope.uplink, &mut want);
     let unsure = attachment_state.unsure(&want, &there);
     let missing: Vec<(String, Owner)> = missing_ports(&want, &there)
         .filter_map(|(port, owner)| Some((port.clone(), Owner::parse(owner)?)))
@@ -185,6 +186,14 @@ fn table_there(table: &Table, recorded: &Recorded, there: &mut Attached) {
             there.host_ports.insert(owner.to_string(), words.join(", "));
         }
     }
+}
+
+/// Leaves the bridge by which the host itself is reached, though it may have containers' ports.
+fn leave_uplink(uplink: &str, want: &mut Attached) {
+    want.bridges.remove(uplink);
+    want.addrs.retain(|(holder, _)| holder != uplink);
+    let of_uplink = |key: &String| key.split('/').nth(3) == Some(uplink);
+    want.sysctls.retain(|key, _| !of_uplink(key));
 }
 
 /// Leaves the MTU of a bridge that has other ports too: it follows from theirs as well.

@@ -39,7 +39,9 @@ pub(super) fn wanted(
             .insert(first.name.clone(), attachment.owner.to_string());
         add_ports(&mut want, bridged);
         if is_there(&first.name) {
-            add_bridge(&mut want, bridged, attachment.publication.as_ref());
+            let gateways = gateways(attachment, bridged, networks);
+            let publication = attachment.publication.as_ref();
+            add_bridge(&mut want, bridged, &gateways, publication);
         }
     }
     want
@@ -55,6 +57,14 @@ fn is_ours(attachment: &Attachment, networks: &[IpNet]) -> bool {
         Some(addresses) => addresses.iter().any(within),
         None => true,
     }
+}
+
+/// Of what other plugins have attached, a gateway outside our networks is not ours to put back.
+fn gateways(attachment: &Attachment, bridged: &Bridged, networks: &[IpNet]) -> BTreeSet<IpNet> {
+    let ours = |net: &&IpNet| {
+        attachment.others.is_none() || networks.iter().any(|network| network.contains(*net))
+    };
+    bridged.gateways.iter().filter(ours).copied().collect()
 }
 
 fn add_table(want: &mut Attached, attachment: &Attachment) {
@@ -91,7 +101,12 @@ fn as_port(port: &Port, bridged: &Bridged) -> PodPort {
     }
 }
 
-fn add_bridge(want: &mut Attached, bridged: &Bridged, publication: Option<&Publication>) {
+fn add_bridge(
+    want: &mut Attached,
+    bridged: &Bridged,
+    gateways: &BTreeSet<IpNet>,
+    publication: Option<&Publication>,
+) {
     let bridge = want.bridges.entry(bridged.bridge.clone()).or_default();
     bridge.up = true;
     bridge.mac = bridge.mac.or(bridged.mac);
@@ -103,11 +118,11 @@ fn add_bridge(want: &mut Attached, bridged: &Bridged, publication: Option<&Publi
     let later: BTreeSet<IpNet> = want
         .addrs
         .iter()
-        .filter(|(name, net)| name == holder && !bridged.gateways.contains(net))
+        .filter(|(name, net)| name == holder && !gateways.contains(net))
         .map(|(_, net)| *net)
         .collect();
     let fits = |net: &&IpNet| !later.iter().any(|other| excludes(*other, **net));
-    let gateways = bridged.gateways.iter().filter(fits);
+    let gateways = gateways.iter().filter(fits);
     want.addrs
         .extend(gateways.map(|net| (holder.to_owned(), *net)));
     if publication.is_some_and(|publication| publication.loopback_target().is_some()) {
@@ -200,6 +215,14 @@ mod tests {
         let other = ["10.88.0.0/16".parse().unwrap()];
         assert!(wanted(&all, &other, |_| true).ports.is_empty());
         let ours = ["10.244.0.0/16".parse().unwrap()];
-        assert_eq!(wanted(&all, &ours, |_| true).ports.len(), 1);
+        let want = wanted(&all, &ours, |_| true);
+        assert_eq!((want.ports.len(), want.addrs.len()), (1, 1));
+        // One that covers the host's own networks stays away.
+        let mut theirs = attachment("a", 1, "10.244.5.1/1", 1450);
+        theirs.others = Some(vec!["10.244.5.7/24".parse().unwrap()]);
+        assert_eq!(
+            wanted(&recorded(&[theirs]), &ours, |_| true).addrs,
+            [].into()
+        );
     }
 }

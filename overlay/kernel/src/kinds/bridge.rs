@@ -4,7 +4,7 @@ use tweed_host::{KernelError, sysctl};
 use tweed_netlink::{BridgeSpec, LinkChange, LinkInfo};
 use tweed_state::attached::PodBridge;
 
-use super::refusal::refused;
+use super::refusal::{hosts_own, refused};
 use crate::linux::Linux;
 
 /// `None` if it is no bridge.
@@ -21,6 +21,7 @@ pub(crate) fn read(info: &LinkInfo) -> Option<PodBridge> {
 
 /// Makes a bridge, or puts one right that is there already.
 pub(crate) fn make(linux: &mut Linux, name: &str, bridge: &PodBridge) -> Result<(), KernelError> {
+    no_own(linux, name)?;
     let spec = BridgeSpec {
         mtu: bridge.mtu,
         mac: bridge.mac,
@@ -29,17 +30,31 @@ pub(crate) fn make(linux: &mut Linux, name: &str, bridge: &PodBridge) -> Result<
     };
     linux.devices.forget(name);
     match linux.netlink.add_bridge(name, &spec) {
-        // A plugin was faster.
-        Err(error) if !error.is_exists() => return Err(error.into()),
-        _ => {}
+        // As the plugin does, where the kernel has IPv6.
+        Ok(()) => drop(sysctl::write(
+            &format!("net/ipv6/conf/{name}/accept_ra"),
+            "0",
+        )),
+        // A plugin was faster, or something else has the name.
+        Err(error) if error.is_exists() => {}
+        Err(error) => return Err(error.into()),
     }
-    // As the plugin does, where the kernel has IPv6.
-    let _ = sysctl::write(&format!("net/ipv6/conf/{name}/accept_ra"), "0");
     put(linux, name, bridge)
+}
+
+fn no_own(linux: &Linux, name: &str) -> Result<(), KernelError> {
+    match hosts_own(linux, name) {
+        true => Err(refused(
+            name,
+            "a record calls it a bridge of containers, and it is the host's: remove the record",
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Sends what differs.
 pub(crate) fn put(linux: &mut Linux, name: &str, want: &PodBridge) -> Result<(), KernelError> {
+    no_own(linux, name)?;
     let Some(there) = linux.netlink.link(name)? else {
         return Err(refused(name, "it was removed again"));
     };

@@ -2,10 +2,10 @@
 
 use tweed_host::KernelError;
 use tweed_model::Vlan;
-use tweed_netlink::{LinkChange, LinkInfo, NetlinkError, VlanEntry};
+use tweed_netlink::{Dev, LinkChange, LinkInfo, Netlink, NetlinkError, VlanEntry};
 use tweed_state::attached::PodPort;
 
-use super::refusal::refused;
+use super::refusal::{hosts_own, refused};
 use crate::linux::Linux;
 
 /// A port with the interface of the bridge that it is in, and its VLANs.
@@ -40,20 +40,32 @@ pub(crate) fn put(linux: &mut Linux, name: &str, port: &PodPort) -> Result<(), K
     }
 }
 
+/// The host's end of a container's pair has no address but the kernel's own.
+fn has_addr(netlink: &mut Netlink, dev: Dev<'_>) -> Result<bool, KernelError> {
+    let addrs = netlink.addrs(Some(dev.index))?;
+    Ok(addrs.iter().any(|addr| addr.scope == 0))
+}
+
 fn attempt(
     linux: &mut Linux,
     name: &str,
     port: &PodPort,
 ) -> Result<Result<(), NetlinkError>, KernelError> {
+    let own = hosts_own(linux, name);
     let netlink = &mut linux.netlink;
     let bridge = port.bridge.as_deref().unwrap_or_default();
-    let Some(bridge) = netlink.link(bridge)? else {
+    let there = netlink.link(bridge)?;
+    let Some(bridge) = there.filter(|there| there.kind == "bridge") else {
         return Err(refused(name, &format!("there is no bridge {bridge}")));
     };
     let Some(there) = netlink.link(name)? else {
         return Ok(Ok(()));
     };
     let dev = there.dev();
+    if own || there.kind != "veth" || has_addr(netlink, dev)? {
+        let why = "a record calls it a container's, and it is the host's: remove the record";
+        return Err(refused(name, why));
+    }
     let joins = there.master != Some(bridge.index);
     let place = LinkChange {
         master: joins.then_some(bridge.index),

@@ -1,5 +1,8 @@
 //! The place of an attachment in a bridge, damaged and put back by its record.
 
+use std::path::Path;
+
+use ipnet::IpNet;
 use tempfile::TempDir;
 use tweed_attach::record::{Record, file_name};
 use tweed_model::{Bridged, Port};
@@ -106,5 +109,72 @@ fn a_bridge_that_cant_be_made_is_told() {
         sh("ip link del cni0 && ip link add cni0 type veth peer name cni0-peer");
         let (_, refused) = healer.look();
         assert!(refused[0].contains("no bridge"), "{refused:?}");
+    });
+}
+
+/// Writes the record of another attachment.
+fn write(folder: &Path, bridge: &str, gateway: Option<&str>, port: &str) {
+    let record = Record {
+        network: "cbr0".into(),
+        container_id: "evil".into(),
+        ifname: "eth0".into(),
+        masquerade: Vec::new(),
+        bridged: Some(Bridged {
+            bridge: bridge.into(),
+            gateways: gateway
+                .map(|net| net.parse::<IpNet>().unwrap())
+                .into_iter()
+                .collect(),
+            ports: vec![Port {
+                name: port.into(),
+                ..Port::default()
+            }],
+            ..Bridged::default()
+        }),
+        netns: String::new(),
+    };
+    // As the plugin replaces it: the folder has changed then.
+    let path = folder.join(file_name(&record.owner()));
+    let unfinished = path.with_extension("new");
+    std::fs::write(&unfinished, record.render()).unwrap();
+    std::fs::rename(unfinished, path).unwrap();
+}
+
+#[test]
+fn a_record_that_names_the_hosts_own_interfaces_changes_none_of_them() {
+    isolated(|| {
+        let (folder, mut healer) = attached();
+        sh("ip link add wan type veth peer name wire && ip link set wan up && ip link set wire up");
+        sh("ip addr add 192.0.2.7/24 dev wan && ip route add default via 192.0.2.1");
+        sh("ip link add lan type bridge && ip link add tun7 type vxlan id 7 dstport 4790");
+        for (bridge, port) in [("all", "veth1"), ("cni0", "../wan"), ("", "veth1")] {
+            write(folder.path(), bridge, None, port);
+            assert_eq!(healer.repairs(), [""; 0], "{bridge} {port}");
+        }
+        let host = || {
+            [
+                r"ip -o link | grep -o '^[^<]*\|mtu [0-9]*\|master [a-z0-9]*\|link/ether [^ ]*'",
+                "ip -o -4 addr; ip route; cat /proc/sys/net/ipv6/conf/*/accept_ra",
+            ]
+            .map(sh)
+            .concat()
+        };
+        let before = host();
+        for (bridge, gateway, port) in [
+            ("cni0", None, "wan"),
+            ("cni0", None, "lan"),
+            ("cni0", None, "tun7"),
+            ("wan", Some("203.0.113.1/24"), "veth1"),
+            ("tun7", Some("203.0.113.1/24"), "veth1"),
+            ("cni0", Some("192.0.2.1/24"), "veth1"),
+            ("cni0", Some("128.0.0.1/1"), "veth1"),
+            ("cni0", Some("0.0.0.1/0"), "veth1"),
+        ] {
+            write(folder.path(), bridge, gateway, port);
+            let (_, refused) = healer.look();
+            let what = format!("{bridge} {gateway:?} {port}");
+            assert!(!refused.is_empty(), "{what}");
+            assert_eq!(host(), before, "{what}: {refused:?}");
+        }
     });
 }

@@ -40,9 +40,9 @@ pub fn repairs(want: &Attached, have: &Attached) -> Vec<Repair> {
     let addrs = addrs.filter(|(name, _)| on(name));
     repairs.extend(addrs.map(|(name, net)| Repair::AddAddr(name.clone(), *net)));
     for (key, value) in &want.sysctls {
-        let of_used = used
-            .iter()
-            .any(|bridge| key.contains(&format!("/{bridge}/")));
+        // net/ipv4/conf/<interface>/…
+        let of_used = key.split('/').nth(3);
+        let of_used = of_used.is_some_and(|bridge| used.contains(&bridge.to_owned()));
         if of_used && have.sysctls.get(key) != Some(value) {
             repairs.push(Repair::SetSysctl(key.clone(), value.clone()));
         }
@@ -215,6 +215,29 @@ mod tests {
         let want = attached();
         let missing: Vec<_> = missing_ports(&want, &have).collect();
         assert_eq!(missing, [(&"veth1".to_owned(), &"n/c/e".to_owned())]);
+    }
+
+    #[test]
+    fn a_switch_of_another_interface_than_the_bridge_is_left_alone() {
+        let mut want = attached();
+        let key = |name: &str| format!("net/ipv4/conf/{name}/route_localnet");
+        for name in ["cni0", "all"] {
+            want.sysctls.insert(key(name), "1".to_owned());
+        }
+        assert_eq!(
+            words(&want, &attached()),
+            ["set sysctl net/ipv4/conf/cni0/route_localnet = 1"]
+        );
+        for bridge in ["conf", "ipv4"] {
+            let mut want = attached();
+            want.ports.get_mut("veth1").unwrap().bridge = Some(bridge.to_owned());
+            want.sysctls.insert(key("all"), "1".to_owned());
+            let made = words(&want, &attached());
+            assert!(
+                !made.iter().any(|words| words.contains("sysctl")),
+                "{made:?}"
+            );
+        }
     }
 
     #[test]

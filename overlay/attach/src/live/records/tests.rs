@@ -84,6 +84,22 @@ fn records_that_come_change_and_go_are_seen_and_those_of_removals_are_none() {
 }
 
 #[test]
+fn what_others_have_written_or_may_write_is_no_record() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let (folder, data, mut records) = reader();
+    let strangers = write(folder.path(), &record("a", true));
+    chown(&strangers, Some(12_345), None).unwrap();
+    let open = write(folder.path(), &record("b", true));
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o666)).unwrap();
+    keep(data.path(), "c");
+    let kept = data.path().join("results/cbr0-c-eth0");
+    chown(&kept, Some(12_345), None).unwrap();
+    assert_eq!(ports(&mut records), [""; 0]);
+    write(folder.path(), &record("d", true));
+    assert_eq!(ports(&mut records), ["vethd"]);
+}
+
+#[test]
 fn what_has_not_changed_is_not_read_again() {
     let (folder, _data, mut records) = reader();
     write(folder.path(), &record("a", true));
