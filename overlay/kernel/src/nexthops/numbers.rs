@@ -110,11 +110,13 @@ pub(super) fn part_of(instance: &str) -> Range<u32> {
 }
 
 /// All numbers of an instance, in the order in which they are tried for an object. When an interface is made anew, the
-/// same gateways get the same numbers again.
+/// same gateways get the same numbers again. Whatever gateways others choose, few try the same numbers: each goes on in
+/// steps of its own, which are odd, so that they lead through all.
 pub(super) fn candidates(instance: &str, object: &NextHopObject) -> impl Iterator<Item = u32> {
     let first = part_of(instance).start;
-    let place = hash([object.dev.as_bytes(), &object.gateway.octets()]) % PART;
-    (0..PART).map(move |step| first + (place + step) % PART)
+    let (dev, gateway) = (object.dev.as_bytes(), object.gateway.octets());
+    let (place, step) = (hash([dev, &gateway]), hash([&gateway, dev]) | 1);
+    (0..PART).map(move |tries| first + place.wrapping_add(tries.wrapping_mul(step)) % PART)
 }
 
 /// FNV-1a, folded. It must be the same in all versions.
@@ -151,6 +153,27 @@ mod tests {
         let all: HashSet<u32> = candidates("tweed", &object(1)).collect();
         assert_eq!(all.len(), PART as usize);
         assert!(all.iter().all(|id| part.contains(id)));
+    }
+
+    #[test]
+    fn gateways_that_are_chosen_to_prefer_the_same_numbers_find_others_soon() {
+        let start = part_of("tweed").start;
+        let all = (0..u32::MAX).map(|bits| NextHopObject {
+            dev: "eth0".into(),
+            gateway: Ipv4Addr::from(bits),
+            onlink: false,
+            copy: 0,
+        });
+        let chosen = all.filter(|object| {
+            let preferred = candidates("tweed", object).next();
+            preferred.is_some_and(|number| number - start < 256)
+        });
+        let (mut taken, mut tries) = (HashSet::new(), 0);
+        for object in chosen.take(2_000) {
+            let mut candidates = candidates("tweed", &object).inspect(|_| tries += 1);
+            assert!(candidates.any(|number| taken.insert(number)));
+        }
+        assert!(tries < 3 * 2_000, "{tries} tries");
     }
 
     #[test]
