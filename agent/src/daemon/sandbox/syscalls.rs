@@ -58,6 +58,20 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_add_key,
     libc::SYS_keyctl,
     libc::SYS_request_key,
+    // Memory and queues that other processes share by number or name.
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
     libc::SYS_settimeofday,
     libc::SYS_clock_settime,
     libc::SYS_clock_adjtime,
@@ -98,6 +112,8 @@ const REFUSED: &[libc::c_long] = &[
     FILE_SETATTR,
     // The mode of what it makes lies where a filter can't look.
     libc::SYS_openat2,
+    // By name. Landlock knows of it since Linux 6.2.
+    libc::SYS_truncate,
 ];
 // Not in libc yet (asm-generic/unistd.h).
 const FCHMODAT2: libc::c_long = 452;
@@ -136,9 +152,25 @@ const FAMILIES: &[libc::c_int] = &[
     libc::AF_INET6,
     libc::AF_NETLINK,
 ];
-/// Has the kernel send another process signals when a descriptor is ready (linux/fcntl.h, asm-generic/sockios.h).
+/// Has the kernel send another process signals when a descriptor is ready (linux/fcntl.h).
 const SET_OWNER: &[libc::c_int] = &[libc::F_SETOWN, 15];
-const SET_OWNER_IOCTL: &[libc::c_int] = &[0x8901, 0x8902];
+/// Commands to descriptors: settings of files and sockets that libraries make, and those of the TUN device
+/// (asm-generic/ioctls.h, linux/sockios.h, linux/if_tun.h). Others do more than reading, with a device that is open for
+/// reading only: they type into a terminal, or send a disk its own commands.
+const IOCTLS: &[libc::c_int] = &[
+    libc::FIONBIO as libc::c_int,
+    libc::FIONREAD as libc::c_int,
+    libc::FIOCLEX as libc::c_int,
+    libc::FIONCLEX as libc::c_int,
+    libc::TCGETS as libc::c_int,
+    libc::TIOCGWINSZ as libc::c_int,
+    libc::SIOCGIFNAME as libc::c_int,
+    libc::SIOCGIFINDEX as libc::c_int,
+    libc::TUNSETIFF as libc::c_int,
+    libc::TUNGETIFF as libc::c_int,
+    libc::TUNSETPERSIST as libc::c_int,
+    libc::TUNSETOFFLOAD as libc::c_int,
+];
 
 /// Calls that are refused where all of their arguments are so.
 const CONDITIONAL: &[(libc::c_long, &[Argument])] = &[
@@ -147,7 +179,7 @@ const CONDITIONAL: &[(libc::c_long, &[Argument])] = &[
     (libc::SYS_setpriority, &[Other(1, &[0])]),
     (libc::SYS_socket, &[Other(0, FAMILIES)]),
     (libc::SYS_fcntl, &[Is(1, SET_OWNER)]),
-    (libc::SYS_ioctl, &[Is(1, SET_OWNER_IOCTL)]),
+    (libc::SYS_ioctl, &[Other(1, IOCTLS)]),
     (libc::SYS_fchmod, &[Bits(1, GIVES_AWAY)]),
     (libc::SYS_openat, &[Bits(2, MAKES), Bits(3, SET_ID)]),
     #[cfg(target_arch = "x86_64")]

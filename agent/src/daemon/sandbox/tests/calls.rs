@@ -81,6 +81,54 @@ fn code_in_the_daemon_signals_and_slows_no_other_process() {
 }
 
 #[test]
+fn code_in_the_daemon_types_into_no_terminal_and_commands_no_device() {
+    let dir = tempfile::tempdir().expect("a folder");
+    confined(&Files::in_folder(dir.path()), |_| {
+        // A terminal's other end, which anybody may make.
+        let terminal = File::open("/dev/ptmx").expect("a terminal");
+        let fd = terminal.as_raw_fd() as usize;
+        let letter = c"x".as_ptr() as usize;
+        for (number, what) in [
+            (libc::TIOCSTI as usize, "typed"),
+            (libc::TIOCSCTTY as usize, "taken"),
+            (0x541c, "selected and pasted (TIOCLINUX)"),
+            (0x2285, "a disk's command (SG_IO)"),
+            (0x0127, "a disk's discard (BLKDISCARD)"),
+            (libc::SIOCSIFFLAGS as usize, "an interface's flags"),
+        ] {
+            refused(libc::SYS_ioctl, [fd, number, letter, 0, 0], what);
+        }
+        // What it does need.
+        let socket = UnixListener::bind(dir.path().join("socket")).expect("a socket");
+        socket.set_nonblocking(true).expect("by FIONBIO");
+        assert!(std::io::IsTerminal::is_terminal(&terminal), "by TCGETS");
+    });
+}
+
+#[test]
+fn code_in_the_daemon_reaches_no_memory_or_queue_of_other_processes() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let victim = dir.path().join("victim");
+    fs::write(&victim, "whole").expect("written");
+    let name = std::ffi::CString::new(victim.as_os_str().as_bytes()).expect("a name");
+    confined(&Files::in_folder(dir.path()), |_| {
+        for (number, what) in [
+            (libc::SYS_shmget, "memory"),
+            (libc::SYS_shmat, "memory"),
+            (libc::SYS_semget, "semaphores"),
+            (libc::SYS_msgget, "queues"),
+            (libc::SYS_mq_open, "queues by name"),
+            (libc::SYS_mq_unlink, "queues by name"),
+        ] {
+            refused(number, [0; 5], what);
+        }
+        let name = name.as_ptr() as usize;
+        refused(libc::SYS_truncate, [name, 0, 0, 0, 0], "cut off by name");
+    });
+    assert_eq!(fs::read(&victim).expect("read"), b"whole");
+}
+
+#[test]
 fn code_in_the_daemon_gives_nobody_rights_to_a_file() {
     let dir = tempfile::tempdir().expect("a folder");
     let own = dir.path().join("own");
