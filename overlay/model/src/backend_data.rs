@@ -30,6 +30,11 @@ impl BackendData {
         }
     }
 
+    /// Bytes of the text.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether it is an object.
     pub fn is_object(&self) -> bool {
         self.0.starts_with('{')

@@ -143,11 +143,16 @@ pub fn parse_attrs(value: &[u8]) -> Result<LeaseAttrs, WireError> {
         return Err(WireError::Size(value.len()));
     }
     let object = Object::parse(&String::from_utf8_lossy(value))?;
-    let data = |key| {
-        object
-            .get(key)
-            .filter(|data| !data.is_null())
-            .map(BackendData::from)
+    // Numbers such as 1e15 are longer as they are kept than as they came.
+    let data = |key| match object.get(key).filter(|data| !data.is_null()) {
+        Some(data) => {
+            let data = BackendData::from(data);
+            let kept = data.len();
+            (kept <= LARGEST)
+                .then_some(Some(data))
+                .ok_or(WireError::Size(kept))
+        }
+        None => Ok(None),
     };
     Ok(LeaseAttrs {
         public: Dual {
@@ -156,8 +161,8 @@ pub fn parse_attrs(value: &[u8]) -> Result<LeaseAttrs, WireError> {
         },
         backend_type: object.string("BackendType")?.unwrap_or_default(),
         data: Dual {
-            v4: data("BackendData"),
-            v6: data("BackendV6Data"),
+            v4: data("BackendData")?,
+            v6: data("BackendV6Data")?,
         },
     })
 }

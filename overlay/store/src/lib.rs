@@ -24,6 +24,9 @@ mod standing;
 #[cfg(feature = "tls")]
 mod tls;
 
+/// As many entries are held at most: more than any network has nodes.
+const MOST_ENTRIES: usize = 1 << 17;
+
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

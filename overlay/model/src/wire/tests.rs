@@ -269,6 +269,17 @@ fn an_entry_that_is_much_longer_than_any_lease_is_refused_unread() {
 }
 
 #[test]
+fn an_entry_that_is_kept_longer_than_it_came_is_refused() {
+    let numbers = vec!["1e15"; 2_000].join(",");
+    let text = format!(r#"{{"PublicIP":"192.0.2.1","BackendV6Data":[{numbers}]}}"#);
+    assert!(text.len() < LARGEST);
+    assert!(matches!(
+        parse_attrs(text.as_bytes()),
+        Err(WireError::Size(kept)) if kept > LARGEST
+    ));
+}
+
+#[test]
 fn what_is_quoted_of_a_wrong_entry_is_short() {
     let long = "9".repeat(10_000);
     for error in [

@@ -9,7 +9,7 @@ use tweed_model::wire::{self, EtcdKeys, WireError};
 use tweed_model::{ClusterSnapshot, Lease, LeaseAttrs, SubnetKey, shown};
 
 use super::client::{self, Cluster};
-use crate::StoreError;
+use crate::{MOST_ENTRIES, StoreError};
 
 /// A lease as etcd holds it.
 #[derive(Clone, Debug)]
@@ -55,7 +55,21 @@ pub(super) async fn read(cluster: &Cluster, keys: &EtcdKeys) -> Result<Listing, 
             listing.put(keys, pair);
         }
     }
+    bounded(listing.entries.len() + listing.broken.len())?;
     Ok(listing)
+}
+
+/// So many entries may be held, however short they are.
+///
+/// # Errors
+/// When there are more.
+pub(super) fn bounded(entries: usize) -> Result<(), StoreError> {
+    match entries > MOST_ENTRIES {
+        true => Err(StoreError::Unavailable(format!(
+            "there are more than {MOST_ENTRIES} entries, more than any network has nodes: remove those that are no node's"
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// The answers to a transaction's reads.

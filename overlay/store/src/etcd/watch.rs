@@ -23,6 +23,8 @@ use crate::backoff::Backoff;
 const WHAT: &str = "watch leases";
 /// How many waiting responses become one snapshot, when many nodes change at once.
 const COALESCED: usize = 256;
+/// After so many bytes of changes all is listed anew: what a list may be long at most holds for what is held.
+const CHANGED: usize = 16 << 20;
 
 pub(super) async fn follow(network: &Network, out: &Sender<Arc<ClusterSnapshot>>, relist: &Notify) {
     let mut trouble = Backoff::default();
@@ -64,6 +66,7 @@ async fn follow_once(
         revision: 0,
         seen: 0,
         listed: Instant::now(),
+        changed: 0,
         news: false,
     };
     view.replace(listing)?;
@@ -83,13 +86,16 @@ async fn follow_once(
                 let mut next = Some(message);
                 let mut handled = 0;
                 while let Some(message) = next.take() {
-                    view.apply(&stream::checked((&network.cluster, &member), WHAT, message)?);
+                    view.apply(&stream::checked((&network.cluster, &member), WHAT, message)?)?;
                     handled += 1;
                     if handled < COALESCED {
                         next = stream.message().now_or_never();
                     }
                 }
                 view.publish();
+                if view.changed > CHANGED {
+                    view.replace(listing::read(&network.cluster, &network.keys).await?)?;
+                }
             }
         }
     }
@@ -123,6 +129,8 @@ struct View<'a> {
     seen: i64,
     /// When it was listed last.
     listed: Instant,
+    /// Bytes of changes since then.
+    changed: usize,
     /// The snapshot says something that others have not been shown.
     news: bool,
 }
@@ -140,23 +148,26 @@ impl View<'_> {
         self.seen = listing.revision;
         self.revision = listing.revision;
         self.listed = Instant::now();
+        self.changed = 0;
         self.snapshot = listing.into_snapshot(self.network.next_listing());
         self.news = true;
         self.publish();
         Ok(())
     }
 
-    fn apply(&mut self, response: &WatchResponse) {
+    fn apply(&mut self, response: &WatchResponse) -> Result<(), StoreError> {
         let revision = response.header().map_or(0, |header| header.revision());
         self.seen = self.seen.max(revision);
         for event in response.events() {
-            if event
+            let pair = event
                 .kv()
-                .is_some_and(|pair| pair.mod_revision() > self.revision)
-            {
+                .filter(|pair| pair.mod_revision() > self.revision);
+            if let Some(pair) = pair {
+                self.changed += pair.key().len() + pair.value().len();
                 self.news |= listing::apply(&mut self.snapshot, &self.network.keys, event);
             }
         }
+        listing::bounded(self.snapshot.leases.len() + self.snapshot.broken.len())
     }
 
     fn publish(&mut self) {

@@ -15,7 +15,7 @@ use tweed_model::lease::Term;
 use tweed_model::wire::{self, WireError};
 use tweed_model::{ClusterSnapshot, Lease, LeaseAttrs, SubnetKey, shown};
 
-use crate::StoreError;
+use crate::{MOST_ENTRIES, StoreError};
 
 /// Where the configuration stands, best first. The second name is that of flannel's file.
 const CONFIG_NAMES: [&str; 2] = ["config", "net-conf.json"];
@@ -30,9 +30,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const CONFIG_LIMIT: usize = MIB;
 /// A lease has some 300 bytes.
 const LEASE_LIMIT: usize = 64 * KIB;
-/// What all leases together may have, and how many files there may be: more than any network has nodes.
+/// What all leases together may have.
 const LEASES_LIMIT: usize = 64 * MIB;
-const FILES_LIMIT: usize = 1 << 17;
 
 /// A folder with a configuration and a file for each lease.
 #[derive(Clone, Debug)]
@@ -136,8 +135,8 @@ impl Folder {
             |what: String| StoreError::Unavailable(format!("{}: {what}", subnets.display()));
         let mut bytes = 0;
         for (number, file) in files.enumerate() {
-            if number == FILES_LIMIT {
-                return Err(too_much(format!("more than {FILES_LIMIT} files")));
+            if number == MOST_ENTRIES {
+                return Err(too_much(format!("more than {MOST_ENTRIES} files")));
             }
             let file = file.map_err(failed)?;
             let name = file.file_name().to_string_lossy().into_owned();

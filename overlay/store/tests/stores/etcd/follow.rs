@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use etcd_client::{Txn, TxnOp};
 use tokio::time::sleep;
 use tweed_model::{ClusterSnapshot, Lease, wire};
 use tweed_store::LeaseStore;
@@ -176,13 +177,10 @@ async fn a_thousand_leases_in_one_go_arrive_whole() {
         let puts: Vec<_> = (0..100u8)
             .map(|n| {
                 let key = format!("{PREFIX}/subnets/10.{}.{n}.0-24", block + 10);
-                etcd_client::TxnOp::put(key, wire::format_attrs(&attrs(&v4(), u16::from(n))), None)
+                TxnOp::put(key, wire::format_attrs(&attrs(&v4(), u16::from(n))), None)
             })
             .collect();
-        client
-            .txn(etcd_client::Txn::new().and_then(puts))
-            .await
-            .unwrap();
+        client.txn(Txn::new().and_then(puts)).await.unwrap();
     }
     let snapshot = followed
         .until(|snapshot| snapshot.leases.len() == 1000)
@@ -257,4 +255,34 @@ async fn all_leases_are_listed_afresh_now_and_then_whatever_the_watch_says() {
     });
     let mut followed = follow(store.unwrap());
     followed.until(|snapshot| snapshot.listings >= 3).await;
+}
+
+#[tokio::test]
+async fn after_many_bytes_of_changes_all_is_listed_anew() {
+    let server = Server::start().await;
+    let mut followed = follow(server.store());
+    let first = followed.until(|snapshot| snapshot.in_sync).await.listings;
+    let mut client = server.client().await;
+    for number in 0..17 {
+        let huge = format!("{number:02}{}", "x".repeat(1 << 20));
+        put(&mut client, "x", &huge, 0).await;
+    }
+    followed
+        .until(|snapshot| snapshot.listings > first && snapshot.broken.len() == 1)
+        .await;
+}
+
+#[tokio::test]
+async fn more_entries_than_any_network_has_nodes_are_no_list() {
+    let server = Server::start().await;
+    let store = server.store();
+    let mut client = server.client().await;
+    let key = |number: usize| format!("{PREFIX}/subnets/z{number:06}");
+    for first in (0..=1 << 17).step_by(128) {
+        let puts = (first..first + 128).map(|number| TxnOp::put(key(number), "", None));
+        let all = Txn::new().and_then(puts.collect::<Vec<_>>());
+        client.txn(all).await.unwrap();
+    }
+    let error = store.list().await.unwrap_err().to_string();
+    assert!(error.contains("more than 131072 entries"), "{error}");
 }
