@@ -53,21 +53,18 @@ impl Write for Line {
 }
 
 fn text(event: &[u8], colours: bool) -> Cow<'_, [u8]> {
-    let line = event.strip_suffix(b"\n").unwrap_or(event);
-    let acts = |byte: &u8| byte.is_ascii_control() && !(colours && *byte == 0x1b);
-    if line.len() <= TEXT && !line.iter().any(acts) {
+    let line = String::from_utf8_lossy(event.strip_suffix(b"\n").unwrap_or(event));
+    let clean = match colours && line.len() <= TEXT {
+        true => {
+            let parts = line.split('\u{1b}').map(|part| shortened(part, TEXT));
+            Cow::Owned(parts.collect::<Vec<_>>().join("\u{1b}"))
+        }
+        false => shortened(&line, TEXT),
+    };
+    if clean.as_bytes() == event.strip_suffix(b"\n").unwrap_or(event) {
         return Cow::Borrowed(event);
     }
-    let line = String::from_utf8_lossy(line);
-    let mut clean = match colours && line.len() <= TEXT {
-        true => line.replace(
-            |letter: char| letter.is_control() && letter != '\u{1b}',
-            " ",
-        ),
-        false => shortened(&line, TEXT).into_owned(),
-    };
-    clean.push('\n');
-    Cow::Owned(clean.into_bytes())
+    Cow::Owned(format!("{clean}\n").into_bytes())
 }
 
 fn json(event: &[u8]) -> Cow<'_, [u8]> {
@@ -132,9 +129,16 @@ mod tests {
     fn one_event_is_one_line_and_steers_no_terminal() {
         let found = text(b"WARN a\nforged INFO line \x1b[2J\n", false).into_owned();
         assert_eq!(found, b"WARN a\\nforged INFO line \\u{1b}[2J\n");
+        for colours in [false, true] {
+            // Some terminals take this letter for the beginning of a sequence, and this turns the writing.
+            let found = text("WARN a\u{9b}2J\u{202e}\n".as_bytes(), colours).into_owned();
+            assert_eq!(found, b"WARN a\\u{9b}2J\\u{202e}\n");
+            let letters = "WARN ä\u{a0}é\n".as_bytes();
+            assert_eq!(text(letters, colours).into_owned(), letters);
+        }
         let plain = b"\x1b[33mWARN\x1b[0m all is well\n";
         assert_eq!(text(plain, true).into_owned(), plain);
         let broken = text(b"\x1b[33mWARN\x1b[0m a\nb\n", true).into_owned();
-        assert_eq!(broken, b"\x1b[33mWARN\x1b[0m a b\n");
+        assert_eq!(broken, b"\x1b[33mWARN\x1b[0m a\\nb\n");
     }
 }
