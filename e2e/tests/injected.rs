@@ -8,6 +8,7 @@ mod answers;
 mod node;
 mod packet;
 mod router;
+mod too_big;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;

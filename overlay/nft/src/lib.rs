@@ -20,6 +20,7 @@ pub mod ruleset;
 mod sources;
 mod state;
 mod text;
+mod too_big;
 mod tunnel;
 pub mod userdata;
 pub mod xt;

@@ -102,6 +102,8 @@ pub enum Match {
         /// The set's name.
         set: String,
     },
+    /// An ICMP error of the network's family: a packet of UDP to outside of it is too big for its path.
+    TooBig { outside: IpNet },
     /// The destination is an address of this host.
     LocalDestination,
     /// The connection's destination has been translated.

@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tweed_model::Family;
 
-use super::inner;
 use super::ruleset::{
     Chain, ChainKind, DataType, DnatKey, Hook, HookPoint, L4Proto, Match, Rule, Ruleset, Set, Side,
     Verdict, data_len,
 };
 use super::userdata::cut_comment;
+use super::{inner, too_big};
 
 impl fmt::Display for Ruleset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -266,6 +266,7 @@ impl fmt::Display for Match {
                 let value = bytes.iter().fold(0u64, |v, b| v << 8 | u64::from(*b));
                 write!(f, "@th,{start},{bits} {value:#x}")
             }
+            Self::TooBig { outside } => f.write_str(&too_big::words(outside)),
             Self::LocalDestination => f.write_str("fib daddr type local"),
             Self::Translated => f.write_str("ct status dnat"),
             Self::InInterface { not, name } => write!(f, "iifname {}\"{name}\"", unequal(*not)),

@@ -18,6 +18,8 @@ const FILTER: i32 = 0;
 pub const INPUT_CHAIN: &str = "input";
 /// What doesn't come by the uplink.
 const ELSEWHERE: &str = "elsewhere";
+/// Errors about packets of a tunnel, or of the host's own to the same places.
+const TOO_BIG: &str = "too-big";
 
 /// The bridge of pods, as plugins call it unless told otherwise.
 pub const POD_BRIDGE: &str = "cni0";
@@ -79,9 +81,27 @@ pub(super) fn add_input(ruleset: &mut Ruleset, networks: &Dual<PolicyNetwork>, t
         }
         ruleset.add_chain(&name, rules);
     }
+    entries.extend(networks.values().map(|policy| {
+        let outside = policy.network;
+        let goto = Verdict::Goto(TOO_BIG.to_owned());
+        rule(vec![Match::TooBig { outside }], goto, "a smaller MTU")
+    }));
+    ruleset.add_chain(TOO_BIG, too_big(networks, tunnels));
     let input = Hook::new(ChainKind::Filter, HookPoint::Input, FILTER);
     ruleset.add_base_chain(INPUT_CHAIN, input, entries);
     ruleset.add_chain(ELSEWHERE, elsewhere(tunnels));
+}
+
+/// The kernel applies a smaller MTU of the path to a peer whatever the error's source. Those from pods are dropped.
+fn too_big(networks: &Dual<PolicyNetwork>, tunnels: &Tunnels) -> Vec<Rule> {
+    let elsewhere = Verdict::Jump(ELSEWHERE.to_owned());
+    let mut rules = vec![rule(
+        vec![tunnels.not_by_uplink()],
+        elsewhere,
+        "not by the uplink",
+    )];
+    rules.extend(pods(networks));
+    rules
 }
 
 /// A pod can write a peer's address as its own. What this host sends to itself comes in by `lo` and may pass.

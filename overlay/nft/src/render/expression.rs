@@ -11,6 +11,7 @@ use tweed_model::Family;
 
 use crate::inner::{inner_source, prefix_mask};
 use crate::ruleset::{L4Proto, Match, Rule, Side, Verdict, addr_bytes};
+use crate::too_big::{TooBig, whole_bytes};
 
 /// The form in which a rule message carries its expressions.
 pub(super) type ExpressionList = Vec<ListAttribute<ExpressionAttribute>>;
@@ -127,6 +128,7 @@ impl Writer {
                 self.transport(*offset, bytes.len(), 0);
                 self.compare(false, bytes);
             }
+            Match::TooBig { outside } => self.too_big(outside),
             Match::LocalDestination => self.destination_is_local(),
             Match::Translated => self.translated(),
             Match::InInterface { not, name } => self.interface(MetaKey::Iifname, *not, name),
@@ -257,6 +259,26 @@ impl Writer {
             self.mask(second, &mask, &vec![0; mask.len()]);
         }
         self.lookup(set, false);
+    }
+
+    fn too_big(&mut self, outside: &IpNet) {
+        let family = Family::of_net(outside);
+        let error = TooBig::of(family);
+        self.need_family(family);
+        self.meta(MetaKey::L4Proto, 0);
+        self.compare(false, &[error.protocol]);
+        self.transport(0, error.kind.len(), 0);
+        self.compare(false, error.kind);
+        for (not, protocol) in error.protocols {
+            self.transport(error.quoted, 1, 0);
+            self.compare(*not, &[*protocol]);
+        }
+        let (network, mask) = whole_bytes(outside);
+        self.transport(error.destination, network.len(), 0);
+        if let Some(mask) = mask {
+            self.mask(0, &mask, &vec![0; mask.len()]);
+        }
+        self.compare(true, &network);
     }
 
     fn no_way_back(&mut self) {
