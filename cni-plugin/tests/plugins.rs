@@ -37,6 +37,7 @@ mod plugins {
     mod recursion;
     mod sample;
     mod sbr;
+    mod source;
     mod stacked;
     mod static_ipam;
     mod tap;

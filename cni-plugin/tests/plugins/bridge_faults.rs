@@ -42,11 +42,6 @@ fn an_add_that_fails_at_any_step_leaves_nothing() {
                 "invalid VLAN ID 5000",
             ),
             (
-                "unsupported key",
-                base.set("macspoofchk", true),
-                "macspoofchk: true is not supported",
-            ),
-            (
                 "namespace",
                 base.netns("/run/netns/none"),
                 "failed to open netns \"/run/netns/none\"",

@@ -8,6 +8,7 @@ pub mod libcni;
 pub mod live;
 mod owner;
 pub mod record;
+mod source;
 
 pub use cni::{CNI_TABLE, cni_base};
 use cni::{masquerade_elements, masquerade_set, own_network_set};
@@ -15,3 +16,4 @@ pub use digest::sha512_hex;
 pub use hostport::{Claim, PortMapping, PortMasquerade, Publication};
 pub use owner::Owner;
 pub use record::{PortRecord, Record};
+use source::{source_base, source_elements};

@@ -7,12 +7,14 @@ mod hostport;
 mod migrated;
 mod published_flows;
 mod records;
+mod source;
 mod table;
 
 pub use attachment::{masquerade, masqueraded, owners, put_base, remove_owner};
 pub use dropping::dropping;
 pub use hostport::{Missing, PublishError, publish, published, publishers, unpublish};
-pub use migrated::{remove_migrated, remove_migrated_ports};
+pub use migrated::{remove_migrated, remove_migrated_ports, remove_migrated_source};
 pub use published_flows::{forget_flows_past, forget_flows_to};
 pub use records::{Attachment, CNI_DATA_DIR, Recorded, Records};
+pub use source::{bind_source, free_source, is_source_bound, source_owners};
 pub use table::Table;

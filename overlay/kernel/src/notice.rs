@@ -243,8 +243,9 @@ fn stops_forwarding(books: &Books, payload: &[u8]) -> bool {
 
 /// `NFNLGRP_NFTABLES` carries messages of subsystem 10 in the upper byte of the type.
 const SUBSYSTEM_NFTABLES: u16 = 10;
-/// `NFPROTO_INET`.
+/// `NFPROTO_INET`, `NFPROTO_BRIDGE`.
 const INET: u8 = 1;
+const BRIDGE: u8 = 7;
 /// `NFT_MSG_NEWTABLE`, `NFT_MSG_DELTABLE`, `NFT_MSG_NEWCHAIN`, `NFT_MSG_DELCHAIN`, `NFT_MSG_NEWRULE`,
 /// `NFT_MSG_DELRULE`.
 const TABLES: [u16; 2] = [0, 2];
@@ -286,13 +287,13 @@ pub(super) fn concerns_firewall(books: &Books, kind: u16, payload: &[u8]) -> boo
 /// `NFT_MSG_NEWSETELEM`.
 const NEW_ELEMENT: u16 = 12;
 
-/// Whether an nftables notification says that the plugins' table may lack something. Most that a plugin does is to add
+/// Whether an nftables notification says that one of the plugins' tables may lack something. Most that a plugin does is to add
 /// elements, which takes nothing from others.
 pub(super) fn concerns_attachments(kind: u16, payload: &[u8]) -> bool {
     let (Some(family), Some(attributes)) = (payload.first(), payload.get(4..)) else {
         return false;
     };
-    let of_nftables = kind >> 8 == SUBSYSTEM_NFTABLES && *family == INET;
+    let of_nftables = kind >> 8 == SUBSYSTEM_NFTABLES && [INET, BRIDGE].contains(family);
     of_nftables
         && kind & 0xff != NEW_ELEMENT
         && text(attributes, TABLE) == Some(CNI_TABLE.as_bytes())

@@ -54,6 +54,9 @@ pub struct Port {
     /// It stays in the VLAN that the bridge puts new ports into.
     #[serde(default, skip_serializing_if = "is_off")]
     pub keeps_default_vlan: bool,
+    /// The only source address of frames that come in by it, where others are dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_source: Option<Mac>,
 }
 
 /// A VLAN of a port.

@@ -118,6 +118,10 @@ pub enum Match {
     /// The kind of the interface that the packet came in by, such as `bridge`. A network card has none. While a packet
     /// leaves, kernels before 5.7 have forgotten where it came from.
     InKind(String),
+    /// In a table of family bridge: the name of the port that the frame came in by is in a set.
+    PortInSet(String),
+    /// In a table of family bridge: that name and the frame's source address together are not in a set.
+    SourceNotInSet(String),
     /// What goes back to the packet's source would not leave by the interface that it came in by.
     NoWayBack,
     /// The name of the interface that the packet leaves by.

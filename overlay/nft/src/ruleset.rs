@@ -49,6 +49,10 @@ pub enum DataType {
     InetProto,
     /// A port, 2 bytes in network order.
     InetService,
+    /// The name of an interface, 16 bytes.
+    IfName,
+    /// An Ethernet address, 6 bytes.
+    EtherAddr,
     /// The source of the packet inside a VXLAN packet, of a family; nft has no type of its own for it.
     InnerSource(Family),
 }
@@ -69,6 +73,8 @@ impl DataType {
             Self::Ipv6Addr => 16,
             Self::InetProto => 1,
             Self::InetService => 2,
+            Self::IfName => libc::IFNAMSIZ,
+            Self::EtherAddr => 6,
             Self::InnerSource(family) => usize::from(family.bits()) / 8,
         }
     }
@@ -85,6 +91,15 @@ pub(crate) fn data_len(parts: &[DataType]) -> usize {
         [single] => single.width(),
         parts => parts.iter().map(|part| part.padded_len()).sum(),
     }
+}
+
+/// The name of an interface as a set stores it; what is longer than a name may be is cut off.
+pub fn name_bytes(name: &str) -> [u8; libc::IFNAMSIZ] {
+    let mut padded = [0; libc::IFNAMSIZ];
+    for (to, from) in padded[..libc::IFNAMSIZ - 1].iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    padded
 }
 
 /// An address as a set stores it.

@@ -109,6 +109,8 @@ impl fmt::Display for DataType {
             Self::Ipv6Addr => "ipv6_addr",
             Self::InetProto => "inet_proto",
             Self::InetService => "inet_service",
+            Self::IfName => "ifname",
+            Self::EtherAddr => "ether_addr",
             Self::InnerSource(_) => "integer",
         })
     }
@@ -271,6 +273,8 @@ impl fmt::Display for Match {
             Self::Translated => f.write_str("ct status dnat"),
             Self::InInterface { not, name } => write!(f, "iifname {}\"{name}\"", unequal(*not)),
             Self::InKind(kind) => write!(f, "meta iifkind \"{kind}\""),
+            Self::PortInSet(set) => write!(f, "iifname @{set}"),
+            Self::SourceNotInSet(set) => write!(f, "iifname . ether saddr != @{set}"),
             Self::NoWayBack => f.write_str("fib saddr . iif oif missing"),
             Self::OutInterface { not, name } => write!(f, "oifname {}\"{name}\"", unequal(*not)),
         }

@@ -5,9 +5,9 @@ use ipnet::IpNet;
 use tweed_netlink::{LinkInfo, Netlink};
 
 use super::config::BridgeConfig;
-use super::{gateway, vlan};
+use super::{gateway, source, vlan};
 use crate::net::masquerade::Masquerade;
-use crate::net::{attachment, container, link, namespace};
+use crate::net::{attachment, container, identity, link, namespace};
 use crate::runtime::delegate::Delegate;
 use crate::runtime::plugin::Request;
 use crate::spec::{CniError, CniResult};
@@ -35,7 +35,11 @@ pub(super) fn check(request: &Request<'_>) -> Result<(), CniError> {
     let entry = attachment::interface(&prev, call)?;
     let container_end = link::check(&mut inside, entry, "veth")?;
     let bridge = check_bridge(&mut host, &prev, &config)?;
-    check_port(&mut host, &prev, &container_end, &bridge, &config)?;
+    let port = check_port(&mut host, &prev, &container_end, &bridge, &config)?;
+    if config.checks_source {
+        let owner = identity::owner(&conf.name, &call.attachment);
+        source::check(&owner, &port.name, container_end.mac)?;
+    }
     check_gateways(&mut host, &prev, &config)?;
     container::check(&mut inside, &container_end, &prev)?;
     if config.ip_masq {
@@ -111,7 +115,7 @@ fn check_port(
     container_end: &LinkInfo,
     bridge: &LinkInfo,
     config: &BridgeConfig,
-) -> Result<(), CniError> {
+) -> Result<LinkInfo, CniError> {
     let not_found = || {
         let msg = format!(
             "CNI veth created for bridge {} was not found",
@@ -142,8 +146,8 @@ fn check_port(
             return Err(CniError::drift(msg));
         }
     }
-    match &config.vlans {
-        Some(vlans) => vlan::check(netlink, &port, bridge, vlans),
-        None => Ok(()),
+    if let Some(vlans) = &config.vlans {
+        vlan::check(netlink, &port, bridge, vlans)?;
     }
+    Ok(port)
 }

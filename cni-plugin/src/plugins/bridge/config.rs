@@ -8,7 +8,7 @@ use tweed_model::Mac;
 use crate::net::container::Behaviour;
 use crate::net::options;
 use crate::spec::args::Args;
-use crate::spec::{CniError, Dns, Kind, NetConf};
+use crate::spec::{CniError, Dns, NetConf};
 use crate::state::records::state_dir_of;
 
 /// The default, which is flannel's.
@@ -43,6 +43,8 @@ pub(crate) struct BridgeConfig {
     pub(crate) container_up: bool,
     /// Containers of isolated ports can't talk to each other.
     pub(crate) isolated: bool,
+    /// Frames of the container must have its interface's address as their source.
+    pub(crate) checks_source: bool,
     /// Let the container take routes and addresses from router advertisements.
     pub(crate) accept_ra: bool,
     /// Hardware address of the container's end.
@@ -121,6 +123,7 @@ impl BridgeConfig {
             dad: keys.enabledad,
             container_up: !keys.disable_container_interface,
             isolated: keys.port_isolation,
+            checks_source: keys.macspoofchk,
             accept_ra: keys.accept_ra,
             mac: options::mac(&[
                 dynamic.runtime.mac.as_deref(),
@@ -150,12 +153,6 @@ fn refuse(keys: &Keys, has_ipam: bool) -> Result<(), CniError> {
     if keys.disable_container_interface && has_ipam {
         let msg = "cannot use IPAM when DisableContainerInterface flag is set";
         return Err(CniError::config(msg));
-    }
-    if keys.macspoofchk {
-        let msg = "macspoofchk: true is not supported";
-        return Err(CniError::new(Kind::UnsupportedField, msg).details(
-            "bridge has no filter for frames; remove the key, or have the bridge program of CNI_PATH run by \"exec\": true",
-        ));
     }
     options::check_masquerade_backend(&keys.ip_masq_backend)
 }

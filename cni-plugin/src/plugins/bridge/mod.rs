@@ -10,6 +10,7 @@ mod filter;
 mod gateway;
 mod port;
 mod record;
+mod source;
 mod vlan;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use std::fmt::Debug;
 use config::BridgeConfig;
 use gateway::Site;
 use ipnet::IpNet;
+use source::SourceCheck;
 use tweed_attach::Owner;
 use tweed_model::{Bridged, Family};
 use tweed_netlink::netns::Netns;
@@ -66,9 +68,14 @@ impl Plugin for Bridge {
     }
 
     fn del(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
-        attachment::del(request, removal, |owner| {
-            veth::remove_attachment(request.call, owner)
-        })
+        let Request { call, conf, .. } = request;
+        let owner = identity::owner(&conf.name, &call.attachment);
+        let source_check = SourceCheck::of(conf, &call.attachment, &owner);
+        let result = attachment::del(request, removal, |owner| {
+            veth::remove_attachment(call, owner)
+        });
+        removal.step(source_check.remove());
+        result
     }
 
     fn check(&self, request: &Request<'_>) -> Result<(), CniError> {
@@ -76,14 +83,22 @@ impl Plugin for Bridge {
     }
 
     fn gc(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
-        attachment::gc(request, removal, |valid, removal| {
-            veth::retain(&request.conf.name, valid, removal)
-        })
+        let conf = request.conf;
+        let checks_any = source::checks_any(conf);
+        let result = attachment::gc(request, removal, |valid, removal| {
+            veth::retain(&conf.name, valid, removal)
+        });
+        if checks_any {
+            let valid = identity::valid_owners(conf);
+            removal.step(valid.and_then(|valid| source::retain(conf, &valid)));
+        }
+        result
     }
 
     fn status(&self, request: &Request<'_>) -> Result<(), CniError> {
         let ipam = Delegate::of_ipam(request)?;
-        if BridgeConfig::parse(request.conf, &request.call.args, ipam.is_some())?.ip_masq {
+        let config = BridgeConfig::parse(request.conf, &request.call.args, ipam.is_some())?;
+        if config.ip_masq || config.checks_source {
             packet_filter::status()?;
         }
         ipam.map_or(Ok(()), |ipam| ipam.status(request))
@@ -128,6 +143,10 @@ impl Job<'_> {
             name: &host_end,
         };
         port::configure(netlink, port, &self.owner, &bridge, config)?;
+        let only_source = container_end.mac.filter(|_| config.checks_source);
+        if let Some(mac) = only_source {
+            source::bind(&self.owner, &host_end, mac, undo)?;
+        }
         if config.container_up {
             container::configure(&mut inside, &container_end, &result, behaviour)?;
             addresses::announce(&mut inside, &container_end, &result)?;
@@ -141,7 +160,7 @@ impl Job<'_> {
         let bridged = record::bridged(
             netlink,
             config,
-            (&bridge, &host_end, &result),
+            (&bridge, &host_end, &result, only_source),
             &vlan_gateway,
         )?;
         self.write_down(&result, bridged, undo)?;

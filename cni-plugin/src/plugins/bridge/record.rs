@@ -1,21 +1,21 @@
 //! The record of an attachment's place in the bridge: the agent restores it when another program changes it.
 
-use tweed_model::{Bridged, Port, Vlan};
+use tweed_model::{Bridged, Mac, Port, Vlan};
 use tweed_netlink::{LinkInfo, Netlink};
 
 use super::config::BridgeConfig;
 use super::{device, gateway, vlan};
 use crate::spec::{CniError, CniResult};
 
-/// What stands once an attachment is complete: its bridge, the host's end of its pair, its result, and the interface that
-/// has the gateway's address of its VLAN.
+/// What stands once an attachment is complete: its bridge, the host's end of its pair, its result and the only source
+/// address of its frames, and the interface that has the gateway's address of its VLAN.
 ///
 /// # Errors
 /// When the kernel doesn't answer.
 pub(super) fn bridged(
     netlink: &mut Netlink,
     config: &BridgeConfig,
-    (bridge, host_end, result): (&LinkInfo, &str, &CniResult),
+    (bridge, host_end, result, only_source): (&LinkInfo, &str, &CniResult, Option<Mac>),
     of_vlan: &Option<LinkInfo>,
 ) -> Result<Bridged, CniError> {
     let gateways = match config.gateway {
@@ -31,6 +31,7 @@ pub(super) fn bridged(
         isolated: config.isolated,
         vlans: wanted.iter().map(of_entry).collect(),
         keeps_default_vlan: vlans.is_some_and(|vlans| vlans.keep_default),
+        only_source,
     };
     let mut ports = vec![port];
     if let Some(holder) = of_vlan {

@@ -6,7 +6,7 @@ use netlink_packet_netfilter::NetfilterProtoFamily;
 use tweed_host::KernelError;
 use tweed_model::Family;
 use tweed_netlink::{Netfilter, NetlinkError};
-use tweed_nft::live::read::{self, INET, RuleReading, comment_match, proto};
+use tweed_nft::live::read::{self, BRIDGE, INET, RuleReading, comment_match, proto};
 use tweed_nft::live::table::{Step, persist};
 use tweed_nft::render::{del_chain, del_rule};
 
@@ -67,6 +67,30 @@ pub fn remove_migrated_ports(
             container_chain(socket, family, jumps, &chain)
         })?;
         persist(socket, |socket| ports_table(socket, family, container))?;
+    }
+    Ok(())
+}
+
+/// Removes the check of source addresses (`macspoofchk`) that Go's `bridge` has made for one interface of a container.
+///
+/// # Errors
+/// As [`remove_migrated`].
+pub fn remove_migrated_source(
+    socket: &mut Netfilter,
+    container: &str,
+    ifname: &str,
+) -> Result<(), KernelError> {
+    let comment = format!("macspoofchk-{container}-{ifname}");
+    let chain = format!("cni-br-iface-{container}-{ifname}");
+    // The first chain jumps to the second.
+    let chains = [
+        ("PREROUTING", chain.clone()),
+        (chain.as_str(), format!("{chain}-mac")),
+    ];
+    for (from, chain) in &chains {
+        persist(socket, |socket| {
+            container_chain(socket, BRIDGE, (from, &comment), chain)
+        })?;
     }
     Ok(())
 }

@@ -4,22 +4,35 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 use tweed_host::KernelError;
+use tweed_model::Mac;
 use tweed_netlink::Netfilter;
 use tweed_nft::Element;
-use tweed_nft::live::read;
+use tweed_nft::live::read::{self, BRIDGE, INET};
 
 use super::attachment::mend;
-use crate::{CNI_TABLE, Owner, Publication, cni_base, masquerade_elements};
+use crate::{
+    CNI_TABLE, Owner, Publication, cni_base, masquerade_elements, source_base, source_elements,
+};
 
-/// The table as it was read last. Read again only when the packet filter has changed.
+/// A table as it was read last. Read again only when the packet filter has changed.
 #[derive(Debug, Default)]
 pub struct Table {
+    /// Family bridge, not inet.
+    of_bridges: bool,
     generation: Option<u32>,
     stands: bool,
     elements: BTreeSet<(String, Element)>,
 }
 
 impl Table {
+    /// The table of family bridge.
+    pub fn of_bridges() -> Self {
+        Self {
+            of_bridges: true,
+            ..Self::default()
+        }
+    }
+
     /// Reads the table, unless nothing has changed since.
     ///
     /// # Errors
@@ -28,8 +41,12 @@ impl Table {
         if self.generation == Some(read::generation(socket)?) {
             return Ok(());
         }
-        let (generation, there) = read::table(socket, CNI_TABLE)?;
-        self.stands = mend(&cni_base(), there.as_ref()).is_empty();
+        let (family, base) = match self.of_bridges {
+            true => (BRIDGE, source_base()),
+            false => (INET, cni_base()),
+        };
+        let (generation, there) = read::table_of(socket, family, CNI_TABLE)?;
+        self.stands = mend(&base, there.as_ref()).is_empty();
         let sets = there.into_iter().flat_map(|there| there.sets);
         self.elements = sets
             .flat_map(|(name, set)| {
@@ -58,6 +75,12 @@ impl Table {
     pub fn publishes(&self, owner: &Owner, publication: &Publication) -> bool {
         let wanted = publication.elements(owner).unwrap_or_default();
         wanted.into_iter().all(|element| self.has(element))
+    }
+
+    /// Whether frames by this port must have this source address.
+    pub fn binds_source(&self, owner: &Owner, port: &str, mac: Mac) -> bool {
+        let mut wanted = source_elements(owner, port, mac).into_iter();
+        self.stands && wanted.all(|element| self.has(element))
     }
 
     fn has(&self, (set, element): (&str, Element)) -> bool {

@@ -1,7 +1,9 @@
 //! Makes the repairs of an attachment.
 
 use tweed_attach::Owner;
-use tweed_attach::live::{PublishError, masquerade, publish, put_base, remove_owner, unpublish};
+use tweed_attach::live::{
+    PublishError, bind_source, free_source, masquerade, publish, put_base, remove_owner, unpublish,
+};
 use tweed_attach::record::{file_name, port_file_name};
 use tweed_host::{KernelError, sysctl};
 use tweed_state::attached::Repair;
@@ -28,6 +30,14 @@ pub(crate) fn apply(linux: &mut Linux, repair: &Repair) -> Result<(), KernelErro
             match is_recorded(linux, &owner, &file_name(&owner)) {
                 true => Ok(()),
                 false => remove_owner(linux.firewall.socket(), &owner),
+            }
+        }
+        Repair::Source(owner, port, mac) => {
+            let owner = parsed(repair, owner)?;
+            bind_source(linux.firewall.socket(), &owner, port, *mac)?;
+            match is_recorded(linux, &owner, &file_name(&owner)) {
+                true => Ok(()),
+                false => free_source(linux.firewall.socket(), &owner),
             }
         }
         Repair::Sweep(owner) => {

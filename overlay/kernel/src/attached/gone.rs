@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tweed_attach::Owner;
-use tweed_attach::live::{Attachment, Recorded, remove_owner};
+use tweed_attach::live::{Attachment, Recorded, free_source, remove_owner};
 use tweed_attach::record::leaving;
 use tweed_host::KernelError;
 use tweed_netlink::Netfilter;
@@ -98,6 +98,10 @@ pub(super) fn sweep(socket: &mut Netfilter, attachment: &Attachment) -> Result<(
         fs::rename(file, leaving(file)).map_err(refused)?;
     }
     remove_owner(socket, &attachment.owner)?;
+    let ports = attachment.bridged.iter().flat_map(|bridged| &bridged.ports);
+    if ports.into_iter().any(|port| port.only_source.is_some()) {
+        free_source(socket, &attachment.owner)?;
+    }
     let mut files = attachment.files.iter();
     files.try_for_each(|file| fs::remove_file(leaving(file)).map_err(refused))
 }

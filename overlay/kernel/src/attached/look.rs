@@ -70,6 +70,10 @@ fn attempt(
         attachment_state.table.look(linux.firewall.socket())?;
         table_there(&attachment_state.table, &before, &mut there);
     }
+    if !expected.sources.is_empty() {
+        attachment_state.sources.look(linux.firewall.socket())?;
+        sources_there(&attachment_state.sources, &expected, &mut there);
+    }
     // From here on nothing is read from the kernel.
     let after = attachment_state.records.read();
     let mut want = match Arc::ptr_eq(&before, &after) {
@@ -109,6 +113,9 @@ fn common(mut before: Attached, after: Attached) -> Attached {
     before
         .masquerade
         .retain(|owner, _| after.masquerade.contains_key(owner));
+    before
+        .sources
+        .retain(|owner, _| after.sources.contains_key(owner));
     before
         .host_ports
         .retain(|owner, _| after.host_ports.contains_key(owner));
@@ -194,6 +201,14 @@ fn leave_uplink(uplink: &str, want: &mut Attached) {
     want.addrs.retain(|(holder, _)| holder != uplink);
     let of_uplink = |key: &String| key.split('/').nth(3) == Some(uplink);
     want.sysctls.retain(|key, _| !of_uplink(key));
+}
+
+fn sources_there(table: &Table, want: &Attached, there: &mut Attached) {
+    there.sources.clone_from(&want.sources);
+    there.sources.retain(|owner, (port, mac)| {
+        let owner = Owner::parse(owner);
+        owner.is_some_and(|owner| table.binds_source(&owner, port, *mac))
+    });
 }
 
 /// Leaves the MTU of a bridge that has other ports too: it follows from theirs as well.

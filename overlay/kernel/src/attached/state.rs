@@ -14,6 +14,8 @@ pub(crate) struct AttachmentState {
     pub(super) records: Records,
     pub(super) recorded: Arc<Recorded>,
     pub(super) table: Table,
+    /// That of source addresses.
+    pub(super) sources: Table,
     /// Attachments with missing elements at the last look.
     missing: BTreeSet<String>,
     pub(super) gone: Gone,
@@ -25,6 +27,7 @@ impl AttachmentState {
             records,
             recorded: Arc::default(),
             table: Table::default(),
+            sources: Table::of_bridges(),
             missing: BTreeSet::new(),
             gone: Gone::default(),
         }

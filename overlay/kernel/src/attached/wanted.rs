@@ -38,6 +38,10 @@ pub(super) fn wanted(
         want.owners
             .insert(first.name.clone(), attachment.owner.to_string());
         add_ports(&mut want, bridged);
+        if let Some(mac) = first.only_source {
+            let source = (first.name.clone(), mac);
+            want.sources.insert(attachment.owner.to_string(), source);
+        }
         if is_there(&first.name) {
             let gateways = gateways(attachment, bridged, networks);
             let publication = attachment.publication.as_ref();

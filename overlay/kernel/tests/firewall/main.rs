@@ -11,4 +11,6 @@ mod lab;
 mod made_up;
 mod random;
 mod remembered;
+mod sources;
 mod traffic;
+mod vlans;

@@ -8,14 +8,14 @@ mod set;
 
 use std::collections::BTreeMap;
 
-use netlink_packet_netfilter::NetfilterMessageInner;
 use netlink_packet_netfilter::nftables::{
     NfTablesMessage, TableAttribute, TableFlags, TableMessage,
 };
+use netlink_packet_netfilter::{NetfilterMessageInner, NetfilterProtoFamily};
 
 pub use chain::{BaseChain, all_chains, base_chains, drops_by_default};
 pub(crate) use request::dump_raw;
-pub use request::{INET, consistent, dump, generation, proto, request, text};
+pub use request::{BRIDGE, INET, consistent, dump, generation, proto, request, text};
 pub use rule::{RuleReading, comment_match, rules};
 pub use set::SetReading;
 pub use tweed_netlink::{attribute, attributes};
@@ -24,7 +24,7 @@ use tweed_netlink::{Netfilter, NetlinkError};
 
 use crate::{ChainState, userdata};
 
-/// A table of family inet.
+/// A table.
 #[derive(Debug, Default)]
 pub struct TableReading {
     pub chains: BTreeMap<String, ChainState>,
@@ -36,21 +36,30 @@ pub fn table(
     socket: &mut Netfilter,
     name: &str,
 ) -> Result<(u32, Option<TableReading>), NetlinkError> {
+    table_of(socket, INET, name)
+}
+
+/// The same for a table of another family.
+pub fn table_of(
+    socket: &mut Netfilter,
+    family: NetfilterProtoFamily,
+    name: &str,
+) -> Result<(u32, Option<TableReading>), NetlinkError> {
     consistent(socket, |socket, generation| {
-        if !is_active(socket, name)? {
+        if !is_active(socket, family, name)? {
             return Ok((generation, None));
         }
         let mut reading = TableReading {
-            chains: chain::chains(socket, name, generation)?,
-            sets: set::sets(socket, name, generation)?,
+            chains: chain::chains(socket, (family, name), generation)?,
+            sets: set::sets(socket, (family, name), generation)?,
         };
-        for rule in rules(socket, INET, name, None, Some(generation))? {
+        for rule in rules(socket, family, name, None, Some(generation))? {
             if let Some(chain) = reading.chains.get_mut(&rule.chain) {
                 chain.rules.push(rule.fingerprint());
             }
         }
         for (set, there) in &mut reading.sets {
-            there.elements = set::elements(socket, name, set, generation)?;
+            there.elements = set::elements(socket, (family, name), set, generation)?;
         }
         Ok((generation, Some(reading)))
     })
@@ -81,9 +90,13 @@ pub fn tables(socket: &mut Netfilter) -> Result<Vec<(String, Option<String>)>, N
 }
 
 /// Whether the table is there and its rules are in force.
-fn is_active(socket: &mut Netfilter, table: &str) -> Result<bool, NetlinkError> {
+fn is_active(
+    socket: &mut Netfilter,
+    family: NetfilterProtoFamily,
+    table: &str,
+) -> Result<bool, NetlinkError> {
     let is_dormant = |attribute: &TableAttribute| matches!(attribute, TableAttribute::Flags(flags) if flags.contains(TableFlags::Dormant));
-    let attributes = table_attributes(socket, table)?;
+    let attributes = table_attributes(socket, family, table)?;
     Ok(attributes.is_some_and(|all| !all.iter().any(is_dormant)))
 }
 
@@ -93,7 +106,7 @@ fn is_active(socket: &mut Netfilter, table: &str) -> Result<bool, NetlinkError> 
 /// # Errors
 /// When the kernel refuses to say.
 pub fn owner(socket: &mut Netfilter, table: &str) -> Result<Option<u32>, NetlinkError> {
-    let mut attributes = table_attributes(socket, table)?.into_iter().flatten();
+    let mut attributes = table_attributes(socket, INET, table)?.into_iter().flatten();
     Ok(attributes.find_map(|attribute| match attribute {
         TableAttribute::Owner(port) => Some(port),
         _ => None,
@@ -103,13 +116,14 @@ pub fn owner(socket: &mut Netfilter, table: &str) -> Result<Option<u32>, Netlink
 /// `None` if the table isn't there.
 fn table_attributes(
     socket: &mut Netfilter,
+    family: NetfilterProtoFamily,
     table: &str,
 ) -> Result<Option<Vec<TableAttribute>>, NetlinkError> {
     let inner = NfTablesMessage::GetTable(TableMessage {
         attributes: vec![TableAttribute::Name(table.to_owned())],
     });
-    let what = format!("look for nftables table inet {table}");
-    let answer = match socket.get(what, request(INET, inner)) {
+    let what = format!("look for nftables table {table}");
+    let answer = match socket.get(what, request(family, inner)) {
         Err(error) if error.is_not_found() => return Ok(None),
         answer => answer?,
     };

@@ -10,7 +10,7 @@ use netlink_packet_netfilter::nftables::{
 use tweed_model::Family;
 
 use crate::inner::{inner_source, prefix_mask};
-use crate::ruleset::{L4Proto, Match, Rule, Side, Verdict, addr_bytes};
+use crate::ruleset::{L4Proto, Match, Rule, Side, Verdict, addr_bytes, name_bytes};
 use crate::too_big::{TooBig, whole_bytes};
 
 /// The form in which a rule message carries its expressions.
@@ -133,6 +133,15 @@ impl Writer {
             Match::Translated => self.translated(),
             Match::InInterface { not, name } => self.interface(MetaKey::Iifname, *not, name),
             Match::InKind(kind) => self.interface(MetaKey::Iifkind, false, kind),
+            Match::PortInSet(set) => {
+                self.meta(MetaKey::Iifname, 0);
+                self.lookup(set, false);
+            }
+            Match::SourceNotInSet(set) => {
+                self.meta(MetaKey::Iifname, 0);
+                self.ether_source(libc::IFNAMSIZ / 4);
+                self.lookup(set, true);
+            }
             Match::NoWayBack => self.no_way_back(),
             Match::OutInterface { not, name } => self.interface(MetaKey::Oifname, *not, name),
         }
@@ -233,12 +242,18 @@ impl Writer {
     }
 
     pub(super) fn interface(&mut self, key: MetaKey, not: bool, name: &str) {
-        let mut padded = [0; libc::IFNAMSIZ];
-        for (to, from) in padded[..libc::IFNAMSIZ - 1].iter_mut().zip(name.bytes()) {
-            *to = from;
-        }
         self.meta(key, 0);
-        self.compare(not, &padded);
+        self.compare(not, &name_bytes(name));
+    }
+
+    fn ether_source(&mut self, slot: usize) {
+        const LINK_HEADER: u32 = 0;
+        self.push(Expressions::Payload(vec![
+            Payload::DestinationRegister(register(slot)),
+            Payload::Base(LINK_HEADER),
+            Payload::Offset(6),
+            Payload::Len(6),
+        ]));
     }
 
     fn destination_is_local(&mut self) {

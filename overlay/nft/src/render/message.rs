@@ -59,6 +59,14 @@ pub(super) fn nft(family: NetfilterProtoFamily, flags: u16, inner: NfTablesMessa
     (NetfilterMessage::new(header, inner), flags)
 }
 
+/// The same messages for a table of family bridge: only the family's number differs.
+pub fn for_bridges(mut messages: Vec<Message>) -> Vec<Message> {
+    for (message, _) in &mut messages {
+        message.header.family = NetfilterProtoFamily::Bridge;
+    }
+    messages
+}
+
 fn inet(flags: u16, inner: NfTablesMessage) -> Message {
     nft(NetfilterProtoFamily::Inet, flags, inner)
 }
@@ -244,6 +252,8 @@ fn type_number(parts: &[DataType]) -> u32 {
             DataType::Ipv6Addr => 8,
             DataType::InetProto => 12,
             DataType::InetService => 13,
+            DataType::IfName => 41,
+            DataType::EtherAddr => 9,
             DataType::InnerSource(_) => INTEGER,
         };
         number << 6 | part
@@ -264,6 +274,8 @@ pub(crate) fn types_of_number(mut number: u32) -> Option<Vec<DataType>> {
             8 => DataType::Ipv6Addr,
             12 => DataType::InetProto,
             13 => DataType::InetService,
+            41 => DataType::IfName,
+            9 => DataType::EtherAddr,
             _ => return None,
         });
         number >>= 6;

@@ -14,7 +14,7 @@ pub use iptables::{IptablesMatch, iptables_chain, iptables_rule, iptables_table}
 pub use message::{Element, Message};
 pub use message::{
     add_elements, add_rule, chain_message, del_chain, del_elements, del_rule, flush_chain,
-    rule_message, set_message,
+    for_bridges, rule_message, set_message,
 };
 pub(crate) use message::{add_table, del_table, types_of_number};
 

@@ -72,6 +72,12 @@ fn table(want: &Attached, have: &Attached) -> Vec<Repair> {
             repairs.push(Repair::Masquerade(owner.clone(), addrs.clone()));
         }
     }
+    for (owner, source) in want.sources.iter().filter(|(owner, _)| stays(owner)) {
+        if have.sources.get(owner) != Some(source) {
+            let (port, mac) = source.clone();
+            repairs.push(Repair::Source(owner.clone(), port, mac));
+        }
+    }
     for (owner, ports) in want.host_ports.iter().filter(|(owner, _)| stays(owner)) {
         if have.host_ports.get(owner) != Some(ports) {
             repairs.push(Repair::HostPorts(owner.clone(), ports.clone()));
@@ -137,6 +143,7 @@ mod tests {
                 "n/c/e".to_owned(),
                 vec!["10.244.1.2/24".parse().unwrap()],
             )]),
+            sources: BTreeMap::from([("n/c/e".to_owned(), ("veth1".to_owned(), Mac([2; 6])))]),
             host_ports: BTreeMap::from([("n/c/e".to_owned(), "tcp 0.0.0.0:80".to_owned())]),
             owners: BTreeMap::from([("veth1".to_owned(), "n/c/e".to_owned())]),
             ..Attached::default()
@@ -153,7 +160,7 @@ mod tests {
         let want = attached();
         assert!(repairs(&want, &want).is_empty());
         type Damage = fn(&mut Attached);
-        let damages: [(Damage, &str); 9] = [
+        let damages: [(Damage, &str); 10] = [
             (
                 |have| have.bridges.clear(),
                 "add link cni0 type bridge mtu 1450 address 02:02:02:02:02:02 up",
@@ -184,6 +191,10 @@ mod tests {
                 "masquerade 10.244.1.2/24 of n/c/e",
             ),
             (
+                |have| have.sources.clear(),
+                "drop frames by veth1 that are not from 02:02:02:02:02:02 of n/c/e",
+            ),
+            (
                 |have| have.host_ports.clear(),
                 "put host ports tcp 0.0.0.0:80 of n/c/e",
             ),
@@ -199,6 +210,7 @@ mod tests {
     fn of_an_attachment_whose_container_is_gone_all_goes_and_nothing_is_put_back() {
         let mut have = attached();
         have.masquerade.clear();
+        have.sources.clear();
         have.host_ports.clear();
         have.gone.insert("n/c/e".to_owned());
         let expected = "delete rules and records of n/c/e, whose container is gone";

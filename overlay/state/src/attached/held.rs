@@ -20,6 +20,8 @@ pub struct Attached {
     pub rules: bool,
     /// By attachment, the addresses that are masqueraded, each with the length of its own network.
     pub masquerade: BTreeMap<String, Vec<IpNet>>,
+    /// By attachment, its port, and the only source address of frames that come in by it.
+    pub sources: BTreeMap<String, (String, Mac)>,
     /// By attachment, its host ports in words.
     pub host_ports: BTreeMap<String, String>,
     /// Wanted: the attachment of each port.

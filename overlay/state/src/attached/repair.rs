@@ -3,6 +3,7 @@
 use std::fmt;
 
 use ipnet::IpNet;
+use tweed_model::Mac;
 
 use super::held::{PodBridge, PodPort};
 
@@ -23,6 +24,8 @@ pub enum Repair {
     Rules,
     /// Masquerade addresses of an attachment.
     Masquerade(String, Vec<IpNet>),
+    /// Drop frames that come in by an attachment's port with another source address.
+    Source(String, String, Mac),
     /// Make host ports lead to an attachment.
     HostPorts(String, String),
     /// Remove what is left of an attachment whose container is gone.
@@ -40,6 +43,7 @@ impl Repair {
             Self::SetSysctl(key, _) => format!("sysctl {key}"),
             Self::Rules => "nftables table tweed-cni".to_owned(),
             Self::Masquerade(owner, _) => format!("masquerading of {owner}"),
+            Self::Source(owner, ..) => format!("source address of {owner}"),
             Self::HostPorts(owner, _) => format!("host ports of {owner}"),
             Self::Sweep(owner) => format!("attachment {owner}"),
         }
@@ -58,6 +62,12 @@ impl fmt::Display for Repair {
             Self::Masquerade(owner, addrs) => {
                 let addrs: Vec<String> = addrs.iter().map(ToString::to_string).collect();
                 write!(f, "masquerade {} of {owner}", addrs.join(", "))
+            }
+            Self::Source(owner, port, mac) => {
+                write!(
+                    f,
+                    "drop frames by {port} that are not from {mac} of {owner}"
+                )
             }
             Self::HostPorts(owner, ports) => write!(f, "put host ports {ports} of {owner}"),
             Self::Sweep(owner) => {

@@ -8,7 +8,7 @@ use netlink_packet_netfilter::nftables::{
 use netlink_packet_netfilter::{NetfilterMessageInner, NetfilterProtoFamily};
 use tweed_netlink::{Netfilter, NetlinkError};
 
-use super::{INET, dump, request};
+use super::{dump, request};
 use crate::{ChainState, HookPoint};
 
 const NF_DROP: u32 = 0;
@@ -16,17 +16,17 @@ const NF_DROP: u32 = 0;
 /// The chains of a table of ours, still without rules.
 pub(super) fn chains(
     socket: &mut Netfilter,
-    table: &str,
+    (family, table): (NetfilterProtoFamily, &str),
     generation: u32,
 ) -> Result<BTreeMap<String, ChainState>, NetlinkError> {
     let inner = NfTablesMessage::GetChain(ChainMessage {
         attributes: Vec::new(),
     });
-    let what = format!("list chains of nftables table inet {table}");
+    let what = format!("list chains of nftables table {table}");
     let chains = dump(
         socket,
         &what,
-        request(INET, inner),
+        request(family, inner),
         Some(generation),
         |message| match message {
             NfTablesMessage::NewChain(chain) => chain_state(table, &chain.attributes),

@@ -10,6 +10,9 @@ use tweed_netlink::{Netfilter, NetlinkError, Object};
 /// The family of our own tables.
 pub const INET: NetfilterProtoFamily = NetfilterProtoFamily::Inet;
 
+/// The family of tables that see the frames of bridges.
+pub const BRIDGE: NetfilterProtoFamily = NetfilterProtoFamily::Bridge;
+
 /// The family of iptables' tables.
 pub fn proto(family: Family) -> NetfilterProtoFamily {
     match family {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_packet_netfilter::nftables::{
     NfTablesMessage, SetAttribute, SetElementList, SetElementMessage, SetFlags, SetMessage,
 };
 use tweed_netlink::{Netfilter, NetlinkError};
 
-use super::{INET, attribute, attributes, dump, dump_raw, request};
+use super::{attribute, attributes, dump, dump_raw, request};
 use crate::render::types_of_number;
 use crate::ruleset::Set;
 use crate::{Element, userdata};
@@ -23,17 +24,17 @@ pub struct SetReading {
 /// The sets of a table of ours, still without elements.
 pub(super) fn sets(
     socket: &mut Netfilter,
-    table: &str,
+    (family, table): (NetfilterProtoFamily, &str),
     generation: u32,
 ) -> Result<BTreeMap<String, SetReading>, NetlinkError> {
     let inner = NfTablesMessage::GetSet(SetMessage {
         attributes: vec![SetAttribute::Table(table.to_owned())],
     });
-    let what = format!("list sets of nftables table inet {table}");
+    let what = format!("list sets of nftables table {table}");
     let sets = dump(
         socket,
         &what,
-        request(INET, inner),
+        request(family, inner),
         Some(generation),
         |message| match message {
             NfTablesMessage::NewSet(set) => set_reading(&set.attributes),
@@ -75,7 +76,7 @@ fn set_reading(attributes: &[SetAttribute]) -> Option<(String, SetReading)> {
 /// The elements of a set in a table of ours.
 pub(super) fn elements(
     socket: &mut Netfilter,
-    table: &str,
+    (family, table): (NetfilterProtoFamily, &str),
     set: &str,
     generation: u32,
 ) -> Result<Vec<Element>, NetlinkError> {
@@ -86,11 +87,11 @@ pub(super) fn elements(
             SetElementList::Set(set.to_owned()),
         ],
     });
-    let what = format!("list set {set} of nftables table inet {table}");
+    let what = format!("list set {set} of nftables table {table}");
     dump_raw(
         socket,
         &what,
-        request(INET, inner),
+        request(family, inner),
         Some(generation),
         |elements, message| {
             let lists = attributes(message).filter(|(kind, _)| *kind == ELEMENTS);
