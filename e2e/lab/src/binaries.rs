@@ -49,3 +49,20 @@ fn beside(exe: &Path) -> Result<PathBuf> {
         _ => folder.to_owned(),
     })
 }
+
+/// The build folder, where there are several the one with this in it. Tests lie in `<build folder>/debug/deps`, binaries
+/// in `<build folder>/debug` or `<build folder>/<target>/release`, where `<target>` is marked as a build folder too.
+pub(crate) fn build_folder(with: &str) -> Result<PathBuf> {
+    let exe = env::current_exe()?;
+    let marked = exe
+        .ancestors()
+        .filter(|folder| folder.join("CACHEDIR.TAG").is_file() || folder.ends_with("target"));
+    let mut folders: Vec<_> = marked.map(PathBuf::from).collect();
+    let built = folders.iter().position(|folder| folder.join(with).is_dir());
+    match built {
+        Some(index) => Ok(folders.swap_remove(index)),
+        None => folders
+            .pop()
+            .with_context(|| format!("{} lies in no build folder", exe.display())),
+    }
+}

@@ -18,6 +18,7 @@ pub mod etcd;
 pub mod fault;
 pub mod flannel;
 pub mod flood;
+pub mod guest;
 pub mod http;
 pub mod kube;
 pub mod launch;

@@ -4,7 +4,9 @@
 use std::env;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
+
+use crate::binaries::build_folder;
 
 /// Paths of the Kubernetes binaries.
 #[derive(Clone, Debug)]
@@ -23,7 +25,7 @@ impl KubeBinaries {
     pub fn locate() -> Result<Self> {
         let folder = match env::var_os("TWEED_KUBE_DIR") {
             Some(folder) => PathBuf::from(folder),
-            None => build_folder()?.join("kube"),
+            None => build_folder("kube")?.join("kube"),
         };
         let find = |name: &str| {
             let path = folder.join(name);
@@ -38,24 +40,5 @@ impl KubeBinaries {
             kube: find("kube")?,
             coredns: find("coredns")?,
         })
-    }
-}
-
-/// Tests lie in `<build folder>/debug/deps`, binaries in `<build folder>/debug` or `<build folder>/<target>/release`,
-/// where `<target>` is marked as a build folder too.
-fn build_folder() -> Result<PathBuf> {
-    let exe = env::current_exe()?;
-    let marked = exe
-        .ancestors()
-        .filter(|folder| folder.join("CACHEDIR.TAG").is_file() || folder.ends_with("target"));
-    let mut folders: Vec<_> = marked.map(PathBuf::from).collect();
-    let built = folders
-        .iter()
-        .position(|folder| folder.join("kube").is_dir());
-    match built {
-        Some(index) => Ok(folders.swap_remove(index)),
-        None => folders
-            .pop()
-            .with_context(|| format!("{} lies in no build folder", exe.display())),
     }
 }

@@ -1,6 +1,8 @@
 //! The verbs of the netlink client, checked against what iproute2 sees.
 
 use std::os::fd::AsFd;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tweed_model::{Family, Mac};
@@ -87,7 +89,12 @@ fn a_veth_pair_is_made_with_its_peer_in_another_namespace() {
         assert_eq!(host.operstate, OperState::Down);
         netlink.set_link(host.dev(), &UP).unwrap();
         inside.set_link(eth0.dev(), &UP).unwrap();
-        assert_eq!(link(&mut netlink, "veth1").operstate, OperState::Up);
+        // The kernel may notice the carrier a moment later.
+        let since = Instant::now();
+        while link(&mut netlink, "veth1").operstate != OperState::Up {
+            assert!(since.elapsed() < Duration::from_secs(20));
+            thread::sleep(Duration::from_millis(5));
+        }
 
         netlink.del_link(host.dev()).unwrap();
         assert_eq!(inside.link("eth0").unwrap(), None);

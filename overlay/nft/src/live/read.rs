@@ -24,7 +24,7 @@ use tweed_netlink::{Netfilter, NetlinkError};
 
 use crate::{ChainState, userdata};
 
-/// A table.
+/// Chains and sets, as they were read.
 #[derive(Debug, Default)]
 pub struct TableReading {
     pub chains: BTreeMap<String, ChainState>,
