@@ -39,6 +39,7 @@ const COMMANDS: &[&str] = &[
     "ping",
     "setpriv",
     "ss",
+    "strace",
     "sysctl",
     "tc",
     "umount",
