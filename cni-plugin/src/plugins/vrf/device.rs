@@ -114,9 +114,11 @@ impl Move {
                 .context(|| format!("could not restore address {net}"))?;
         }
         for route in &routes {
-            netlink
-                .put_in_table(route, self.to)
-                .context(|| format!("could not add route {route}"))?;
+            // Another interface's route to the same destination stays: it was first.
+            match netlink.add_to_table(route, self.to) {
+                Err(error) if error.is_exists() => {}
+                other => other.context(|| format!("could not add route {route}"))?,
+            }
         }
         Ok(())
     }

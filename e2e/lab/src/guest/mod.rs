@@ -1,8 +1,8 @@
 //! A machine under qemu with Debian's kernel, for tests of things that the host's kernel lacks. It boots once, runs test
 //! programs of other packages from a file system in memory, and is gone.
 //!
-//! [`programs`] chooses and builds what runs. [`image`] packs it with commands, libraries and kernel modules
-//! ([`modules`]) into an [`archive`]. [`machine`] boots that, and [`report`] compares what has run with what should have.
+//! `programs` chooses and builds what runs. `image` packs it with commands, libraries and kernel modules (`modules`)
+//! into an `archive`. `machine` boots that, and `report` compares what has run with what should have.
 
 mod archive;
 mod image;
