@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::chained::{Chained, behind_bridge, del_needs_nothing, survives_errors_and_kills};
+use super::chained::{Chained, behind_bridge, del_needs_nothing, survives_errors};
 use super::lab::{Pod, on_host};
 
 fn inside(pod: &Pod) -> String {
@@ -96,10 +96,10 @@ fn a_table_that_no_other_vrf_has_is_found() {
 
 #[test]
 #[ignore = "needs a kernel with vrf: the guest tier runs it"]
-fn errors_and_kills_at_any_point_leave_nothing() {
+fn errors_at_any_point_leave_nothing() {
     on_host(|host| {
         let keys = json!({"vrfname": "red", "table": 10});
         let Chained { pod, call, .. } = behind_bridge(host, "vrf", &keys);
-        survives_errors_and_kills(host, &call, &|| inside(&pod));
+        survives_errors(host, &call, &|| inside(&pod));
     });
 }

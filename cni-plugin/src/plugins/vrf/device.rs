@@ -97,9 +97,30 @@ pub(super) struct Move {
 }
 
 impl Move {
+    /// Moves it with its addresses and routes, or leaves it where it was.
     pub(super) fn make(&self, netlink: &mut Netlink, container: &LinkInfo) -> Result<(), CniError> {
         let addrs = global_v6(netlink, container)?;
         let routes = self.routes(netlink, container)?;
+        let moved = self.with(netlink, container, &addrs, &routes);
+        if moved.is_err() {
+            let back = Self {
+                from: self.to,
+                to: self.from,
+                master: container.master.unwrap_or_default(),
+            };
+            // What is reported is why it had to go back.
+            let _ = back.with(netlink, container, &addrs, &routes);
+        }
+        moved
+    }
+
+    fn with(
+        &self,
+        netlink: &mut Netlink,
+        container: &LinkInfo,
+        addrs: &BTreeSet<IpNet>,
+        routes: &[WholeRoute],
+    ) -> Result<(), CniError> {
         let change = LinkChange {
             master: Some(self.master),
             ..LinkChange::default()
@@ -113,7 +134,7 @@ impl Move {
                 .put_addr(container.dev(), &AddrSpec::plain(*net))
                 .context(|| format!("could not restore address {net}"))?;
         }
-        for route in &routes {
+        for route in routes {
             // Another interface's route to the same destination stays: it was first.
             match netlink.add_to_table(route, self.to) {
                 Err(error) if error.is_exists() => {}
