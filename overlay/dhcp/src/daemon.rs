@@ -151,7 +151,7 @@ impl Daemon {
         let deadlines = self.callers.values().filter_map(Connection::deadline);
         let due = deadlines.chain([self.leases.due()]).min();
         let wait = due.unwrap_or_default().saturating_sub(now());
-        // Rounded up: one that is due in less than a millisecond is not waited for in vain.
+        // Rounded up: `poll` counts whole milliseconds, and rounded down it would return before the time has come.
         let wait = i32::try_from(wait.as_millis() + 1).unwrap_or(i32::MAX);
         let wait = if due.is_some_and(|due| due <= now()) {
             0
