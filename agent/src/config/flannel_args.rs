@@ -10,7 +10,7 @@ use crate::config::flags::{self, Takes};
 pub struct Rewritten {
     /// The words for clap, without the program's name.
     pub words: Vec<String>,
-    /// Words after the first that is no flag: flanneld drops them without a word.
+    /// Words after the first that is no flag: flanneld ignores them silently.
     pub ignored: Vec<String>,
 }
 

@@ -43,7 +43,7 @@ impl UsageError {
     }
 }
 
-/// Something that answers for the environment. Tests answer from a map.
+/// A source of environment variables. Tests use a map.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The process's own environment.
@@ -60,7 +60,7 @@ pub fn process_variables() -> Vec<String> {
 /// Values as they were given: by flag name, in their order.
 pub type Given = BTreeMap<String, Vec<String>>;
 
-/// What an agent was given, and who says so.
+/// Values that an agent was given, and their source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Elsewhere {
     /// Such as `the running agent tweed`.

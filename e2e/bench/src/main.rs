@@ -48,7 +48,7 @@ enum Other {
 
 fn main() -> ExitCode {
     let words: Vec<_> = env::args().skip(1).collect();
-    // What the benchmark starts itself. Reading a command line properly would be measured with it.
+    // Programs that the benchmark starts. Parsing their command lines with clap would be measured too.
     let outcome = match words.split_first() {
         Some((first, rest)) if first == floor::COMMAND => floor::run(rest),
         Some((first, rest)) if first == naive::COMMAND => naive::run(rest),

@@ -279,7 +279,7 @@ impl<'lab> Agent<'lab> {
         self.ended(Duration::from_secs(10))
     }
 
-    /// Ends it without warning.
+    /// Ends it with SIGKILL.
     ///
     /// # Errors
     /// When it has already ended.

@@ -1,5 +1,5 @@
-//! The backends as scenarios see them: what asks for each, what it takes of a packet, and what stands in the kernel. What
-//! holds for every backend is one scenario that is run for each of these.
+//! The backends in the terms of scenarios: configuration, overhead and kernel objects of each. A scenario that holds for
+//! every backend is written once and run for each of these.
 
 use std::time::Duration;
 
@@ -179,7 +179,7 @@ impl Backend {
         }
     }
 
-    /// Takes from a host what a restart of its kernel takes: devices and routes.
+    /// Removes from a host what a reboot removes: devices and routes.
     ///
     /// # Errors
     /// When `ip` refuses.

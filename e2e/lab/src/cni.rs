@@ -28,7 +28,7 @@ pub struct Runtime {
     pub cni_version: String,
     /// The plugins' configurations.
     pub plugins: Vec<Value>,
-    /// Folders with plugins, first hit wins.
+    /// Folders with plugins, searched in this order.
     pub path: Vec<String>,
 }
 

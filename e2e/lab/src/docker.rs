@@ -41,7 +41,7 @@ impl<'lab> Docker<'lab> {
     pub fn start(host: &'lab Host, options: &[String]) -> Result<Self> {
         let log = File::create(host.log("dockerd"))?;
         let cgroup = format!("tweed-lab-{}", host.ns().init_pid());
-        // Docker and the lab must agree on the flavour; the alternative is changed in this host's layer only.
+        // Docker must use the variant of iptables that the lab uses; it is chosen in this host's layer only.
         for (link, target) in [
             ("iptables", "/usr/sbin/iptables-nft"),
             ("ip6tables", "/usr/sbin/ip6tables-nft"),

@@ -1,4 +1,4 @@
-//! A real etcd in the switch's namespace, and the eye and hand of the scenarios in it: `etcdctl`.
+//! A real etcd in the switch's namespace, and `etcdctl`, by which scenarios read and write it.
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -117,7 +117,7 @@ impl<'lab> Etcd<'lab> {
         place.sh(&format!("cp -a {from} {to}")).map(drop)
     }
 
-    /// Has its process stand still, or go on.
+    /// Suspends its process, or resumes it.
     ///
     /// # Errors
     /// When it isn't running.

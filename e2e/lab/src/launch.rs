@@ -145,7 +145,7 @@ impl Launch {
         self
     }
 
-    /// Has another command start the agent, which takes the agent's as its last arguments and becomes it.
+    /// Starts the agent by another command, which gets the agent's command line as its last arguments and executes it.
     #[must_use]
     pub fn through(mut self, command: &str) -> Self {
         self.through = command.split(' ').map(str::to_owned).collect();
@@ -178,7 +178,7 @@ impl Launch {
         &self.store
     }
 
-    /// Writes the network configuration with `tweedd config set`, whatever becomes of leases.
+    /// Writes the network configuration with `tweedd config set`, even where leases become invalid by it.
     ///
     /// # Errors
     /// When it is refused.

@@ -276,7 +276,7 @@ impl Place<'_> {
             .stderr(Stdio::piped());
         let mut child = self.spawn(command)?;
         if let Some(mut stdin) = child.stdin.take() {
-            // A program that never reads its input closes the pipe; its own status tells the story.
+            // A program that never reads its input closes the pipe; its exit status says whether it failed.
             let _ = stdin.write_all(input.as_bytes());
         }
         let pid = Pid::from_raw(i32::try_from(child.id()).context("a pid fits")?);

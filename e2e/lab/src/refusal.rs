@@ -1,6 +1,5 @@
-//! A kernel that has less: system calls of one process that are answered with an error in its stead. What else the
-//! process asks it for, the real kernel does. By a seccomp filter (seccomp(2)), which sees numbers, not what pointers
-//! point to.
+//! A kernel with fewer features: some system calls of one process fail. A seccomp filter (seccomp(2)) refuses them; it sees
+//! numbers, and not what pointers point to.
 
 use std::io;
 use std::os::unix::process::CommandExt;

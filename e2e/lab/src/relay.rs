@@ -1,4 +1,4 @@
-//! A slow way to etcd: passes on late what it is given, or keeps it.
+//! A slow connection to etcd: data arrive with a delay, or never.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -19,7 +19,7 @@ use crate::topology::Lab;
 /// The port it listens on, beside etcd's.
 const RELAY: u16 = 2390;
 
-/// A way to etcd from the lab's hosts that passes everything on late, or keeps it for ever.
+/// A connection to etcd from the lab's hosts, on which data arrive with a delay, or never.
 #[derive(Debug)]
 pub struct Relay {
     delay: Arc<AtomicU64>,
@@ -74,7 +74,7 @@ impl Relay {
         self.delay.store(milliseconds, Ordering::Relaxed);
     }
 
-    /// How agents are started that go this way.
+    /// How agents are started that use it.
     ///
     /// # Errors
     /// When the lab has no IPv4.

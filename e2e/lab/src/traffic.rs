@@ -198,7 +198,7 @@ impl Stream {
         })
     }
 
-    /// Stops sending, waits for stragglers, and says what got lost.
+    /// Stops sending, waits for late probes, and counts what got lost.
     ///
     /// # Errors
     /// When the probes could not be sent at all.

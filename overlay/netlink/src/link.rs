@@ -241,7 +241,7 @@ impl Netlink {
         self.change(Object::Link, what, message, 0)
     }
 
-    /// Deletes an interface, with everything that hangs on it.
+    /// Deletes an interface, with its addresses, entries and routes.
     ///
     /// # Errors
     /// [`NetlinkError::is_not_found`] when it is gone.

@@ -142,11 +142,11 @@ impl Transport {
     }
 
     /// Dumps, passing each message to `each`. `restart` is called before a repetition: forget what was seen so far.
-    /// A message that can't be decoded is skipped with a debug line: one odd device of another program's must not
-    /// blind us to everything else.
+    /// A message that can't be decoded is skipped with a debug line, so that one odd device of another program hides
+    /// nothing else.
     ///
     /// # Errors
-    /// The kernel's refusal, a table that never stood still, or a socket that failed.
+    /// The kernel's refusal, a table that changed during each repetition, or a socket that failed.
     pub fn dump<T, S>(
         &mut self,
         object: Object,

@@ -1,5 +1,5 @@
-//! Another pod network moves every node and costs every pod its address: it is read twice before it is taken, and told
-//! aloud.
+//! Another pod network moves every node and costs every pod its address: it is read twice before it is taken, and logged
+//! as a warning.
 
 use std::time::Duration;
 

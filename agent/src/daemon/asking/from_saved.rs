@@ -1,4 +1,4 @@
-//! A session from the saved state, without a word of the store.
+//! A session from the saved state, without an answer of the store.
 
 use tweed_model::{Family, Lease, Subnets};
 use tweed_store::{OwnRecord, Request};

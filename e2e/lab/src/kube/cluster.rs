@@ -1,4 +1,4 @@
-//! A whole cluster on a lab: control plane, a node on every host, and the eye of the scenarios on its pods.
+//! A whole cluster on a lab: control plane, a node on every host, and what scenarios ask it about its pods.
 
 use std::path::PathBuf;
 use std::time::Duration;

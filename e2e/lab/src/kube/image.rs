@@ -23,7 +23,7 @@ tar -cf image.tar manifest.json config.json layer.tar
 rm -r root layer.tar
 "#;
 
-/// Every applet under its own name, and a page of the web server that tells whom it sees.
+/// Every applet under its own name, and a page of the web server that names its client.
 const BUSYBOX_ROOT: &str = r#"
 cd "$1"
 mkdir -p root/bin root/tmp root/etc root/www/cgi-bin

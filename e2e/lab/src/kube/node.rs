@@ -216,7 +216,7 @@ impl<'lab> Node<'lab> {
         Ok(())
     }
 
-    /// Has kube-proxy stand still, as on a node that is busy, or go on.
+    /// Suspends kube-proxy, as on a node that is busy, or resumes it.
     ///
     /// # Errors
     /// When it doesn't run.

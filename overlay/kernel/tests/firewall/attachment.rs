@@ -72,7 +72,7 @@ fn an_address_that_was_left_behind_goes_to_its_new_owner() {
             masqueraded(&mut socket, &alive).unwrap(),
             set(&["10.22.0.5/16"])
         );
-        // A late DEL of the dead takes nothing from the living.
+        // A late DEL of a removed container takes nothing from a running one.
         remove_owner(&mut socket, &dead).unwrap();
         assert_eq!(
             masqueraded(&mut socket, &alive).unwrap(),

@@ -1,4 +1,4 @@
-//! Whatever somebody else does to the table is seen, and mended by the smallest change that does it.
+//! Each change of the table by another program is seen, and repaired by the smallest change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;

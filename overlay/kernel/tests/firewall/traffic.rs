@@ -1,4 +1,4 @@
-//! Packets through the agent's rules: who is masqueraded and who isn't, and whose tunnel packets get in.
+//! Packets through the agent's rules: which are masqueraded, and which tunnel packets are accepted.
 
 use tweed_netlink::Netfilter;
 use tweed_nft::agent_ruleset;
@@ -163,7 +163,7 @@ fn tunnel_packets_of_strangers_are_dropped_and_counted() {
             let (friend, stranger) = (peer.socket(friend), peer.socket(stranger));
             let arrives = |from: &std::net::UdpSocket, packet: &[u8]| {
                 from.send_to(packet, ours).unwrap();
-                // What comes after it on the same path, and passes, shows that it had its chance.
+                // A later packet on the same path arrives: the first one was dropped, and is not merely late.
                 friend.send_to(b"end", ours).unwrap();
                 let mut got = [0; 64];
                 let (len, _) = vtep.recv_from(&mut got).unwrap();

@@ -1,4 +1,4 @@
-//! The double against the real thing: the same operations, the same refusals, the same state after each.
+//! The fake kernel beside the real one: the same operations give the same refusals and the same state.
 
 use std::collections::BTreeSet;
 
@@ -155,7 +155,7 @@ fn the_double_refuses_and_cascades_as_the_kernel_does() {
                     let fake = double.apply(op).map_err(|error| error.to_string());
                     prop_assert_eq!(real.is_ok(), fake.is_ok(), "{:?} {:?}", real, fake);
                     let mut state = double.state.clone();
-                    // It has the switches of its links too, which nobody asks for here.
+                    // It also has the features of its links, which are not compared here.
                     state.sysctls.retain(|key, _| !key.ends_with("/accept_ra"));
                     prop_assert_eq!(&observe(linux), &state, "after {}", op);
                 }

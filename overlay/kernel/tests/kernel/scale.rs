@@ -65,7 +65,7 @@ fn a_dump_that_is_interrupted_is_repeated_until_nothing_is_missing() {
         }
         let home = Netns::current().unwrap();
         let start = Instant::now();
-        // From few changes, which come to no dump's way, to so many that a dump rarely outlasts them.
+        // From few changes, which interrupt no dump, to so many that most dumps are interrupted.
         for times in (0..12).map(|n| 1 << n).cycle() {
             let elapsed = start.elapsed();
             assert!(
@@ -85,7 +85,7 @@ fn a_dump_that_is_interrupted_is_repeated_until_nothing_is_missing() {
                         break;
                     }
                 }
-                // The kernel may never hold still for long enough: then it is an error, not half a table.
+                // Each repetition may be interrupted: then the result is an error, not a part of the table.
                 Err(error) => assert!(error.to_string().contains("kept changing"), "{error}"),
             }
         }
