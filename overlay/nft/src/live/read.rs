@@ -18,6 +18,7 @@ pub(crate) use request::dump_raw;
 pub use request::{BRIDGE, INET, consistent, dump, generation, proto, request, text};
 pub use rule::{RuleReading, comment_match, rules};
 pub use set::SetReading;
+pub(crate) use set::read_elements;
 pub use tweed_netlink::{attribute, attributes};
 
 use tweed_netlink::{Netfilter, NetlinkError};

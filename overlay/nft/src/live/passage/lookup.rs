@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use netlink_packet_netfilter::NetfilterProtoFamily;
-use netlink_packet_netfilter::nftables::{
-    NfTablesMessage, SetAttribute, SetElementList, SetElementMessage, SetFlags, SetMessage,
-};
+use netlink_packet_netfilter::nftables::{NfTablesMessage, SetAttribute, SetFlags, SetMessage};
 
-use crate::live::read::{attribute, attributes, dump, dump_raw, request, text};
+use crate::live::read::{attribute, attributes, dump, read_elements, request, text};
 use tweed_netlink::{Netfilter, NetlinkError};
 
 /// Sets with more elements are not looked at.
@@ -124,25 +122,14 @@ fn elements(
     table: &str,
     set: &str,
 ) -> Result<Vec<Element>, NetlinkError> {
-    const ELEMENTS: u16 = 3;
-    let inner = NfTablesMessage::GetSetElement(SetElementMessage {
-        attributes: vec![
-            SetElementList::Table(table.to_owned()),
-            SetElementList::Set(set.to_owned()),
-        ],
-    });
-    let what = format!("list set {set} of nftables table {table}");
-    let request = request(family, inner);
-    dump_raw(socket, &what, request, None, |found, message| {
-        let lists = attributes(message).filter(|(kind, _)| *kind == ELEMENTS);
-        let list = lists.flat_map(|(_, list)| attributes(list));
-        // One without a key stands for all others; a key of no length makes the set one that can't be told of.
-        let unknown = || Element {
-            key: Vec::new(),
-            ends: false,
-            verdict: None,
-        };
-        found.extend(list.map(|(_, bytes)| element(bytes).unwrap_or_else(unknown)));
+    // One without a key stands for all others; a key of no length makes the set one that can't be told of.
+    let unknown = || Element {
+        key: Vec::new(),
+        ends: false,
+        verdict: None,
+    };
+    read_elements(socket, family, (table, set), None, |attributes| {
+        element(attributes).unwrap_or_else(unknown)
     })
 }
 

@@ -80,6 +80,17 @@ pub(super) fn elements(
     set: &str,
     generation: u32,
 ) -> Result<Vec<Element>, NetlinkError> {
+    read_elements(socket, family, (table, set), Some(generation), element)
+}
+
+/// Reads each element of a set in any table from its attributes.
+pub(crate) fn read_elements<T>(
+    socket: &mut Netfilter,
+    family: NetfilterProtoFamily,
+    (table, set): (&str, &str),
+    generation: Option<u32>,
+    mut read: impl FnMut(&[u8]) -> T,
+) -> Result<Vec<T>, NetlinkError> {
     const ELEMENTS: u16 = 3;
     let inner = NfTablesMessage::GetSetElement(SetElementMessage {
         attributes: vec![
@@ -88,17 +99,12 @@ pub(super) fn elements(
         ],
     });
     let what = format!("list set {set} of nftables table {table}");
-    dump_raw(
-        socket,
-        &what,
-        request(family, inner),
-        Some(generation),
-        |elements, message| {
-            let lists = attributes(message).filter(|(kind, _)| *kind == ELEMENTS);
-            let list = lists.flat_map(|(_, list)| attributes(list));
-            elements.extend(list.map(|(_, attributes)| element(attributes)));
-        },
-    )
+    let request = request(family, inner);
+    dump_raw(socket, &what, request, generation, |elements, message| {
+        let lists = attributes(message).filter(|(kind, _)| *kind == ELEMENTS);
+        let list = lists.flat_map(|(_, list)| attributes(list));
+        elements.extend(list.map(|(_, attributes)| read(attributes)));
+    })
 }
 
 fn element(bytes: &[u8]) -> Element {
