@@ -24,6 +24,7 @@ mod holder;
 mod hostile;
 mod hostport;
 mod identity;
+mod idle;
 mod injected;
 mod instances;
 mod lab;

@@ -1,6 +1,8 @@
 //! Objects of pods' attachments on the host are restored within a second when another program removes or changes them.
 //! Our plugin or Go's may have attached the pods.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -162,6 +164,12 @@ fn a_port_that_was_set_down_is_up_again() -> Result<()> {
 }
 
 #[test]
+fn a_port_with_other_switches_gets_its_own_again() -> Result<()> {
+    heals(|port| format!("bridge link set dev {port} hairpin off"))?;
+    heals(|port| format!("ip link set {port} type bridge_slave isolated on"))
+}
+
+#[test]
 fn the_plugins_table_is_back_when_it_was_flushed_or_deleted() -> Result<()> {
     heals(|_| "nft flush table inet tweed-cni".to_owned())?;
     heals(|_| "nft delete table inet tweed-cni".to_owned())?;
@@ -170,11 +178,46 @@ fn the_plugins_table_is_back_when_it_was_flushed_or_deleted() -> Result<()> {
 
 #[test]
 fn pods_that_go_plugins_attached_heal_too() -> Result<()> {
+    heal_though_attached_by(|_, delegate| {
+        let mut runtime = Runtime::single(delegate);
+        runtime.path = vec![GO_PLUGINS.to_owned()];
+        Ok(runtime)
+    })
+}
+
+/// What flannel's plugin does: it keeps the delegate's configuration, hands it on, and forgets it after DEL. The
+/// configuration, which it makes from `subnet.env`, lies in a file here.
+const FLANNEL: &str = r#"#!/bin/sh -e
+saved=/var/lib/cni/flannel/$CNI_CONTAINERID
+mkdir -p /var/lib/cni/flannel
+[ "$CNI_COMMAND" != ADD ] || cat /run/delegate.json > "$saved"
+/usr/lib/cni/bridge < "$saved"
+[ "$CNI_COMMAND" != DEL ] || rm "$saved"
+"#;
+
+#[test]
+fn pods_that_flannels_plugin_attached_heal_too() -> Result<()> {
+    heal_though_attached_by(|host, mut delegate| {
+        let mut runtime = Runtime::single(json!({ "type": "flannel", "delegate": {} }));
+        delegate["cniVersion"] = json!(runtime.cni_version);
+        delegate["name"] = json!(runtime.name);
+        fs::write(host.path("/run/delegate.json"), delegate.to_string())?;
+        shell(host, "mkdir -p /run/flannels-plugin")?;
+        let plugin = host.path("/run/flannels-plugin/flannel");
+        fs::write(&plugin, FLANNEL)?;
+        fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755))?;
+        runtime.path = vec!["/run/flannels-plugin".to_owned(), GO_PLUGINS.to_owned()];
+        Ok(runtime)
+    })
+}
+
+/// The runtime is given the configuration of Go's `bridge` with the agent's subnets, as flannel's plugin makes it.
+fn heal_though_attached_by(runtime: impl Fn(&Host, Value) -> Result<Runtime>) -> Result<()> {
     Topology::hosts(2).play(|lab| {
         let mut cluster = Cluster::on_etcd(lab, &vxlan_dual())?;
         let host = &lab.hosts[0];
         Runtime::tweed().del(&cluster.pods[0], "eth0")?;
-        let go = go(&cluster.agents[0])?;
+        let go = runtime(host, delegate(&cluster.agents[0])?)?;
         // Attached while no agent runs: it is started later.
         cluster.agents[0].terminate()?;
         let pod = go.pod(host)?;
@@ -204,15 +247,14 @@ fn pods_that_go_plugins_attached_heal_too() -> Result<()> {
     })
 }
 
-/// Go's `bridge` with the agent's subnets, as flannel's plugin configures it.
-fn go(agent: &Agent<'_>) -> Result<Runtime> {
+fn delegate(agent: &Agent<'_>) -> Result<Value> {
     let env = agent.subnet_env()?;
     let ranges: Vec<Value> = env
         .subnets
         .values()
         .map(|subnet| json!([{ "subnet": subnet.trunc() }]))
         .collect();
-    let mut runtime = Runtime::single(json!({
+    Ok(json!({
         "type": "bridge",
         "bridge": "cni0",
         "mtu": env.mtu,
@@ -220,9 +262,7 @@ fn go(agent: &Agent<'_>) -> Result<Runtime> {
         "isDefaultGateway": true,
         "hairpinMode": true,
         "ipam": { "type": "host-local", "ranges": ranges },
-    }));
-    runtime.path = vec![GO_PLUGINS.to_owned()];
-    Ok(runtime)
+    }))
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(super) struct Common {
     pub(super) state: StateDir,
     pub(super) kernel: Sender<Wake>,
     pub(super) reader: Reader,
+    /// Readings by the thread that has the files.
+    pub(super) files: Reader,
     pub(super) pass_lines: PassLines,
     /// Carries packets, where the backend has no kernel device that does.
     pub(super) data_plane: DataPlane,
@@ -50,7 +52,8 @@ impl Common {
         options: Options,
         choices: Choices,
         (state, data_plane): (StateDir, DataPlane),
-        (kernel, reader): (Sender<Wake>, Reader),
+        kernel: Sender<Wake>,
+        (reader, files): (Reader, Reader),
     ) -> Self {
         Self {
             options,
@@ -59,6 +62,7 @@ impl Common {
             state,
             kernel,
             reader,
+            files,
             pass_lines: PassLines::default(),
             data_plane,
             former: BTreeSet::new(),

@@ -20,7 +20,7 @@ use tweed_dataplane::worker::{Setup, SharedTrials, Worker, WorkerIo};
 use tweed_forward::forwarding::Forwarding;
 use tweed_forward::offloads::Offloads;
 use tweed_forward::options::ForwardOptions;
-use tweed_forward::table::Table;
+use tweed_forward::table::{Peer, Table};
 use tweed_forward::trace::{Filter, Traced};
 use tweed_model::Family;
 
@@ -101,17 +101,19 @@ impl DataPlane {
         lock(&self.seen).clone()
     }
 
-    /// Publishes the state. Returns whether it has changed.
-    fn tell(&self, state: &State) -> bool {
-        let now = Seen {
+    /// Publishes the state.
+    fn tell(&self, state: &State) {
+        *lock(&self.seen) = Seen {
             wanted: state.wanted.is_some(),
             carries: !state.workers.is_empty(),
             error: state.error.clone(),
         };
-        let mut seen = lock(&self.seen);
-        let news = *seen != now;
-        *seen = now;
-        news
+    }
+
+    /// Whether [`start_if_due`](Self::start_if_due) may have something to do, without waiting.
+    pub(super) fn is_to_start(&self) -> bool {
+        let state = self.state.try_lock();
+        state.is_ok_and(|state| state.is_to_start())
     }
 
     /// Stops, and leaves the descriptors to the next agent. A device that goes with the agent goes now.
@@ -138,12 +140,11 @@ impl DataPlane {
         self.tell(&state);
     }
 
-    /// Starts the workers if they should run and don't: the device has come, or has come back. Returns whether the state
-    /// has changed.
-    pub(super) fn start_if_due(&self) -> bool {
+    /// Starts the workers if they should run and don't: the device has come, or has come back.
+    pub(super) fn start_if_due(&self) {
         let mut state = lock(&self.state);
         state.look();
-        self.tell(&state)
+        self.tell(&state);
     }
 
     /// Traffic since the backend was chosen; nothing for backends without a data plane. Waits for the workers.
@@ -216,6 +217,11 @@ impl State {
             }
         }
         self.look();
+    }
+
+    fn is_to_start(&self) -> bool {
+        let ended = self.workers.iter().any(Worker::has_ended);
+        self.wanted.is_some() && (ended || self.workers.is_empty())
     }
 
     fn look(&mut self) {
@@ -372,7 +378,7 @@ fn lacking(wanted: &Forwarding) -> Option<String> {
 
 /// The table to forward by. Without an own address in a peer's family the peer can't be reached, and pods get an error.
 fn table(wanted: &Forwarding) -> Arc<Table> {
-    let mut peers = wanted.peers.clone();
-    peers.retain(|peer| wanted.locals.has(Family::of(&peer.endpoint.ip())));
-    Arc::new(Table::new(wanted.own, peers))
+    let reachable = |peer: &&Peer| wanted.locals.has(Family::of(&peer.endpoint.ip()));
+    let peers = wanted.peers.values().filter(reachable);
+    Arc::new(Table::new(wanted.own, peers.cloned().collect()))
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 use tweed_model::{Dual, Refusal, SubnetKey};
+use tweed_state::attached::UsedBridge;
 
 use super::peers::Known;
 use super::status::attached::AttachedStatus;
@@ -32,6 +33,8 @@ pub struct Facts {
     pub kernel: KernelStatus,
     /// What attachments of containers have on the host.
     pub attached: AttachedStatus,
+    /// Bridges with ports.
+    pub bridges: Vec<UsedBridge>,
     /// The file for the CNI plugin.
     pub subnet_file: FileFacts,
     /// Why there is no uplink now.

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::Signal;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::MissedTickBehavior;
 use tweed_reconcile::worker::{KernelReport, PassReport, Wake};
 use tweed_store::{LeaseStore, Remote};
 
@@ -23,12 +22,16 @@ use super::keepers::all::Keepers;
 use super::lines::{Lines, until, when};
 use super::outcome::log_attached;
 use super::phase::Phase;
+use super::readings::Reader;
 use super::saved;
 use crate::files::state_dir::SavedLease;
+use crate::files::watch::Watch;
 use crate::host::uplink::Choice;
 
-/// How often files, sysctls and workers, which give no netlink event, are looked at.
-const TICK: Duration = Duration::from_millis(500);
+/// The longest time between two looks of the keepers, and what is summed up for the log.
+const TICK: Duration = Duration::from_secs(10);
+/// Looks that are due within this time of each other are made together.
+const SLACK: Duration = Duration::from_millis(50);
 /// How long the store may take after the start, or after a change of the uplink, before the saved state stands in.
 const GRACE: Duration = Duration::from_millis(150);
 /// A list that was asked for near the end of that time may take so long.
@@ -40,6 +43,8 @@ const FIRST_LIST: Duration = Duration::from_secs(2);
 pub(super) struct Outside<Stop, Attend> {
     pub(super) reports: mpsc::UnboundedReceiver<KernelReport>,
     pub(super) uplink_changed: Arc<Notify>,
+    pub(super) host_changed: Arc<Notify>,
+    pub(super) files_changed: Watch,
     pub(super) hang_up: Signal,
     pub(super) stop: Stop,
     /// Tells the cluster about this node. Never ends.
@@ -67,6 +72,8 @@ pub(super) struct Loop<'s, S: LeaseStore> {
     /// This process has had no session yet.
     first: bool,
     started: Instant,
+    /// When the keepers looked last.
+    looked: Instant,
 }
 
 impl<'s, S: LeaseStore> Loop<'s, S>
@@ -89,6 +96,7 @@ where
             uplink_moved: false,
             first: true,
             started: Instant::now(),
+            looked: Instant::now(),
         }
     }
 
@@ -101,18 +109,19 @@ where
         let Outside {
             mut reports,
             uplink_changed,
+            host_changed,
+            mut files_changed,
             mut hang_up,
             stop,
             attend,
         } = outside;
         tokio::pin!(stop, attend);
-        let reader = self.common.reader.clone();
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let readers = [self.common.reader.clone(), self.common.files.clone()];
         self.wait(Some(GRACE));
         self.tick();
         loop {
-            reader.flush();
+            readers.iter().for_each(Reader::flush);
+            let due = self.due();
             let lines = &mut self.lines;
             tokio::select! {
                 answer = when(&mut lines.asking) => self.take_answer(answer),
@@ -122,10 +131,18 @@ where
                 reason = when(&mut lines.keeping) => self.lose(&reason),
                 Ok(()) = lines.snapshots.changed() => self.take_snapshot(),
                 Ok(()) = lines.standings.changed() => self.take_standing(),
-                Some(report) = reports.recv() => self.take_kernel_report(&report),
+                Some(report) = reports.recv() => self.take_kernel_report(report),
                 () = uplink_changed.notified() => self.look_at_uplink(),
-                () = reader.news() => self.tick(),
-                _ = tick.tick() => self.tick(),
+                () = host_changed.notified() => {
+                    self.phase.active().into_iter().for_each(Active::look_at_host);
+                }
+                () = files_changed.changed() => {
+                    self.keepers.files_changed();
+                    self.tick();
+                }
+                // Both tell of theirs here.
+                () = readers[0].news() => self.tick(),
+                () = until(Some(due)) => self.tick(),
                 Some(()) = hang_up.recv() => {
                     // There is nothing to reload: options are the command line's, everything else is watched.
                     tracing::info!("SIGHUP: comparing everything with the kernel");
@@ -221,15 +238,23 @@ where
         }
     }
 
-    fn take_kernel_report(&mut self, report: &KernelReport) {
-        match report {
-            KernelReport::Pass(report) => self.take_report(report),
+    fn take_kernel_report(&mut self, report: KernelReport) {
+        let news = match report {
+            KernelReport::Pass(report) => {
+                self.take_report(&report);
+                false
+            }
             KernelReport::Attached(outcome) => {
                 let facts = &mut self.facts.lock();
-                log_attached(outcome, &facts.attached);
-                facts.kernel.add_attached(outcome);
-                facts.attached.take(outcome);
+                log_attached(&outcome, &facts.attached);
+                facts.kernel.add_attached(&outcome);
+                facts.attached.take(&outcome);
+                let bridges = outcome.bridges.unwrap_or_else(|| facts.bridges.clone());
+                std::mem::replace(&mut facts.bridges, bridges) != facts.bridges
             }
+        };
+        if news {
+            self.tick();
         }
     }
 
@@ -263,7 +288,16 @@ where
         active.look_at_uplink();
     }
 
+    /// When to [`tick`](Self::tick) without an event.
+    fn due(&mut self) -> Instant {
+        let session = self.phase.active().and_then(Active::due);
+        let due = self.keepers.due().into_iter().chain(session).min();
+        let due = due.map_or(self.looked + TICK, |due| due.min(self.looked + TICK));
+        due.max(self.looked) + SLACK
+    }
+
     fn tick(&mut self) {
+        self.looked = Instant::now();
         let file = &mut self.keepers.subnet_file;
         let ends = self.phase.active().and_then(|active| {
             let facts = &mut self.facts.lock();

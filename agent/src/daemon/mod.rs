@@ -33,6 +33,7 @@ mod threads;
 mod turns;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -42,6 +43,8 @@ use tweed_store::{Cluster, LeaseStore, NodeReport};
 
 use crate::config::options::Options;
 use crate::files::state_dir::StateDir;
+use crate::files::watch::Watch;
+use crate::files::writer::Writer;
 use crate::host::flanneld::beside::Beside;
 use crate::host::lock::Lock;
 use choices::choices;
@@ -51,12 +54,13 @@ use facts::{Facts, SharedFacts};
 use http::Server;
 use inherited::Inherited;
 use keepers::all::Keepers;
-use keepers::cni::CniFiles;
+use keepers::cni::CniKeeper;
 use keepers::data_plane::DataPlaneKeeper;
+use keepers::file_look::Files;
 use keepers::flanneld::FlanneldKeeper;
+use keepers::hindrances::Hindrances;
 use keepers::lock::KeptLock;
 use keepers::node_report::NodeReports;
-use keepers::records::Records;
 use keepers::socket::Socket;
 use keepers::subnet_file::SubnetFile;
 use main_loop::{Loop, Outside};
@@ -92,7 +96,9 @@ pub async fn run<S: LeaseStore>(
     let data_plane = DataPlane::received(inherited);
     let threads = Threads::start(&options, data_plane.clone())?;
     let kernel = threads.worker.waker();
-    let reader = Reader::new(kernel.clone());
+    let reader = Reader::by_kernel(kernel.clone());
+    let writer = Arc::new(Writer::start()?);
+    let files_changed = Watch::new();
     let turns = Turns::of_this_thread();
     let server = Server::new(
         facts.clone(),
@@ -101,40 +107,49 @@ pub async fn run<S: LeaseStore>(
         &options,
     );
     let choices = choices(&options);
-    let state = state_dir(&options.host.state_dir).in_background()?;
+    let state = state_dir(&options.host.state_dir).in_background(Arc::clone(&writer));
+    let files = Files {
+        reader: reader.beside(move |work| writer.run(work)),
+        folders: files_changed.folders(),
+    };
     let (tell, report) = watch::channel(NodeReport::default());
-    let (socket, listeners) = Socket::make(&options.host.socket, Instant::now())?;
+    let now = Instant::now();
+    let (socket, listeners) = Socket::make(&options.host.socket, &files, now)?;
     tokio::spawn(server.clone().listen_unix(listeners));
     if let Some(addr) = options.http {
         tokio::spawn(server.listen(addr).await?);
     }
-    let now = Instant::now();
+    let subnet_file = &options.host.subnet_file;
     let cni = options.cni.clone();
+    let cni = cni.map(|cni| CniKeeper::new(cni, subnet_file.clone(), &files, now));
     let keepers = Keepers {
         state: state.clone(),
-        records: Records::new(
+        hindrances: Hindrances::new(
             &choices.table,
             (choices.bridge_filter, choices.forward_accept),
             state.clone(),
             reader.clone(),
         ),
-        subnet_file: SubnetFile::default(),
+        subnet_file: SubnetFile::new(subnet_file, files.clone(), now),
         data_plane: DataPlaneKeeper::new(data_plane.clone(), reader.clone()),
-        cni: cni.map(|cni| CniFiles::new(cni, options.host.subnet_file.clone())),
+        cni,
         socket,
-        flanneld: FlanneldKeeper::new(options.clone(), beside, now),
-        lock: KeptLock::new(lock, now),
+        flanneld: FlanneldKeeper::new(options.clone(), beside, &files, now),
+        lock: KeptLock::new(lock, &files, now),
         reports: NodeReports::new(tell, now),
     };
     let common = Common::new(
         options,
         choices,
         (state, data_plane.clone()),
-        (kernel, reader),
+        kernel,
+        (reader, files.reader),
     );
     let outside = Outside {
         reports: threads.reports,
         uplink_changed: threads.uplink_changed,
+        host_changed: threads.host_changed,
+        files_changed,
         hang_up,
         stop,
         attend: async {

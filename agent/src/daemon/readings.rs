@@ -1,5 +1,5 @@
-//! Readings of the host. The kernel thread makes them, between two passes; the main thread asks, goes on, and takes the
-//! result later.
+//! Readings of the host. Another thread makes them: the kernel thread between two passes, or the thread that has the
+//! files. The main thread asks, goes on, and takes the result later.
 
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,37 +9,51 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::oneshot::{self, Receiver};
 use tweed_reconcile::worker::{Read, Wake};
 
-/// Sends readings to the kernel thread. Clones share one queue.
+/// Sends readings to a thread. Clones share one queue.
 #[derive(Clone)]
 pub struct Reader {
-    kernel: Sender<Wake>,
-    /// Readings that were asked for in this turn: the kernel thread is woken once for all.
+    send: Arc<dyn Fn(Read) + Send + Sync>,
+    /// Readings that were asked for in this turn: the thread is woken once for all.
     asked: Arc<Mutex<Vec<Read>>>,
     news: Arc<Notify>,
 }
 
 impl Reader {
-    /// A reader that uses this kernel thread.
-    pub fn new(kernel: Sender<Wake>) -> Self {
+    /// A reader by the kernel thread behind this channel.
+    pub fn by_kernel(kernel: Sender<Wake>) -> Self {
+        // A thread that has ended drops the senders, and the readings return an error.
+        Self::telling(Arc::default(), move |read| {
+            drop(kernel.send(Wake::Read(read)));
+        })
+    }
+
+    /// A reader by another thread, whose news are this one's too.
+    pub fn beside(&self, send: impl Fn(Read) + Send + Sync + 'static) -> Self {
+        Self::telling(Arc::clone(&self.news), send)
+    }
+
+    fn telling(news: Arc<Notify>, send: impl Fn(Read) + Send + Sync + 'static) -> Self {
         Self {
-            kernel,
+            send: Arc::new(send),
             asked: Arc::default(),
-            news: Arc::default(),
+            news,
         }
     }
 
-    /// Returns when a reading that can't wait for the next tick has come.
+    /// Returns when readings have come.
     pub async fn news(&self) {
         self.news.notified().await;
     }
 
-    /// Sends the queue to the kernel thread, at the end of each turn of the main loop.
+    /// Sends the queue to the thread, at the end of each turn of the main loop.
     pub fn flush(&self) {
         let all = std::mem::take(&mut *self.asked());
         if !all.is_empty() {
-            let read = move || all.into_iter().for_each(|read| read());
-            // A thread that has ended drops the senders, and the readings return an error.
-            let _ = self.kernel.send(Wake::Read(Box::new(read)));
+            let news = Arc::clone(&self.news);
+            (self.send)(Box::new(move || {
+                all.into_iter().for_each(|read| read());
+                news.notify_one();
+            }));
         }
     }
 
@@ -47,23 +61,14 @@ impl Reader {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a reading for the next [`Reader::flush`]. With `is_news`, [`Reader::news`] returns when it has come; without,
-    /// it waits until it is taken.
+    /// Queues a reading for the next [`Reader::flush`].
     pub fn read<T: Send + 'static>(
         &self,
-        is_news: impl FnOnce(&T) -> bool + Send + 'static,
         read: impl FnOnce() -> T + Send + 'static,
     ) -> Receiver<T> {
         let (found, reading) = oneshot::channel();
-        let news = Arc::clone(&self.news);
-        let read = move || {
-            let value = read();
-            let wake = is_news(&value);
-            // The receiver may be gone by now.
-            if found.send(value).is_ok() && wake {
-                news.notify_one();
-            }
-        };
+        // The receiver may be gone by then.
+        let read = move || drop(found.send(read()));
         self.asked().push(Box::new(read));
         reading
     }
@@ -71,15 +76,15 @@ impl Reader {
     /// Makes a reading, and waits for it.
     ///
     /// # Errors
-    /// If the kernel thread has ended.
+    /// If the thread has ended.
     pub async fn wait_for<T: Send + 'static>(
         &self,
         read: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, String> {
-        let reading = self.read(|_| false, read);
+        let reading = self.read(read);
         self.flush();
         let found = reading.await;
-        found.map_err(|_| "the kernel thread has ended".to_owned())
+        found.map_err(|_| "the thread that reads has ended".to_owned())
     }
 }
 
@@ -102,21 +107,17 @@ impl<T: Send + 'static> Reading<T> {
     }
 
     /// Asks for a reading, unless one is under way.
-    pub fn ask(
-        &mut self,
-        is_news: impl FnOnce(&T) -> bool + Send + 'static,
-        read: impl FnOnce() -> T + Send + 'static,
-    ) {
+    pub fn ask(&mut self, read: impl FnOnce() -> T + Send + 'static) {
         if self.asked.is_none() {
-            self.asked = Some(self.reader.read(is_news, read));
+            self.asked = Some(self.reader.read(read));
         }
     }
 
-    /// Asks for a reading, and for a second one if one is under way; the result is news.
+    /// Asks for a reading, and for a second one if one is under way.
     pub fn ask_anew(&mut self, read: impl FnOnce() -> T + Send + 'static) {
         match self.asked {
             Some(_) => self.next = Some(Box::new(read)),
-            None => self.ask(|_| true, read),
+            None => self.ask(read),
         }
     }
 
@@ -133,7 +134,7 @@ impl<T: Send + 'static> Reading<T> {
         };
         self.asked = None;
         if let Some(next) = self.next.take() {
-            self.ask(|_| true, next);
+            self.ask(next);
         }
         found
     }
@@ -165,19 +166,16 @@ pub mod tests {
     #[test]
     fn what_is_asked_for_is_read_elsewhere_once_and_taken_once() {
         let (wake, _rest) = reading_thread();
-        let reader = Reader::new(wake);
+        let reader = Reader::by_kernel(wake);
         let mut reading = Reading::new(reader.clone());
         assert_eq!(reading.take(), None);
         let here = thread::current().id();
         let (go, wait) = channel::<()>();
-        reading.ask(
-            |_| true,
-            move || {
-                let _ = wait.recv();
-                thread::current().id() == here
-            },
-        );
-        reading.ask(|_| true, || panic!("it is being read"));
+        reading.ask(move || {
+            let _ = wait.recv();
+            thread::current().id() == here
+        });
+        reading.ask(|| panic!("it is being read"));
         reader.flush();
         assert!(reading.is_asked());
         assert_eq!(reading.take(), None);
@@ -196,26 +194,22 @@ pub mod tests {
     #[tokio::test]
     async fn what_may_have_been_read_too_early_is_read_once_more_and_told() {
         let (wake, _rest) = reading_thread();
-        let reader = Reader::new(wake);
+        let reader = Reader::by_kernel(wake);
         let mut reading = Reading::new(reader.clone());
-        reading.ask(|_| false, || 1);
+        reading.ask(|| 1);
         reading.ask_anew(|| 2);
         reading.ask_anew(|| 3);
         reader.flush();
-        let first = loop {
-            if let Some(found) = reading.take() {
-                break found;
-            }
-            thread::yield_now();
-        };
+        reader.news().await;
+        let first = reading.take();
         reader.flush();
         reader.news().await;
-        assert_eq!((first, reading.take()), (1, Some(3)));
+        assert_eq!((first, reading.take()), (Some(1), Some(3)));
     }
 
     #[tokio::test]
-    async fn a_kernel_thread_that_has_ended_reads_nothing_and_keeps_nobody_waiting() {
-        let reader = Reader::new(channel().0);
+    async fn a_thread_that_has_ended_reads_nothing_and_keeps_nobody_waiting() {
+        let reader = Reader::by_kernel(channel().0);
         assert!(reader.wait_for(|| ()).await.is_err());
     }
 }

@@ -22,6 +22,7 @@ pub(super) struct Threads {
     pub(super) monitor: Monitor,
     pub(super) reports: mpsc::UnboundedReceiver<KernelReport>,
     pub(super) uplink_changed: Arc<Notify>,
+    pub(super) host_changed: Arc<Notify>,
 }
 
 impl Threads {
@@ -31,8 +32,9 @@ impl Threads {
             .beside(presence::others(&options.host.run_dir))
             .with_attachments(records());
         let wakes = channel();
-        let uplink_changed = Arc::new(Notify::new());
-        let monitor = start_monitor(&kernel, wakes.0.clone(), Arc::clone(&uplink_changed))?;
+        let (uplink_changed, host_changed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let changed = (Arc::clone(&uplink_changed), Arc::clone(&host_changed));
+        let monitor = start_monitor(&kernel, wakes.0.clone(), changed)?;
         let (report, reports) = mpsc::unbounded_channel();
         let report = move |sent: KernelReport| {
             if let KernelReport::Pass(done) = &sent {
@@ -48,6 +50,7 @@ impl Threads {
             monitor,
             reports,
             uplink_changed,
+            host_changed,
         })
     }
 }
@@ -60,12 +63,13 @@ pub(super) fn records() -> Records {
 fn start_monitor(
     kernel: &Linux,
     wake: Sender<Wake>,
-    uplink_changed: Arc<Notify>,
+    (uplink_changed, host_changed): (Arc<Notify>, Arc<Notify>),
 ) -> Result<Monitor> {
     let tell = move |event| match event {
         // A kernel thread that has ended needs no waking.
         Event::Dirty => drop(wake.send(Wake::Dirty)),
         Event::Attached => drop(wake.send(Wake::Attached)),
+        Event::Host => host_changed.notify_one(),
         Event::Uplink => uplink_changed.notify_one(),
     };
     Monitor::start(kernel, tell).context("listen to the kernel")

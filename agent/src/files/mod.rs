@@ -5,6 +5,7 @@ pub mod atomic;
 pub mod cni;
 pub mod for_plugins;
 pub mod state_dir;
+pub mod watch;
 pub mod writer;
 
 /// Device and inode of what has this name now.

@@ -1,87 +1,26 @@
 //! State that must survive a reboot: the own lease, the identity, the network configuration and the peers as last seen.
 //! With it a node keeps its MAC address and comes up while the store is away.
 
+mod saved;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
-use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use ipnet::IpNet;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use tweed_host::bounded_file::{self, Links, MIB};
-use tweed_model::lease::Term;
-use tweed_model::{Dual, Identity, Lease, SubnetKey, wire};
+use tweed_model::Identity;
 
-use crate::config::settings::Given;
+pub use self::saved::{SavedLease, SavedPeer, SavedRun};
 use crate::files::atomic;
 use crate::files::writer::Writer;
-
-/// The own lease as it was last held.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedLease {
-    /// Its subnets.
-    pub key: SubnetKey,
-    /// Announced attributes, in the form in which they stand in the store.
-    pub value: String,
-    /// Its order of creation in the store.
-    pub created: u64,
-    /// How long it lasts.
-    #[serde(default)]
-    pub term: Term,
-    /// The network configuration under which it was taken, as it stands in the store.
-    pub config: String,
-    /// Addresses that an operator wants announced, as far as the store told.
-    #[serde(default)]
-    pub wishes: Dual<IpAddr>,
-    /// Addresses that the store announced instead of the node's own.
-    #[serde(default)]
-    pub overwrites: Dual<IpAddr>,
-    /// The addresses that the node was known by, where nobody had named one. Earlier versions did not save them.
-    #[serde(default)]
-    pub settled: Option<Dual<IpAddr>>,
-    /// Subnets that were held before, the last one first: each is asked for again when its network comes back.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub earlier: Vec<Dual<IpNet>>,
-}
-
-/// The agent as it last worked: what it was given, and what it chose. A command that comes when it is gone works on that.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedRun {
-    /// Its name on this host.
-    pub instance: String,
-    /// Flags and variables, without secrets.
-    pub given: Given,
-    /// Name of the uplink.
-    pub uplink: String,
-    /// The addresses that it sent from.
-    pub addrs: Dual<IpAddr>,
-    /// The addresses that it announced.
-    pub public: Dual<IpAddr>,
-}
-
-/// A peer's lease as it was last seen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedPeer {
-    /// Its key, `10.5.34.0-24`.
-    pub key: String,
-    /// Its value, in the form in which it stands in the store.
-    pub value: String,
-    /// The node's name where the store knows it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node: Option<String>,
-    /// Its order of creation in the store.
-    pub created: u64,
-    /// The turn at which it first announced the MACs that it announces now.
-    #[serde(default, skip_serializing_if = "Dual::is_empty")]
-    pub since: Dual<u64>,
-}
 
 /// The state folder of one instance.
 #[derive(Clone, Debug)]
@@ -114,8 +53,6 @@ impl<T: Serialize, I: Iterator<Item = T>> Serialize for OneByOne<I> {
     }
 }
 
-/// So many subnets of earlier networks are remembered.
-const EARLIER: usize = 16;
 /// Between two attempts to save what could not be saved.
 const AGAIN: Duration = Duration::from_secs(5);
 /// A hundred thousand peers.
@@ -140,18 +77,11 @@ impl StateDir {
         }
     }
 
-    /// From now on a thread writes, and saving doesn't wait for it. When the last clone goes, all is written.
-    ///
-    /// # Errors
-    /// If there can be no thread.
-    pub fn in_background(mut self) -> anyhow::Result<Self> {
-        let folder = self.clone();
-        let write = move || {
-            // What can't be written is told by [`StateDir::error`].
-            let _ = folder.write();
-        };
-        self.writer = Some(Arc::new(Writer::start(write)?));
-        Ok(self)
+    /// From now on this thread writes, and saving doesn't wait for it. When the thread has ended, all is written.
+    #[must_use]
+    pub fn in_background(mut self, writer: Arc<Writer>) -> Self {
+        self.writer = Some(writer);
+        self
     }
 
     /// The own lease, if one was saved.
@@ -243,10 +173,19 @@ impl StateDir {
             serde_json::to_vec_pretty(value).with_context(|| format!("encode {name}"))?;
         text.push(b'\n');
         self.unsaved().texts.insert(name, Arc::new(text));
-        match &self.writer {
-            Some(writer) => writer.wake(),
-            None => self.write()?,
-        }
+        self.write_soon()
+    }
+
+    /// Writes, where a thread does that, in its time.
+    fn write_soon(&self) -> anyhow::Result<()> {
+        let Some(writer) = &self.writer else {
+            return self.write();
+        };
+        let folder = Self {
+            writer: None,
+            ..self.clone()
+        };
+        writer.run(Box::new(move || drop(folder.write())));
         Ok(())
     }
 
@@ -299,11 +238,15 @@ impl StateDir {
             }
             unsaved.tried = Some(Instant::now());
         }
-        match &self.writer {
-            Some(writer) => writer.wake(),
-            // What can't be written is told by [`StateDir::error`].
-            None => drop(self.write()),
-        }
+        // What can't be written is told by [`StateDir::error`].
+        drop(self.write_soon());
+    }
+
+    /// When something is to be tried again.
+    pub fn due(&self) -> Option<Instant> {
+        let unsaved = self.unsaved();
+        let waits = !unsaved.texts.is_empty();
+        unsaved.tried.filter(|_| waits).map(|tried| tried + AGAIN)
     }
 
     fn unsaved(&self) -> MutexGuard<'_, Unsaved> {
@@ -330,66 +273,6 @@ fn set_aside(path: &Path, error: &serde_json::Error) {
             file = %path.display(), %error, %rename,
             "saved state can't be read; going on without it"
         ),
-    }
-}
-
-impl SavedLease {
-    /// A lease and the configuration under which it was taken, to be saved.
-    pub fn new(lease: &Lease, config: &str, wishes: Dual<IpAddr>) -> Self {
-        Self {
-            key: lease.key,
-            value: wire::format_attrs(&lease.attrs),
-            created: lease.created,
-            term: lease.term,
-            config: config.to_owned(),
-            wishes,
-            overwrites: Dual::default(),
-            settled: None,
-            earlier: Vec::new(),
-        }
-    }
-
-    /// The addresses that stay this node's as long as the host has them.
-    pub fn known_by(&self) -> Dual<IpAddr> {
-        let announced = || wire::parse_attrs(self.value.as_bytes()).ok();
-        let announced = || announced().map(|attrs| attrs.public);
-        self.settled.or_else(announced).unwrap_or_default()
-    }
-
-    /// Takes over what was held before.
-    pub fn follow(&mut self, before: &Self) {
-        let held = std::iter::once(&before.key.0).chain(&before.earlier);
-        let own = self.key.0;
-        self.earlier = held.filter(|nets| **nets != own).copied().collect();
-        self.earlier.dedup();
-        self.earlier.truncate(EARLIER);
-    }
-}
-
-impl SavedPeer {
-    /// A peer to be saved.
-    pub fn new(lease: &Lease, since: Dual<u64>) -> Self {
-        Self {
-            since,
-            key: lease.key.to_string(),
-            value: wire::format_attrs(&lease.attrs),
-            node: lease.node.clone(),
-            created: lease.created,
-        }
-    }
-
-    /// The peer as it was.
-    ///
-    /// # Errors
-    /// If its key or value isn't one.
-    pub fn lease(&self) -> Result<Lease, wire::WireError> {
-        Ok(Lease {
-            key: self.key.parse()?,
-            attrs: wire::parse_attrs(self.value.as_bytes())?,
-            node: self.node.clone(),
-            created: self.created,
-            term: Term::Leased,
-        })
     }
 }
 

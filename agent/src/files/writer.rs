@@ -1,47 +1,45 @@
-//! A thread that writes files, for callers that can't wait for the disk.
+//! A thread that reads and writes files, for callers that can't wait for the disk.
 
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
 
-/// The thread. It ends when this is dropped, with all that it was woken for done.
+/// Work of the thread. It must not own the [`Writer`], whose end waits for it.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// The thread. It ends when this is dropped, with all jobs done.
 #[derive(Debug)]
 pub struct Writer {
-    wake: Option<Sender<()>>,
+    jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
-    /// Starts the thread, which writes each time it is woken, or once for several times.
+    /// Starts the thread.
     ///
     /// # Errors
     /// If there can be no thread.
-    pub fn start(write: impl Fn() + Send + 'static) -> Result<Self> {
-        let (wake, woken) = channel();
+    pub fn start() -> Result<Self> {
+        let (jobs, inbox) = channel::<Job>();
         let thread = thread::Builder::new().name("files".to_owned());
-        let thread = thread.spawn(move || {
-            while woken.recv().is_ok() {
-                while woken.try_recv().is_ok() {}
-                write();
-            }
-        });
+        let thread = thread.spawn(move || inbox.into_iter().for_each(|job| job()));
         Ok(Self {
-            wake: Some(wake),
+            jobs: Some(jobs),
             thread: Some(thread.context("start the thread that writes files")?),
         })
     }
 
-    /// Wakes the thread to write.
-    pub fn wake(&self) {
+    /// Has a job done, after those that were given before.
+    pub fn run(&self, job: Job) {
         // It ends with this alone.
-        let _ = self.wake.as_ref().map(|wake| wake.send(()));
+        let _ = self.jobs.as_ref().map(|jobs| jobs.send(job));
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.wake = None;
+        self.jobs = None;
         // A thread that has panicked has nothing to say.
         let _ = self.thread.take().map(JoinHandle::join);
     }
@@ -49,25 +47,21 @@ impl Drop for Writer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
 
     use super::*;
 
     #[test]
-    fn what_it_was_woken_for_is_done_when_it_is_gone() {
-        let written = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&written);
-        let writer = Writer::start(move || {
-            count.fetch_add(1, Ordering::Relaxed);
-        });
-        let writer = writer.expect("a thread");
-        assert_eq!(written.load(Ordering::Relaxed), 0);
-        for _ in 0..100 {
-            writer.wake();
+    fn all_jobs_are_done_in_order_when_it_is_gone() {
+        let done = Arc::new(Mutex::new(Vec::new()));
+        let writer = Writer::start().expect("a thread");
+        for number in 0..100 {
+            let done = Arc::clone(&done);
+            writer.run(Box::new(move || {
+                done.lock().expect("no panic").push(number)
+            }));
         }
         drop(writer);
-        let times = written.load(Ordering::Relaxed);
-        assert!((1..=100).contains(&times), "{times}");
+        assert_eq!(*done.lock().expect("no panic"), Vec::from_iter(0..100));
     }
 }

@@ -50,10 +50,10 @@ impl Lock {
     }
 
     /// Takes the lock again if its file isn't in its place: the disk may have been full, or the folder was emptied under a
-    /// running agent.
-    pub fn keep(&mut self) {
+    /// running agent. Returns whether it is held.
+    pub fn keep(&mut self) -> bool {
         if self.is_there() {
-            return;
+            return true;
         }
         let was_held = self.file.is_some();
         match self.try_again() {
@@ -72,6 +72,12 @@ impl Lock {
                 }
             }
         }
+        self.is_there()
+    }
+
+    /// The folder of its file.
+    pub fn folder(&self) -> &Path {
+        &self.run_dir
     }
 
     /// Whether the lock could be taken: there may be no room for it.

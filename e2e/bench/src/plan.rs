@@ -1,6 +1,5 @@
 //! What one changed lease costs the agent before it speaks to the kernel, in clusters of growing size.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,11 +9,9 @@ use serde_json::json;
 use tweed_backend::Backends;
 use tweed_model::lease::Term;
 use tweed_model::{
-    ClusterSnapshot, Dual, Host, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig,
-    Seniority, SubnetKey, Uplink,
+    ClusterSnapshot, Dual, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig, Seniority, SubnetKey,
 };
-use tweed_nft::Masquerade;
-use tweed_plan::{Choices, Grain, Guard, GuardVerdict, Planner, World};
+use tweed_plan::{Grain, Guard, GuardVerdict, Planner, World, example};
 use tweed_state::plan;
 
 use crate::row::Row;
@@ -23,6 +20,8 @@ use tweed_lab::report;
 /// Leases in the store, and the most that a change may cost among however many, milliseconds.
 const SIZES: [u32; 4] = [5, 1_000, 5_000, 20_000];
 const MOST: f64 = 0.5;
+/// Backends, and the operations of the kernel that a peer of theirs takes.
+const BACKENDS: [(&str, usize); 2] = [("vxlan", 5), ("udp", 1)];
 /// A lease comes and goes so many times.
 const ROUNDS: usize = 200;
 
@@ -31,7 +30,10 @@ const ROUNDS: usize = 200;
 /// # Errors
 /// When one lease more or less is not one peer more or less.
 pub fn run() -> Result<Vec<Row>> {
-    SIZES.into_iter().map(change).collect()
+    let backends = BACKENDS.into_iter();
+    let all = backends.flat_map(|backend| SIZES.map(|leases| (backend, leases)));
+    all.map(|(backend, leases)| change(backend, leases))
+        .collect()
 }
 
 /// What one change costs, step by step.
@@ -43,8 +45,9 @@ struct Cost {
     plan: Duration,
 }
 
-fn change(leases: u32) -> Result<Row> {
-    let world = world()?;
+fn change((backend, expected): (&str, usize), leases: u32) -> Result<Row> {
+    let world = world(backend)?;
+    let lease = |number| lease(backend, number);
     let (mut planner, mut guard) = (Planner::default(), Guard::default());
     let mut seniority = Seniority::default();
     let mut store = ClusterSnapshot {
@@ -69,11 +72,12 @@ fn change(leases: u32) -> Result<Row> {
         let (after, grain) = planner.follow(&world, &snapshot, &seniority);
         let computed = Instant::now();
         let plan = plan(&after, &before.state);
-        let verdict = guard.check(&plan, &after, &before.state, None);
+        let carried = before.forwarding.as_ref();
+        let verdict = guard.check(&plan, &after, &before.state, carried);
         let end = Instant::now();
         let ops = plan.len();
         ensure!(
-            ops == 5 && verdict == GuardVerdict::Pass,
+            ops == expected && verdict == GuardVerdict::Pass,
             "{ops} operations for one lease, {verdict:?}"
         );
         ensure!(grain == Grain::Changes, "all leases were computed");
@@ -94,6 +98,7 @@ fn change(leases: u32) -> Result<Row> {
     let (anew, _) = Planner::default().follow(&world, &store, &seniority);
     let whole = start.elapsed();
     ensure!(*anew == *before, "carried on, it is another state");
+    let of = if backend == "vxlan" { "" } else { " of udp" };
     let part = |name, time| format!("{name} {}", report::duration(time));
     let parts = [
         part("snapshot", cost.snapshot),
@@ -105,7 +110,7 @@ fn change(leases: u32) -> Result<Row> {
     Ok(Row {
         other: parts.join(", "),
         ..Row::below(
-            &format!("planning one change among {leases} leases"),
+            &format!("planning one change among {leases} leases{of}"),
             cost.total.as_secs_f64() * 1e3,
             "ms",
             3,
@@ -114,50 +119,24 @@ fn change(leases: u32) -> Result<Row> {
     })
 }
 
-fn world() -> Result<World> {
-    let config = json!({ "Network": "10.0.0.0/8", "Backend": { "Type": "vxlan" } });
+fn world(backend: &str) -> Result<World> {
+    let config = json!({ "Network": "10.0.0.0/8", "Backend": { "Type": backend } });
     let (config, _) = NetworkConfig::parse(&config.to_string())?;
     let (backends, _) = Backends::parse(&config)?;
-    let addrs = Dual::of_addrs([Ipv4Addr::new(198, 18, 0, 1).into()]);
     let node = LocalNode {
-        uplink: Uplink {
-            name: "eth0".to_owned(),
-            index: 2,
-            mtu: 1500,
-            addrs,
-            onlink: vec!["198.18.0.0/24".parse()?],
-            learned_default: false,
-        },
-        public: addrs,
-        identity: Identity {
-            vtep_mac: Mac([2, 0, 0, 0, 0, 1]),
-            vtep_mac_v6: Mac([2, 0, 0, 0, 0, 6]),
-        },
         subnets: Dual::of_nets(["10.1.0.0/24".parse()?]),
-        host: Host::default(),
-    };
-    let choices = Choices {
-        table: "tweed".to_owned(),
-        masquerade: Some(Masquerade { fully_random: true }),
-        forward_accept: true,
-        allow_list: true,
-        check_sources: true,
-        way_back: true,
-        nexthops: true,
-        blackhole: true,
-        bridge_filter: false,
-        former: BTreeSet::new(),
+        ..example::node(false)
     };
     Ok(World {
         config,
         backends,
         node,
-        choices,
+        choices: example::choices(),
     })
 }
 
 /// The lease that came as number `number`. Subnets are handed out at random, so age and order differ.
-fn lease(number: u32) -> Result<(SubnetKey, Arc<Lease>)> {
+fn lease(backend: &str, number: u32) -> Result<(SubnetKey, Arc<Lease>)> {
     const SUBNETS: u32 = 1 << 15;
     let place = number * 7919 % SUBNETS;
     let [_, _, high, low] = place.to_be_bytes();
@@ -165,16 +144,15 @@ fn lease(number: u32) -> Result<(SubnetKey, Arc<Lease>)> {
     let mac = Mac([2, 0, 1, 0, high, low]).to_string();
     let key = SubnetKey(Dual::of_nets([subnet]));
     let public: IpAddr = Ipv4Addr::new(198, 19, high, low).into();
-    let data = json!({ "VNI": 1, "VtepMAC": mac });
+    // A lease of udp announces nothing.
+    let vxlan = backend == "vxlan";
+    let data = vxlan.then(|| json!({ "VNI": 1, "VtepMAC": mac }).into());
     let lease = Lease {
         key,
         attrs: LeaseAttrs {
             public: Dual::of_addrs([public]),
-            backend_type: "vxlan".to_owned(),
-            data: Dual {
-                v4: Some(data.into()),
-                v6: None,
-            },
+            backend_type: if vxlan { backend } else { "" }.to_owned(),
+            data: Dual { v4: data, v6: None },
         },
         node: None,
         created: number.into(),

@@ -18,7 +18,16 @@ const REFUSED: &[&str] = &[
     "uplink::choose(",
     "facts::read(",
     "facts::addresses(",
-    "inhabited::read(",
+    "used_bridges(",
+    "fs::read",
+    "fs::write",
+    "fs::remove",
+    "fs::create_dir",
+    "fs::symlink_metadata",
+    "bounded_file::read",
+    "atomic::replace",
+    "file_id(",
+    ".exists()",
     "Condvar",
     "recv_timeout",
     "thread::sleep",
@@ -26,30 +35,61 @@ const REFUSED: &[&str] = &[
 
 /// Files that may, what, and which thread it is that does it.
 const ELSEWHERE: &[(&str, &[&str], &str)] = &[
-    ("active/home.rs", &["inhabited::read("], "the kernel thread"),
+    (
+        "asking/prepare.rs",
+        &["bounded_file::read"],
+        "a thread of the pool",
+    ),
     (
         "asking/survey.rs",
         &[
             "Netlink",
             "uplink::choose(",
             "facts::read(",
-            "inhabited::read(",
+            "used_bridges(",
         ],
         "the kernel thread",
     ),
-    ("inhabited.rs", &["Netlink"], "the kernel thread"),
-    ("keepers/bridge.rs", &["Netlink"], "the kernel thread"),
+    (
+        "data_plane/damaged.rs",
+        &["fs::read"],
+        "the kernel thread, and a thread of the pool",
+    ),
+    (
+        "keepers/cni.rs",
+        &["bounded_file::read", ".exists()"],
+        "the thread that has the files",
+    ),
+    (
+        "keepers/hindrances.rs",
+        &["Netfilter", "sysctl::"],
+        "the kernel thread",
+    ),
     (
         "keepers/host.rs",
         &["facts::read(", "facts::addresses("],
         "the kernel thread",
     ),
     (
-        "keepers/surroundings.rs",
-        &["Netfilter", "sysctl::"],
-        "the kernel thread",
+        "keepers/socket.rs",
+        &[
+            "fs::create_dir",
+            "fs::symlink_metadata",
+            "fs::remove",
+            "file_id(",
+        ],
+        "the thread that has the files",
     ),
-    ("keepers/sysctls.rs", &["sysctl::"], "the kernel thread"),
+    (
+        "keepers/subnet_file.rs",
+        &[
+            "bounded_file::read",
+            "fs::create_dir",
+            "atomic::replace",
+            "file_id(",
+        ],
+        "the thread that has the files",
+    ),
     ("keepers/tx_checksum.rs", &["Ethtool"], "the kernel thread"),
     (
         "keepers/uplink.rs",
@@ -59,8 +99,18 @@ const ELSEWHERE: &[(&str, &[&str], &str)] = &[
     ("http/trace.rs", &["recv_timeout"], "a thread of the pool"),
     (
         "choices.rs",
-        &["/proc/sys", "Netlink"],
+        &["/proc/sys", "fs::read", "Netlink"],
         "the main thread, once, before its loop",
+    ),
+    (
+        "sandbox/landlock.rs",
+        &["fs::read"],
+        "the first thread, before there are others",
+    ),
+    (
+        "sandbox/mod.rs",
+        &["bounded_file::read"],
+        "the first thread, before there are others",
     ),
     (
         "sandbox/files.rs",

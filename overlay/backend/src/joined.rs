@@ -6,7 +6,6 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tweed_forward::forwarding::Forwarding;
-use tweed_forward::table::Peer as Endpoint;
 use tweed_model::{Family, LocalNode, Refusal, SubnetKey};
 use tweed_state::{KernelState, NextHop, ROUTE_PROTOCOL, Route, RouteKey};
 
@@ -40,8 +39,9 @@ pub(super) fn joined(
 fn leave_out(forwarding: &mut Forwarding, refused: &BTreeMap<SubnetKey, Refusal>) {
     let subnets: BTreeSet<&IpNet> = refused.keys().flat_map(|key| key.0.values()).collect();
     if !subnets.is_empty() {
-        let sound = |peer: &Endpoint| !peer.subnets.values().any(|net| subnets.contains(net));
-        forwarding.peers.retain(sound);
+        forwarding
+            .peers
+            .retain(|subnet, _| !subnets.contains(subnet));
     }
 }
 

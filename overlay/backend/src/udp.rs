@@ -189,13 +189,17 @@ impl Udp {
         node: &LocalNode,
         sides: impl Iterator<Item = (Family, &'a PeerSide)>,
     ) -> Forwarding {
-        let peers = sides.map(|(family, side)| Endpoint {
+        let mtu = |family| {
+            let mtu = node.uplink.mtu.saturating_sub(overhead(family));
+            u16::try_from(mtu).unwrap_or(u16::MAX)
+        };
+        let peer = |(family, side): (Family, &PeerSide)| Endpoint {
             endpoint: SocketAddr::new(side.public, self.port),
             addresses: Dual::of_addrs([side.public]),
             subnets: Dual::of_nets([side.subnet]),
-            mtu: u16::try_from(node.uplink.mtu.saturating_sub(overhead(family)))
-                .unwrap_or(u16::MAX),
-        });
+            mtu: mtu(family),
+        };
+        let peers = sides.map(|side| (side.1.subnet, peer(side)));
         Forwarding {
             device: self.link_name(),
             port: self.port,

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 #[cfg(any(test, feature = "test-util"))]
 use ipnet::Ipv4Net;
-use tweed_model::Dual;
+use tweed_model::{Dual, SharedMap};
 
 use super::options::ForwardOptions;
 use super::table::Peer;
@@ -29,8 +29,8 @@ pub struct Forwarding {
     pub locals: Dual<IpAddr>,
     /// This node's subnets.
     pub own: Dual<IpNet>,
-    /// The other nodes, one for each family.
-    pub peers: Vec<Peer>,
+    /// The other nodes, one for each family, by their pods' subnet. Copies share what they have in common.
+    pub peers: SharedMap<IpNet, Peer>,
 }
 
 impl Forwarding {
@@ -43,16 +43,14 @@ impl Forwarding {
     /// That of host 1, with the hosts of these numbers.
     #[cfg(any(test, feature = "test-util"))]
     pub fn towards(numbers: std::ops::Range<u8>) -> Self {
-        let subnet = |number| {
-            let net = Ipv4Net::new_assert([10, 244, number, 0].into(), 24);
-            Dual::of_nets([net.into()])
-        };
-        let peers = numbers.map(|number| Peer {
+        let subnet = |number| IpNet::from(Ipv4Net::new_assert([10, 244, number, 0].into(), 24));
+        let peer = |number| Peer {
             endpoint: SocketAddr::from(([198, 18, 0, number], 8285)),
             addresses: Dual::of_addrs([[198, 18, 0, number].into()]),
-            subnets: subnet(number),
+            subnets: Dual::of_nets([subnet(number)]),
             mtu: 1472,
-        });
+        };
+        let peers = numbers.map(|number| (subnet(number), peer(number)));
         Self {
             device: "flannel0".into(),
             port: 8285,
@@ -60,7 +58,7 @@ impl Forwarding {
             persist: true,
             options: ForwardOptions::default(),
             locals: Dual::default(),
-            own: subnet(1),
+            own: Dual::of_nets([subnet(1)]),
             peers: peers.collect(),
         }
     }

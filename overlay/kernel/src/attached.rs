@@ -4,9 +4,11 @@ mod change;
 mod gone;
 mod look;
 mod state;
+mod used;
 mod wanted;
 
 pub(super) use change::apply;
 pub use look::Attachments;
 pub(super) use look::look;
 pub(super) use state::AttachmentState;
+pub use used::used_bridges;

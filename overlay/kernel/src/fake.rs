@@ -40,6 +40,11 @@ impl Kernel for FakeKernel {
         Ok(state)
     }
 
+    fn holds(&mut self, sysctl: &str, value: &str) -> bool {
+        let there = self.state.sysctls.get(sysctl);
+        there.is_some_and(|there| there == value)
+    }
+
     fn apply(&mut self, op: &Op) -> Result<(), KernelError> {
         let fault = self.faults.contains(&self.asked);
         self.asked += 1;

@@ -4,6 +4,7 @@
 pub(crate) mod bridge;
 pub(crate) mod gateway;
 mod holder;
+pub(crate) mod pair;
 pub(crate) mod port;
 mod refusal;
 mod tun;

@@ -20,10 +20,11 @@ mod places;
 mod readings;
 mod whole;
 
-pub use attached::Attachments;
+pub use attached::{Attachments, used_bridges};
 pub use event::Event;
 pub use linux::Linux;
 pub use monitor::Monitor;
+pub use notice::is_reported;
 pub use others::{Ask, Running};
 
 use ipnet::IpNet;
@@ -46,6 +47,12 @@ pub trait Kernel {
     fn attachments(&mut self, networks: &[IpNet]) -> Result<Attachments, KernelError> {
         let _ = networks;
         Ok(Attachments::default())
+    }
+
+    /// Whether a sysctl has this value, as far as that is no event of the [`Monitor`].
+    fn holds(&mut self, sysctl: &str, value: &str) -> bool {
+        let _ = (sysctl, value);
+        true
     }
 
     /// Makes one change. Puts replace what is there; deletes of what is gone succeed.

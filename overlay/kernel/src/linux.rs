@@ -122,6 +122,14 @@ impl Linux {
     }
 }
 
+/// The entries of an interface; none if it is gone by now.
+pub(super) fn or_none<T>(list: Result<Vec<T>, NetlinkError>) -> Result<Vec<T>, NetlinkError> {
+    match list {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        list => list,
+    }
+}
+
 impl Devices {
     pub(super) fn note(&mut self, link: &LinkInfo) {
         self.0.insert(link.name.clone(), link.index);

@@ -118,6 +118,7 @@ struct Listener<T> {
 struct News {
     dirty: bool,
     attached: bool,
+    host: bool,
     uplink: bool,
 }
 
@@ -143,6 +144,9 @@ impl<T: FnMut(Event)> Listener<T> {
             }
             if news.attached {
                 (self.tell)(Event::Attached);
+            }
+            if news.host {
+                (self.tell)(Event::Host);
             }
         }
     }
@@ -202,6 +206,7 @@ fn drain(
                 *news = News {
                     dirty: true,
                     attached: true,
+                    host: true,
                     uplink: true,
                 };
                 if error.raw_os_error() != Some(libc::ENOBUFS) {
@@ -241,6 +246,7 @@ fn route_notice(
     match event {
         Some(Event::Dirty) => news.dirty = true,
         Some(Event::Attached) => news.attached = true,
+        Some(Event::Host) => news.host = true,
         Some(Event::Uplink) => news.uplink = true,
         None => {}
     }

@@ -139,7 +139,9 @@ fn address(books: &mut Books, message: &AddressMessage, new: bool) -> Option<Eve
         };
         return news.then_some(Event::Uplink);
     }
-    let name = books.links.get(&addr.index)?;
+    let Some(name) = books.links.get(&addr.index) else {
+        return Some(Event::Host);
+    };
     (books.has_addr(name, addr.net) != new).then_some(Event::Dirty)
 }
 
@@ -221,15 +223,22 @@ const INTERFACE: u16 = 1;
 const ALL_INTERFACES: i32 = -1;
 const FORWARDING: u16 = 2;
 
-/// Whether a change of interface settings (`RTM_NEWNETCONF`) switches off forwarding that we look after. Other switches
-/// are changed without a word, and found by the periodic pass.
+const FORWARDING_V4: &str = "net/ipv4/ip_forward";
+const FORWARDING_V6: &str = "net/ipv6/conf/all/forwarding";
+
+/// Whether a change of a sysctl is an event of the monitor. Those of most have to be looked for.
+pub fn is_reported(sysctl: &str) -> bool {
+    [FORWARDING_V4, FORWARDING_V6].contains(&sysctl)
+}
+
+/// Whether a change of interface settings (`RTM_NEWNETCONF`) switches off forwarding that we look after.
 fn stops_forwarding(books: &Books, payload: &[u8]) -> bool {
     let (Some(family), Some(attributes)) = (payload.first(), payload.get(4..)) else {
         return false;
     };
     let key = match *family {
-        IPV4 => "net/ipv4/ip_forward",
-        IPV6 => "net/ipv6/conf/all/forwarding",
+        IPV4 => FORWARDING_V4,
+        IPV6 => FORWARDING_V6,
         _ => return false,
     };
     let number = |kind| {

@@ -10,7 +10,7 @@ use tweed_state::{FdbKey, KernelState, NeighKey, NextHop, Route, RouteKey, Scope
 
 use super::connected::route_key;
 use super::ledger::Uplink;
-use super::linux::{Devices, Linux};
+use super::linux::{Devices, Linux, or_none};
 use super::nexthops::seen::Seen;
 use super::readings::{as_fdb, as_link, as_route};
 use super::{kinds, ownership};
@@ -169,13 +169,6 @@ fn tx_checksum(linux: &mut Linux, scope: &Scope, link: &LinkInfo, state: &mut Ke
     match read.and_then(|ethtool| ethtool.feature(&link.name, TX_CHECKSUM)) {
         Ok(on) => drop(state.tx_checksum.insert(link.name.clone(), on)),
         Err(error) => tracing::debug!(%error, "can't read a feature"),
-    }
-}
-
-fn or_none<T>(list: Result<Vec<T>, NetlinkError>) -> Result<Vec<T>, NetlinkError> {
-    match list {
-        Err(error) if error.is_not_found() => Ok(Vec::new()),
-        list => list,
     }
 }
 

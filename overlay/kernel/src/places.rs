@@ -1,20 +1,23 @@
 //! Bridges and their ports, followed by notifications, to notice damage of attachments. All bridges of the host are
 //! followed; the records tell which of them belong to attachments. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use tweed_model::Mac;
-use tweed_netlink::{LinkInfo, addr_info, link_info};
+use tweed_netlink::route_messages::link::BridgeVlanInfo;
+use tweed_netlink::{LinkInfo, PortNotice, addr_info, link_info, port_notice};
 
 /// Bridges and ports by index.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     bridges: HashMap<u32, Bridge>,
-    /// Ends of veth pairs that are up and in a bridge, and which one.
-    ports: HashMap<u32, u32>,
+    /// Ends of veth pairs that are up and in a bridge.
+    ports: HashMap<u32, Port>,
+    /// Interfaces that have VLANs' gateways, as the last look found them.
+    holders: HashMap<u32, (Option<Mac>, bool)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,16 +26,31 @@ struct Bridge {
     mtu: u32,
     up: bool,
     promisc: bool,
+    vlan_filtering: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Port {
+    bridge: u32,
+    hairpin: bool,
+    isolated: bool,
+    /// None before its bridge has reported them.
+    vlans: Option<Vec<BridgeVlanInfo>>,
 }
 
 impl Places {
-    /// The bridges and ports among all interfaces.
-    pub(crate) fn of(links: &[LinkInfo]) -> Self {
-        let mut places = Self::default();
+    /// The bridges and ports among all interfaces from now on.
+    pub(crate) fn renew(&mut self, links: &[LinkInfo], is_holder: impl Fn(&str) -> bool) {
+        let there: HashSet<u32> = links.iter().map(|link| link.index).collect();
+        self.bridges.retain(|index, _| there.contains(index));
+        self.ports.retain(|index, _| there.contains(index));
         for link in links {
-            places.link(link);
+            self.link(link);
         }
-        places
+        let holders = links.iter().filter(|link| is_holder(&link.name));
+        self.holders = holders
+            .map(|link| (link.index, (link.mac, link.up)))
+            .collect();
     }
 
     /// Takes a notification. Returns whether something was changed or removed. A new object is no damage: the plugin that
@@ -40,10 +58,15 @@ impl Places {
     pub(crate) fn judge(&mut self, message: &Message) -> bool {
         match message {
             Message::NewLink(link) if is_plain(link) => self.link(&link_info(link.clone())),
+            Message::NewLink(link) => {
+                port_notice(link).is_some_and(|notice| self.port(link.header.index, notice))
+            }
             Message::DelLink(link) if is_plain(link) => {
+                let index = link.header.index;
                 // Only the container's runtime can make a deleted port again.
-                self.ports.remove(&link.header.index);
-                self.bridges.remove(&link.header.index).is_some()
+                self.ports.remove(&index);
+                let holder = self.holders.remove(&index);
+                self.bridges.remove(&index).is_some() || holder.is_some()
             }
             Message::DelAddress(addr) => self.loses(addr),
             _ => false,
@@ -51,6 +74,10 @@ impl Places {
     }
 
     fn link(&mut self, info: &LinkInfo) -> bool {
+        if let Some(holder) = self.holders.get_mut(&info.index) {
+            let now = (info.mac, info.up);
+            return std::mem::replace(holder, now) != now;
+        }
         match info.kind.as_str() {
             "bridge" => {
                 let now = Bridge {
@@ -58,14 +85,24 @@ impl Places {
                     mtu: info.mtu,
                     up: info.up,
                     promisc: info.promisc,
+                    vlan_filtering: info.bridge.is_some_and(|bridge| bridge.vlan_filtering),
                 };
                 let before = self.bridges.insert(info.index, now);
                 before.is_some_and(|before| before != now)
             }
             "veth" => match info.master.filter(|_| info.up) {
                 Some(bridge) => {
-                    let before = self.ports.insert(info.index, bridge);
-                    before.is_some_and(|before| before != bridge)
+                    let before = self.ports.remove(&info.index);
+                    let stays = before.as_ref().filter(|before| before.bridge == bridge);
+                    let now = Port {
+                        bridge,
+                        hairpin: info.port.is_some_and(|port| port.hairpin),
+                        isolated: info.port.is_some_and(|port| port.isolated),
+                        vlans: stays.and_then(|before| before.vlans.clone()),
+                    };
+                    let news = before.is_some_and(|before| before != now);
+                    self.ports.insert(info.index, now);
+                    news
                 }
                 None => self.ports.remove(&info.index).is_some(),
             },
@@ -73,20 +110,44 @@ impl Places {
         }
     }
 
+    /// Takes what a bridge reports of a port. VLANs that were not known may have been others.
+    fn port(&mut self, index: u32, notice: PortNotice) -> bool {
+        let Some(port) = self.ports.get_mut(&index) else {
+            return false;
+        };
+        let bridge = self.bridges.get(&port.bridge);
+        let by_vlan = bridge.is_some_and(|bridge| bridge.vlan_filtering);
+        let now = Port {
+            bridge: port.bridge,
+            hairpin: notice.hairpin,
+            isolated: notice.isolated,
+            vlans: by_vlan.then_some(notice.vlans),
+        };
+        let news = *port != now;
+        *port = now;
+        news
+    }
+
     fn loses(&self, message: &AddressMessage) -> bool {
         let global = addr_info(message).filter(|addr| addr.scope == 0);
-        global.is_some_and(|addr| self.bridges.contains_key(&addr.index))
+        global.is_some_and(|addr| {
+            self.bridges.contains_key(&addr.index) || self.holders.contains_key(&addr.index)
+        })
     }
 }
 
-/// Bridges tell about their ports in messages of their own family, which say nothing of the device.
+/// Bridges report their ports in messages of their own family, which say nothing of the device.
 fn is_plain(message: &LinkMessage) -> bool {
     message.header.interface_family == AddressFamily::Unspec
 }
 
 #[cfg(test)]
 mod tests {
-    use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo as Info};
+    use netlink_packet_core::DefaultNla;
+    use netlink_packet_route::link::{
+        AfSpecBridge, BridgeVlanInfoFlags, InfoBridge, InfoData, InfoKind, LinkAttribute,
+        LinkFlags, LinkInfo as Info, LinkProtoInfoBridge,
+    };
 
     use super::*;
 
@@ -121,6 +182,51 @@ mod tests {
             assert!(!places.judge(&port(true, Some(3))), "nothing has changed");
             assert!(places.judge(&leaves));
         }
+    }
+
+    /// What the bridge says of the port, with this in `IFLA_PROTINFO`.
+    fn notice(hairpin: bool, vlans: &[u16]) -> Message {
+        let mut link = LinkMessage::default();
+        link.header.index = 7;
+        link.header.interface_family = AddressFamily::Bridge;
+        let hairpin = LinkProtoInfoBridge::Other(DefaultNla::new(4, vec![u8::from(hairpin)]));
+        let vlans = vlans.iter().map(|vid| {
+            let flags = BridgeVlanInfoFlags::empty();
+            AfSpecBridge::VlanInfo(BridgeVlanInfo { flags, vid: *vid })
+        });
+        link.attributes = vec![
+            LinkAttribute::ProtoInfoBridge(vec![hairpin]),
+            LinkAttribute::AfSpecBridge(vlans.collect()),
+        ];
+        Message::NewLink(link)
+    }
+
+    #[test]
+    fn switches_and_vlans_of_a_port_that_change_are_news() {
+        let mut places = Places::default();
+        assert!(!places.judge(&notice(true, &[])), "it is no port yet");
+        for message in [bridge(true, 1450), port(true, Some(3)), notice(false, &[1])] {
+            assert!(!places.judge(&message));
+        }
+        assert!(places.judge(&notice(true, &[1])));
+        assert!(
+            !places.judge(&notice(true, &[2])),
+            "the bridge does not filter"
+        );
+        let filtering = InfoBridge::VlanFiltering(true);
+        let filtering = Info::Data(InfoData::Bridge(vec![filtering]));
+        let Message::NewLink(mut link) = bridge(true, 1450) else {
+            unreachable!()
+        };
+        link.attributes.iter_mut().for_each(|attribute| {
+            if let LinkAttribute::LinkInfo(info) = attribute {
+                info.push(filtering.clone());
+            }
+        });
+        assert!(places.judge(&Message::NewLink(link)));
+        assert!(places.judge(&notice(true, &[2])), "others than before?");
+        assert!(!places.judge(&notice(true, &[2])));
+        assert!(places.judge(&notice(true, &[2, 3])));
     }
 
     #[test]

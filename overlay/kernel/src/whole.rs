@@ -1,8 +1,8 @@
 //! The real kernel as the reconciler has it: whole dumps, single changes, and the books about both.
 
 use ipnet::IpNet;
-use tweed_host::KernelError;
-use tweed_state::{KernelState, Op, Scope};
+use tweed_host::{KernelError, sysctl};
+use tweed_state::{KernelState, Op, Scope, may_be_absent};
 
 use super::linux::Linux;
 use super::{Attachments, Kernel, apply, attached, observe};
@@ -14,6 +14,14 @@ impl Kernel for Linux {
 
     fn attachments(&mut self, networks: &[IpNet]) -> Result<Attachments, KernelError> {
         attached::look(self, networks)
+    }
+
+    fn holds(&mut self, key: &str, value: &str) -> bool {
+        match sysctl::read(key) {
+            Ok(Some(there)) => there == value,
+            Ok(None) => may_be_absent(key),
+            Err(_) => false,
+        }
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), KernelError> {

@@ -32,6 +32,9 @@ pub struct Bridged {
     /// The interface that has them, where that is not the bridge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
+    /// The Ethernet address of that interface, which pods know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder_mac: Option<Mac>,
     /// The host's end of the attachment's pair, then ports that it shares with others, such as that of a VLAN's gateway.
     pub ports: Vec<Port>,
 }

@@ -1,6 +1,5 @@
 //! Peers that only the data plane's table tells of: its device has one route for all of them.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -11,34 +10,24 @@ use tweed_state::wanted::Desired;
 
 /// The peers' subnets, each as the key of a route to it.
 pub(super) fn subnets(forwarding: &Forwarding) -> impl Iterator<Item = RouteKey> {
-    forwarding.peers.iter().flat_map(subnets_of)
+    forwarding.peers.keys().copied().map(RouteKey::of)
 }
 
-/// One peer's subnets, likewise.
-pub(super) fn subnets_of(peer: &Peer) -> impl Iterator<Item = RouteKey> {
-    peer.subnets.values().copied().map(RouteKey::of)
-}
-
-/// Those of the peers carried until now to whose subnets no way is wanted any more.
-pub(super) fn cut_off<'a>(want: &Desired, carried: &'a Arc<Forwarding>) -> Vec<&'a Peer> {
+/// Those of the peers carried until now to whose subnet no way is wanted any more.
+pub(super) fn cut_off<'a>(want: &'a Desired, carried: &'a Forwarding) -> Vec<(IpNet, &'a Peer)> {
     let Some(wanted) = &want.forwarding else {
         return Vec::new();
     };
-    if Arc::ptr_eq(wanted, carried) {
-        return Vec::new();
-    }
-    let stay: BTreeSet<RouteKey> = subnets(wanted).collect();
-    let has_way = |key: &RouteKey| stay.contains(key) || want.state.routes.contains_key(key);
+    let has_way = |net: &IpNet| want.state.routes.contains_key(&RouteKey::of(*net));
     // A subnet that has become ours is carried to no peer.
     let ours = |net: &IpNet| {
         let mut own = wanted.own.values();
         own.any(|own| own.contains(net) || net.contains(own))
     };
-    let peers = carried.peers.iter();
-    peers
-        .filter(|peer| {
-            !subnets_of(peer).any(|key| has_way(&key)) && !peer.subnets.values().any(ours)
-        })
+    let changes = wanted.peers.changes(&carried.peers);
+    let gone = changes.filter(|change| change.now.is_none());
+    let gone = gone.filter(|change| !has_way(change.key) && !ours(change.key));
+    gone.filter_map(|change| Some((*change.key, change.before?)))
         .collect()
 }
 
@@ -50,7 +39,9 @@ pub fn keeping(want: &Desired, carried: &Arc<Forwarding>) -> Option<Arc<Forwardi
         return Some(Arc::clone(wanted));
     }
     let mut all = Forwarding::clone(wanted);
-    all.peers.extend(kept.into_iter().cloned());
+    let kept = kept.into_iter();
+    all.peers
+        .extend(kept.map(|(subnet, peer)| (subnet, peer.clone())));
     // The same table stays the same value, so that nobody has to look through it.
     Some(if all == **carried {
         Arc::clone(carried)

@@ -111,7 +111,7 @@ impl Guard {
         leave_out_carried(&mut losing, want);
         if let Some(carried) = carried.filter(|_| want.prune) {
             let peers = carried::cut_off(want, carried).into_iter();
-            losing.extend(peers.flat_map(carried::subnets_of));
+            losing.extend(peers.map(|(subnet, _)| RouteKey::of(subnet)));
         }
         let emptied = self.emptied(want, &losing);
         let returning = self.returning(want, &losing);

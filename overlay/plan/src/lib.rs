@@ -4,6 +4,8 @@
 pub mod carried;
 mod claims;
 pub mod desired;
+#[cfg(any(test, feature = "test-util"))]
+pub mod example;
 pub mod guard;
 pub mod planner;
 

@@ -3,12 +3,13 @@
 //! else is shared with the state before. So a lease among thousands costs what it costs among five.
 //!
 //! Everything is computed anew when the change is not local: configuration, node or choices are others, leases that changed
-//! share a subnet, a public address or a MAC with another one, what a peer changes is not its own alone (with a data plane
-//! of ours, or a subnet of an unusual length), or many change at once.
+//! share a subnet, a public address or a MAC with another one, what a peer changes is not its own alone (a subnet of an
+//! unusual length), or many change at once.
 
 use std::sync::Arc;
 
 use tweed_backend::Backends;
+use tweed_forward::forwarding::Forwarding;
 use tweed_model::{
     ClusterSnapshot, Lease, LocalNode, NetworkConfig, Seniority, SharedMap, SharedSet, SubnetKey,
 };
@@ -190,9 +191,16 @@ fn same_ground(a: &Desired, b: &Desired) -> bool {
         );
         (rules, sets(ruleset), desired.spare_links.clone())
     };
+    let path = |desired: &Desired| {
+        let forwarding = desired.forwarding.as_deref().cloned();
+        forwarding.map(|all| Forwarding {
+            peers: SharedMap::new(),
+            ..all
+        })
+    };
     state(&a.state) == state(&b.state)
         && scope(&a.scope) == scope(&b.scope)
-        && a.forwarding == b.forwarding
+        && path(a) == path(b)
         && rest(a) == rest(b)
 }
 
@@ -212,6 +220,12 @@ fn replace(all: &mut Desired, before: &Desired, now: &Desired) {
     }
     if let Some(firewall) = &mut all.state.firewall {
         condense(&all.ruleset, firewall);
+    }
+    if let (Some(was), Some(is)) = (&before.forwarding, &now.forwarding)
+        && let Some(forwarding) = all.forwarding.as_mut().filter(|_| was.peers != is.peers)
+    {
+        let forwarding = Arc::make_mut(forwarding);
+        forwarding.peers.take_over(&was.peers, &is.peers);
     }
     all.peers = all.peers - before.peers + now.peers;
     all.refused

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use tweed_host::KernelError;
 use tweed_kernel::Kernel;
 use tweed_state::Op;
-use tweed_state::attached::{Repair, repairs};
+use tweed_state::attached::{Repair, UsedBridge, repairs};
 
 use super::fights::Fights;
 use super::outcome::Failure;
@@ -27,6 +27,8 @@ pub struct AttachedOutcome {
     pub fights: Vec<String>,
     /// Every repair is one more round of a fight that was reported before.
     pub old_fights_only: bool,
+    /// Bridges with ports, whatever made them; none if they could not be read.
+    pub bridges: Option<Vec<UsedBridge>>,
     /// Attachments with a port on this host.
     pub attachments: usize,
     /// Attachments of running containers whose port is gone, and its name: only their runtime can make it.
@@ -63,6 +65,7 @@ pub(super) fn look<K: Kernel>(
         _ => true,
     });
     let mut outcome = AttachedOutcome {
+        bridges: Some(seen.bridges),
         attachments: seen.wanted.owners.len(),
         portless: seen.portless,
         doubtful: seen.doubtful,

@@ -8,7 +8,7 @@ mod fights;
 mod outcome;
 pub mod worker;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -105,6 +105,12 @@ impl<K: Kernel> Reconciler<K> {
         plan.puts
             .extend(attached::preview(&mut self.kernel, networks)?);
         Ok(plan)
+    }
+
+    /// Whether sysctls have these values, as far as that is no event.
+    pub fn hold(&mut self, sysctls: &BTreeMap<String, String>) -> bool {
+        let mut wanted = sysctls.iter();
+        wanted.all(|(key, value)| self.kernel.holds(key, value))
     }
 
     /// Checks attachments of containers on the host, and repairs them. The kernel thread itself reads their records: they

@@ -13,11 +13,9 @@ use tweed_backend::Backends;
 use tweed_kernel::fake::FakeKernel;
 use tweed_model::lease::Term;
 use tweed_model::{
-    ClusterSnapshot, Dual, Host, Identity, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig,
-    Seniority, SubnetKey, Uplink,
+    ClusterSnapshot, Dual, Lease, LeaseAttrs, Mac, NetworkConfig, Seniority, SubnetKey,
 };
-use tweed_nft::Masquerade;
-use tweed_plan::{Choices, desired};
+use tweed_plan::{Choices, desired, example};
 
 /// One peer of a random cluster.
 #[derive(Clone, Debug)]
@@ -88,45 +86,11 @@ fn want(cluster: &Cluster, listings: u64) -> Arc<Desired> {
     );
     let (config, _) = NetworkConfig::parse(&text).unwrap();
     let (backend, _) = Backends::parse(&config).unwrap();
-    let v6 = cluster.dual.then(|| "fd00:10:244:1::/64".parse().unwrap());
-    let addrs = Dual {
-        v4: Some(ip("198.18.0.1")),
-        v6: cluster.dual.then(|| ip("fd00:a::1")),
-    };
-    let node = LocalNode {
-        uplink: Uplink {
-            name: "eth0".into(),
-            index: 2,
-            mtu: 1500,
-            addrs,
-            onlink: vec![
-                "198.18.0.0/24".parse().unwrap(),
-                "fd00:a::/64".parse().unwrap(),
-            ],
-            learned_default: false,
-        },
-        public: addrs,
-        identity: Identity {
-            vtep_mac: Mac([2, 0, 0, 0, 0, 4]),
-            vtep_mac_v6: Mac([2, 0, 0, 0, 0, 6]),
-        },
-        subnets: Dual {
-            v4: Some("10.244.1.0/24".parse().unwrap()),
-            v6,
-        },
-        host: Host::default(),
-    };
+    let node = example::node(cluster.dual);
     let choices = Choices {
-        table: "tweed".into(),
-        masquerade: Some(Masquerade { fully_random: true }),
-        forward_accept: true,
-        allow_list: true,
-        check_sources: true,
-        way_back: true,
         nexthops: cluster.nexthops,
         blackhole: false,
-        bridge_filter: false,
-        former: BTreeSet::new(),
+        ..example::choices()
     };
     let leases = cluster.peers.iter().map(|seed| lease(seed, cluster));
     let leases = leases.map(|lease| (lease.key, lease.into())).collect();

@@ -1,6 +1,8 @@
 //! The thread that owns the kernel: it sleeps until the desired state changes, the kernel reports a change of ours, a
 //! retry is due, or the period is over.
 
+mod times;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -12,6 +14,7 @@ use tweed_host::pauses::Pauses;
 use tweed_kernel::Kernel;
 use tweed_state::{Desired, Plan};
 
+use self::times::{AttachedTimes, SysctlTimes};
 use super::{AttachedOutcome, Failure, Outcome, Reconciler};
 
 /// A full pass follows a fast one after this time; more changes push it back no further than [`LATEST`].
@@ -23,12 +26,6 @@ const LATEST: Duration = Duration::from_millis(500);
 /// A full pass is followed by a rest of this many times its length: while another program keeps changing what is ours,
 /// a large cluster costs a quarter of a processor and not all of it.
 const REST: u32 = 3;
-/// Events of attachments are gathered for this long: the port of one that is being removed goes down before it is gone.
-const ATTACHED_GATHER: Duration = Duration::from_millis(100);
-/// Between two looks at attachments, however many come and go.
-const ATTACHED_REST: Duration = Duration::from_millis(250);
-/// Attachments are looked at this often without any event.
-const ATTACHED_PERIOD: Duration = Duration::from_secs(10);
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
@@ -146,37 +143,10 @@ struct State<K, J, R> {
     attached: AttachedTimes,
     /// When the memory of a look is given back that was made too soon after others.
     give_back: Option<Instant>,
+    sysctls: SysctlTimes,
     period: Duration,
     jitter: J,
     report: R,
-}
-
-/// When attachments are looked at.
-struct AttachedTimes {
-    due: Instant,
-    rested: Instant,
-    retries: Pauses,
-}
-
-impl AttachedTimes {
-    fn want(&mut self, now: Instant) {
-        let ready = (now + ATTACHED_GATHER).max(self.rested);
-        self.due = self.due.min(ready);
-    }
-
-    /// Sets the time of the next look, after one that left something wrong or did not.
-    fn looked(&mut self, now: Instant, (failed, unsure): (bool, bool)) {
-        self.rested = now + ATTACHED_REST;
-        let pause = match (failed, unsure) {
-            (_, true) => ATTACHED_REST,
-            (true, false) => self.retries.next_pause(),
-            (false, false) => {
-                self.retries.start_over();
-                ATTACHED_PERIOD
-            }
-        };
-        self.due = now + pause.min(ATTACHED_PERIOD);
-    }
 }
 
 impl<K: Kernel, J: FnMut() -> f64, R: FnMut(KernelReport)> State<K, J, R> {
@@ -189,12 +159,9 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(KernelReport)> State<K, J, R> {
             wanted_since: None,
             rested: now,
             retries: Pauses::new(RETRY_MIN, RETRY_MAX),
-            attached: AttachedTimes {
-                due: now,
-                rested: now,
-                retries: Pauses::new(RETRY_MIN, RETRY_MAX),
-            },
+            attached: AttachedTimes::new(now),
             give_back: None,
+            sysctls: SysctlTimes::default(),
             period,
             jitter,
             report,
@@ -212,14 +179,17 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(KernelReport)> State<K, J, R> {
                 self.look_at_attached(now);
                 continue;
             }
+            if self.sysctls.due.is_some_and(|due| now >= due) {
+                self.look_at_sysctls(now);
+                continue;
+            }
             if self.give_back.is_some_and(|due| now >= due) {
                 self.give_back = memory::give_back();
             }
-            let due = match self.desired {
-                Some(_) => self.due.min(self.attached.due),
-                None => self.attached.due,
-            };
-            let due = self.give_back.map_or(due, |give_back| due.min(give_back));
+            let full = self.desired.as_ref().map(|_| self.due);
+            let others = full.into_iter().chain(self.sysctls.due);
+            let others = others.chain(self.give_back);
+            let due = others.fold(self.attached.due, Instant::min);
             let sleep = due.saturating_duration_since(now);
             match inbox.recv_timeout(sleep) {
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -237,6 +207,7 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(KernelReport)> State<K, J, R> {
                 if before != Some(&desired.scope.networks) {
                     self.attached.want(now);
                 }
+                self.sysctls.want(&desired, now);
                 self.desired = Some(Arc::clone(&desired));
                 match self.reconciler.fast(&desired, now) {
                     Some(outcome) => self.finish(desired, outcome, now, SETTLE),
@@ -282,6 +253,14 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(KernelReport)> State<K, J, R> {
         self.attached
             .looked(Instant::now(), (failed, outcome.unsure));
         (self.report)(KernelReport::Attached(outcome));
+    }
+
+    fn look_at_sysctls(&mut self, now: Instant) {
+        let wanted = self.desired.as_ref().map(|desired| &desired.state.sysctls);
+        let hold = wanted.is_none_or(|wanted| self.reconciler.hold(wanted));
+        if self.sysctls.looked(now, hold) {
+            self.want_full(now, GATHER);
+        }
     }
 
     fn want_full(&mut self, now: Instant, delay: Duration) {

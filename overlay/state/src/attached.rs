@@ -5,5 +5,5 @@ mod held;
 mod repair;
 
 pub use compare::{missing_ports, repairs};
-pub use held::{Attached, PodBridge, PodPort};
+pub use held::{Attached, Pair, PodBridge, PodPort, UsedBridge};
 pub use repair::Repair;

@@ -48,6 +48,11 @@ impl HeldBack {
         self.look(now);
     }
 
+    /// When the next list is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.held.map(|_| self.due)
+    }
+
     /// Asks for a list if one is due.
     pub(super) fn look(&mut self, now: Instant) {
         if self.held.is_some() && now >= self.due {

@@ -15,19 +15,14 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 impl Active {
     /// Why the session is to end, where another one would take the subnet on which the pods sit.
-    pub(super) fn may_return(&mut self, common: &mut Common, facts: &Facts) -> Option<String> {
+    pub(super) fn may_return(&self, common: &mut Common, facts: &Facts) -> Option<String> {
         let (session, snapshot) = (&self.session, &self.snapshot);
         let lately = common.returned.is_some_and(|at| at.elapsed() < AGAIN);
         let astray = facts.earlier_subnet.is_some() && snapshot.in_sync;
         if !astray || session.cut_by != Subnets::Leased || lately {
             return None;
         }
-        let Some(home) = self.home.take() else {
-            let pools = session.config.pools.clone();
-            self.home.ask(|_| false, move || inhabited::read(&pools));
-            return None;
-        };
-        let home = SubnetKey(home);
+        let home = SubnetKey(inhabited::subnets(&session.config.pools, &facts.bridges));
         let reserved = self.desired.as_ref().map(|desired| &desired.reserved);
         let for_us = reserved.is_some_and(|reserved| reserved.get(&home) == Some(&true));
         let mut others = snapshot.leases.keys().filter(|key| {

@@ -9,7 +9,6 @@ use crate::daemon::common::Common;
 use crate::daemon::keepers::Keeper;
 use crate::daemon::keepers::bridge::Bridge;
 use crate::daemon::keepers::host::HostKeeper;
-use crate::daemon::keepers::sysctls::Sysctls;
 use crate::daemon::keepers::tx_checksum::TxChecksumLook;
 use crate::daemon::keepers::uplink::UplinkKeeper;
 use crate::daemon::session::Session;
@@ -20,7 +19,6 @@ pub(super) struct SessionKeepers {
     pub(super) uplink: UplinkKeeper,
     pub(super) host: HostKeeper,
     pub(super) bridge: Bridge,
-    pub(super) sysctls: Sysctls,
     pub(super) tx_checksum: TxChecksumLook,
 }
 
@@ -41,18 +39,16 @@ impl SessionKeepers {
         Self {
             uplink: UplinkKeeper::new(wanted(session), (uplink, node.public), reader(), now),
             host: HostKeeper::new(overlay, servers, (host, node.subnets), reader(), now),
-            bridge: Bridge::new(node.subnets, networks, usual, reader(), now),
-            sysctls: Sysctls::new(reader()),
+            bridge: Bridge::new(node.subnets, networks, usual),
             tx_checksum: TxChecksumLook::of(&session.backends, reader(), now),
         }
     }
 
-    pub(super) fn all(&mut self) -> [&mut dyn Keeper; 5] {
+    pub(super) fn all(&mut self) -> [&mut dyn Keeper; 4] {
         [
             &mut self.uplink,
             &mut self.host,
             &mut self.bridge,
-            &mut self.sysctls,
             &mut self.tx_checksum,
         ]
     }

@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 use tokio::sync::Notify;
-use tweed_model::{ClusterSnapshot, Dual, LocalNode};
+use tweed_model::{ClusterSnapshot, LocalNode};
 use tweed_plan::Planner;
 use tweed_reconcile::worker::{PassReport, Wake};
 use tweed_state::Desired;
@@ -29,7 +29,6 @@ use super::common::Common;
 use super::facts::Facts;
 use super::keepers::subnet_file::{Content, SubnetFile};
 use super::keepers::{Keeper, News};
-use super::readings::Reading;
 use super::saved;
 use super::session::{Session, join};
 use super::status::standing::Standing;
@@ -58,8 +57,6 @@ pub(super) struct Active {
     announcement: Announcement,
     /// A snapshot waits for what the uplink is.
     postponed: bool,
-    /// On which subnets pods sit.
-    home: Reading<Dual<IpNet>>,
     unsaved: Unsaved,
     bad_entries: BadEntries,
     peer_news: PeerNews,
@@ -81,13 +78,14 @@ impl Active {
         session.remark();
         file(&session, common, facts);
         saved::save_lease(&common.state, &session.saved());
-        subnet_file.prepare(Content::new(
+        let content = Content::new(
             &common.options.host.subnet_file,
             &session.config,
             &session.node,
             session.mtu,
             common.options.firewall.ip_masq,
-        ));
+        );
+        subnet_file.prepare(content, now);
         let networks = session.networks();
         let mut former = common.former.clone();
         former.retain(|network| !networks.contains(network));
@@ -102,7 +100,6 @@ impl Active {
             config: ChangedConfig::default(),
             announcement: Announcement::default(),
             postponed: false,
-            home: Reading::new(common.reader.clone()),
             unsaved: Unsaved::default(),
             bad_entries: BadEntries::default(),
             peer_news: PeerNews::default(),
@@ -320,22 +317,36 @@ impl Active {
         None
     }
 
+    /// When to [`tick`](Self::tick) without an event.
+    pub(super) fn due(&mut self) -> Option<Instant> {
+        let keepers = self.keepers.all().into_iter();
+        let keepers = keepers.filter_map(|keeper| keeper.due()).min();
+        let unsaved = self.unsaved.due().filter(|_| self.passes.confirmed);
+        let held = self.passes.held.due();
+        keepers.into_iter().chain(unsaved).chain(held).min()
+    }
+
     /// The kernel says that uplink or default route have changed.
     pub(super) fn look_at_uplink(&mut self) {
         self.keepers.uplink.look_now(Instant::now());
         self.keepers.host.look_now();
     }
 
+    /// The kernel says that addresses of the host have changed.
+    pub(super) fn look_at_host(&mut self) {
+        self.keepers.host.look_soon(Instant::now());
+    }
+
     fn act(&mut self, news: News, common: &mut Common, facts: &mut Facts) -> Option<String> {
         match news {
             News::SessionEnds(reason) => return Some(reason),
             News::Host => self.take_host(common, facts),
-            News::Kernel => common.wake(Wake::Dirty),
+            News::Attached => common.wake(Wake::Attached),
         }
         None
     }
 
-    /// Says that pods can start, once packets of theirs would be carried.
+    /// Has the subnet file written, by which pods can start, once packets of theirs would be carried.
     fn open_to_pods(&mut self, common: &Common, facts: &mut Facts, subnet_file: &mut SubnetFile) {
         let ours = self.session.backends.own().data_plane;
         let plane = common.data_plane.seen();
@@ -346,8 +357,6 @@ impl Active {
         self.passes.stage = Stage::Open;
         subnet_file.open();
         subnet_file.look(facts, Instant::now());
-        // Without systemd there is nobody to notify.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         saved::save_run(&common.state, &common.options, &self.session.node);
     }
 

@@ -24,16 +24,23 @@ impl Unsaved {
 
     /// Whether they are to be saved now, which is to be done then.
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
-        let busy = self
-            .saving
-            .as_ref()
-            .is_some_and(|saving| !saving.is_finished());
-        let due = self.any && !busy && self.saved.is_none_or(|saved| now >= saved + SAVE);
+        let due = self.due().is_some_and(|due| now >= due);
         if due {
             self.any = false;
             self.saved = Some(now);
         }
         due
+    }
+
+    /// When they are to be saved, unless others are being saved.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let due = self.saved.map_or_else(Instant::now, |saved| saved + SAVE);
+        (self.any && !self.is_busy()).then_some(due)
+    }
+
+    fn is_busy(&self) -> bool {
+        let saving = self.saving.as_ref();
+        saving.is_some_and(|saving| !saving.is_finished())
     }
 
     /// Saves them, on a thread of its own: those of a large cluster are megabytes, and a disk may take its time.

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tweed_backend::Backends;
+use tweed_kernel::used_bridges;
 use tweed_model::{Dual, Family, Mac, Pool};
 use tweed_netlink::Netlink;
 
-use crate::daemon::inhabited;
+use crate::daemon::inhabited::subnets;
 use crate::daemon::readings::Reader;
 use crate::host::facts::{self, HostFacts};
 use crate::host::uplink::{self, Choice, Wanted};
@@ -47,7 +48,8 @@ impl Survey {
             Ok(Self {
                 choice,
                 found,
-                inhabited: inhabited::read(&pools),
+                // Where the bridges can't be read it is as on a host without pods.
+                inhabited: subnets(&pools, &used_bridges().unwrap_or_default()),
                 macs: vteps.filter_map(|_, name| device_mac(name)),
             })
         };

@@ -155,7 +155,7 @@ impl Counted {
     pub(super) fn keep(&mut self, wanted: &Forwarding) {
         let known = wanted
             .peers
-            .iter()
+            .values()
             .map(|peer| (peer.endpoint, peer.subnets));
         let known: BTreeSet<_> = known.collect();
         self.peers.retain(|peer, _| known.contains(peer));
@@ -219,20 +219,20 @@ impl Counted {
 
     /// Counters of the current peers.
     fn peers(&self, wanted: &Forwarding) -> Vec<PeerStatus> {
-        let peers = wanted.peers.iter().filter_map(|peer| {
+        let peers = wanted.peers.iter().map(|(subnet, peer)| {
             let counted = self.peers.get(&(peer.endpoint, peer.subnets));
             let OfPeer {
                 traffic,
                 mtu,
                 singly,
             } = counted.copied().unwrap_or_default();
-            Some(PeerStatus {
+            PeerStatus {
                 endpoint: peer.endpoint,
-                subnet: *peer.subnets.values().next()?,
+                subnet: *subnet,
                 mtu: mtu.unwrap_or(u16::MAX).min(peer.mtu),
                 traffic,
                 singly: singly.map(|why| why.reason().to_owned()),
-            })
+            }
         });
         peers.collect()
     }

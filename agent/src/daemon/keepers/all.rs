@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use super::Keeper;
-use super::cni::CniFiles;
+use super::cni::CniKeeper;
 use super::data_plane::DataPlaneKeeper;
 use super::flanneld::FlanneldKeeper;
+use super::hindrances::Hindrances;
 use super::lock::KeptLock;
 use super::node_report::NodeReports;
-use super::records::Records;
 use super::socket::Socket;
 use super::subnet_file::SubnetFile;
 use crate::daemon::facts::Facts;
@@ -17,11 +17,11 @@ use crate::files::state_dir::StateDir;
 /// All of them.
 pub struct Keepers {
     pub state: StateDir,
-    pub records: Records,
+    pub hindrances: Hindrances,
     pub subnet_file: SubnetFile,
     pub data_plane: DataPlaneKeeper,
     /// The files for the container runtime, where that was asked for.
-    pub cni: Option<CniFiles>,
+    pub cni: Option<CniKeeper>,
     pub socket: Socket,
     pub flanneld: FlanneldKeeper,
     pub lock: KeptLock,
@@ -29,24 +29,42 @@ pub struct Keepers {
 }
 
 impl Keepers {
-    /// Each does what is due. Reports to the cluster and the service manager come last.
-    pub fn look(&mut self, facts: &mut Facts, now: Instant) {
-        let mut all: Vec<&mut dyn Keeper> = vec![
+    /// Reports to the cluster and the service manager come last.
+    fn all(&mut self) -> impl Iterator<Item = &mut dyn Keeper> {
+        let cni = self.cni.as_mut().map(|cni| cni as &mut dyn Keeper);
+        let before: [&mut dyn Keeper; 4] = [
             &mut self.state,
-            &mut self.records,
+            &mut self.hindrances,
             &mut self.subnet_file,
             &mut self.data_plane,
         ];
-        all.extend(self.cni.as_mut().map(|cni| cni as &mut dyn Keeper));
-        all.extend([
-            &mut self.socket as &mut dyn Keeper,
+        let after: [&mut dyn Keeper; 4] = [
+            &mut self.socket,
             &mut self.flanneld,
             &mut self.lock,
             &mut self.reports,
-        ]);
-        for keeper in all {
+        ];
+        before.into_iter().chain(cni).chain(after)
+    }
+
+    /// Each does what is due.
+    pub fn look(&mut self, facts: &mut Facts, now: Instant) {
+        for keeper in self.all() {
             // None of these concerns the session.
             let _ = keeper.look(facts, now);
         }
+    }
+
+    /// When to look without an event.
+    pub fn due(&mut self) -> Option<Instant> {
+        self.all().filter_map(|keeper| keeper.due()).min()
+    }
+
+    /// Files or their folders have changed.
+    pub fn files_changed(&mut self) {
+        self.subnet_file.changed();
+        self.socket.changed();
+        self.lock.changed();
+        self.cni.iter_mut().for_each(CniKeeper::changed);
     }
 }

@@ -5,16 +5,13 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tweed_model::Dual;
-use tweed_netlink::{AddrInfo, LinkInfo, Netlink, NetlinkError};
+use tweed_state::attached::UsedBridge;
 
 use super::{Keeper, News};
 use crate::daemon::facts::Facts;
-use crate::daemon::readings::{Reader, Reading};
 
-/// How often it is looked at; two dumps of the kernel.
-const EVERY: Duration = Duration::from_secs(10);
-/// How often while something is wrong.
-const SOON: Duration = Duration::from_secs(2);
+/// How often the kernel thread is asked for a look while something is wrong.
+const AGAIN: Duration = Duration::from_secs(2);
 /// The plugin's bridge, where the network configuration list names no other.
 const USUAL: &str = "cni0";
 
@@ -28,11 +25,9 @@ pub struct Bridge {
     former: Vec<IpNet>,
     /// The plugin's usual bridge is ours, whatever address it has.
     usual: bool,
-    dumps: Reading<Result<Dumps, String>>,
-    due: Instant,
+    /// When to look again, while something is wrong.
+    due: Option<Instant>,
 }
-
-type Dumps = (Vec<LinkInfo>, Vec<AddrInfo>);
 
 impl Bridge {
     /// A keeper for these subnets and networks.
@@ -40,16 +35,13 @@ impl Bridge {
         own: Dual<IpNet>,
         (networks, former): (Vec<IpNet>, Vec<IpNet>),
         usual: bool,
-        reader: Reader,
-        now: Instant,
     ) -> Self {
         Self {
             own,
             networks,
             former,
             usual,
-            dumps: Reading::new(reader),
-            due: now,
+            due: None,
         }
     }
 
@@ -58,67 +50,42 @@ impl Bridge {
         self.former.clear();
     }
 
-    /// What is wrong, if that can be told.
-    fn found(&self, dumps: Result<Dumps, String>) -> Option<Option<String>> {
-        match dumps {
-            Ok((links, addrs)) => {
-                let networks = [&self.networks[..], &self.former].concat();
-                Some(earlier(&links, &addrs, &self.own, (&networks, self.usual)))
-            }
-            Err(error) => {
-                tracing::debug!(%error, "bridges can't be looked at now");
-                None
-            }
-        }
+    /// What is wrong.
+    fn found(&self, bridges: &[UsedBridge]) -> Option<String> {
+        let networks = [&self.networks[..], &self.former].concat();
+        earlier(bridges, &self.own, (&networks, self.usual))
     }
 }
 
 impl Keeper for Bridge {
     fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
-        if now >= self.due {
-            self.due = now + EVERY;
-            self.dumps.ask(|_| false, read);
-        }
-        let dumps = self.dumps.take()?;
-        let found = self.found(dumps)?;
-        if found.is_some() {
-            self.due = now + SOON;
-        }
+        let found = self.found(&facts.bridges);
         if let Some(reason) = found.as_ref().filter(|_| facts.earlier_subnet != found) {
             tracing::warn!(reason, "new pods can't start");
         }
         facts.earlier_subnet = found;
-        None
+        let due = facts
+            .earlier_subnet
+            .as_ref()
+            .map(|_| self.due.unwrap_or(now + AGAIN));
+        let again = due.is_some_and(|due| now >= due);
+        self.due = if again { Some(now + AGAIN) } else { due };
+        again.then_some(News::Attached)
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.due
     }
 }
 
-fn read() -> Result<Dumps, String> {
-    let told = |error: NetlinkError| error.to_string();
-    let mut netlink = Netlink::open().map_err(|error| error.to_string())?;
-    Ok((
-        netlink.links().map_err(told)?,
-        netlink.addrs(None).map_err(told)?,
-    ))
-}
-
 fn earlier(
-    links: &[LinkInfo],
-    addrs: &[AddrInfo],
+    bridges: &[UsedBridge],
     own: &Dual<IpNet>,
     (networks, usual): (&[IpNet], bool),
 ) -> Option<String> {
-    links.iter().filter(|link| link.kind == "bridge").find_map(|bridge| {
-        let ports = links.iter().filter(|link| link.master == Some(bridge.index));
-        let pods = ports.count();
-        if pods == 0 {
-            // The plugin gives it another address with the next pod.
-            return None;
-        }
-        let mine: Vec<IpNet> = addrs
-            .iter()
-            .filter(|addr| addr.index == bridge.index && !is_link_local(&addr.net))
-            .map(|addr| addr.net)
-            .collect();
+    bridges.iter().find_map(|bridge| {
+        let mine = bridge.addrs.iter().filter(|addr| !is_link_local(addr));
+        let mine: Vec<IpNet> = mine.copied().collect();
         let within = |nets: &[IpNet], addr: &IpNet| nets.iter().any(|net| net.contains(&addr.addr()));
         let subnets: Vec<IpNet> = own.values().copied().collect();
         if mine.iter().any(|addr| within(&subnets, addr)) {
@@ -128,7 +95,7 @@ fn earlier(
             .iter()
             .find(|addr| usual && bridge.name == USUAL || within(networks, addr))?;
         let subnets: Vec<String> = subnets.iter().map(ToString::to_string).collect();
-        let old_subnet = old.trunc();
+        let (old_subnet, pods) = (old.trunc(), bridge.ports);
         Some(format!(
             "pods sit on an earlier subnet: bridge {} has {old} and {pods} pods, and this node's subnet is {}. Nobody finds \
              those pods, and no other can start (code 104): drain the node, and the bridge gets its new address with the \
@@ -149,40 +116,51 @@ fn is_link_local(net: &IpNet) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tweed_netlink::lab::ip;
-    use tweed_netlink::netns::isolated;
-
     use super::*;
 
-    fn found(own: &str, usual: bool) -> Option<String> {
-        let own = Dual {
-            v4: Some(own.parse().expect("a subnet")),
-            v6: None,
-        };
+    fn found(addr: &str, own: &str, usual: bool) -> Option<String> {
+        let own = Dual::of_nets([own.parse().expect("a subnet")]);
         let networks = vec!["10.244.0.0/16".parse().expect("a network")];
-        let reader = Reader::new(std::sync::mpsc::channel().0);
-        let bridge = Bridge::new(own, (networks, Vec::new()), usual, reader, Instant::now());
-        bridge.found(read()).expect("looked")
+        let bridge = UsedBridge {
+            name: "cni0".to_owned(),
+            addrs: ["fe80::1/64", addr]
+                .map(|net| net.parse().expect("an address"))
+                .into(),
+            ports: 1,
+        };
+        Bridge::new(own, (networks, Vec::new()), usual).found(&[bridge])
     }
 
     #[test]
     fn pods_on_an_earlier_subnet_are_found_by_their_bridge() {
-        isolated(|| {
-            ip("link add cni0 type bridge");
-            ip("addr add 10.244.5.1/24 dev cni0");
-            // Nobody is attached: the plugin gives it the right address with the next pod.
-            assert_eq!(found("10.244.9.0/24", false), None);
-            ip("link add veth1 master cni0 type veth peer name pod");
-            assert_eq!(found("10.244.5.0/24", true), None);
-            let said = found("10.244.9.0/24", false).expect("said");
-            for part in ["cni0 has 10.244.5.1/24", "10.244.9.0/24", "1 pods", "drain"] {
-                assert!(said.contains(part), "{said}");
-            }
-            // Another network's: only where the bridge is surely ours.
-            ip("addr del 10.244.5.1/24 dev cni0");
-            ip("addr add 10.99.5.1/24 dev cni0");
-            assert_eq!(found("10.244.9.0/24", false), None);
-            assert!(found("10.244.9.0/24", true).is_some());
-        });
+        assert_eq!(found("10.244.5.1/24", "10.244.5.0/24", true), None);
+        let said = found("10.244.5.1/24", "10.244.9.0/24", false).expect("said");
+        for part in ["cni0 has 10.244.5.1/24", "10.244.9.0/24", "1 pods", "drain"] {
+            assert!(said.contains(part), "{said}");
+        }
+        // Another network's: only where the bridge is surely ours.
+        assert_eq!(found("10.99.5.1/24", "10.244.9.0/24", false), None);
+        assert!(found("10.99.5.1/24", "10.244.9.0/24", true).is_some());
+    }
+
+    #[test]
+    fn the_kernel_is_looked_at_again_as_long_as_something_is_wrong() {
+        let own = Dual::of_nets(["10.244.9.0/24".parse().expect("a subnet")]);
+        let mut keeper = Bridge::new(own, (Vec::new(), Vec::new()), true);
+        let mut facts = Facts::default();
+        let start = Instant::now();
+        assert_eq!((keeper.look(&mut facts, start), keeper.due()), (None, None));
+        facts.bridges = vec![UsedBridge {
+            name: "cni0".to_owned(),
+            addrs: vec!["10.244.5.1/24".parse().expect("an address")],
+            ports: 1,
+        }];
+        assert_eq!(keeper.look(&mut facts, start), None);
+        assert_eq!(keeper.due(), Some(start + AGAIN));
+        let news = keeper.look(&mut facts, start + AGAIN);
+        assert_eq!(news, Some(News::Attached));
+        facts.bridges.clear();
+        keeper.look(&mut facts, start + AGAIN);
+        assert_eq!((keeper.due(), facts.earlier_subnet), (None, None));
     }
 }

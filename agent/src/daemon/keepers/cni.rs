@@ -3,11 +3,13 @@
 //! why a list that outlived a reboot goes until the network works again.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tweed_host::bounded_file::{self, Links};
 
+use super::file_look::{FileLook, Files};
 use super::{Keeper, News};
 use crate::config::cni_names;
 use crate::config::options::CniOptions;
@@ -15,63 +17,95 @@ use crate::daemon::facts::Facts;
 use crate::daemon::status::parts::CniStatus;
 use crate::files::cni::{self, Folder, Outcome, Replace, conflist};
 
-/// Between two looks at the list and its folder.
-const LIST: Duration = Duration::from_secs(2);
 /// Between two looks at the plugin.
 const PLUGIN: Duration = Duration::from_secs(60);
 
-/// Keeps the files.
-pub struct CniFiles {
+/// Has the files kept.
+pub struct CniKeeper {
+    files: Arc<Mutex<CniFiles>>,
+    look: FileLook<Option<CniStatus>>,
+    /// Whether pods could start at the last look.
+    open: bool,
+}
+
+impl CniKeeper {
+    /// A keeper of files with these options.
+    pub fn new(options: CniOptions, subnet_file: PathBuf, files: &Files, now: Instant) -> Self {
+        Self {
+            look: FileLook::new(Some(&options.conf_dir), files, now),
+            files: Arc::new(Mutex::new(CniFiles::new(options, subnet_file))),
+            open: false,
+        }
+    }
+
+    /// The list or its folder has changed.
+    pub fn changed(&mut self) {
+        self.look.changed();
+    }
+
+    /// Takes the list away if that was asked for, and places nothing from now on.
+    pub fn stop(&self) {
+        lock(&self.files).stop();
+    }
+}
+
+impl Keeper for CniKeeper {
+    fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
+        let open = facts.pods_can_start();
+        if std::mem::replace(&mut self.open, open) != open {
+            self.look.changed();
+        }
+        let files = Arc::clone(&self.files);
+        let place = move || lock(&files).place(open, Instant::now());
+        if let Some(status) = self.look.look(now, place).flatten() {
+            facts.cni = Some(status);
+        }
+        None
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.look.due()
+    }
+}
+
+fn lock(files: &Mutex<CniFiles>) -> MutexGuard<'_, CniFiles> {
+    files.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The files, and what is known of them.
+struct CniFiles {
     options: CniOptions,
     plugin_due: Option<Instant>,
-    list_due: Option<Instant>,
     plugin: Result<(), String>,
     list_placed: bool,
     told: CniStatus,
     /// Without it no pod can start.
     subnet_file: PathBuf,
-}
-
-impl Keeper for CniFiles {
-    fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
-        let subnet_file = self.subnet_file.exists();
-        if let Some(news) = self.place(facts.pods_can_start(), subnet_file, now) {
-            facts.cni = Some(news);
-        }
-        None
-    }
+    stopped: bool,
 }
 
 impl CniFiles {
     /// Places nothing before the first look.
-    pub fn new(options: CniOptions, subnet_file: PathBuf) -> Self {
+    fn new(options: CniOptions, subnet_file: PathBuf) -> Self {
         Self {
             options,
             plugin_due: None,
-            list_due: None,
             plugin: Ok(()),
             list_placed: false,
             told: CniStatus::default(),
             subnet_file,
+            stopped: false,
         }
     }
 
     /// Does what is due, and returns the status if it isn't what it was. Without a subnet file no pod can start: the
     /// host has been restarted, or this is its first time.
-    fn place(
-        &mut self,
-        pods_can_start: bool,
-        subnet_file: bool,
-        now: Instant,
-    ) -> Option<CniStatus> {
-        let first = self.plugin_due.is_none();
-        let plugin_due = self.plugin_due.is_none_or(|due| now >= due);
-        let first_list = pods_can_start && !self.list_placed;
-        let list_due = first_list || self.list_due.is_none_or(|due| now >= due);
-        if !plugin_due && !list_due {
+    fn place(&mut self, pods_can_start: bool, now: Instant) -> Option<CniStatus> {
+        if self.stopped {
             return None;
         }
-        if plugin_due {
+        let first = self.plugin_due.is_none();
+        if self.plugin_due.is_none_or(|due| now >= due) {
             self.plugin_due = Some(now + PLUGIN);
             let placed = match self.options.plugins {
                 true => self.place_plugin(),
@@ -79,8 +113,7 @@ impl CniFiles {
             };
             self.plugin = placed.map_err(|error| format!("{error:#}"));
         }
-        self.list_due = Some(now + LIST);
-        if first && !subnet_file {
+        if first && !self.subnet_file.exists() {
             self.withdraw("the network is not up yet");
         }
         let status = self.look_at_list(pods_can_start);
@@ -90,8 +123,9 @@ impl CniFiles {
         news.then_some(status)
     }
 
-    /// Takes the list away if that was asked for.
-    pub fn stop(&self) {
+    /// Takes the list away if that was asked for, and places nothing from now on.
+    fn stop(&mut self) {
+        self.stopped = true;
         if self.options.withdraw {
             self.withdraw("the agent stops");
         }

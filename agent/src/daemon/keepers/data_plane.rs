@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{Keeper, News};
+use super::{Keeper, News, SOON};
 use crate::daemon::data_plane::{DataPlane, Seen};
 use crate::daemon::facts::{DataPlaneFacts, Facts};
 use crate::daemon::readings::{Reader, Reading};
@@ -11,7 +11,9 @@ use crate::daemon::readings::{Reader, Reading};
 /// Has the data plane started, and files its state.
 pub struct DataPlaneKeeper {
     plane: DataPlane,
-    started: Reading<bool>,
+    started: Reading<()>,
+    /// When it was last looked at while packets are to be carried.
+    looked: Option<Instant>,
 }
 
 impl DataPlaneKeeper {
@@ -20,6 +22,7 @@ impl DataPlaneKeeper {
         Self {
             plane,
             started: Reading::new(reader),
+            looked: None,
         }
     }
 
@@ -31,15 +34,20 @@ impl DataPlaneKeeper {
 }
 
 impl Keeper for DataPlaneKeeper {
-    fn look(&mut self, facts: &mut Facts, _now: Instant) -> Option<News> {
-        // The result only says that the state has changed.
+    fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
+        // The result is in what was seen.
         let _ = self.started.take();
-        if self.plane.seen().wanted {
+        self.looked = self.plane.seen().wanted.then_some(now);
+        if self.plane.is_to_start() {
             let plane = self.plane.clone();
-            let news = |changed: &bool| *changed;
-            self.started.ask(news, move || plane.start_if_due());
+            self.started.ask(move || plane.start_if_due());
         }
         self.file(facts);
         None
+    }
+
+    /// Workers end without an event.
+    fn due(&self) -> Option<Instant> {
+        self.looked.map(|looked| looked + SOON)
     }
 }

@@ -1,62 +1,38 @@
 //! A flanneld that is started beside the agent: a second unit, or a tool that puts a host in order, may do that.
 
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::file_look::Files;
 use super::{Keeper, News};
 use crate::config::options::Options;
 use crate::daemon::facts::Facts;
+use crate::daemon::readings::Reading;
 use crate::daemon::status::parts::{HostWarning, Stops};
 use crate::host::flanneld::Flanneld;
 use crate::host::flanneld::beside::Beside;
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(10);
 
-/// Looks for a flanneld on another thread: a host may have many processes.
+/// Has the thread `files` look for a flanneld: a host may have many processes.
 pub struct FlanneldKeeper {
     options: Options,
-    /// `None` while it looks.
-    beside: Option<Beside>,
-    looking: Option<Receiver<(Beside, Vec<Flanneld>)>>,
+    beside: Arc<Mutex<Beside>>,
+    looking: Reading<Vec<Flanneld>>,
     found: Vec<Flanneld>,
     due: Instant,
 }
 
 impl FlanneldKeeper {
     /// For an agent with these options.
-    pub fn new(options: Options, beside: Beside, now: Instant) -> Self {
+    pub fn new(options: Options, beside: Beside, files: &Files, now: Instant) -> Self {
         Self {
             options,
-            beside: Some(beside),
-            looking: None,
+            beside: Arc::new(Mutex::new(beside)),
+            looking: Reading::new(files.reader.clone()),
             found: Vec::new(),
             due: now + LOOK,
-        }
-    }
-
-    fn begin(&mut self, now: Instant) {
-        self.due = now + LOOK;
-        if let Some(mut beside) = self.beside.take() {
-            let (tell, looking) = channel();
-            self.looking = Some(looking);
-            tokio::task::spawn_blocking(move || {
-                let found = beside.look();
-                // The receiver is gone when the agent ends.
-                let _ = tell.send((beside, found));
-            });
-        }
-    }
-
-    fn end(&mut self) {
-        let answer = self.looking.as_ref().map(Receiver::try_recv);
-        match answer {
-            Some(Ok((beside, found))) => {
-                self.beside = Some(beside);
-                self.found = found;
-                self.looking = None;
-            }
-            Some(Err(TryRecvError::Empty | TryRecvError::Disconnected)) | None => {}
         }
     }
 
@@ -75,9 +51,14 @@ impl FlanneldKeeper {
 
 impl Keeper for FlanneldKeeper {
     fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
-        self.end();
+        if let Some(found) = self.looking.take() {
+            self.found = found;
+        }
         if now >= self.due {
-            self.begin(now);
+            self.due = now + LOOK;
+            let beside = Arc::clone(&self.beside);
+            let look = move || beside.lock().unwrap_or_else(PoisonError::into_inner).look();
+            self.looking.ask(look);
         }
         let warning = self.warning(facts.subnet_file.rewritten);
         if warning != facts.flanneld {
@@ -88,5 +69,9 @@ impl Keeper for FlanneldKeeper {
             facts.flanneld = warning;
         }
         None
+    }
+
+    fn due(&self) -> Option<Instant> {
+        Some(self.due)
     }
 }

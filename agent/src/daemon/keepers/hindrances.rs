@@ -11,22 +11,22 @@ use tweed_kernel::firewall::{Asked, Hindrance, hindrances};
 use tweed_model::Family;
 use tweed_netlink::Netfilter;
 
-use crate::daemon::facts::SessionFacts;
+use super::{Keeper, News};
+use crate::daemon::facts::{Facts, SessionFacts};
 use crate::daemon::readings::{Reader, Reading};
-use crate::daemon::status::attached::AttachedStatus;
 use crate::daemon::status::parts::{HostWarning, Stops};
 use crate::files::state_dir::StateDir;
 
 /// Between two looks: none of this changes often, and each costs a dump of the packet filter's chains.
 const LOOK: Duration = Duration::from_secs(10);
 /// The switch by which packets between pods of one node pass the packet filter.
-pub(super) const BRIDGE_FILTER: &str = "net/bridge/bridge-nf-call-iptables";
+const BRIDGE_FILTER: &str = "net/bridge/bridge-nf-call-iptables";
 
 /// One look in so many also reads what flannel may have left of address translation: that reads larger tables.
 const RARELY: u32 = 6;
 
 /// Looks, and keeps what it has reported.
-pub(super) struct Surroundings {
+pub struct Hindrances {
     /// Name of our own table.
     table: String,
     /// Whether Services are expected to work between pods of one node.
@@ -37,8 +37,10 @@ pub(super) struct Surroundings {
     looks: u32,
     /// What flannel has left of address translation, as of the last look at it.
     leftovers: Vec<HostWarning>,
-    due: Instant,
+    /// None before the first session.
+    due: Option<Instant>,
     told: Vec<HostWarning>,
+    state: StateDir,
 }
 
 /// What a look has found.
@@ -50,8 +52,15 @@ struct InTheWay {
     bridge_filter: bool,
 }
 
-impl Surroundings {
-    pub(super) fn new(table: &str, services: bool, accepts: bool, reader: Reader) -> Self {
+impl Hindrances {
+    /// For the agent with this nftables table; with `services` they are expected to work between pods of one node; with
+    /// `accepts` rules of ours go into iptables' FORWARD chain.
+    pub fn new(
+        table: &str,
+        (services, accepts): (bool, bool),
+        state: StateDir,
+        reader: Reader,
+    ) -> Self {
         Self {
             table: table.to_owned(),
             services,
@@ -59,32 +68,14 @@ impl Surroundings {
             reading: Reading::new(reader),
             looks: 0,
             leftovers: Vec::new(),
-            due: Instant::now(),
+            due: None,
             told: Vec::new(),
+            state,
         }
     }
 
-    /// Hindrances of this session's packets, if a look has found others than the last one.
-    pub(super) fn look(
-        &mut self,
-        session: &SessionFacts,
-        attached: &AttachedStatus,
-        state: &StateDir,
-        now: Instant,
-    ) -> Option<Vec<HostWarning>> {
-        if now >= self.due {
-            self.due = now + LOOK;
-            self.ask(session);
-        }
-        let read = self.reading.take()?;
-        let mut found = self.packet_filter(&read);
-        found.extend(self.bridge_filter(&read));
-        found.extend(records(&attached.out_of_reach));
-        found.extend(doubtful(&attached.doubtful));
-        found.extend(unsaved(state));
-        if found == self.told {
-            return None;
-        }
+    /// Reports what has changed since the last report.
+    fn tell(&mut self, found: Vec<HostWarning>) {
         for warning in found.iter().filter(|warning| !self.told.contains(warning)) {
             tracing::warn!(kind = warning.kind, "{}", warning.text);
         }
@@ -95,8 +86,7 @@ impl Surroundings {
                 warning.text
             );
         }
-        self.told.clone_from(&found);
-        Some(found)
+        self.told = found;
     }
 
     fn ask(&mut self, session: &SessionFacts) {
@@ -104,24 +94,21 @@ impl Surroundings {
         self.looks = self.looks.wrapping_add(1);
         let (table, accepts) = (self.table.clone(), self.accepts);
         let session = session.clone();
-        self.reading.ask(
-            |_| false,
-            move || {
-                let asked = Asked {
-                    own: &table,
-                    networks: &session.networks,
-                    accepts,
-                    tunnels: tunnels(&session),
-                    uplink: session.uplink.as_deref().unwrap_or_default(),
-                    leftovers,
-                };
-                InTheWay {
-                    rules: rules(&asked),
-                    leftovers,
-                    bridge_filter: !matches!(sysctl::read(BRIDGE_FILTER), Ok(None)),
-                }
-            },
-        );
+        self.reading.ask(move || {
+            let asked = Asked {
+                own: &table,
+                networks: &session.networks,
+                accepts,
+                tunnels: tunnels(&session),
+                uplink: session.uplink.as_deref().unwrap_or_default(),
+                leftovers,
+            };
+            InTheWay {
+                rules: rules(&asked),
+                leftovers,
+                bridge_filter: !matches!(sysctl::read(BRIDGE_FILTER), Ok(None)),
+            }
+        });
     }
 
     fn packet_filter(&mut self, read: &InTheWay) -> Vec<HostWarning> {
@@ -143,6 +130,31 @@ impl Surroundings {
             let text = "the kernel's module br_netfilter is not loaded: Services don't answer pods of the node on which their own pods run; load it on the host: modprobe br_netfilter; echo br_netfilter > /etc/modules-load.d/tweed.conf";
             HostWarning::new("br_netfilter", text).stopping(Stops::Always)
         })
+    }
+}
+
+impl Keeper for Hindrances {
+    fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
+        let session = &facts.session;
+        if !session.networks.is_empty() && self.due.is_none_or(|due| now >= due) {
+            self.due = Some(now + LOOK);
+            self.ask(session);
+        }
+        let read = self.reading.take()?;
+        let mut found = self.packet_filter(&read);
+        found.extend(self.bridge_filter(&read));
+        found.extend(records(&facts.attached.out_of_reach));
+        found.extend(doubtful(&facts.attached.doubtful));
+        found.extend(unsaved(&self.state));
+        if found != self.told {
+            facts.warnings.clone_from(&found);
+            self.tell(found);
+        }
+        None
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.due
     }
 }
 

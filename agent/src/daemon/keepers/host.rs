@@ -16,8 +16,8 @@ use crate::daemon::readings::{Reader, Reading};
 use crate::host::facts::{self, HostFacts};
 use crate::host::uplink::Overlay;
 
-/// How often the host's addresses are read.
-const LOOK: Duration = Duration::from_secs(5);
+/// How often the host's addresses are read without an event: one may be lost.
+const LOOK: Duration = Duration::from_secs(15);
 
 /// Reads the addresses now and then, and where they have changed all that goes with them.
 pub struct HostKeeper {
@@ -67,6 +67,11 @@ impl HostKeeper {
         self.host = host;
     }
 
+    /// Reads the addresses next, and where they have changed all of it.
+    pub fn look_soon(&mut self, now: Instant) {
+        self.due = now;
+    }
+
     /// Reads all of it, whatever is due.
     pub fn look_now(&mut self) {
         let (overlay, servers) = (self.overlay.clone(), self.servers.clone());
@@ -103,14 +108,19 @@ impl Keeper for HostKeeper {
     fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
         let found = self.reading.take().flatten();
         let news = found.and_then(|found| self.take(found, facts));
-        if now >= self.due {
+        // One that is under way may be too early.
+        if now >= self.due && !self.reading.is_asked() {
             self.due = now + LOOK;
             let (overlay, servers) = (self.overlay.clone(), self.servers.clone());
             let known = Arc::clone(&self.addresses);
             let read = move || read(&overlay, &servers, Some(&known));
-            self.reading.ask(Option::is_some, read);
+            self.reading.ask(read);
         }
         news
+    }
+
+    fn due(&self) -> Option<Instant> {
+        (!self.reading.is_asked()).then_some(self.due)
     }
 }
 

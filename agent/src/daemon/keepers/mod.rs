@@ -1,32 +1,37 @@
 //! Keepers: each looks after one thing that gives no event, or not for each change, in every phase of the daemon. All
-//! have one shape and one timer.
+//! have one shape and one timer, which each of them sets.
 
 pub mod all;
 pub mod bridge;
 pub mod cni;
 pub mod data_plane;
+pub mod file_look;
 pub mod flanneld;
+pub mod hindrances;
 pub mod host;
 pub mod lock;
 pub mod node_report;
-pub mod records;
 mod service;
 pub mod socket;
 mod state;
 pub mod subnet_file;
-mod surroundings;
-pub mod sysctls;
 pub mod tx_checksum;
 pub mod uplink;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::facts::Facts;
+
+/// Until the next attempt at what is not as it should be, and can only be looked at.
+const SOON: Duration = Duration::from_millis(500);
 
 /// Looks after one thing.
 pub trait Keeper {
     /// Does what is due and files the result. Returns news that the daemon must act on.
     fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News>;
+
+    /// When it is to look without an event; none while it waits for one.
+    fn due(&self) -> Option<Instant>;
 }
 
 /// What the daemon must act on.
@@ -36,6 +41,6 @@ pub enum News {
     SessionEnds(String),
     /// The host's addresses or networks have changed.
     Host,
-    /// The kernel is not as it was left.
-    Kernel,
+    /// Attachments are to be looked at.
+    Attached,
 }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tweed_store::{Health, NodeReport};
 
 use super::service::Service;
-use super::{Keeper, News};
+use super::{Keeper, News, SOON};
 use crate::daemon::facts::Facts;
 use crate::daemon::readiness;
 use crate::daemon::status::Status;
@@ -15,7 +15,7 @@ use crate::daemon::status::Status;
 /// How long the network may be down before the cluster is told: longer than a restart or a new session takes.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a network that works is looked at.
-const LOOK_WHEN_UP: Duration = Duration::from_secs(5);
+const LOOK_WHEN_UP: Duration = Duration::from_secs(10);
 
 /// Keeps the report up to date.
 pub struct NodeReports {
@@ -63,10 +63,13 @@ impl Keeper for NodeReports {
             }
             news
         });
-        if matches!(self.tell.borrow().health, Health::Up) {
-            self.due = now + LOOK_WHEN_UP;
-        }
+        let up = matches!(self.tell.borrow().health, Health::Up);
+        self.due = now + if up { LOOK_WHEN_UP } else { SOON };
         None
+    }
+
+    fn due(&self) -> Option<Instant> {
+        Some(self.due)
     }
 }
 

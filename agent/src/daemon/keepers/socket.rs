@@ -4,28 +4,34 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use nix::sys::stat::{Mode, fchmod};
 use tokio::net::{UnixListener, UnixSocket};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::file_look::{FileLook, Files};
 use super::{Keeper, News};
 use crate::daemon::facts::Facts;
 use crate::files::{atomic, file_id};
 
-/// How often its file is looked at, and between two attempts to make it.
-const LOOK: Duration = Duration::from_secs(1);
 /// Connections that wait until they are taken.
 const WAITING: u32 = 128;
 
 /// Looks after the file.
 pub struct Socket {
+    made: Arc<Mutex<Made>>,
+    look: FileLook<bool>,
+}
+
+/// The socket as it was made last.
+struct Made {
     path: PathBuf,
-    /// Device and inode of the file that we made.
-    made: Option<(u64, u64)>,
-    due: Instant,
+    /// Device and inode of its file.
+    file: Option<(u64, u64)>,
     listeners: UnboundedSender<UnixListener>,
 }
 
@@ -34,15 +40,18 @@ impl Socket {
     ///
     /// # Errors
     /// When it can't be made.
-    pub fn make(path: &Path, now: Instant) -> Result<(Self, UnboundedReceiver<UnixListener>)> {
-        let (listeners, made) = unbounded_channel();
-        let mut socket = Self {
+    pub fn make(
+        path: &Path,
+        files: &Files,
+        now: Instant,
+    ) -> Result<(Self, UnboundedReceiver<UnixListener>)> {
+        let (listeners, listener) = unbounded_channel();
+        let mut made = Made {
             path: path.to_owned(),
-            made: None,
-            due: now + LOOK,
+            file: None,
             listeners,
         };
-        match socket.bind() {
+        match made.bind() {
             Err(error) if atomic::no_room(&error) => {
                 tracing::error!(
                     socket = %path.display(), %error,
@@ -56,36 +65,62 @@ impl Socket {
                 )
             })?,
         }
-        Ok((socket, made))
+        let socket = Self {
+            made: Arc::new(Mutex::new(made)),
+            look: FileLook::new(path.parent(), files, now),
+        };
+        Ok((socket, listener))
     }
 
+    /// The file or its folder has changed.
+    pub fn changed(&mut self) {
+        self.look.changed();
+    }
+}
+
+impl Made {
     fn bind(&mut self) -> std::io::Result<()> {
         let listener = bind(&self.path)?;
-        self.made = file_id(&self.path);
+        self.file = file_id(&self.path);
         // The server lives as long as the daemon.
         let _ = self.listeners.send(listener);
         Ok(())
+    }
+
+    /// Makes it again if it is not there. Returns whether it is.
+    fn keep(&mut self) -> bool {
+        if self.file.is_some() && file_id(&self.path) == self.file {
+            return true;
+        }
+        let socket = self.path.display().to_string();
+        let again = self.file.is_some();
+        let bound = self.bind().is_ok();
+        match again {
+            _ if !bound => {}
+            true => tracing::warn!(socket, "the socket was removed; it is back"),
+            false => tracing::warn!(socket, "there is room for the socket, and it is made"),
+        }
+        bound
     }
 }
 
 impl Keeper for Socket {
     fn look(&mut self, _facts: &mut Facts, now: Instant) -> Option<News> {
-        if now < self.due {
-            return None;
-        }
-        self.due = now + LOOK;
-        if self.made.is_some() && file_id(&self.path) == self.made {
-            return None;
-        }
-        let socket = self.path.display().to_string();
-        let again = self.made.is_some();
-        if self.bind().is_ok() {
-            match again {
-                true => tracing::warn!(socket, "the socket was removed; it is back"),
-                false => tracing::warn!(socket, "there is room for the socket, and it is made"),
-            }
+        let made = Arc::clone(&self.made);
+        let runtime = Handle::current();
+        let keep = move || {
+            // The listener belongs to the main thread's runtime.
+            let _runtime = runtime.enter();
+            made.lock().unwrap_or_else(PoisonError::into_inner).keep()
+        };
+        if self.look.look(now, keep) == Some(false) {
+            self.look.again_soon(now);
         }
         None
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.look.due()
     }
 }
 

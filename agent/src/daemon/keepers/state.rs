@@ -11,4 +11,8 @@ impl Keeper for StateDir {
         self.try_again();
         None
     }
+
+    fn due(&self) -> Option<Instant> {
+        StateDir::due(self)
+    }
 }

@@ -1,6 +1,7 @@
 //! The file for the CNI plugin: written once the kernel is programmed, and again whenever it is gone or changed.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -8,23 +9,50 @@ use tweed_host::bounded_file::{self, KIB, Links};
 use tweed_model::subnet_env::SubnetEnv;
 use tweed_model::{LocalNode, NetworkConfig, subnet};
 
+use super::file_look::{FileLook, Files};
 use super::{Keeper, News};
 use crate::daemon::facts::{Facts, FileFacts};
 use crate::files::{atomic, file_id};
 
 /// Keeps the file of the session, or of the last one while the daemon waits for another.
-#[derive(Default)]
 pub struct SubnetFile {
-    content: Option<Content>,
+    /// What begins after this is gone writes nothing.
+    content: Option<Arc<Mutex<Content>>>,
+    path: String,
+    files: Files,
+    look: FileLook<Option<Ensured>>,
     /// Pods may start: the file may be written.
     open: bool,
+    /// The service manager has been told so.
+    told: bool,
+}
+
+/// Result of a look at the file.
+struct Ensured {
+    /// Whether it had to be written; the error, if it could not be.
+    written: Result<bool, String>,
+    rewritten: bool,
 }
 
 impl SubnetFile {
+    /// Without content yet.
+    pub fn new(path: &Path, files: Files, now: Instant) -> Self {
+        Self {
+            content: None,
+            path: path.display().to_string(),
+            look: FileLook::new(path.parent(), &files, now),
+            files,
+            open: false,
+            told: false,
+        }
+    }
+
     /// A session begins, whose file this is. It is not written yet.
-    pub fn prepare(&mut self, content: Content) {
-        self.content = Some(content);
+    pub fn prepare(&mut self, content: Content, now: Instant) {
+        self.look = FileLook::new(content.path.parent(), &self.files, now);
+        self.content = Some(Arc::new(Mutex::new(content)));
         self.open = false;
+        self.told = false;
     }
 
     /// Pods may start from now on.
@@ -32,35 +60,65 @@ impl SubnetFile {
         self.open = true;
     }
 
+    /// The file or its folder has changed.
+    pub fn changed(&mut self) {
+        self.look.changed();
+    }
+
     /// The subnet is somebody else's: what stands there stays, and is not written again.
     pub fn give_up(&mut self) {
         self.content = None;
     }
+
+    fn file(&mut self, found: Ensured, facts: &mut Facts, now: Instant) {
+        let error = found.written.as_ref().err();
+        if let Ok(true) = found.written {
+            tracing::info!(path = self.path, "subnet file written");
+        }
+        if let Some(error) = error {
+            self.look.again_soon(now);
+            if facts.subnet_file.error.as_ref() != Some(error) {
+                tracing::error!(error, "subnet file not written");
+            }
+        }
+        facts.subnet_file = FileFacts {
+            path: error.is_none().then(|| self.path.clone()),
+            error: error.cloned(),
+            rewritten: facts.subnet_file.rewritten || found.rewritten,
+        };
+        if !self.told {
+            self.told = true;
+            // Without systemd there is nobody to notify.
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        }
+    }
 }
 
 impl Keeper for SubnetFile {
-    fn look(&mut self, facts: &mut Facts, _now: Instant) -> Option<News> {
-        let content = self.content.as_mut().filter(|_| self.open)?;
-        let path = content.path.display().to_string();
-        let error = match content.ensure() {
-            Ok(written) => {
-                if written {
-                    tracing::info!(path, "subnet file written");
-                }
-                None
-            }
-            Err(error) => Some(format!("{error:#}")),
-        };
-        if let Some(error) = error.as_ref().filter(|_| facts.subnet_file.error != error) {
-            tracing::error!(error, "subnet file not written");
+    fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
+        let content = self.content.as_ref().filter(|_| self.open)?;
+        let content = Arc::downgrade(content);
+        let found = self.look.look(now, move || ensured(&content));
+        if let Some(found) = found.flatten() {
+            self.file(found, facts, now);
         }
-        facts.subnet_file = FileFacts {
-            path: error.is_none().then_some(path),
-            error,
-            rewritten: facts.subnet_file.rewritten || content.rewritten,
-        };
         None
     }
+
+    fn due(&self) -> Option<Instant> {
+        let kept = self.content.is_some() && self.open;
+        self.look.due().filter(|_| kept)
+    }
+}
+
+fn ensured(content: &Weak<Mutex<Content>>) -> Option<Ensured> {
+    let content = content.upgrade()?;
+    let mut content = content.lock().unwrap_or_else(PoisonError::into_inner);
+    let written = content.ensure().map_err(|error| format!("{error:#}"));
+    Some(Ensured {
+        written,
+        rewritten: content.rewritten,
+    })
 }
 
 /// One file at one content.

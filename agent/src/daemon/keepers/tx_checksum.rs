@@ -69,9 +69,13 @@ impl Keeper for TxChecksumLook {
         if now >= self.due {
             self.due = now + LOOK;
             let devices = self.devices.clone();
-            self.features.ask(|_| false, move || read(&devices));
+            self.features.ask(move || read(&devices));
         }
         None
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.choice.map(|_| self.due)
     }
 }
 

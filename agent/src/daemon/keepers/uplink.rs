@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tweed_model::{Dual, Uplink};
 
-use super::{Keeper, News};
+use super::{Keeper, News, SOON};
 use crate::daemon::facts::Facts;
 use crate::daemon::readings::{Reader, Reading};
 use crate::host::uplink::{self, Choice, Wanted};
@@ -91,9 +91,15 @@ impl Keeper for UplinkKeeper {
         let missing = facts.no_uplink.is_some();
         if news.is_none() && (missing || now >= self.due) {
             self.due = now + self.period;
-            let found = move |choice: &Result<Choice, String>| missing && choice.is_ok();
-            self.choice.ask(found, self.choosing());
+            self.choice.ask(self.choosing());
+        }
+        if missing {
+            self.due = self.due.min(now + SOON);
         }
         news
+    }
+
+    fn due(&self) -> Option<Instant> {
+        Some(self.due)
     }
 }

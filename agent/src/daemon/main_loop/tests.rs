@@ -20,16 +20,18 @@ use crate::daemon::choices::choices;
 use crate::daemon::data_plane::DataPlane;
 use crate::daemon::facts::Facts;
 use crate::daemon::keepers::data_plane::DataPlaneKeeper;
+use crate::daemon::keepers::file_look::Files;
 use crate::daemon::keepers::flanneld::FlanneldKeeper;
+use crate::daemon::keepers::hindrances::Hindrances;
 use crate::daemon::keepers::lock::KeptLock;
 use crate::daemon::keepers::node_report::NodeReports;
-use crate::daemon::keepers::records::Records;
 use crate::daemon::keepers::socket::Socket;
 use crate::daemon::keepers::subnet_file::SubnetFile;
 use crate::daemon::readings::Reader;
 use crate::daemon::readings::tests::reading_thread;
 use crate::daemon::status::Standing;
 use crate::files::state_dir::StateDir;
+use crate::files::watch::Folders;
 use crate::fixture;
 use crate::host::flanneld::beside::Beside;
 use crate::host::lock::Lock;
@@ -147,25 +149,35 @@ fn parts(saved: bool) -> (Scene, Common, Keepers) {
     }
     let now = Instant::now();
     let (wake, kernel) = reading_thread();
-    let reader = Reader::new(wake.clone());
-    let (socket, _listeners) = Socket::make(&options.host.socket, now).expect("a socket");
+    let reader = Reader::by_kernel(wake.clone());
+    let files = Files {
+        reader: reader.beside(|work| work()),
+        folders: Folders::unwatched(),
+    };
+    let (socket, _listeners) = Socket::make(&options.host.socket, &files, now).expect("a socket");
     let lock = Lock::acquire(&options.host.run_dir, &options.host.instance).expect("a lock");
     let (tell, _) = watch::channel(NodeReport::default());
     let state = StateDir::at(&options.host.state_dir);
     let keepers = Keepers {
         state: state.clone(),
-        records: Records::new("tweed", (false, true), state.clone(), reader.clone()),
-        subnet_file: SubnetFile::default(),
+        hindrances: Hindrances::new("tweed", (false, true), state.clone(), reader.clone()),
+        subnet_file: SubnetFile::new(&options.host.subnet_file, files.clone(), now),
         data_plane: DataPlaneKeeper::new(DataPlane::default(), reader.clone()),
         cni: None,
         socket,
-        flanneld: FlanneldKeeper::new(options.clone(), Beside::default(), now),
-        lock: KeptLock::new(lock, now),
+        flanneld: FlanneldKeeper::new(options.clone(), Beside::default(), &files, now),
+        lock: KeptLock::new(lock, &files, now),
         reports: NodeReports::new(tell, now),
     };
     let facts = SharedFacts::new(Facts::of(&options, Vec::new()));
     let (choices, plane) = (choices(&options), DataPlane::default());
-    let common = Common::new(options, choices, (state, plane), (wake, reader));
+    let common = Common::new(
+        options,
+        choices,
+        (state, plane),
+        wake,
+        (reader, files.reader),
+    );
     let scene = Scene {
         _dir: dir,
         facts,
@@ -200,6 +212,8 @@ fn play<F: Future<Output = ()>>(
             let outside = Outside {
                 reports,
                 uplink_changed: Arc::new(Notify::new()),
+                host_changed: Arc::new(Notify::new()),
+                files_changed: Watch::new(),
                 hang_up: signal(SignalKind::hangup()).expect("signals"),
                 stop: then(Rc::clone(&store), Rc::clone(&scene)),
                 attend: pending(),

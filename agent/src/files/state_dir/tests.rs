@@ -2,7 +2,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use proptest::prelude::*;
 use serde_json::json;
-use tweed_model::{Dual, LeaseAttrs, Mac};
+use tweed_model::lease::Term;
+use tweed_model::{Dual, Lease, LeaseAttrs, Mac};
 
 use super::*;
 
@@ -162,7 +163,7 @@ fn a_fifo_or_a_link_in_place_of_a_file_keeps_nobody_and_is_replaced() {
 fn what_is_saved_in_the_background_is_found_at_once_and_on_the_disk_at_the_end() {
     let dir = tempfile::tempdir().expect("a folder");
     let state = StateDir::open(dir.path()).expect("opened");
-    let state = state.in_background().expect("a thread");
+    let state = state.in_background(Arc::new(Writer::start().expect("a thread")));
     for number in 0..50 {
         let mut identity = identity();
         identity.vtep_mac = Mac([2, 0, 0, 0, 0, number]);

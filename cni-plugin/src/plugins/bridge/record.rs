@@ -49,6 +49,7 @@ pub(super) fn bridged(
         vlan_filtering: config.vlans.is_some(),
         gateways,
         holder: of_vlan.as_ref().map(|holder| holder.name.clone()),
+        holder_mac: of_vlan.as_ref().and_then(|holder| holder.mac),
         ports,
     })
 }

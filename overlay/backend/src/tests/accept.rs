@@ -156,7 +156,7 @@ fn packets_of_all_peers_are_taken_by_the_data_plane() {
     let (_, admission) = program(TO_UDP, vec![vxlan_peer(2), udp_peer(3)]);
     let peers = forwarding(TO_UDP, &dual_node(), &admission).peers;
     let mut senders: Vec<String> = peers
-        .iter()
+        .values()
         .flat_map(|peer| peer.addresses.values().map(ToString::to_string))
         .collect();
     senders.sort();
@@ -271,7 +271,7 @@ fn what_one_backend_refuses_is_left_out_of_the_others_data_plane() {
         let intent = parse(backend).unwrap().intent(&dual_node(), &all);
         assert!(intent.refused.contains_key(&nameless.key));
         let peers = intent.forwarding.unwrap().peers;
-        let senders = peers.iter().flat_map(|peer| peer.addresses.values());
+        let senders = peers.values().flat_map(|peer| peer.addresses.values());
         let senders: BTreeSet<IpAddr> = senders.copied().collect();
         assert_eq!(senders, [ip("192.168.9.3"), ip("fd00:b::3")].into());
     }

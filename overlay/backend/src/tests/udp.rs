@@ -179,7 +179,11 @@ fn addresses_of_one_link_are_neither_received_at_nor_sent_to() {
     let forwarding = forwarding(r#"{"Type":"udp"}"#, &node, &admission);
     assert_eq!(forwarding.locals.v6, None);
     assert!(forwarding.locals.v4.is_some());
-    let sent_to: Vec<_> = forwarding.peers.iter().map(|peer| peer.endpoint).collect();
+    let sent_to: Vec<_> = forwarding
+        .peers
+        .values()
+        .map(|peer| peer.endpoint)
+        .collect();
     assert_eq!(
         sent_to,
         ["192.168.9.2:8285".parse().unwrap()],

@@ -9,7 +9,7 @@ use tweed_host::{KernelError, sysctl};
 use tweed_state::attached::Repair;
 
 use super::gone::sweep;
-use crate::kinds::{bridge, gateway, port};
+use crate::kinds::{bridge, gateway, pair, port};
 use crate::linux::Linux;
 
 /// Makes one change.
@@ -17,6 +17,7 @@ pub(crate) fn apply(linux: &mut Linux, repair: &Repair) -> Result<(), KernelErro
     match repair {
         Repair::AddBridge(name, wanted) => bridge::make(linux, name, wanted),
         Repair::SetBridge(name, wanted) => bridge::put(linux, name, wanted),
+        Repair::PutPair(name, wanted, port) => pair::put(linux, name, wanted, port),
         Repair::SetPort(name, wanted, _) => port::put(linux, name, wanted),
         Repair::AddAddr(name, net) => gateway::put(linux, name, *net),
         Repair::SetSysctl(key, value) => {

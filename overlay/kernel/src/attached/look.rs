@@ -10,15 +10,15 @@ use ipnet::IpNet;
 use tweed_attach::Owner;
 use tweed_attach::live::{Recorded, Table};
 use tweed_host::{KernelError, sysctl};
-use tweed_netlink::{LinkInfo, NetlinkError, VlanEntry};
+use tweed_netlink::{LinkInfo, VlanEntry};
 use tweed_state::Attached;
-use tweed_state::attached::missing_ports;
+use tweed_state::attached::{UsedBridge, missing_ports};
 
 use super::state::AttachmentState;
+use super::used::used;
 use super::wanted::wanted;
-use crate::kinds::{bridge, port};
-use crate::linux::Linux;
-use crate::places::Places;
+use crate::kinds::{bridge, pair, port};
+use crate::linux::{Linux, or_none};
 
 /// Wanted and observed attachments.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,8 @@ pub struct Attachments {
     pub wanted: Attached,
     /// Observed in the kernel.
     pub there: Attached,
+    /// Bridges with ports, whatever made them.
+    pub bridges: Vec<UsedBridge>,
     /// Attachments with elements in the packet filter that were there at the last look and are missing now: an earlier
     /// version of the plugin may be removing them, and withdraw their record a moment later.
     pub unsure: BTreeSet<String>,
@@ -54,17 +56,23 @@ fn attempt(
     networks: &[IpNet],
 ) -> Result<Attachments, KernelError> {
     let before = attachment_state.records.read();
+    let links = linux.netlink.links()?;
+    let bridges = used(&mut linux.netlink, &links)?;
     if before.attachments.is_empty() && !before.loopback_open {
         attachment_state.recorded = Arc::clone(&before);
         return Ok(Attachments {
+            bridges,
             out_of_reach: before.out_of_reach.clone(),
             ..Attachments::default()
         });
     }
-    let links = linux.netlink.links()?;
-    linux.ledger.lock().places = Places::of(&links);
     let names: BTreeSet<&str> = links.iter().map(|link| link.name.as_str()).collect();
     let expected = wanted(&before, networks, |name| names.contains(name));
+    let mut books = linux.ledger.lock();
+    books
+        .places
+        .renew(&links, |name| expected.pairs.contains_key(name));
+    drop(books);
     let mut there = links_there(linux, &links, &expected)?;
     if expected.rules {
         attachment_state.table.look(linux.firewall.socket())?;
@@ -95,6 +103,7 @@ fn attempt(
     Ok(Attachments {
         wanted: want,
         there,
+        bridges,
         unsure,
         portless: found.alive,
         doubtful: found.doubtful,
@@ -119,6 +128,9 @@ fn common(mut before: Attached, after: Attached) -> Attached {
     before
         .host_ports
         .retain(|owner, _| after.host_ports.contains_key(owner));
+    before
+        .pairs
+        .retain(|name, _| after.pairs.contains_key(name));
     let mut bridges = after.bridges;
     bridges.retain(|name, _| before.bridges.contains_key(name));
     Attached {
@@ -154,6 +166,9 @@ fn links_there(
                 .ports
                 .insert(name.clone(), port::read(link, bridge, vlans));
         }
+        if want.pairs.contains_key(name) {
+            there.pairs.insert(name.clone(), pair::read(link));
+        }
         if holders.contains(name) {
             let addrs = or_none(linux.netlink.addrs(Some(link.index)))?;
             there
@@ -167,13 +182,6 @@ fn links_there(
         }
     }
     Ok(there)
-}
-
-fn or_none<T>(list: Result<Vec<T>, NetlinkError>) -> Result<Vec<T>, NetlinkError> {
-    match list {
-        Err(error) if error.is_not_found() => Ok(Vec::new()),
-        list => list,
-    }
 }
 
 fn table_there(table: &Table, recorded: &Recorded, there: &mut Attached) {

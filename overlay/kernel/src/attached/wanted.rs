@@ -7,7 +7,7 @@ use tweed_attach::Publication;
 use tweed_attach::live::{Attachment, Recorded};
 use tweed_model::{Bridged, Port};
 use tweed_state::Attached;
-use tweed_state::attached::PodPort;
+use tweed_state::attached::{Pair, PodPort};
 
 /// The wanted state of all attachments together. Those that other plugins have made count if they have an address within
 /// `networks`. A bridge follows from its attachments whose port `is_there`. Where two contradict each other, the later
@@ -119,6 +119,14 @@ fn add_bridge(
     bridge.promisc |= bridged.promisc;
     bridge.vlan_filtering |= bridged.vlan_filtering;
     let holder = bridged.holder();
+    if let (Some(holder), [_, port, ..]) = (&bridged.holder, &bridged.ports[..]) {
+        let pair = want.pairs.entry(holder.clone());
+        pair.or_insert_with(|| Pair {
+            port: port.name.clone(),
+            mac: bridged.holder_mac,
+            up: true,
+        });
+    }
     let later: BTreeSet<IpNet> = want
         .addrs
         .iter()

@@ -5,7 +5,7 @@ use std::path::Path;
 use ipnet::IpNet;
 use tempfile::TempDir;
 use tweed_attach::record::{Record, file_name};
-use tweed_model::{Bridged, Port};
+use tweed_model::{Bridged, Port, Vlan};
 
 use crate::lab::{Healer, isolated, sh};
 
@@ -18,7 +18,14 @@ fn attached() -> (TempDir, Healer) {
     sh("ip link add veth1 mtu 1450 type veth peer name pod && ip link set veth1 up master cni0");
     sh("bridge link set dev veth1 hairpin on isolated on");
     let folder = TempDir::new().unwrap();
-    let record = Record {
+    let path = folder.path().join(file_name(&record().owner()));
+    std::fs::write(path, record().render()).unwrap();
+    let healer = Healer::of(folder.path());
+    (folder, healer)
+}
+
+fn record() -> Record {
+    Record {
         network: "cbr0".into(),
         container_id: "a".into(),
         ifname: "eth0".into(),
@@ -39,11 +46,7 @@ fn attached() -> (TempDir, Healer) {
             ..Bridged::default()
         }),
         netns: String::new(),
-    };
-    let path = folder.path().join(file_name(&record.owner()));
-    std::fs::write(path, record.render()).unwrap();
-    let healer = Healer::of(folder.path());
-    (folder, healer)
+    }
 }
 
 /// What `ip` and `bridge` show of it, without numbers that the kernel gives anew.
@@ -84,6 +87,83 @@ fn a_bridge_its_addresses_and_ports_are_put_back_as_they_were() {
             assert_eq!(healer.repairs(), [""; 0], "{damage}");
         }
     });
+}
+
+/// The gateway's address on one end of a pair, as for a VLAN; with the VLAN itself if this kernel filters by VLAN.
+fn attached_to_vlan(vlan: Option<u16>) -> (TempDir, Healer) {
+    let (folder, healer) = attached();
+    sh("ip addr flush dev cni0 scope global");
+    sh("ip link add vlan1 mtu 1450 type veth peer name cni0.100 address 02:00:00:00:00:64");
+    sh("ip link set vlan1 up master cni0 && ip link set cni0.100 up");
+    sh("ip addr add 10.22.0.1/24 dev cni0.100 && ip addr add fd00:22::1/64 dev cni0.100 nodad");
+    if let Some(vid) = vlan {
+        sh("ip link set cni0 type bridge vlan_filtering 1");
+        sh(&format!(
+            "bridge vlan del vid 1 dev vlan1 && bridge vlan add vid {vid} dev vlan1 pvid untagged"
+        ));
+    }
+    let path = folder.path().join(file_name(&record().owner()));
+    let mut record = record();
+    let bridged = record.bridged.as_mut().unwrap();
+    bridged.vlan_filtering = vlan.is_some();
+    bridged.holder = Some("cni0.100".into());
+    bridged.holder_mac = Some("02:00:00:00:00:64".parse().unwrap());
+    let native = vlan.map(|vid| Vlan { vid, native: true });
+    bridged.ports.push(Port {
+        name: "vlan1".into(),
+        vlans: native.into_iter().collect(),
+        ..Port::default()
+    });
+    std::fs::write(path, record.render()).unwrap();
+    (folder, healer)
+}
+
+fn is_put_back(vlan: Option<u16>, damages: &[&str]) {
+    let shown = || {
+        [
+            r"ip -o link show cni0.100 | grep -o ',UP\|link/ether [^ ]*'",
+            "ip -o addr show dev cni0.100 scope global | awk '{print $4}' | sort",
+            r"ip -o link show vlan1 | grep -o 'master [a-z0-9]*\|,UP'",
+            "bridge vlan show dev vlan1 | tr -d '\t'",
+        ]
+        .map(sh)
+        .concat()
+    };
+    let (_folder, mut healer) = attached_to_vlan(vlan);
+    let before = shown();
+    assert_eq!(healer.repairs(), [""; 0], "all is well");
+    for damage in damages {
+        sh(damage);
+        let repairs = healer.repairs();
+        assert!(!repairs.is_empty(), "{damage}");
+        assert_eq!(shown(), before, "{damage}: {repairs:?}");
+        assert_eq!(healer.repairs(), [""; 0], "{damage}");
+    }
+}
+
+#[test]
+fn the_pair_of_a_vlans_gateway_is_made_again_with_its_addresses() {
+    let damages = [
+        "ip link del cni0.100",
+        "ip link set cni0.100 down",
+        "ip link set cni0.100 address 02:00:00:00:00:77",
+        "ip addr flush dev cni0.100 scope global",
+        "ip link set vlan1 nomaster",
+        "ip link del cni0",
+    ];
+    isolated(|| is_put_back(None, &damages));
+}
+
+#[test]
+#[ignore = "needs a kernel with VLAN filtering: the guest tier runs it"]
+fn the_pair_of_a_vlans_gateway_is_made_again_in_its_vlan() {
+    let damages = [
+        "ip link del cni0.100",
+        "bridge vlan del vid 100 dev vlan1",
+        "bridge vlan add vid 1 dev vlan1",
+        "ip link del cni0",
+    ];
+    isolated(|| is_put_back(Some(100), &damages));
 }
 
 #[test]

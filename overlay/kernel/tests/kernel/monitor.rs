@@ -18,9 +18,9 @@ const SILENCE: Duration = Duration::from_millis(150);
 
 pub(crate) fn listen(linux: &Linux) -> (Monitor, Receiver<Event>) {
     let (tell, events) = channel();
-    // What it says of bridges is another file's.
+    // Events of bridges are tested in places.rs, with those of other interfaces.
     let tell = move |event| match event {
-        Event::Attached => {}
+        Event::Attached | Event::Host => {}
         event => tell.send(event).unwrap_or(()),
     };
     let monitor = Monitor::start(linux, tell).unwrap();
@@ -348,7 +348,7 @@ fn notifications_that_were_lost_are_news_of_every_kind() {
         observe(linux);
         program(linux);
         observe(linux);
-        // The monitor stands still in its first report, until it is let go.
+        // The monitor waits in its first report until the test releases it.
         let (tell, events) = channel();
         let (go, wait) = channel::<()>();
         let monitor = Monitor::start(linux, move |event| {
@@ -357,7 +357,7 @@ fn notifications_that_were_lost_are_news_of_every_kind() {
         });
         run("ip route del 10.244.2.0/24");
         assert_eq!(events.recv_timeout(TIMEOUT), Ok(Event::Dirty));
-        // Nobody's business, but more than fits the socket.
+        // Of no concern to us, but more than the socket's buffer holds.
         let lines: String = (0..40_000)
             .map(|n| format!("route replace 10.50.0.0/24 via 192.168.0.{}\n", 90 + n % 2))
             .collect();

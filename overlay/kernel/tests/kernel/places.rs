@@ -1,4 +1,4 @@
-//! What the monitor says of bridges, their ports and the plugins' table.
+//! What the monitor says of bridges, their ports and the plugins' table, and of other interfaces' addresses.
 
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -53,6 +53,9 @@ fn what_takes_something_from_attachments_is_told_and_what_adds_is_not() {
         for takes in [
             "ip link set veth1 down",
             "ip link set veth1 up",
+            "bridge link set dev veth1 hairpin on",
+            "ip link set veth1 type bridge_slave hairpin off",
+            "bridge link set dev veth1 isolated on",
             "ip link set veth1 nomaster",
             "ip addr flush dev cni0",
             "ip link set cni0 mtu 1300",
@@ -67,6 +70,31 @@ fn what_takes_something_from_attachments_is_told_and_what_adds_is_not() {
                 continue;
             }
             assert_eq!(events.recv_timeout(LIMIT), Ok(Event::Attached), "{takes}");
+            while events.recv_timeout(SILENCE).is_ok() {}
+        }
+        monitor.stop();
+    });
+}
+
+#[test]
+fn an_address_of_another_interface_that_comes_or_goes_is_told_and_a_link_local_one_is_not() {
+    on_host(|linux| {
+        let (tell, events) = channel();
+        let tell = move |event| {
+            if event == Event::Host {
+                tell.send(event).unwrap_or(());
+            }
+        };
+        let monitor = Monitor::start(linux, tell).unwrap();
+        run("ip link add other type bridge");
+        for (change, told) in [
+            ("ip addr add 172.17.0.1/16 dev other", true),
+            ("ip addr add fe80::7/64 dev other nodad", false),
+            ("ip addr del 172.17.0.1/16 dev other", true),
+        ] {
+            run(change);
+            let wait = if told { LIMIT } else { SILENCE };
+            assert_eq!(events.recv_timeout(wait).is_ok(), told, "{change}");
             while events.recv_timeout(SILENCE).is_ok() {}
         }
         monitor.stop();

@@ -1,13 +1,10 @@
-use std::collections::BTreeSet;
-use std::net::IpAddr;
-
 use proptest::prelude::*;
 use serde_json::json;
 use tweed_model::lease::Term;
-use tweed_model::{BackendData, Dual, Host, Identity, LeaseAttrs, Mac, Uplink};
-use tweed_nft::Masquerade;
+use tweed_model::{BackendData, Dual, LeaseAttrs, Mac};
 
 use super::*;
+use crate::example;
 
 /// Networks to try: what stands in `Backend`, and whether there is IPv6.
 const NETWORKS: [(&str, bool); 8] = [
@@ -27,48 +24,11 @@ fn world((backend, dual): (&str, bool)) -> World {
     );
     let (config, _) = NetworkConfig::parse(&text).unwrap();
     let (backends, _) = Backends::parse(&config).unwrap();
-    let addrs = Dual {
-        v4: Some(IpAddr::from([198, 18, 0, 1])),
-        v6: dual.then(|| "fd00:a::1".parse().unwrap()),
-    };
-    let onlink = ["198.18.0.0/24", "fd00:a::/64"];
-    let node = LocalNode {
-        uplink: Uplink {
-            name: "eth0".into(),
-            index: 2,
-            mtu: 1500,
-            addrs,
-            onlink: onlink.map(|net| net.parse().unwrap()).into(),
-            learned_default: false,
-        },
-        public: addrs,
-        identity: Identity {
-            vtep_mac: Mac([2, 0, 0, 0, 0, 1]),
-            vtep_mac_v6: Mac([2, 0, 0, 0, 0, 2]),
-        },
-        subnets: Dual {
-            v4: Some("10.244.1.0/24".parse().unwrap()),
-            v6: dual.then(|| "fd00:10:244:1::/64".parse().unwrap()),
-        },
-        host: Host::default(),
-    };
-    let choices = Choices {
-        table: "tweed".into(),
-        masquerade: Some(Masquerade { fully_random: true }),
-        forward_accept: true,
-        allow_list: true,
-        check_sources: true,
-        way_back: true,
-        nexthops: true,
-        blackhole: true,
-        bridge_filter: false,
-        former: BTreeSet::new(),
-    };
     World {
         config,
         backends,
-        node,
-        choices,
+        node: example::node(dual),
+        choices: example::choices(),
     }
 }
 
@@ -239,7 +199,16 @@ fn usual(number: u8, kind: &'static str) -> Arc<Lease> {
 
 #[test]
 fn a_lease_that_comes_changes_or_goes_costs_itself_alone() {
-    for (network, kind) in [(0, "vxlan"), (2, "vxlan"), (3, "host-gw")] {
+    let networks = [
+        (0, "vxlan"),
+        (2, "vxlan"),
+        (3, "host-gw"),
+        (4, ""),
+        (5, ""),
+        (5, "vxlan"),
+        (6, ""),
+    ];
+    for (network, kind) in networks {
         let world = world(NETWORKS[network]);
         let seniority = Seniority::default();
         let leases = (3..101).map(|number| (usual(number, kind).key, usual(number, kind)));

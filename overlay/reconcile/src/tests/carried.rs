@@ -39,7 +39,7 @@ fn endpoints(outcome: &Outcome) -> Vec<u8> {
         IpAddr::V4(addr) => addr.octets()[3],
         IpAddr::V6(addr) => panic!("{addr}"),
     };
-    forwarding.peers.iter().map(last).collect()
+    forwarding.peers.values().map(last).collect()
 }
 
 #[test]

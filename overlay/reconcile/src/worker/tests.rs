@@ -22,6 +22,10 @@ impl Kernel for Shared {
         self.with(|kernel| kernel.observe(scope))
     }
 
+    fn holds(&mut self, sysctl: &str, value: &str) -> bool {
+        self.with(|kernel| kernel.holds(sysctl, value))
+    }
+
     fn apply(&mut self, op: &Op) -> Result<(), KernelError> {
         self.with(|kernel| kernel.apply(op))
     }
@@ -140,6 +144,39 @@ fn damage_that_nobody_reports_is_repaired_within_the_period() {
     running.next();
     running.kernel.with(|kernel| kernel.state.routes.clear());
     assert_eq!(running.next().done.len(), 1);
+}
+
+#[test]
+fn a_sysctl_that_changes_without_an_event_is_set_again_soon_and_one_with_an_event_is_not_looked_at()
+{
+    let running = start(with_uplink(), NEVER);
+    let set = |key: &str, value: &str| {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        running
+            .kernel
+            .with(|kernel| kernel.state.sysctls.insert(key, value));
+    };
+    let (reported, silent) = ("net/ipv4/ip_forward", "net/ipv4/conf/eth0/rp_filter");
+    let want = |keys: &[&str]| {
+        let mut desired = Desired::clone(&routes(&[2]));
+        let keys = keys.iter();
+        desired.state.sysctls = keys
+            .map(|key| ((*key).to_owned(), "2".to_owned()))
+            .collect();
+        running.wake(Wake::Desired(Arc::new(desired)));
+        running.next();
+    };
+    want(&[reported, silent]);
+    set(silent, "1");
+    let begin = Instant::now();
+    assert_eq!(running.next().done, [format!("set sysctl {silent} = 2")]);
+    assert!(begin.elapsed() < Duration::from_secs(2));
+    want(&[reported]);
+    // The full pass behind the fast one.
+    running.next();
+    set(reported, "1");
+    let looked = running.outcomes.recv_timeout(Duration::from_millis(1500));
+    assert!(looked.is_err(), "it is looked at: {looked:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::held::{Attached, PodBridge, PodPort};
+use super::held::{Attached, Pair, PodBridge, PodPort};
 use super::repair::Repair;
 
 /// The repairs, from the ground up: bridges, ports, addresses, switches, packet filter. A bridge without a port of an
@@ -28,14 +28,21 @@ pub fn repairs(want: &Attached, have: &Attached) -> Vec<Repair> {
             Some(_) => {}
         }
     }
+    for (name, pair) in &want.pairs {
+        let port = want.ports.get(&pair.port);
+        let of_used =
+            port.is_some_and(|port| port.bridge.iter().any(|bridge| used.contains(bridge)));
+        if let Some(port) = port.filter(|_| of_used && !stands(pair, have.pairs.get(name))) {
+            repairs.push(Repair::PutPair(name.clone(), pair.clone(), port.clone()));
+        }
+    }
     for (name, port, there) in ports {
         if differs(port, there) {
             let owner = want.owners.get(name).cloned().unwrap_or_default();
             repairs.push(Repair::SetPort(name.clone(), port.clone(), owner));
         }
     }
-    // A gateway's address on another interface than its bridge needs that interface to be there.
-    let on = |name: &String| used.contains(name) || have.ports.contains_key(name);
+    let on = |name: &String| used.contains(name) || want.pairs.contains_key(name);
     let addrs = want.addrs.difference(&have.addrs);
     let addrs = addrs.filter(|(name, _)| on(name));
     repairs.extend(addrs.map(|(name, net)| Repair::AddAddr(name.clone(), *net)));
@@ -92,6 +99,10 @@ fn lacks(want: &PodBridge, have: &PodBridge) -> bool {
         || want.promisc && !have.promisc
         || want.vlan_filtering && !have.vlan_filtering
         || want.up && !have.up
+}
+
+fn stands(want: &Pair, have: Option<&Pair>) -> bool {
+    have.is_some_and(|have| have.up && (want.mac.is_none() || want.mac == have.mac))
 }
 
 fn differs(want: &PodPort, have: &PodPort) -> bool {
@@ -257,6 +268,34 @@ mod tests {
         let mut want = attached();
         want.bridges.insert("cni0".to_owned(), PodBridge::default());
         assert!(repairs(&want, &attached()).is_empty());
+    }
+
+    #[test]
+    fn the_pair_of_a_vlans_gateway_is_made_before_its_address() {
+        let mut want = attached();
+        let holder = "cni0.100".to_owned();
+        let pair = Pair {
+            port: "vlan1".to_owned(),
+            mac: None,
+            up: true,
+        };
+        want.pairs.insert(holder.clone(), pair);
+        want.ports.insert("vlan1".to_owned(), port());
+        want.addrs = [(holder.clone(), "10.244.1.1/24".parse().unwrap())].into();
+        assert!(repairs(&want, &want).is_empty());
+        let mut have = want.clone();
+        have.addrs.clear();
+        let addr = "add addr 10.244.1.1/24 dev cni0.100";
+        assert_eq!(words(&want, &have), [addr]);
+        have.pairs.clear();
+        have.ports.remove("vlan1");
+        let made = "put pair cni0.100 and vlan1 master cni0 up hairpin on isolated off";
+        assert_eq!(words(&want, &have), [made, addr]);
+        let mut have = want.clone();
+        have.pairs.get_mut(&holder).unwrap().up = false;
+        assert_eq!(words(&want, &have), [made]);
+        have.ports.clear();
+        assert!(repairs(&want, &have).is_empty(), "no port is left");
     }
 
     #[test]

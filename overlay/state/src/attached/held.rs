@@ -12,6 +12,8 @@ pub struct Attached {
     pub bridges: BTreeMap<String, PodBridge>,
     /// Ports of bridges by name.
     pub ports: BTreeMap<String, PodPort>,
+    /// Interfaces that have the gateways of VLANs, by name: each is one end of a veth pair.
+    pub pairs: BTreeMap<String, Pair>,
     /// Addresses of gateways, and the interfaces that have them.
     pub addrs: BTreeSet<(String, IpNet)>,
     /// Switches of bridges, by path below `/proc/sys`.
@@ -41,6 +43,28 @@ pub struct PodBridge {
     pub promisc: bool,
     /// Forwards frames within their VLAN only (`vlan_filtering`).
     pub vlan_filtering: bool,
+    /// Administratively up.
+    pub up: bool,
+}
+
+/// A bridge with ports, on which pods may sit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsedBridge {
+    /// Its name.
+    pub name: String,
+    /// Its addresses, each with the length of its network.
+    pub addrs: Vec<IpNet>,
+    /// The number of its ports.
+    pub ports: usize,
+}
+
+/// An interface that has the gateway of a VLAN, and the other end of its pair.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pair {
+    /// The other end, a port of the bridge. Observed: none.
+    pub port: String,
+    /// Ethernet address; in a wanted one, none is any.
+    pub mac: Option<Mac>,
     /// Administratively up.
     pub up: bool,
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use ipnet::IpNet;
 use tweed_model::Mac;
 
-use super::held::{PodBridge, PodPort};
+use super::held::{Pair, PodBridge, PodPort};
 
 /// A repair. All but [`Repair::Sweep`] are "create or replace".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Repair {
     AddBridge(String, PodBridge),
     /// Put a bridge right.
     SetBridge(String, PodBridge),
+    /// Put the pair of a VLAN's gateway, and its port into its bridge.
+    PutPair(String, Pair, PodPort),
     /// Put a port into its bridge, up, with its flags and VLANs. The last value names its attachment.
     SetPort(String, PodPort, String),
     /// Add a gateway's address.
@@ -36,9 +38,10 @@ impl Repair {
     /// The object alone, by which fights with other programs are counted.
     pub fn object(&self) -> String {
         match self {
-            Self::AddBridge(name, _) | Self::SetBridge(name, _) | Self::SetPort(name, ..) => {
-                format!("link {name}")
-            }
+            Self::AddBridge(name, _)
+            | Self::SetBridge(name, _)
+            | Self::PutPair(name, ..)
+            | Self::SetPort(name, ..) => format!("link {name}"),
             Self::AddAddr(name, net) => format!("addr {net} dev {name}"),
             Self::SetSysctl(key, _) => format!("sysctl {key}"),
             Self::Rules => "nftables table tweed-cni".to_owned(),
@@ -55,6 +58,7 @@ impl fmt::Display for Repair {
         match self {
             Self::AddBridge(name, bridge) => write!(f, "add link {name} type bridge{bridge}"),
             Self::SetBridge(name, bridge) => write!(f, "set link {name}{bridge}"),
+            Self::PutPair(name, pair, port) => write!(f, "put pair {name} and {}{port}", pair.port),
             Self::SetPort(name, port, owner) => write!(f, "set link {name}{port}, of {owner}"),
             Self::AddAddr(name, net) => write!(f, "add addr {net} dev {name}"),
             Self::SetSysctl(key, value) => write!(f, "set sysctl {key} = {value}"),

@@ -45,7 +45,7 @@ impl Host {
                 conf: Some(self.path("cni-conf.json")),
                 withdraw,
             },
-            PathBuf::new(),
+            self.path("subnet.env"),
         );
         files.plugin_due = Some(self.now + Duration::from_secs(86400));
         files
@@ -54,7 +54,7 @@ impl Host {
     /// An agent that has placed the list.
     fn placed(&self, withdraw: bool) -> CniFiles {
         let mut files = self.files(withdraw);
-        let status = files.place(true, true, self.now).expect("news");
+        let status = files.place(true, self.now).expect("news");
         assert_eq!(status.error, None);
         files
     }
@@ -68,9 +68,9 @@ fn write(path: &Path, text: &str) {
 fn the_list_comes_when_pods_can_start_and_not_before() {
     let host = Host::new();
     let mut files = host.files(false);
-    files.place(false, false, host.now);
+    files.place(false, host.now);
     assert_eq!(host.list(), None);
-    let status = files.place(true, true, host.now).expect("news");
+    let status = files.place(true, host.now).expect("news");
     assert_eq!(host.list().as_deref(), Some(OURS));
     assert_eq!(
         status.list,
@@ -85,13 +85,14 @@ fn a_list_that_outlived_a_reboot_goes_until_the_network_works() {
     host.placed(false);
     let mut files = host.files(false);
     files.plugin_due = None;
-    files.place(false, false, host.now);
+    files.place(false, host.now);
     assert_eq!(host.list(), None);
 
     host.placed(false);
     let mut restarted = host.files(false);
     restarted.plugin_due = None;
-    restarted.place(false, true, host.now);
+    write(&host.path("subnet.env"), "");
+    restarted.place(false, host.now);
     assert_eq!(
         host.list().as_deref(),
         Some(OURS),
@@ -104,16 +105,16 @@ fn a_list_that_is_removed_or_whose_source_changes_is_placed_again() {
     let host = Host::new();
     let mut files = host.placed(false);
     fs::remove_file(host.path("net.d/10-flannel.conflist")).expect("removed");
-    files.place(true, true, host.now + LIST);
+    files.place(true, host.now);
     assert_eq!(host.list().as_deref(), Some(OURS));
 
     let edited = OURS.replace("cbr0", "edited");
     write(&host.path("cni-conf.json"), &edited);
-    files.place(false, true, host.now + 2 * LIST);
+    files.place(false, host.now);
     assert_eq!(host.list(), Some(edited.clone()));
 
     write(&host.path("cni-conf.json"), "{");
-    let status = files.place(true, true, host.now + 3 * LIST).expect("news");
+    let status = files.place(true, host.now).expect("news");
     assert_eq!(host.list(), Some(edited), "a broken one changes nothing");
     assert!(status.error.is_some_and(|error| error.contains("cni-conf")));
 }
@@ -128,7 +129,7 @@ fn flannels_list_is_taken_over_and_anybody_elses_stays() {
 
     let theirs = r#"{"name":"k8s-pod-network","plugins":[{"type":"calico"}]}"#;
     write(&list, theirs);
-    let status = host.files(false).place(true, true, host.now).expect("news");
+    let status = host.files(false).place(true, host.now).expect("news");
     assert_eq!(host.list().as_deref(), Some(theirs));
     assert!(
         status
@@ -145,11 +146,11 @@ fn what_keeps_pods_from_our_network_is_named() {
     write(&host.path("cni-conf.json"), FLANNELS);
     fs::remove_file(host.path("bin/tweed")).expect("removed");
     let mut files = host.files(false);
-    let status = files.place(true, true, host.now).expect("news");
+    let status = files.place(true, host.now).expect("news");
     assert_eq!(status.warnings.len(), 2, "{:?}", status.warnings);
     assert!(status.warnings[0].contains("05-cilium.conflist sorts before"));
     assert!(status.warnings[1].contains("flannel, portmap"));
-    assert_eq!(files.place(true, true, host.now + LIST), None, "no news");
+    assert_eq!(files.place(true, host.now), None, "no news");
 }
 
 #[test]
@@ -157,8 +158,11 @@ fn the_list_is_withdrawn_at_the_end_only_if_asked_for() {
     let host = Host::new();
     host.placed(false).stop();
     assert!(host.list().is_some());
-    host.placed(true).stop();
+    let mut files = host.placed(true);
+    files.stop();
     assert_eq!(host.list(), None);
+    assert_eq!(files.place(true, host.now), None);
+    assert_eq!(host.list(), None, "a look that comes late places nothing");
 }
 
 #[test]
@@ -168,7 +172,7 @@ fn where_something_else_places_the_plugin_the_agent_only_looks_for_it() {
         let mut files = host.files(false);
         files.options.plugins = false;
         files.plugin_due = due;
-        files.place(true, true, host.now).expect("news")
+        files.place(true, host.now).expect("news")
     };
     write(&host.path("bin/tweed"), "the init container's");
     let status = look(None);
@@ -191,7 +195,7 @@ fn without_a_plugin_there_is_no_list() {
     let host = Host::new();
     let mut files = host.files(false);
     files.plugin_due = None;
-    let status = files.place(true, true, host.now).expect("news");
+    let status = files.place(true, host.now).expect("news");
     assert!(status.error.is_some_and(|error| error.contains("tweed")));
     assert_eq!(host.list(), None);
 }

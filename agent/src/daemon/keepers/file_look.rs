@@ -1,0 +1,80 @@
+//! When kept files are looked at: after each change in their folder, and now and then. The thread `files` looks, and
+//! puts right what it finds.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::SOON;
+use crate::daemon::readings::{Reader, Reading};
+use crate::files::watch::Folders;
+
+/// Between two looks without a change. A change may go unnoticed, as where another file system covers the folder.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// The thread that has the files, and the watch on their folders.
+#[derive(Clone)]
+pub struct Files {
+    /// Hands work to the thread.
+    pub reader: Reader,
+    /// The watched folders.
+    pub folders: Folders,
+}
+
+/// Looks at files of one folder.
+pub struct FileLook<T> {
+    folder: PathBuf,
+    folders: Folders,
+    /// The result, and whether the folder is watched.
+    found: Reading<(T, bool)>,
+    changed: bool,
+    due: Instant,
+}
+
+impl<T: Send + 'static> FileLook<T> {
+    /// The first look is due then.
+    pub fn new(folder: Option<&Path>, files: &Files, due: Instant) -> Self {
+        let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+        Self {
+            folder: folder.unwrap_or(Path::new(".")).to_owned(),
+            folders: files.folders.clone(),
+            found: Reading::new(files.reader.clone()),
+            changed: false,
+            due,
+        }
+    }
+
+    /// Something may have changed: looks at once, or as soon as the present look is over.
+    pub fn changed(&mut self) {
+        self.changed = true;
+    }
+
+    /// The next look is due soon: this one was in vain.
+    pub fn again_soon(&mut self, now: Instant) {
+        self.due = self.due.min(now + SOON);
+    }
+
+    /// Has it looked at if that is due. Returns the result of the look before.
+    pub fn look(&mut self, now: Instant, look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let found = self.found.take();
+        if let Some((_, false)) = found {
+            self.again_soon(now);
+        }
+        if !self.found.is_asked() && (self.changed || now >= self.due) {
+            self.changed = false;
+            self.due = now + LOOK;
+            let (folder, folders) = (self.folder.clone(), self.folders.clone());
+            self.found.ask(move || folders.look(&folder, look));
+        }
+        found.map(|(found, _)| found)
+    }
+
+    /// When to look next, unless that is being done.
+    pub fn due(&self) -> Option<Instant> {
+        let idle = !self.found.is_asked();
+        idle.then_some(if self.changed {
+            Instant::now()
+        } else {
+            self.due
+        })
+    }
+}
