@@ -34,7 +34,6 @@ impl Active {
         }
         tracing::debug!(?grain, peers = desired.peers, "planned");
         self.desired = Some(Arc::clone(&desired));
-        self.keepers.sysctls.want(&desired);
         self.passes.expect();
         common.wake(Wake::Desired(Arc::clone(&desired)));
         desired

@@ -143,7 +143,7 @@ fn each_family_of_a_peer_is_sent_to_its_own_address_at_our_port() {
     assert_eq!((forwarding.port, forwarding.own), (9000, node.subnets));
     let seen: Vec<String> = forwarding
         .peers
-        .iter()
+        .values()
         .map(|peer| {
             let subnets: Vec<_> = peer.subnets.values().map(ToString::to_string).collect();
             format!("{} {} {}", peer.endpoint, subnets.join(","), peer.mtu)

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_packet_netfilter::nftables::{NfTablesMessage, SetAttribute, SetFlags, SetMessage};
 
-use crate::live::read::{attribute, attributes, dump, read_elements, request, text};
+use crate::live::read::{attribute, dump, read_elements, request, text};
 use tweed_netlink::{Netfilter, NetlinkError};
 
 /// Sets with more elements are not looked at.
