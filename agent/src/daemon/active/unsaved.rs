@@ -24,7 +24,7 @@ impl Unsaved {
 
     /// Whether they are to be saved now, which is to be done then.
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
-        let due = self.due().is_some_and(|due| now >= due);
+        let due = self.any && !self.is_busy() && self.saved.is_none_or(|saved| now >= saved + SAVE);
         if due {
             self.any = false;
             self.saved = Some(now);
