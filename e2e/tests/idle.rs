@@ -15,7 +15,7 @@ use tweed_lab::topology::Topology;
 /// Every period of the agent but those of minutes has come round by then.
 const LASTS: Duration = Duration::from_secs(30);
 /// Of all threads of the agent, in a minute.
-const MOST: u64 = 120;
+const MOST: u64 = 180;
 
 /// How often each thread of the agent has gone to sleep, by the thread's name.
 fn sleeps(agent: &Agent<'_>) -> Result<BTreeMap<String, u64>> {
@@ -59,7 +59,7 @@ fn wakes_seldom(config: &Value) -> Result<()> {
 }
 
 #[test]
-fn an_agent_with_nothing_to_do_wakes_less_than_twice_a_second() -> Result<()> {
+fn an_agent_with_nothing_to_do_wakes_less_than_three_times_a_second() -> Result<()> {
     wakes_seldom(&vxlan())?;
     wakes_seldom(&vxlan_dual())
 }

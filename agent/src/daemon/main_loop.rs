@@ -29,7 +29,7 @@ use crate::files::watch::Watch;
 use crate::host::uplink::Choice;
 
 /// The longest time between two looks of the keepers, and what is summed up for the log.
-const TICK: Duration = Duration::from_secs(10);
+const TICK: Duration = Duration::from_secs(15);
 /// Looks that are due within this time of each other are made together.
 const SLACK: Duration = Duration::from_millis(50);
 /// How long the store may take after the start, or after a change of the uplink, before the saved state stands in.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::SOON;
+use super::{SOON, next_look};
 use crate::daemon::readings::{Reader, Reading};
 use crate::files::watch::Folders;
 
@@ -61,7 +61,7 @@ impl<T: Send + 'static> FileLook<T> {
         }
         if !self.found.is_asked() && (self.changed || now >= self.due) {
             self.changed = false;
-            self.due = now + LOOK;
+            self.due = next_look(now, LOOK);
             let (folder, folders) = (self.folder.clone(), self.folders.clone());
             self.found.ask(move || folders.look(&folder, look));
         }

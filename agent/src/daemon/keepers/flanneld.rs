@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::file_look::Files;
-use super::{Keeper, News};
+use super::{Keeper, News, next_look};
 use crate::config::options::Options;
 use crate::daemon::facts::Facts;
 use crate::daemon::readings::Reading;
@@ -32,7 +32,7 @@ impl FlanneldKeeper {
             beside: Arc::new(Mutex::new(beside)),
             looking: Reading::new(files.reader.clone()),
             found: Vec::new(),
-            due: now + LOOK,
+            due: next_look(now, LOOK),
         }
     }
 
@@ -55,7 +55,7 @@ impl Keeper for FlanneldKeeper {
             self.found = found;
         }
         if now >= self.due {
-            self.due = now + LOOK;
+            self.due = next_look(now, LOOK);
             let beside = Arc::clone(&self.beside);
             let look = move || beside.lock().unwrap_or_else(PoisonError::into_inner).look();
             self.looking.ask(look);

@@ -11,7 +11,7 @@ use tweed_kernel::firewall::{Asked, Hindrance, hindrances};
 use tweed_model::Family;
 use tweed_netlink::Netfilter;
 
-use super::{Keeper, News};
+use super::{Keeper, News, next_look};
 use crate::daemon::facts::{Facts, SessionFacts};
 use crate::daemon::readings::{Reader, Reading};
 use crate::daemon::status::parts::{HostWarning, Stops};
@@ -137,7 +137,7 @@ impl Keeper for Hindrances {
     fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
         let session = &facts.session;
         if !session.networks.is_empty() && self.due.is_none_or(|due| now >= due) {
-            self.due = Some(now + LOOK);
+            self.due = Some(next_look(now, LOOK));
             self.ask(session);
         }
         let read = self.reading.take()?;

@@ -10,7 +10,7 @@ use tweed_model::{Dual, Host, OnLink, host};
 use tweed_netlink::AddrInfo;
 use tweed_nft::POD_BRIDGE;
 
-use super::{Keeper, News};
+use super::{Keeper, News, next_look};
 use crate::daemon::facts::Facts;
 use crate::daemon::readings::{Reader, Reading};
 use crate::host::facts::{self, HostFacts};
@@ -50,7 +50,7 @@ impl HostKeeper {
             servers,
             addresses: Arc::default(),
             reading: Reading::new(reader),
-            due: now + LOOK,
+            due: next_look(now, LOOK),
             host,
             own,
         }
@@ -110,7 +110,7 @@ impl Keeper for HostKeeper {
         let news = found.and_then(|found| self.take(found, facts));
         // One that is under way may be too early.
         if now >= self.due && !self.reading.is_asked() {
-            self.due = now + LOOK;
+            self.due = next_look(now, LOOK);
             let (overlay, servers) = (self.overlay.clone(), self.servers.clone());
             let known = Arc::clone(&self.addresses);
             let read = move || read(&overlay, &servers, Some(&known));

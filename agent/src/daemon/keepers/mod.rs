@@ -18,9 +18,23 @@ pub mod subnet_file;
 pub mod tx_checksum;
 pub mod uplink;
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::facts::Facts;
+
+/// Looks at intervals are made at multiples of this time, so that one wake-up does for all of them.
+const TOGETHER: Duration = Duration::from_secs(10);
+
+/// The last such time within a period, which is no shorter.
+fn next_look(now: Instant, period: Duration) -> Instant {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    let origin = *ORIGIN.get_or_init(|| now);
+    let since = (now + period).saturating_duration_since(origin);
+    let beyond = since.as_nanos() % TOGETHER.as_nanos();
+    let beyond = u64::try_from(beyond).unwrap_or_default();
+    now + period - Duration::from_nanos(beyond)
+}
 
 /// Until the next attempt at what is not as it should be, and can only be looked at.
 const SOON: Duration = Duration::from_millis(500);

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tweed_store::{Health, NodeReport};
 
 use super::service::Service;
-use super::{Keeper, News, SOON};
+use super::{Keeper, News, SOON, next_look};
 use crate::daemon::facts::Facts;
 use crate::daemon::readiness;
 use crate::daemon::status::Status;
@@ -64,7 +64,10 @@ impl Keeper for NodeReports {
             news
         });
         let up = matches!(self.tell.borrow().health, Health::Up);
-        self.due = now + if up { LOOK_WHEN_UP } else { SOON };
+        self.due = match up {
+            true => next_look(now, LOOK_WHEN_UP),
+            false => now + SOON,
+        };
         None
     }
 

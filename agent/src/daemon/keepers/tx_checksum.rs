@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tweed_backend::{Backends, TxChecksum};
 use tweed_netlink::{Ethtool, TX_CHECKSUM};
 
-use super::{Keeper, News};
+use super::{Keeper, News, next_look};
 use crate::daemon::choices::kernel_version;
 use crate::daemon::facts::Facts;
 use crate::daemon::readings::{Reader, Reading};
@@ -67,7 +67,7 @@ impl Keeper for TxChecksumLook {
             facts.tx_checksum = self.status(devices);
         }
         if now >= self.due {
-            self.due = now + LOOK;
+            self.due = next_look(now, LOOK);
             let devices = self.devices.clone();
             self.features.ask(move || read(&devices));
         }
