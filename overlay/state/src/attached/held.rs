@@ -50,7 +50,7 @@ pub struct PodBridge {
 /// A bridge with ports, on which pods may sit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsedBridge {
-    /// Its name.
+    /// As `ip link` shows it.
     pub name: String,
     /// Its addresses, each with the length of its network.
     pub addrs: Vec<IpNet>,
