@@ -13,6 +13,6 @@ impl Keeper for StateDir {
     }
 
     fn due(&self) -> Option<Instant> {
-        StateDir::due(self)
+        Self::due(self)
     }
 }
