@@ -57,10 +57,13 @@ impl Watch {
     }
 }
 
+/// The link that Kubernetes replaces when the content of a volume changes.
+const VOLUME: &[u8] = b"..data";
+
 /// Files that are being written, here and by most programs, are hidden until they are whole.
 fn is_relevant(event: &EventOwned) -> bool {
     let name = event.name.as_deref().map(OsStr::as_encoded_bytes);
-    !name.is_some_and(|name| name.starts_with(b"."))
+    name.is_none_or(|name| name == VOLUME || !name.starts_with(b"."))
 }
 
 impl Folders {
@@ -70,10 +73,11 @@ impl Folders {
         Self(None)
     }
 
-    /// Looks at files of a folder, and says whether each change after that is reported. It is not where the look is what
-    /// makes the folder.
-    pub fn look<T>(&self, folder: &Path, look: impl FnOnce() -> T) -> (T, bool) {
-        let watched = self.add(folder);
+    /// Looks at files of some folders, and says whether each change after that is reported. It is not where the look is
+    /// what makes a folder.
+    pub fn look<T>(&self, folders: &[impl AsRef<Path>], look: impl FnOnce() -> T) -> (T, bool) {
+        let watched = folders.iter().filter(|folder| self.add(folder.as_ref()));
+        let watched = watched.count() == folders.len();
         (look(), watched)
     }
 
@@ -94,6 +98,7 @@ impl Folders {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::symlink;
 
     use tokio::time::timeout;
 
@@ -113,7 +118,7 @@ mod tests {
         let mut watch = Watch::new();
         let folders = watch.folders();
         type Change = fn(&Path);
-        let changes: [(Change, bool); 6] = [
+        let changes: [(Change, bool); 8] = [
             (|path| drop(fs::read(path)), false),
             (|path| fs::write(path, "edited").expect("written"), true),
             (
@@ -126,26 +131,37 @@ mod tests {
             ),
             (|path| fs::remove_file(path).expect("removed"), true),
             (
+                |path| symlink("..1", path.with_file_name("..data_tmp")).expect("made"),
+                false,
+            ),
+            (
+                |path| {
+                    let [from, to] = ["..data_tmp", "..data"].map(|name| path.with_file_name(name));
+                    fs::rename(from, to).expect("renamed");
+                },
+                true,
+            ),
+            (
                 |path| fs::remove_dir_all(path.parent().expect("a folder")).expect("removed"),
                 true,
             ),
         ];
         for (number, (change, reported)) in changes.into_iter().enumerate() {
-            let ((), watched) = folders.look(dir.path(), || ());
+            let ((), watched) = folders.look(&[dir.path()], || ());
             assert!(watched);
             change(&path);
             assert_eq!(is_reported(&mut watch).await, reported, "change {number}");
         }
-        let (made, watched) = folders.look(dir.path(), || fs::create_dir(dir.path()));
+        let (made, watched) = folders.look(&[dir.path()], || fs::create_dir(dir.path()));
         assert!(made.is_ok() && !watched, "it is to be looked at again");
-        assert!(folders.look(dir.path(), || ()).1);
+        assert!(folders.look(&[dir.path()], || ()).1);
     }
 
     #[tokio::test]
     async fn many_changes_are_a_few_reports() {
         let dir = tempfile::tempdir().expect("a folder");
         let mut watch = Watch::new();
-        assert!(watch.folders().look(dir.path(), || ()).1);
+        assert!(watch.folders().look(&[dir.path()], || ()).1);
         let path = dir.path().to_owned();
         let writes = std::thread::spawn(move || {
             let begun = std::time::Instant::now();

@@ -40,9 +40,9 @@ impl Kernel for FakeKernel {
         Ok(state)
     }
 
-    fn holds(&mut self, sysctl: &str, value: &str) -> bool {
-        let there = self.state.sysctls.get(sysctl);
-        there.is_some_and(|there| there == value)
+    fn differs(&mut self, sysctl: &str, value: &str) -> Option<String> {
+        let there = self.state.sysctls.get(sysctl).cloned();
+        Some(there.unwrap_or_default()).filter(|there| there != value)
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), KernelError> {

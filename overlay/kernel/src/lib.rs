@@ -49,10 +49,10 @@ pub trait Kernel {
         Ok(Attachments::default())
     }
 
-    /// Whether a sysctl has this value, as far as that is no event of the [`Monitor`].
-    fn holds(&mut self, sysctl: &str, value: &str) -> bool {
+    /// The other value that a sysctl has, as far as that is no event of the [`Monitor`]; empty where it can't be read.
+    fn differs(&mut self, sysctl: &str, value: &str) -> Option<String> {
         let _ = (sysctl, value);
-        true
+        None
     }
 
     /// Makes one change. Puts replace what is there; deletes of what is gone succeed.

@@ -16,11 +16,11 @@ impl Kernel for Linux {
         attached::look(self, networks)
     }
 
-    fn holds(&mut self, key: &str, value: &str) -> bool {
+    fn differs(&mut self, key: &str, value: &str) -> Option<String> {
         match sysctl::read(key) {
-            Ok(Some(there)) => there == value,
-            Ok(None) => may_be_absent(key),
-            Err(_) => false,
+            Ok(Some(there)) => (there != value).then_some(there),
+            Ok(None) => (!may_be_absent(key)).then(String::new),
+            Err(_) => Some(String::new()),
         }
     }
 

@@ -107,10 +107,13 @@ impl<K: Kernel> Reconciler<K> {
         Ok(plan)
     }
 
-    /// Whether sysctls have these values, as far as that is no event.
-    pub fn hold(&mut self, sysctls: &BTreeMap<String, String>) -> bool {
-        let mut wanted = sysctls.iter();
-        wanted.all(|(key, value)| self.kernel.holds(key, value))
+    /// Sysctls that have other values than these, as far as that is no event, with the values.
+    pub fn differ(&mut self, sysctls: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let differs = |(key, value): (&String, &String)| {
+            let there = self.kernel.differs(key, value)?;
+            Some((key.clone(), there))
+        };
+        sysctls.iter().filter_map(differs).collect()
     }
 
     /// Checks attachments of containers on the host, and repairs them. The kernel thread itself reads their records: they

@@ -257,8 +257,8 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(KernelReport)> State<K, J, R> {
 
     fn look_at_sysctls(&mut self, now: Instant) {
         let wanted = self.desired.as_ref().map(|desired| &desired.state.sysctls);
-        let hold = wanted.is_none_or(|wanted| self.reconciler.hold(wanted));
-        if self.sysctls.looked(now, hold) {
+        let differ = wanted.map(|wanted| self.reconciler.differ(wanted));
+        if self.sysctls.looked(now, differ.unwrap_or_default()) {
             self.want_full(now, GATHER);
         }
     }

@@ -65,6 +65,7 @@ impl Keepers {
         self.subnet_file.changed();
         self.socket.changed();
         self.lock.changed();
+        self.flanneld.files_changed();
         self.cni.iter_mut().for_each(CniKeeper::changed);
     }
 }

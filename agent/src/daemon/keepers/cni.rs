@@ -31,14 +31,18 @@ pub struct CniKeeper {
 impl CniKeeper {
     /// A keeper of files with these options.
     pub fn new(options: CniOptions, subnet_file: PathBuf, files: &Files, now: Instant) -> Self {
+        let mut look = FileLook::new(Some(&options.conf_dir), files, now);
+        if let Some(source) = &options.conf {
+            look = look.and(source.parent());
+        }
         Self {
-            look: FileLook::new(Some(&options.conf_dir), files, now),
+            look,
             files: Arc::new(Mutex::new(CniFiles::new(options, subnet_file))),
             open: false,
         }
     }
 
-    /// The list or its folder has changed.
+    /// The list, its source, or the folder of one of them has changed.
     pub fn changed(&mut self) {
         self.look.changed();
     }

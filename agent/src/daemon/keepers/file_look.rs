@@ -20,11 +20,11 @@ pub struct Files {
     pub folders: Folders,
 }
 
-/// Looks at files of one folder.
+/// Looks at files of some folders.
 pub struct FileLook<T> {
-    folder: PathBuf,
+    of: Vec<PathBuf>,
     folders: Folders,
-    /// The result, and whether the folder is watched.
+    /// The result, and whether the folders are watched.
     found: Reading<(T, bool)>,
     changed: bool,
     due: Instant,
@@ -33,14 +33,19 @@ pub struct FileLook<T> {
 impl<T: Send + 'static> FileLook<T> {
     /// The first look is due then.
     pub fn new(folder: Option<&Path>, files: &Files, due: Instant) -> Self {
-        let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
         Self {
-            folder: folder.unwrap_or(Path::new(".")).to_owned(),
+            of: vec![here_or(folder)],
             folders: files.folders.clone(),
             found: Reading::new(files.reader.clone()),
             changed: false,
             due,
         }
+    }
+
+    /// Looks at files of this folder, too.
+    pub fn and(mut self, folder: Option<&Path>) -> Self {
+        self.of.push(here_or(folder));
+        self
     }
 
     /// Something may have changed: looks at once, or as soon as the present look is over.
@@ -62,8 +67,8 @@ impl<T: Send + 'static> FileLook<T> {
         if !self.found.is_asked() && (self.changed || now >= self.due) {
             self.changed = false;
             self.due = next_look(now, LOOK);
-            let (folder, folders) = (self.folder.clone(), self.folders.clone());
-            self.found.ask(move || folders.look(&folder, look));
+            let (of, folders) = (self.of.clone(), self.folders.clone());
+            self.found.ask(move || folders.look(&of, look));
         }
         found.map(|(found, _)| found)
     }
@@ -76,5 +81,45 @@ impl<T: Send + 'static> FileLook<T> {
         } else {
             self.due
         })
+    }
+}
+
+/// The folder of a path that names none is the current one.
+fn here_or(folder: Option<&Path>) -> PathBuf {
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::daemon::readings::tests::reading_thread;
+    use crate::files::watch::Watch;
+
+    #[tokio::test]
+    async fn a_change_in_each_of_its_folders_is_reported_once_they_were_looked_at() {
+        let [first, second] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+        let mut watch = Watch::new();
+        let files = Files {
+            reader: Reader::by_kernel(reading_thread().0),
+            folders: watch.folders(),
+        };
+        let mut look = FileLook::new(Some(first.path()), &files, Instant::now());
+        look = look.and(Some(second.path()));
+        look.look(Instant::now(), || ());
+        files.reader.flush();
+        files.reader.news().await;
+        for folder in [&first, &second] {
+            fs::write(folder.path().join("kept"), "edited").expect("written");
+            let changed = timeout(Duration::from_secs(5), watch.changed());
+            changed.await.expect("reported");
+        }
+        let due = look.due().expect("it has been looked at");
+        assert!(look.look(Instant::now(), || ()).is_some());
+        assert!(due > Instant::now() + SOON, "both folders are watched");
     }
 }

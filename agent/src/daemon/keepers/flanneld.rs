@@ -14,6 +14,8 @@ use crate::host::flanneld::beside::Beside;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(10);
+/// The same after changes of kept files, which a flanneld writes when it starts.
+const REST: Duration = Duration::from_secs(1);
 
 /// Has the thread `files` look for a flanneld: a host may have many processes.
 pub struct FlanneldKeeper {
@@ -21,6 +23,7 @@ pub struct FlanneldKeeper {
     beside: Arc<Mutex<Beside>>,
     looking: Reading<Vec<Flanneld>>,
     found: Vec<Flanneld>,
+    looked: Instant,
     due: Instant,
 }
 
@@ -32,8 +35,14 @@ impl FlanneldKeeper {
             beside: Arc::new(Mutex::new(beside)),
             looking: Reading::new(files.reader.clone()),
             found: Vec::new(),
+            looked: now,
             due: next_look(now, LOOK),
         }
+    }
+
+    /// Kept files have changed.
+    pub fn files_changed(&mut self) {
+        self.due = self.due.min(self.looked + REST);
     }
 
     /// The worst of them.
@@ -55,6 +64,7 @@ impl Keeper for FlanneldKeeper {
             self.found = found;
         }
         if now >= self.due {
+            self.looked = now;
             self.due = next_look(now, LOOK);
             let beside = Arc::clone(&self.beside);
             let look = move || beside.lock().unwrap_or_else(PoisonError::into_inner).look();

@@ -22,8 +22,8 @@ impl Kernel for Shared {
         self.with(|kernel| kernel.observe(scope))
     }
 
-    fn holds(&mut self, sysctl: &str, value: &str) -> bool {
-        self.with(|kernel| kernel.holds(sysctl, value))
+    fn differs(&mut self, sysctl: &str, value: &str) -> Option<String> {
+        self.with(|kernel| kernel.differs(sysctl, value))
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), KernelError> {

@@ -1,5 +1,6 @@
 //! When the kernel thread looks at what is no part of a pass.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ const PERIOD: Duration = Duration::from_secs(10);
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Between two looks at sysctls.
 const SYSCTLS: Duration = Duration::from_secs(1);
+/// Between two reports of the same other values, which can't be set, or are set again by something else.
+const SAME: Duration = Duration::from_secs(10);
 
 /// When attachments are looked at.
 pub(super) struct AttachedTimes {
@@ -59,8 +62,9 @@ impl AttachedTimes {
 pub(super) struct SysctlTimes {
     /// None while there are none.
     pub(super) due: Option<Instant>,
-    /// The last look found another value. What can't be set is tried again with the pass that failed.
-    differ: bool,
+    /// The other values that the last look found, by sysctl.
+    differ: BTreeMap<String, String>,
+    reported: Option<Instant>,
 }
 
 impl SysctlTimes {
@@ -71,10 +75,48 @@ impl SysctlTimes {
         self.due = any.then(|| self.due.unwrap_or(now + SYSCTLS));
     }
 
-    /// Sets the time of the next look. Returns whether a difference is news.
-    pub(super) fn looked(&mut self, now: Instant, hold: bool) -> bool {
+    /// Sets the time of the next look. Returns whether what differs is news. Other values than at the last look are: they
+    /// have changed since a pass set them.
+    pub(super) fn looked(&mut self, now: Instant, differ: BTreeMap<String, String>) -> bool {
         self.due = Some(now + SYSCTLS);
-        let known = std::mem::replace(&mut self.differ, !hold);
-        !hold && !known
+        let is_recent = self.reported.is_some_and(|at| now < at + SAME);
+        let is_same = std::mem::replace(&mut self.differ, differ) == self.differ;
+        let news = !self.differ.is_empty() && !(is_same && is_recent);
+        if news {
+            self.reported = Some(now);
+        }
+        news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_changes_again_before_the_next_look_is_news_and_one_that_stays_seldom_is() {
+        let mut times = SysctlTimes::default();
+        let start = Instant::now();
+        let mut news = |value: Option<&str>, seconds| {
+            let key = || "net/ipv4/ip_forward".to_owned();
+            let differ = value.map(|value| (key(), value.to_owned()));
+            times.looked(
+                start + Duration::from_secs(seconds),
+                differ.into_iter().collect(),
+            )
+        };
+        assert!(!news(None, 0));
+        assert!(news(Some("0"), 1));
+        assert!(
+            news(Some("2"), 2),
+            "it was set meanwhile, and changed again"
+        );
+        assert!(!news(Some("2"), 3));
+        assert!(
+            news(Some("2"), 12),
+            "once more: it may be possible to set now"
+        );
+        assert!(!news(None, 13));
+        assert!(news(Some("2"), 14));
     }
 }
