@@ -1,11 +1,12 @@
 //! State that all parts of the daemon's loop share, over all sessions.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use ipnet::IpNet;
-use tweed_model::{LeaseAttrs, Seniority, SubnetKey};
+use tweed_model::{ClusterSnapshot, LeaseAttrs, Seniority, SubnetKey};
 use tweed_plan::Choices;
 use tweed_reconcile::worker::Wake;
 
@@ -40,6 +41,8 @@ pub(super) struct Common {
     pub(super) until_now: Option<LeaseAttrs>,
     /// When a session last ended for the subnet on which pods sit.
     pub(super) returned: Option<Instant>,
+    /// The peers as they are saved.
+    pub(super) peers: Arc<ClusterSnapshot>,
     /// Which lease announced what first.
     pub(super) seniority: Seniority,
     /// The MACs that this process has drawn because somebody else had the old ones first.
@@ -47,7 +50,7 @@ pub(super) struct Common {
 }
 
 impl Common {
-    /// Starts with the order of announcements that an earlier process has saved.
+    /// Starts with what an earlier process has saved of the other nodes.
     pub(super) fn new(
         options: Options,
         choices: Choices,
@@ -55,10 +58,12 @@ impl Common {
         kernel: Sender<Wake>,
         (reader, files): (Reader, Reader),
     ) -> Self {
+        let (peers, seniority) = saved::peers(&state);
         Self {
             options,
             choices,
-            seniority: saved::seniority(&state),
+            peers: Arc::new(peers),
+            seniority,
             state,
             kernel,
             reader,
@@ -74,13 +79,13 @@ impl Common {
         }
     }
 
-    /// Takes over what an earlier process of this node was known by, and the nodes that it knew.
+    /// Takes over what an earlier process or session of this node was known by, and the nodes that it knew.
     pub(super) fn remember(&mut self, saved: Option<&SavedLease>) {
         if self.known.before.is_empty() {
             self.known.before = saved.map(SavedLease::known_by).unwrap_or_default();
         }
-        let peers = saved::peers(&self.state).leases;
-        let addrs = peers.values().flat_map(|peer| peer.attrs.public.values());
+        let peers = self.peers.leases.values();
+        let addrs = peers.flat_map(|peer| peer.attrs.public.values());
         self.known.others.extend(addrs);
     }
 

@@ -165,8 +165,8 @@ async fn with_uplink(
         subnets: lease.key.0,
         host: facts::read(&wanted.overlay, &BTreeSet::new())?.host,
     };
-    let snapshot = snapshot(options, state).await;
-    let mut seniority = saved::seniority(state);
+    let (peers, mut seniority) = saved::peers(state);
+    let snapshot = snapshot(options, peers).await;
     seniority.follow(&snapshot);
     Ok(desired(
         &config,
@@ -178,7 +178,8 @@ async fn with_uplink(
     ))
 }
 
-async fn snapshot(options: &Options, state: &StateDir) -> ClusterSnapshot {
+/// The leases in the store, or else the saved peers.
+async fn snapshot(options: &Options, peers: ClusterSnapshot) -> ClusterSnapshot {
     let listed = async {
         let store = Store::open(&options.store)?;
         anyhow::Ok(tokio::time::timeout(STORE_TIMEOUT, store.list()).await??)
@@ -190,7 +191,7 @@ async fn snapshot(options: &Options, state: &StateDir) -> ClusterSnapshot {
                 error = format!("{error:#}"),
                 "the store is out of reach, using the saved peers"
             );
-            saved::peers(state)
+            peers
         }
     }
 }

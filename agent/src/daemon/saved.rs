@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use tweed_model::{ClusterSnapshot, Identity, LocalNode, Seniority, SubnetKey};
-use tweed_state::Desired;
+use tweed_model::{ClusterSnapshot, Identity, LocalNode, Seniority};
 
 use crate::config::options::Options;
 use crate::files::state_dir::{SavedLease, SavedPeer, SavedRun, StateDir};
@@ -19,29 +18,24 @@ pub(super) fn identity(state: &StateDir) -> Option<Identity> {
     logged(state.identity()).flatten()
 }
 
-/// The peers as last seen. Out of sync, so that nothing is deleted on their word.
-pub(super) fn peers(state: &StateDir) -> ClusterSnapshot {
+/// The peers as an earlier process last saw them, and which of their leases announced what first. The peers are out of
+/// sync, so that nothing is deleted on their word.
+pub(super) fn peers(state: &StateDir) -> (ClusterSnapshot, Seniority) {
     let saved = logged(state.peers()).unwrap_or_default();
-    let leases = saved.iter().filter_map(|peer| match peer.lease() {
-        Ok(lease) => Some((lease.key, lease.into())),
+    let read = saved.iter().filter_map(|peer| match peer.lease() {
+        Ok(lease) => Some((Arc::new(lease), peer.since)),
         Err(error) => {
             tracing::warn!(peer.key, %error, "saved peer ignored");
             None
         }
     });
-    ClusterSnapshot {
+    let read: Vec<_> = read.collect();
+    let leases = read.iter().map(|(lease, _)| (lease.key, Arc::clone(lease)));
+    let snapshot = ClusterSnapshot {
         leases: leases.collect(),
         ..ClusterSnapshot::default()
-    }
-}
-
-/// Which lease announced what first, as an earlier process remembered it.
-pub(super) fn seniority(state: &StateDir) -> Seniority {
-    let saved = logged(state.peers()).unwrap_or_default();
-    Seniority::restored(saved.iter().filter_map(|peer| {
-        let lease = peer.lease().ok()?;
-        Some((Arc::new(lease), peer.since))
-    }))
+    };
+    (snapshot, Seniority::restored(read))
 }
 
 /// Saves the own lease and the configuration it stands on, and remembers the subnets that were held before.
@@ -77,24 +71,10 @@ pub(super) fn save_identity(state: &StateDir, identity: &Identity) {
     told_elsewhere(state.save_identity(identity));
 }
 
-/// What is to be saved of the other nodes.
-pub(super) struct Peers {
-    pub(super) snapshot: Arc<ClusterSnapshot>,
-    /// The own lease.
-    pub(super) own: SubnetKey,
-    /// What no node has taken up is nobody's.
-    pub(super) desired: Option<Arc<Desired>>,
-    pub(super) seniority: Seniority,
-}
-
 /// Saves the peers.
-pub(super) fn save_peers(state: &StateDir, peers: &Peers) {
-    let desired = peers.desired.as_ref();
-    let reserved = |key| desired.is_some_and(|desired| desired.reserved.contains_key(key));
-    let others = peers.snapshot.leases.values();
-    let others = others.filter(|lease| lease.key != peers.own && !reserved(&lease.key));
-    let seniority = &peers.seniority;
-    let peers = others.map(|lease| SavedPeer::new(lease, seniority.of(&lease.key)));
+pub(super) fn save_peers(state: &StateDir, peers: &ClusterSnapshot, seniority: &Seniority) {
+    let peers = peers.leases.values();
+    let peers = peers.map(|lease| SavedPeer::new(lease, seniority.of(&lease.key)));
     told_elsewhere(state.save_peers(peers));
 }
 

@@ -31,10 +31,12 @@ pub struct StateDir {
     writer: Option<Arc<Writer>>,
 }
 
-/// Contents that are not on the disk yet, by file name, and the time of the last failed attempt.
+/// Contents that are not on the disk yet, by file name, with the time of the last failed attempt.
 #[derive(Debug, Default)]
 struct Unsaved {
     texts: BTreeMap<&'static str, Arc<Vec<u8>>>,
+    /// Contents that need not be read again: with a thread that writes, no other one is to wait for the disk.
+    known: BTreeMap<&'static str, Arc<Vec<u8>>>,
     tried: Option<Instant>,
     /// Why; the first reason is the best one.
     error: Option<String>,
@@ -148,10 +150,13 @@ impl StateDir {
         self.save(PEERS, &OneByOne(RefCell::new(peers)))
     }
 
-    fn load<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<Option<T>> {
+    fn load<T: DeserializeOwned>(&self, name: &'static str) -> anyhow::Result<Option<T>> {
         let path = self.dir.join(name);
-        let unsaved = self.unsaved().texts.get(name).cloned();
-        if let Some(value) = unsaved.and_then(|text| serde_json::from_slice(&text).ok()) {
+        let there = {
+            let unsaved = self.unsaved();
+            unsaved.texts.get(name).or(unsaved.known.get(name)).cloned()
+        };
+        if let Some(value) = there.and_then(|text| serde_json::from_slice(&text).ok()) {
             return Ok(Some(value));
         }
         let text = match bounded_file::read(&path, Links::Refused, LIMIT) {
@@ -160,7 +165,10 @@ impl StateDir {
             Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
         };
         match serde_json::from_slice(&text) {
-            Ok(value) => Ok(Some(value)),
+            Ok(value) => {
+                self.keep(name, &Arc::new(text));
+                Ok(Some(value))
+            }
             Err(error) => {
                 set_aside(&path, &error);
                 Ok(None)
@@ -172,8 +180,17 @@ impl StateDir {
         let mut text =
             serde_json::to_vec_pretty(value).with_context(|| format!("encode {name}"))?;
         text.push(b'\n');
-        self.unsaved().texts.insert(name, Arc::new(text));
+        let text = Arc::new(text);
+        self.keep(name, &text);
+        self.unsaved().texts.insert(name, text);
         self.write_soon()
+    }
+
+    /// The peers of a large cluster are megabytes.
+    fn keep(&self, name: &'static str, text: &Arc<Vec<u8>>) {
+        if self.writer.is_some() && name != PEERS {
+            self.unsaved().known.insert(name, Arc::clone(text));
+        }
     }
 
     /// Writes, where a thread does that, in its time.

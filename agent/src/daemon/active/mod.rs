@@ -362,16 +362,27 @@ impl Active {
 
     /// Saves the peers if they changed. A list that the guard holds back does not replace them: a restarted agent knows of
     /// its data plane's peers by nothing else.
-    fn save_peers(&mut self, common: &Common) {
+    fn save_peers(&mut self, common: &mut Common) {
         if self.passes.confirmed && self.unsaved.is_due(Instant::now()) {
-            let peers = saved::Peers {
-                snapshot: Arc::clone(&self.snapshot),
-                own: self.session.lease.key,
-                desired: self.desired.clone(),
-                seniority: common.seniority.clone(),
-            };
-            let state = common.state.clone();
-            self.unsaved.save(move || saved::save_peers(&state, &peers));
+            common.peers = Arc::new(self.peers());
+            let (state, seniority) = (common.state.clone(), common.seniority.clone());
+            let peers = Arc::clone(&common.peers);
+            self.unsaved
+                .save(move || saved::save_peers(&state, &peers, &seniority));
+        }
+    }
+
+    /// What is to be saved. A subnet that no node has taken up is nobody's.
+    fn peers(&self) -> ClusterSnapshot {
+        let mut leases = self.snapshot.leases.clone();
+        let desired = self.desired.iter();
+        let reserved = desired.flat_map(|desired| desired.reserved.keys());
+        for key in reserved.chain([&self.session.lease.key]) {
+            leases.remove(key);
+        }
+        ClusterSnapshot {
+            leases,
+            ..ClusterSnapshot::default()
         }
     }
 }

@@ -10,7 +10,6 @@ use super::{FIRST_LIST, GRACE, Loop, MOMENT};
 use crate::daemon::active::Active;
 use crate::daemon::asking::{RETRY, Trouble, from_saved, may_stand_in};
 use crate::daemon::phase::Phase;
-use crate::daemon::saved;
 use crate::daemon::session::{Session, join};
 use crate::daemon::status::standing::Standing;
 
@@ -116,7 +115,7 @@ where
         let confirmed = held.is_some();
         self.lines.standing_in = None;
         self.common.known.before = session.settled;
-        let peers = Arc::new(saved::peers(&self.common.state));
+        let peers = Arc::clone(&self.common.peers);
         let relist = Arc::new(Notify::new());
         self.lines.follow(self.store, &peers, Arc::clone(&relist));
         if let Some(held) = held {

@@ -176,3 +176,21 @@ fn what_is_saved_in_the_background_is_found_at_once_and_on_the_disk_at_the_end()
     last.vtep_mac = Mac([2, 0, 0, 0, 0, 49]);
     assert_eq!(state.identity().expect("readable"), Some(last));
 }
+
+#[test]
+fn where_a_thread_writes_no_small_file_is_read_twice() {
+    let dir = tempfile::tempdir().expect("a folder");
+    StateDir::at(dir.path())
+        .save_identity(&identity())
+        .expect("saved");
+    let state = StateDir::at(dir.path());
+    let state = state.in_background(Arc::new(Writer::start().expect("a thread")));
+    assert_eq!(state.identity().expect("readable"), Some(identity()));
+    std::fs::remove_file(dir.path().join(IDENTITY)).expect("removed");
+    assert_eq!(state.identity().expect("known"), Some(identity()));
+    let mut other = identity();
+    other.vtep_mac = Mac([2, 0, 0, 0, 0, 3]);
+    state.save_identity(&other).expect("taken");
+    assert_eq!(state.identity().expect("known"), Some(other));
+    assert_eq!(state.lease().expect("readable"), None);
+}
