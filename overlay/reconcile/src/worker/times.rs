@@ -81,11 +81,11 @@ impl SysctlTimes {
         self.due = Some(now + SYSCTLS);
         let is_recent = self.reported.is_some_and(|at| now < at + SAME);
         let is_same = std::mem::replace(&mut self.differ, differ) == self.differ;
-        let news = !self.differ.is_empty() && !(is_same && is_recent);
-        if news {
-            self.reported = Some(now);
+        if self.differ.is_empty() || (is_same && is_recent) {
+            return false;
         }
-        news
+        self.reported = Some(now);
+        true
     }
 }
 
