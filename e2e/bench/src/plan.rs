@@ -1,5 +1,6 @@
 //! What one changed lease costs the agent before it speaks to the kernel, in clusters of growing size.
 
+use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,6 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tweed_backend::Backends;
+use tweed_forward::forwarding::Forwarding;
+use tweed_forward::table::Table;
 use tweed_model::lease::Term;
 use tweed_model::{
     ClusterSnapshot, Dual, Lease, LeaseAttrs, LocalNode, Mac, NetworkConfig, Seniority, SubnetKey,
@@ -100,13 +103,15 @@ fn change((backend, expected): (&str, usize), leases: u32) -> Result<Row> {
     ensure!(*anew == *before, "carried on, it is another state");
     let of = if backend == "vxlan" { "" } else { " of udp" };
     let part = |name, time| format!("{name} {}", report::duration(time));
-    let parts = [
+    let mut parts = vec![
         part("snapshot", cost.snapshot),
         part("seniority", cost.seniority),
         part("wanted state", cost.wanted),
         part("plan and guard", cost.plan),
         part("all leases anew", whole),
     ];
+    let table = before.forwarding.as_deref().and_then(table);
+    parts.extend(table.map(|time| part("the workers' table", time)));
     Ok(Row {
         other: parts.join(", "),
         ..Row::below(
@@ -117,6 +122,17 @@ fn change((backend, expected): (&str, usize), leases: u32) -> Result<Row> {
             MOST,
         )
     })
+}
+
+/// What it takes to make the table anew by which the workers forward, as for each change.
+fn table(forwarding: &Forwarding) -> Option<Duration> {
+    let take = |_| {
+        let start = Instant::now();
+        let peers = forwarding.peers.values().cloned().collect();
+        drop(black_box(Table::new(forwarding.own, peers)));
+        start.elapsed()
+    };
+    (0..ROUNDS).map(take).min()
 }
 
 fn world(backend: &str) -> Result<World> {
