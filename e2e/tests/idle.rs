@@ -19,8 +19,9 @@ const LASTS: Duration = Duration::from_secs(30);
 const SETTLES: Duration = Duration::from_secs(5);
 /// Of all threads of an agent, in a minute.
 const SELDOM: u64 = 180;
-/// The same where the store is asked again and again. A loop that finds something due each time makes twice as many.
-const WAITING: u64 = 600;
+/// The same with etcd, whose connection is kept and which is asked again and again. A loop that finds something due each
+/// time makes twice as many.
+const WITH_ETCD: u64 = 600;
 /// Share of a processor, in a build without optimization. A loop that never sleeps takes all of one.
 const BUSY: f64 = 0.03;
 
@@ -100,9 +101,9 @@ fn an_agent_with_all_that_it_can_look_after_sleeps_and_one_without_its_store_doe
         let all = |launch: Launch| launch.arg("--install-cni").arg("--cni-plugins=false");
         let mut cluster = Cluster::on_etcd_with(lab, &udp, all)?;
         cluster.agents[0].ready()?;
-        wakes_seldom(&cluster.agents[0], SELDOM)?;
+        wakes_seldom(&cluster.agents[0], WITH_ETCD)?;
         cluster.etcd()?.stop()?;
-        wakes_seldom(&cluster.agents[0], WAITING)
+        wakes_seldom(&cluster.agents[0], WITH_ETCD)
     })
 }
 
@@ -110,6 +111,6 @@ fn an_agent_with_all_that_it_can_look_after_sleeps_and_one_without_its_store_doe
 fn an_agent_that_waits_for_its_first_answer_sleeps() -> Result<()> {
     Topology::hosts(1).play(|lab| {
         let agent = Agent::start(lab, &lab.hosts[0], &Launch::etcd())?;
-        wakes_seldom(&agent, WAITING)
+        wakes_seldom(&agent, WITH_ETCD)
     })
 }
