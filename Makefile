@@ -28,10 +28,14 @@ test: ## Everything that can fail: unit, property, kernel and end-to-end tests (
 	@.ci/test
 
 .PHONY: fuzz
-fuzz: ## A million inputs for each packet parser and pure step, others each time: FUZZ_INPUTS, FUZZ_FROM
-	@.ci/setup lint
-	@cargo test --locked --quiet --profile fuzz -p tweed-backend --test fuzz --no-run
-	@FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} FUZZ_FROM=$${FUZZ_FROM:-$$(date +%s)000000} cargo test --locked --profile fuzz -p tweed-backend --test fuzz -- --nocapture
+fuzz: ## A million inputs for each parser of others' bytes, others each time: FUZZ_INPUTS, FUZZ_FROM (root)
+	@.ci/setup test
+	@cargo test --locked --quiet --profile fuzz -p tweed-backend -p tweed-netlink --test fuzz --no-run
+	@cargo test --locked --quiet --profile fuzz -p tweed-cni --no-run
+	@export FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} FUZZ_FROM=$${FUZZ_FROM:-$$(date +%s)000000}; \
+	cargo test --locked --profile fuzz -p tweed-backend -p tweed-netlink --test fuzz -- --nocapture; \
+	cargo test --locked --profile fuzz -p tweed-cni --bin tweed -- --nocapture fuzz:: passed_over_or_written; \
+	cargo test --locked --profile fuzz -p tweed-cni --test plugins -- --nocapture fuzz::
 
 .PHONY: lint
 lint: ## Format, clippy, docs, licences and versions of dependencies

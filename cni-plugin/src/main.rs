@@ -8,6 +8,8 @@
 
 #[cfg(test)]
 mod arbitrary;
+#[cfg(test)]
+mod fuzz;
 mod net;
 mod plugins;
 mod runtime;

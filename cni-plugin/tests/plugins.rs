@@ -13,6 +13,7 @@ mod plugins {
     mod bridge_faults;
     mod bridge_masquerade;
     mod bridge_records;
+    mod crash_points;
     mod delegate;
     mod dhcp;
     mod dhcp_daemon;
@@ -20,6 +21,7 @@ mod plugins {
     mod firewall;
     mod flannel;
     mod foreign_files;
+    mod fuzz;
     mod host_device;
     mod host_local;
     mod host_local_dead;
@@ -28,6 +30,7 @@ mod plugins {
     mod link_interop;
     mod loopback;
     mod macvlan;
+    mod model;
     mod portmap;
     mod portmap_faults;
     mod portmap_results;

@@ -9,6 +9,8 @@ use tweed_netlink::netns::Netns;
 use tweed_netlink::{LinkInfo, Netlink, NetlinkError, VethEnd, VethSpec};
 
 use super::{identity, link, namespace};
+use crate::runtime::delegate::Delegate;
+use crate::runtime::plugin::Request;
 use crate::runtime::removal::Removal;
 use crate::spec::{Call, CniError, Kind};
 
@@ -119,20 +121,29 @@ pub(crate) fn remove_attachment(call: &Call, owner: &Owner) -> Result<(), CniErr
     }
 }
 
-/// Removes the pairs of a network whose owners are not valid any more.
+/// Removes the pairs of the network whose owners are not valid any more. One that a killed ADD has not named yet is found
+/// by its owner, who has an address already.
 ///
 /// # Errors
 /// When links can't be listed; what can't be removed is noted.
 pub(crate) fn retain(
-    network: &str,
+    request: &Request<'_>,
     valid: &[Owner],
     removal: &mut Removal,
 ) -> Result<(), CniError> {
+    let network = &request.conf.name;
     let mut netlink = link::socket()?;
     for end in netlink.links()? {
         let owner = Owner::parse(&end.alias).filter(|owner| owner.is_in(network));
         if end.kind == "veth" && owner.is_some_and(|owner| !valid.contains(&owner)) {
             removal.step(link::delete(&mut netlink, &end));
+        }
+    }
+    let ipam = Delegate::of_ipam_if_any(request);
+    for holder in ipam.map_or(Vec::new(), |ipam| ipam.holders(request)) {
+        let owner = identity::owner(network, &holder);
+        if !valid.contains(&owner) {
+            removal.step(remove(&mut netlink, &owner).map(drop));
         }
     }
     Ok(())

@@ -13,19 +13,20 @@ use crate::spec::{Call, NetConf};
 
 const TABLE: &str = include_str!("../../tests/data/keys.json");
 
+/// A key of a plugin.
 #[derive(Clone, Deserialize)]
-struct Row {
-    plugin: String,
+pub(crate) struct Row {
+    pub(crate) plugin: String,
     key: String,
     r#type: String,
     #[serde(default)]
     with: Value,
     default: Option<Value>,
-    other: Option<Value>,
+    pub(crate) other: Option<Value>,
 }
 
 /// The table, with a row for each plugin where one is for all.
-fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let rows: Vec<Row> = serde_json::from_str(TABLE).unwrap();
     rows.into_iter()
         .flat_map(|row| {
@@ -81,7 +82,8 @@ fn base(row: &Row) -> Value {
     conf
 }
 
-fn with(row: &Row, value: &Value) -> Value {
+/// The same with this value of the key.
+pub(crate) fn with(row: &Row, value: &Value) -> Value {
     let mut conf = base(row);
     let mut place = &mut conf;
     for part in row.key.split('.') {

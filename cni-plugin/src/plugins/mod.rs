@@ -10,7 +10,7 @@ mod host_device;
 mod host_local;
 mod ipvlan;
 #[cfg(test)]
-mod keys;
+pub(crate) mod keys;
 mod loopback;
 mod macvlan;
 mod portmap;

@@ -14,7 +14,9 @@ use crate::runtime::program;
 use crate::runtime::removal::Removal;
 use crate::runtime::role::{self, Role};
 use crate::runtime::undo::Undo;
-use crate::spec::{Call, CniError, CniResult, Context, Kind, NetConf, Verb, Version, json, wire};
+use crate::spec::{
+    Attachment, Call, CniError, CniResult, Context, Kind, NetConf, Verb, Version, json, wire,
+};
 
 /// Another plugin, ready to be called with one configuration.
 #[derive(Clone)]
@@ -193,6 +195,14 @@ impl Delegate {
         match self.how {
             How::InProcess(row) => row.plugin.may_hold(&self.request(request), net),
             How::Program => true,
+        }
+    }
+
+    /// As [`Plugin::holders`](crate::runtime::plugin::Plugin::holders). Of a program nothing is known.
+    pub(crate) fn holders(&self, request: &Request<'_>) -> Vec<Attachment> {
+        match self.how {
+            How::InProcess(row) => row.plugin.holders(&self.request(request)),
+            How::Program => Vec::new(),
         }
     }
 

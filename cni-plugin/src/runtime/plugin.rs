@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use crate::runtime::removal::Removal;
 use crate::runtime::role::{self, Role};
 use crate::runtime::undo::Undo;
-use crate::spec::{Call, CniError, CniResult, NetConf, Version};
+use crate::spec::{Attachment, Call, CniError, CniResult, NetConf, Version};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Request<'a> {
@@ -61,6 +61,11 @@ pub(crate) trait Plugin: Sync {
     /// Whether any container may hold an address of a network. Only a plugin that hands out addresses can rule it out.
     fn may_hold(&self, _request: &Request<'_>, _net: &IpNet) -> bool {
         true
+    }
+
+    /// The attachments of the network that hold an address, as far as the plugin knows.
+    fn holders(&self, _request: &Request<'_>) -> Vec<Attachment> {
+        Vec::new()
     }
 }
 

@@ -86,7 +86,7 @@ impl Plugin for Bridge {
         let conf = request.conf;
         let checks_any = source::checks_any(conf);
         let result = attachment::gc(request, removal, |valid, removal| {
-            veth::retain(&conf.name, valid, removal)
+            veth::retain(request, valid, removal)
         });
         if checks_any {
             let valid = identity::valid_owners(conf);

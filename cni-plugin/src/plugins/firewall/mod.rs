@@ -45,8 +45,15 @@ impl Plugin for Firewall {
         );
         let taken_back = file.clone();
         undo.push(move || remove(&mut packet_filter::socket()?, &taken_back, &BTreeSet::new()));
-        file.write(&FirewallRecord::new(request, &addrs))?;
         let mut socket = packet_filter::socket()?;
+        // Of an ADD that is repeated: by now another container may have the address of the first.
+        if file
+            .read()
+            .is_some_and(|earlier| earlier.addresses != addrs)
+        {
+            remove(&mut socket, &file, &BTreeSet::new())?;
+        }
+        file.write(&FirewallRecord::new(request, &addrs))?;
         forwarding::accept(&mut socket, &addrs, &config.admin_chain)
             .context(|| "failed to accept what the container sends")?;
         if let Some((bridge, isolation)) = bridge {

@@ -113,11 +113,13 @@ mod tests {
         }
     }
 
-    proptest::proptest! {
-        #[test]
-        fn no_text_makes_the_reader_panic(text in "(?s).{0,80}", at in 0..TEXT.len(), with in "[\"{}\\[\\]:,0-9a-z\\\\]{0,3}") {
-            let _ = Saved::parse(&text);
-            let _ = Saved::parse(&format!("{}{with}{}", &TEXT[..at], &TEXT[at + 1..]));
-        }
+    #[test]
+    fn a_text_is_passed_over_or_written_as_it_was_read() {
+        tweed_fuzz::fuzz("device file", 20, |source| {
+            let read = Saved::parse(&tweed_fuzz::changed(source, &[TEXT]));
+            let again = read.as_ref().map(|read| Saved::parse(&read.render()));
+            assert_eq!(again.flatten(), read);
+            read.is_some()
+        });
     }
 }

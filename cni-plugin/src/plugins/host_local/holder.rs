@@ -17,6 +17,7 @@ impl Holder {
         let mut lines = text.trim().lines();
         let container_id = lines.next()?.trim();
         let ifname = lines.next().map(|line| line.trim().to_owned());
+        let ifname = ifname.filter(|ifname| !ifname.is_empty());
         is_identifier(container_id).then(|| Self {
             container_id: container_id.to_owned(),
             ifname,
@@ -45,6 +46,14 @@ impl Holder {
             && (self.ifname.is_none() || self.ifname == holder.ifname)
     }
 
+    /// The attachment, where the file names its interface.
+    pub(super) fn into_attachment(self) -> Option<Attachment> {
+        Some(Attachment {
+            container_id: self.container_id,
+            ifname: self.ifname?,
+        })
+    }
+
     /// Whether the attachment is this one's.
     pub(super) fn is_of(&self, attachment: &Attachment) -> bool {
         self.container_id == attachment.container_id
@@ -61,5 +70,21 @@ impl From<&Attachment> for Holder {
             container_id: attachment.container_id.clone(),
             ifname: Some(attachment.ifname.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reservation_is_passed_over_or_written_as_it_was_read() {
+        let texts = ["abc\r\neth0", "abc", " abc-1.2_x \n eth0\n", "abc\n\n"];
+        tweed_fuzz::fuzz("reservation", 20, |source| {
+            let read = Holder::parse(&tweed_fuzz::changed(source, &texts));
+            let again = read.as_ref().map(|read| Holder::parse(&read.render()));
+            assert_eq!(again.flatten(), read);
+            read.is_some()
+        });
     }
 }

@@ -29,7 +29,7 @@ use store::Store;
 use crate::runtime::plugin::{Plugin, Request};
 use crate::runtime::removal::Removal;
 use crate::runtime::undo::Undo;
-use crate::spec::{CniError, CniResult, Context, Dns, IpConfig, Kind};
+use crate::spec::{Attachment, CniError, CniResult, Context, Dns, IpConfig, Kind};
 
 pub(crate) struct HostLocal;
 
@@ -154,6 +154,13 @@ impl Plugin for HostLocal {
                 files.filter_map(|file| file.file_name().to_str()?.parse::<IpAddr>().ok());
             addrs.any(|addr| net.contains(&addr))
         })
+    }
+
+    fn holders(&self, request: &Request<'_>) -> Vec<Attachment> {
+        let store = Store::open(&network_dir(request.conf)).ok().flatten();
+        let holders = store.and_then(|store| store.holders().ok());
+        let holders = holders.into_iter().flatten();
+        holders.filter_map(Holder::into_attachment).collect()
     }
 }
 

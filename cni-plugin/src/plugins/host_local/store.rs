@@ -143,6 +143,14 @@ impl Store {
         Ok(addrs)
     }
 
+    /// Everybody that has an address.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    pub(crate) fn holders(&self) -> Result<Vec<Holder>, CniError> {
+        Ok(self.scan()?.into_keys().collect())
+    }
+
     /// The addresses of one holder.
     ///
     /// # Errors
@@ -181,9 +189,9 @@ impl Store {
         self.notes.add(holder, addr, netns);
         let path = self.dir.join(addr.to_string());
         let what = || format!("reserve {}", path.display());
-        // One name suffices for the unfinished file, since there is one lock.
-        let unfinished = self.dir.join(".unfinished");
-        file::replace(&path, &unfinished, &holder.render(), OnDisk::Nothing).context(what)?;
+        file::replace(&path, &self.unfinished(), &holder.render(), OnDisk::Nothing)
+            .inspect_err(|_| self.notes.remove(addr))
+            .context(what)?;
         let cursor = self.dir.join(format!("last_reserved_ip.{set}"));
         file::overwrite(&cursor, &addr.to_string())
             .context(|| format!("write {}", cursor.display()))?;
@@ -196,6 +204,7 @@ impl Store {
     /// # Errors
     /// When a file can't be removed.
     pub(crate) fn release(&self, holder: &Holder) -> Result<Vec<IpAddr>, CniError> {
+        self.forget_unfinished();
         let mut held = self.held_by(holder)?;
         if held.is_empty() {
             held = self.held_by(&holder.without_ifname())?;
@@ -217,12 +226,23 @@ impl Store {
         &self,
         is_valid: impl Fn(&Holder, IpAddr) -> bool,
     ) -> Result<(), CniError> {
+        self.forget_unfinished();
         for (holder, addrs) in &self.scan()? {
             for addr in addrs.iter().filter(|addr| !is_valid(holder, **addr)) {
                 self.remove(*addr)?;
             }
         }
         self.save()
+    }
+
+    /// A reservation until it is whole. One name suffices, since there is one lock.
+    fn unfinished(&self) -> PathBuf {
+        self.dir.join(".unfinished")
+    }
+
+    /// Removes what a killed process has left of a reservation.
+    fn forget_unfinished(&self) {
+        let _ = fs::remove_file(self.unfinished());
     }
 
     /// The holder of one address. `None` when there is no file, or one that a crash has left.

@@ -79,7 +79,7 @@ impl Plugin for Ptp {
 
     fn gc(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
         attachment::gc(request, removal, |valid, removal| {
-            veth::retain(&request.conf.name, valid, removal)
+            veth::retain(request, valid, removal)
         })
     }
 

@@ -11,8 +11,7 @@ use tweed_forward::virtio::{Checksum, Super};
 
 use crate::oracle::{ICMP, ICMPV6, TCP, UDP, checksum, fix_header, transport_checksum, word};
 use crate::packets::{Draft, draft, packet, suffer, tcp, udp};
-use crate::run::fuzz;
-use crate::source::Source;
+use tweed_fuzz::{Source, fuzz};
 
 /// "More fragments" and the offset.
 const MORE: u16 = 0x2000;

@@ -18,8 +18,7 @@ use crate::joining::{batch, join_and_cut, sorted};
 use crate::judge::{Node, scan};
 use crate::oracle::{fix_header, fix_transport};
 use crate::packets::{address, packet};
-use crate::run::fuzz;
-use crate::source::Source;
+use tweed_fuzz::{Source, fuzz};
 
 fn peer(endpoint: SocketAddr, subnets: Dual<IpNet>, mtu: u16) -> Peer {
     Peer {

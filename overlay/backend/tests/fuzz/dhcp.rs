@@ -10,8 +10,7 @@ use tweed_dhcp::message::{Kind, Message, Options, code};
 use tweed_dhcp::packet::{CLIENT_PORT, Checksum, SERVER_PORT, unwrap, wrap_ports};
 use tweed_model::Mac;
 
-use crate::run::fuzz;
-use crate::source::Source;
+use tweed_fuzz::{Source, fuzz};
 
 const HARDWARE: Mac = Mac([2, 0, 0, 0, 0, 1]);
 

@@ -12,7 +12,7 @@ use tweed_model::Dual;
 
 use crate::joining::batch;
 use crate::oracle::{TCP, UDP};
-use crate::run::fuzz;
+use tweed_fuzz::fuzz;
 
 fn peer() -> PeerId {
     let endpoint: SocketAddr = "192.0.2.2:8285".parse().unwrap();

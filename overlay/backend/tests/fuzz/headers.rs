@@ -7,7 +7,7 @@ use tweed_forward::virtio::{self, Offload};
 
 use crate::oracle::{TCP, UDP, checksum, transport_checksum, word};
 use crate::packets::packet;
-use crate::run::fuzz;
+use tweed_fuzz::fuzz;
 
 #[test]
 fn virtio_headers_are_read_or_refused_and_written_as_they_were_read() {

@@ -10,8 +10,7 @@ use tweed_forward::virtio::Offload;
 
 use crate::oracle::{TCP, UDP, fix_header};
 use crate::packets::{Draft, draft, packet, suffer, tcp, udp};
-use crate::run::fuzz;
-use crate::source::Source;
+use tweed_fuzz::{Source, fuzz};
 
 /// A sender's next packet.
 struct Flow {

@@ -15,6 +15,4 @@ mod joining;
 mod judge;
 mod oracle;
 mod packets;
-mod run;
-mod source;
 mod texts;

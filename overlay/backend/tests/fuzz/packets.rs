@@ -1,7 +1,7 @@
 //! Packets: right ones of every kind, and what happens to them on their way here.
 
 use crate::oracle::{ICMP, ICMPV6, TCP, UDP, fix_header, fix_transport, write_transport};
-use crate::source::Source;
+use tweed_fuzz::Source;
 
 /// A packet's parts, before its lengths and checksums are written.
 #[derive(Clone, Debug)]

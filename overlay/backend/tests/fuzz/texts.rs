@@ -5,8 +5,7 @@ use tweed_model::NetworkConfig;
 use tweed_model::subnet_env::SubnetEnv;
 use tweed_model::wire::{format_attrs, parse_attrs};
 
-use crate::run::fuzz;
-use crate::source::Source;
+use tweed_fuzz::{changed, fuzz};
 
 const CONFIGS: [&str; 3] = [
     r#"{"Network":"10.42.0.0/16","SubnetLen":24,"SubnetMin":"10.42.1.0","SubnetMax":"10.42.9.0","Backend":{"Type":"udp","Port":8285,"Workers":2,"BusyPoll":50,"KeepAlive":20,"Trust":"peers","Accept":[{"Type":"vxlan"}]}}"#,
@@ -23,57 +22,10 @@ const ENVS: [&str; 2] = [
     "FLANNEL_IPV6_NETWORK=fd00:42::/48\nFLANNEL_IPV6_SUBNET=fd00:42:0:1::1/64\nFLANNEL_MTU=1452\nFLANNEL_IPMASQ=false\n",
 ];
 
-/// A text of which little has been changed: characters, numbers, a part doubled or lost.
-fn text(source: &mut Source, from: &[&str]) -> String {
-    let mut bytes = source.pick(from).as_bytes().to_vec();
-    for _ in 0..source.below(4) {
-        let (at, len) = (source.below(bytes.len().max(1)), source.below(12));
-        let end = (at + len).min(bytes.len());
-        match source.below(6) {
-            0 => drop(bytes.drain(at.min(end)..end)),
-            1 => {
-                let part = bytes[at.min(end)..end].to_vec();
-                let place = source.below(bytes.len() + 1);
-                bytes.splice(place..place, part);
-            }
-            2 => {
-                let word = source.pick(&[
-                    "null",
-                    "-1",
-                    "4294967296",
-                    "1e9",
-                    "[]",
-                    "{}",
-                    "\"\"",
-                    "true",
-                    "/33",
-                    "::",
-                ]);
-                bytes.splice(at.min(end)..end, word.bytes());
-            }
-            3 => {
-                let digits: Vec<usize> = (0..bytes.len())
-                    .filter(|at| bytes[*at].is_ascii_digit())
-                    .collect();
-                if !digits.is_empty() {
-                    let digit = source.pick(&digits);
-                    bytes[digit] = b'0' + source.below(10) as u8;
-                }
-            }
-            _ => {
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte = source.byte();
-                }
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 #[test]
 fn configurations_are_read_or_refused_with_words() {
     fuzz("configuration", 20, |source| {
-        let text = text(source, &CONFIGS);
+        let text = changed(source, &CONFIGS);
         match NetworkConfig::parse(&text) {
             Ok((config, _)) => {
                 for (family, pool) in config.pools.iter() {
@@ -100,7 +52,7 @@ fn configurations_are_read_or_refused_with_words() {
 #[test]
 fn leases_are_read_or_refused_and_written_as_they_were_read() {
     fuzz("lease", 20, |source| {
-        let text = text(source, &LEASES);
+        let text = changed(source, &LEASES);
         let Ok(attrs) = parse_attrs(text.as_bytes()) else {
             return false;
         };
@@ -113,7 +65,7 @@ fn leases_are_read_or_refused_and_written_as_they_were_read() {
 #[test]
 fn subnet_files_are_read_or_refused_and_written_as_they_were_read() {
     fuzz("subnet.env", 20, |source| {
-        let text = text(source, &ENVS);
+        let text = changed(source, &ENVS);
         let Ok(env) = SubnetEnv::parse(&text) else {
             return false;
         };

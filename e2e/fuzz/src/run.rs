@@ -8,13 +8,23 @@ use crate::source::Source;
 /// Inputs of a target in a plain `cargo test`.
 const FEW: u64 = 10_000;
 /// Fewer say nothing about how many are accepted.
-const ENOUGH: u64 = 1_000;
+const ENOUGH: u64 = 200;
 
 /// Gives each input to `step`, which says whether the code under test took it. At least `least` percent must be.
 ///
 /// `FUZZ_INPUTS` says how many, `FUZZ_FROM` which is the first.
-pub(crate) fn fuzz(target: &str, least: u64, step: impl Fn(&mut Source) -> bool) {
-    let (from, inputs) = (number("FUZZ_FROM", 0), number("FUZZ_INPUTS", FEW));
+pub fn fuzz(target: &str, least: u64, step: impl Fn(&mut Source) -> bool) {
+    run(target, least, number("FUZZ_INPUTS", FEW), step);
+}
+
+/// The same where an input costs a process: one in so many inputs is given.
+pub fn fuzz_one_in(times: u64, target: &str, least: u64, step: impl Fn(&mut Source) -> bool) {
+    let inputs = number("FUZZ_INPUTS", FEW).div_ceil(times);
+    run(target, least, inputs, step);
+}
+
+fn run(target: &str, least: u64, inputs: u64, step: impl Fn(&mut Source) -> bool) {
+    let from = number("FUZZ_FROM", 0);
     let (begin, mut accepted) = (Instant::now(), 0);
     for input in (from..).take(inputs as usize) {
         let outcome = catch_unwind(AssertUnwindSafe(|| step(&mut Source::new(input))));

@@ -1,0 +1,138 @@
+//! What there is on the host, by its reservations, files, rules and links; and what there should be.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::super::chained::files;
+use super::super::lab::{Host, sh};
+use super::container::{Container, Stage};
+use super::network::Network;
+
+/// All that attachments have on the host.
+#[derive(Debug, PartialEq)]
+pub(super) struct State {
+    reservations: Vec<(&'static str, BTreeSet<String>)>,
+    /// Addresses of which it is written down which namespace has them.
+    noted: BTreeSet<String>,
+    /// Owners in tables of ours.
+    owners: BTreeSet<String>,
+    /// Ports of the host, each with its owner.
+    ports: BTreeSet<(u16, String)>,
+    /// Addresses that the host forwards for.
+    forwarded: BTreeSet<String>,
+    veths: usize,
+    limits: usize,
+    records: usize,
+    saved: usize,
+    tuned: usize,
+}
+
+pub(super) fn of(host: &Host, networks: &[Network]) -> State {
+    let table = sh("nft list table inet tweed-cni 2>/dev/null || true");
+    let kept = |name: &str| files(&host.path(name)).into_iter();
+    let of_network = |network: &Network| {
+        let addresses = host.reservations(network.name).into_iter().collect();
+        (network.name, addresses)
+    };
+    // An ADD that was repeated has another file, which goes with the first.
+    let saved = kept("flannel").map(|name| name.trim_end_matches("@eth0").to_owned());
+    State {
+        reservations: networks.iter().map(of_network).collect(),
+        noted: networks
+            .iter()
+            .flat_map(|it| kept(&format!("data/{}/.netns", it.name)))
+            .collect(),
+        owners: owners(&table),
+        ports: ports(&table),
+        forwarded: forwarded(networks),
+        veths: host.veths().len(),
+        limits: sh("ip -o link show type ifb").lines().count(),
+        records: kept("run")
+            .filter(|name| name.ends_with(".firewall"))
+            .count(),
+        saved: saved.collect::<BTreeSet<String>>().len(),
+        tuned: kept("tuning").count(),
+    }
+}
+
+/// Compares with what the model says, and asks the plugins.
+pub(super) fn compare(host: &Host, networks: &[Network], containers: &[Container<'_>]) {
+    let attached = || {
+        containers
+            .iter()
+            .filter_map(|container| match &container.stage {
+                Stage::Attached(result) => Some((container, Container::addresses(result))),
+                _ => None,
+            })
+    };
+    let in_network = |network: &Network| {
+        let of_it = attached().filter(|(it, _)| it.network.name == network.name);
+        let addresses = of_it.flat_map(|(_, addresses)| addresses);
+        (network.name, addresses.collect::<BTreeSet<_>>())
+    };
+    let owner = |it: &Container<'_>| format!("{}/{}/eth0", it.network.name, it.pod.name());
+    let in_chain = || attached().filter(|(it, _)| it.network.name == "chain");
+    let expected = State {
+        reservations: networks.iter().map(in_network).collect(),
+        noted: attached().flat_map(|(_, addresses)| addresses).collect(),
+        owners: attached().map(|(it, _)| owner(it)).collect(),
+        ports: attached()
+            .filter_map(|(it, _)| Some((it.host_port?, owner(it))))
+            .collect(),
+        forwarded: in_chain().flat_map(|(_, addresses)| addresses).collect(),
+        veths: attached().count(),
+        limits: attached().filter(|(it, _)| it.network.has_limits).count(),
+        records: in_chain().count(),
+        saved: in_chain().count(),
+        tuned: attached()
+            .filter(|(it, _)| it.network.name != "routed")
+            .count(),
+    };
+    reaches(host, networks, &expected);
+    for container in containers {
+        match &container.stage {
+            Stage::Attached(result) => {
+                container
+                    .network
+                    .check(&container.pod, container.host_port, result);
+            }
+            Stage::Dead => {}
+            _ => assert!(container.pod.links().is_empty(), "{}", container.pod.name()),
+        }
+    }
+}
+
+/// The kernel removes the pairs of a namespace that has gone in the background.
+pub(super) fn reaches(host: &Host, networks: &[Network], expected: &State) {
+    let begin = Instant::now();
+    while of(host, networks) != *expected && begin.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(of(host, networks), *expected);
+}
+
+fn owners(table: &str) -> BTreeSet<String> {
+    let comments = table.split("comment \"").skip(1);
+    let comments = comments.filter_map(|rest| rest.split('"').next());
+    let owners = comments.filter(|comment| comment.contains("/pod-"));
+    owners.map(str::to_owned).collect()
+}
+
+/// Elements such as `tcp . 8000 comment "net/pod/eth0" : 10.0.0.2 . 80`.
+fn ports(table: &str) -> BTreeSet<(u16, String)> {
+    let elements = table.split("tcp . ").skip(1);
+    let read = |element: &str| {
+        let port = element.split_whitespace().next()?.parse().ok()?;
+        let owner = element.split("comment \"").nth(1)?.split('"').next()?;
+        Some((port, owner.to_owned()))
+    };
+    elements.filter_map(read).collect()
+}
+
+fn forwarded(networks: &[Network]) -> BTreeSet<String> {
+    let rules = sh("iptables-nft-save -t filter");
+    let words = rules.split_whitespace();
+    let addresses = words.filter_map(|word| word.strip_suffix("/32"));
+    let is_ours = |addr: &&str| networks.iter().any(|it| addr.starts_with(it.prefix));
+    addresses.filter(is_ours).map(str::to_owned).collect()
+}
