@@ -38,8 +38,6 @@ chmod 755 root/www/cgi-bin/who
 /// # Errors
 /// When a tool is missing.
 pub fn make(folder: &Path, binaries: &KubeBinaries) -> Result<Vec<PathBuf>> {
-    let busybox = folder.join("busybox");
-    sh(BUSYBOX_ROOT, &[&busybox.display().to_string()])?;
     let coredns = folder.join("coredns");
     let script = r#"mkdir -p "$1/root" && cp "$2" "$1/root/coredns""#;
     sh(
@@ -50,9 +48,18 @@ pub fn make(folder: &Path, binaries: &KubeBinaries) -> Result<Vec<PathBuf>> {
         ],
     )?;
     Ok(vec![
-        pack(&busybox, BUSYBOX, r#""/bin/sleep","1000000""#)?,
+        busybox(&folder.join("busybox"))?,
         pack(&coredns, COREDNS, r#""/coredns""#)?,
     ])
+}
+
+/// Makes the image of busybox in this folder and gives the archive.
+///
+/// # Errors
+/// When a tool is missing.
+pub fn busybox(folder: &Path) -> Result<PathBuf> {
+    sh(BUSYBOX_ROOT, &[&folder.display().to_string()])?;
+    pack(folder, BUSYBOX, r#""/bin/sleep","1000000""#)
 }
 
 fn pack(folder: &Path, name: &str, entry: &str) -> Result<PathBuf> {

@@ -303,7 +303,7 @@ fn kubelet_config(authority: &Path) -> serde_json::Value {
     })
 }
 
-fn containerd_config() -> String {
+pub(crate) fn containerd_config() -> String {
     let sandbox = image::BUSYBOX;
     format!(
         r#"version = 2
