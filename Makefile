@@ -8,6 +8,8 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 BIN_DIR := target/$(HOST)/release
 # Most scenarios wait for the kernel or for a timer, so more of them run at once than there are processors.
 export SCENARIOS_AT_ONCE ?= 4
+# Compiled into the release, with the commit where there is one.
+build: export TWEED_VERSION ?= $(shell .ci/version)
 
 .PHONY: help
 help: ## Show this list

@@ -80,7 +80,7 @@ fn help_and_version_go_to_standard_output_with_exit_code_0() {
         assert!(output.status.success(), "{words:?}");
         assert!(stdout(&output).contains("Usage: tweedd"), "{words:?}");
     }
-    let version = format!("tweedd {}\n", env!("CARGO_PKG_VERSION"));
+    let version = format!("tweedd {}\n", tweed_model::VERSION);
     for words in [&["-version"][..], &["--version"], &["version"]] {
         assert_eq!(stdout(&tweedd(words, &[])), version, "{words:?}");
     }
@@ -118,6 +118,22 @@ fn of_several_endpoints_out_of_reach_each_is_named_and_what_was_tried_once() {
     assert!(said.contains("127.0.0.1:1") && said.contains("127.0.0.1:2"));
     let tried = said.matches("read the network configuration").count();
     assert_eq!(tried, 1, "{said}");
+}
+
+#[test]
+fn a_folder_that_does_not_exist_is_no_empty_store() {
+    for words in [["leases", "list"], ["config", "get"], ["config", "check"]] {
+        let words = words
+            .into_iter()
+            .chain(["--store=file", "--store-dir=/nowhere/at/all"]);
+        let output = tweedd(&words.collect::<Vec<_>>(), &[]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(
+            said.contains("folder /nowhere/at/all (--store-dir) does not exist"),
+            "{said}"
+        );
+    }
 }
 
 #[test]

@@ -87,7 +87,7 @@ pub async fn run<S: LeaseStore>(
     end_even_if_hung()?;
     let hang_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
+        version = tweed_model::VERSION,
         instance = %options.host.instance,
         leases_from = %options.store,
         "tweedd starts"

@@ -140,7 +140,7 @@ impl Status {
     pub fn unknown(options: &Options) -> Self {
         Self {
             schema: SCHEMA,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: tweed_model::VERSION.to_owned(),
             network_name: options.host.instance.to_string(),
             store: options.store.to_string(),
             ..Self::default()
@@ -153,7 +153,7 @@ impl Status {
         let not_ready = readiness::not_ready(facts, now);
         Self {
             schema: SCHEMA,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: tweed_model::VERSION.to_owned(),
             pid: agent.pid,
             sandbox: agent.sandbox.clone(),
             network_name: agent.network_name.clone(),

@@ -3,6 +3,7 @@
 use clap::CommandFactory;
 use clap_complete::Shell;
 use serde_json::json;
+use tweed_model::VERSION;
 
 use crate::config::cli::{Cli, Output};
 
@@ -10,9 +11,8 @@ use super::print;
 
 /// Prints the version.
 pub fn version(output: Output) -> anyhow::Result<()> {
-    let version = env!("CARGO_PKG_VERSION");
-    let value = json!({ "name": "tweedd", "version": version });
-    print::print(output, &value, || format!("tweedd {version}"))
+    let value = json!({ "name": "tweedd", "version": VERSION });
+    print::print(output, &value, || format!("tweedd {VERSION}"))
 }
 
 /// Prints a shell's completion script.

@@ -92,7 +92,7 @@ fn about(name: &str, versions: &[Version], plugins: Registry) -> String {
     let versions: Vec<&str> = versions.iter().map(|version| version.name()).collect();
     format!(
         "CNI {name} plugin compatible with {COMPATIBLE_WITH} (tweed {})\nCNI protocol versions supported: {}\n{}",
-        env!("CARGO_PKG_VERSION"),
+        tweed_model::VERSION,
         versions.join(", "),
         match plugins.find(name) {
             Some(_) => String::new(),

@@ -23,6 +23,7 @@ pub mod special;
 pub mod subnet;
 pub mod subnet_env;
 pub mod uplink;
+mod version;
 pub mod wire;
 
 pub use admit::{Admission, Peer, PeerSide, Refusal};
@@ -42,3 +43,4 @@ pub use shown::shown;
 pub use snapshot::ClusterSnapshot;
 pub use subnet::Pool;
 pub use uplink::Uplink;
+pub use version::VERSION;
