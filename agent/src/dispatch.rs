@@ -1,6 +1,6 @@
 //! Runs the daemon, or one of the operator's commands with the options of the agent that it is about.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tweed_model::Subnets;
@@ -13,6 +13,7 @@ use crate::config::flags::{self, Flags, StoreFlags};
 use crate::config::options::{LogOptions, Note, Options, StoreOptions};
 use crate::config::settings::{self, Settings};
 use crate::daemon::{self, inherited::Inherited};
+use crate::files;
 use crate::operator::find::{self, About};
 use crate::operator::{
     cleanup, config, connectivity, docker_opts, install_cni, leases, plan, status, trace, version,
@@ -177,7 +178,8 @@ fn asked(flags: &Flags) -> anyhow::Result<(Options, Option<String>)> {
     let environment = &settings::process_environment;
     let elsewhere = find::agent(flags, environment, About::Host)?;
     let settings = Settings::new(flags, environment).or(&elsewhere);
-    let options = Options::read(&settings)?;
+    let mut options = Options::read(&settings)?;
+    settle(&mut options);
     start_quietly(&settings)?;
     Ok((options, elsewhere.silent))
 }
@@ -213,9 +215,19 @@ fn options(flags: &Flags, ignored: &[String]) -> anyhow::Result<Options> {
     }
     let unknown = flags::variables::unknown(settings::process_variables());
     options.notes.extend(unknown.into_iter().map(Note::from));
+    let said = settle(&mut options);
+    options
+        .notes
+        .extend(said.map(|said| Note::from(("--cni-layout".to_owned(), said))));
     telemetry::start(&options.log)?;
     telemetry::announce(&options);
     Ok(options)
+}
+
+/// Finds the folders for the container runtime that nobody has named.
+fn settle(options: &mut Options) -> Option<String> {
+    let cni = options.cni.as_mut()?;
+    files::cni::settle(cni, Path::new("/"), true)
 }
 
 fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {

@@ -18,7 +18,7 @@ mod store;
 mod uplink;
 mod values;
 
-pub use cni::CniOptions;
+pub use cni::{CniOptions, Layout};
 pub use log::{LogFormat, LogOptions};
 pub use note::Note;
 pub use store::{EtcdOptions, StoreOptions};

@@ -1,6 +1,6 @@
 //! `tweedd install-cni`: the plugin, its links and the network configuration list on this host, in that order.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -45,7 +45,8 @@ pub fn install_cni(args: &InstallCniArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn install(args: &InstallCniArgs, settings: &Settings<'_>) -> anyhow::Result<InstallReport> {
-    let options = CniOptions::places(settings)?;
+    let mut options = CniOptions::places(settings)?;
+    let said = cni::settle(&mut options, Path::new("/"), !args.skip_conf);
     let links = links(&args.links)?;
     let source = cni::source(args.plugin.as_deref())?;
     let plugin = bounded_file::read(&source, Links::Followed, cni::PLUGIN_LIMIT)
@@ -62,7 +63,10 @@ fn install(args: &InstallCniArgs, settings: &Settings<'_>) -> anyhow::Result<Ins
         true => Replace::All,
         false => Replace::Ours,
     };
-    let mut report = InstallReport::default();
+    let mut report = InstallReport {
+        warnings: said.into_iter().collect(),
+        ..InstallReport::default()
+    };
     let mut folder = Folder::open(&options.bin_dir, replace)?;
     if report.note(folder.file(cni_names::PLUGIN, &plugin, 0o755)?) == Outcome::Kept {
         bail!(
@@ -75,7 +79,7 @@ fn install(args: &InstallCniArgs, settings: &Settings<'_>) -> anyhow::Result<Ins
     }
     if let Some(conf) = conf {
         let mut folder = Folder::open(&options.conf_dir, replace)?;
-        let list = report.note_list(folder.file(&options.conf_name, conf.as_bytes(), 0o644)?);
+        let list = report.note_list(folder.list(&options.conf_name, &conf)?);
         let before = conflist::sorting_before(&options.conf_dir, &options.conf_name)?;
         report.shadowed(&before, &options.conf_name);
         report.list_not_in_use = !list || !before.is_empty();
@@ -164,7 +168,14 @@ fn words(report: &InstallReport) -> String {
             Outcome::Unchanged => "unchanged",
             Outcome::Kept => "kept",
         };
-        format!("{what:9} {}", placed.file.display())
+        let with = match placed.appended.is_empty() {
+            true => String::new(),
+            false => format!(
+                ", with what others have appended: {}",
+                placed.appended.join(", ")
+            ),
+        };
+        format!("{what:9} {}{with}", placed.file.display())
     };
     let lines: Vec<String> = report.files.iter().map(line).collect();
     lines.join("\n")

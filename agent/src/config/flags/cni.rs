@@ -21,6 +21,13 @@ pub static CNI_CONF_DIR: Flag = Flag::new(
 )
 .default(cni_names::CONF_DIR)
 .ours();
+pub static CNI_LAYOUT: Flag = Flag::new(
+    "cni-layout",
+    One("NAME"),
+    "Where folders are that are not named: standard (the defaults), k3s, rke2; auto: where the k3s or RKE2 of this host has told its containerd, if that is clear",
+)
+.default("auto")
+.ours();
 pub static CNI_CONF_NAME: Flag = Flag::new(
     "cni-conf-name",
     One("NAME"),
@@ -53,7 +60,13 @@ pub static CNI_PLUGINS: Flag = Flag::new(
 /// What is placed, and where: for the command that does it once.
 pub static CNI_PLACES_GROUP: Group = Group {
     heading: "CNI",
-    flags: &[&CNI_CONF, &CNI_CONF_NAME, &CNI_CONF_DIR, &CNI_BIN_DIR],
+    flags: &[
+        &CNI_CONF,
+        &CNI_CONF_NAME,
+        &CNI_CONF_DIR,
+        &CNI_BIN_DIR,
+        &CNI_LAYOUT,
+    ],
 };
 
 /// What the container runtime needs of us.
@@ -65,6 +78,7 @@ pub static CNI_GROUP: Group = Group {
         &CNI_CONF_NAME,
         &CNI_CONF_DIR,
         &CNI_BIN_DIR,
+        &CNI_LAYOUT,
         &CNI_PLUGINS,
         &CNI_WITHDRAW,
     ],

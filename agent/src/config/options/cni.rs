@@ -23,6 +23,22 @@ pub struct CniOptions {
     pub conf: Option<PathBuf>,
     /// Take the list away at the end.
     pub withdraw: bool,
+    /// Where folders are that nobody has named.
+    pub layout: Layout,
+    /// Whether somebody has named the folder for plugins.
+    pub named_bin: bool,
+    /// The same of the folder for network configurations.
+    pub named_conf: bool,
+}
+
+/// Where the container runtime looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Where the host's k3s or RKE2 has told its containerd, else in the standard folders.
+    Auto,
+    Standard,
+    K3s,
+    Rke2,
 }
 
 impl CniOptions {
@@ -45,7 +61,16 @@ impl CniOptions {
             plugins: true,
             conf: settings.text(&flags::CNI_CONF).map(|(_, text)| text.into()),
             withdraw: false,
+            layout: settings.required(&flags::CNI_LAYOUT, "auto, standard, k3s or rke2", layout)?,
+            named_bin: settings.given(&flags::CNI_BIN_DIR).is_some(),
+            named_conf: settings.given(&flags::CNI_CONF_DIR).is_some(),
         })
+    }
+
+    #[cfg(test)]
+    pub fn standard() -> Self {
+        let none = flags::Flags::default();
+        Self::places(&Settings::new(&none, &|_| None)).expect("the defaults")
     }
 }
 
@@ -72,4 +97,14 @@ pub(super) fn read(
         Some(Note::new(source, "has no effect without --install-cni"))
     }));
     Ok(None)
+}
+
+fn layout(text: &str) -> Option<Layout> {
+    match text {
+        "auto" => Some(Layout::Auto),
+        "standard" => Some(Layout::Standard),
+        "k3s" => Some(Layout::K3s),
+        "rke2" => Some(Layout::Rke2),
+        _ => None,
+    }
 }

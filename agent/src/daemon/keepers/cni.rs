@@ -201,18 +201,21 @@ impl CniFiles {
             None => conflist::built_in(&options.bin_dir, &cni_names::LINKS),
         };
         let mut folder = Folder::open(&options.conf_dir, Replace::If(conflist::is_flannels))?;
-        let placed = folder.file(&options.conf_name, list.as_bytes(), 0o644)?;
+        let placed = folder.list(&options.conf_name, &list)?;
         match placed.outcome {
             Outcome::Kept => bail!(
                 "{} is somebody else's list; remove it, or choose another --cni-conf-name",
                 placed.file.display()
             ),
             Outcome::Installed => {
-                tracing::info!(file = %placed.file.display(), "network configuration list placed");
+                let appended = placed.appended.join(", ");
+                tracing::info!(file = %placed.file.display(), appended, "network configuration list placed");
             }
             Outcome::Unchanged => {}
         }
-        let missing = conflist::missing_plugins(&list, &options.bin_dir);
+        let mut missing = conflist::missing_plugins(&list, &options.bin_dir);
+        let there = |name: &String| options.bin_dir.join(name).exists();
+        missing.extend(placed.appended.iter().filter(|name| !there(name)).cloned());
         let warning = (!missing.is_empty()).then(|| {
             format!(
                 "the list names plugins that are not in {}: {}; no pod starts without them",
@@ -240,7 +243,7 @@ impl CniFiles {
     fn withdraw(&self, reason: &str) {
         let options = &self.options;
         let removed = Folder::open(&options.conf_dir, Replace::Ours)
-            .and_then(|folder| folder.remove(&options.conf_name));
+            .and_then(|mut folder| folder.withdraw(&options.conf_name));
         match removed {
             Ok(true) => tracing::info!(reason, "network configuration list taken away"),
             Ok(false) => {}

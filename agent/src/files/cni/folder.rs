@@ -30,6 +30,9 @@ pub struct Placed {
     pub file: PathBuf,
     /// What happened to it.
     pub outcome: Outcome,
+    /// What others have appended to it, if it is a list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub appended: Vec<String>,
 }
 
 /// Which files that aren't ours may be replaced.
@@ -44,9 +47,9 @@ pub enum Replace {
 
 /// A folder, opened for installing.
 pub struct Folder<'a> {
-    dir: &'a Path,
+    pub(super) dir: &'a Path,
     replace: Replace,
-    record: Record,
+    pub(super) record: Record,
 }
 
 impl<'a> Folder<'a> {
@@ -84,6 +87,7 @@ impl<'a> Folder<'a> {
         Ok(Placed {
             file: path,
             outcome,
+            appended: Vec::new(),
         })
     }
 
@@ -105,20 +109,8 @@ impl<'a> Folder<'a> {
         Ok(Placed {
             file: path,
             outcome,
+            appended: Vec::new(),
         })
-    }
-
-    /// Removes a file if it is ours, and says whether it was there.
-    ///
-    /// # Errors
-    /// If it can't be read or removed.
-    pub fn remove(&self, name: &str) -> anyhow::Result<bool> {
-        let path = self.dir.join(name);
-        let ours = read(&path, name)?.is_some_and(|there| self.record.is_ours(name, &there));
-        if ours {
-            std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
-        }
-        Ok(ours)
     }
 
     /// All that is ours: recorded files with a content of ours, and then the record itself. Links come first, since
@@ -139,15 +131,20 @@ impl<'a> Folder<'a> {
         links.sort();
         for name in self.record.names() {
             let path = self.dir.join(name);
-            if read(&path, name)?.is_some_and(|there| self.record.is_ours(name, &there)) {
+            let ours = |there: Vec<u8>| {
+                let parts = self.parts(name, &there, "");
+                self.is_our_list(name, &there, parts.as_ref())
+            };
+            if read(&path, name)?.is_some_and(ours) {
                 links.push(path);
             }
+            links.extend(Some(self.kept(name)).filter(|file| file.exists()));
         }
         links.extend(Some(Record::file(self.dir)).filter(|file| file.exists()));
         Ok(links)
     }
 
-    fn may_replace(&self, name: &str, there: &[u8]) -> bool {
+    pub(super) fn may_replace(&self, name: &str, there: &[u8]) -> bool {
         self.record.is_ours(name, there)
             || match self.replace {
                 Replace::Ours => false,
@@ -158,7 +155,7 @@ impl<'a> Folder<'a> {
 }
 
 /// The content of a file; `None` if there is nothing of that name.
-fn read(path: &Path, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
+pub(super) fn read(path: &Path, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
     let limit = match name {
         PLUGIN => PLUGIN_LIMIT,
         _ => LIST_LIMIT,

@@ -13,6 +13,11 @@ use crate::files::atomic;
 
 const FILE: &str = ".tweed-installed";
 
+/// Behind a list's name: checksums of what it is without the entries of others, and the types of its entries. No file has
+/// such a name.
+const OWN_PART: &str = " without others";
+const TYPES: &str = " types";
+
 /// Checksums by file name. Some of a file's may be from earlier runs: whichever of them is found is ours.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -33,7 +38,8 @@ impl Record {
 
     /// The names of all files that were installed.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        let names = self.0.keys().map(String::as_str);
+        names.filter(|name| !name.ends_with(OWN_PART) && !name.ends_with(TYPES))
     }
 
     /// Remembers a content that is about to be written, and the one before it.
@@ -43,6 +49,23 @@ impl Record {
         sums.retain(|old| *old != sum);
         sums.insert(0, sum);
         sums.truncate(2);
+    }
+
+    /// Whether a list is one that was placed here, to which others may have appended.
+    pub(super) fn is_own_part(&self, list: &str, own_part: &str) -> bool {
+        self.is_ours(&format!("{list}{OWN_PART}"), own_part.as_bytes())
+    }
+
+    /// The types of the entries of the list that was placed last, if that is known.
+    pub(super) fn types(&self, list: &str) -> Option<&[String]> {
+        let types = self.0.get(&format!("{list}{TYPES}"));
+        types.map(Vec::as_slice)
+    }
+
+    /// Remembers a list that is about to be written, apart from what others have appended.
+    pub(super) fn add_list(&mut self, list: &str, own_part: &str, types: Vec<String>) {
+        self.add(&format!("{list}{OWN_PART}"), own_part.as_bytes());
+        self.0.insert(format!("{list}{TYPES}"), types);
     }
 
     pub(super) fn save(&self, dir: &Path) -> anyhow::Result<()> {

@@ -44,6 +44,7 @@ impl Host {
                 conf_name: cni_names::CONF_NAME.to_owned(),
                 conf: Some(self.path("cni-conf.json")),
                 withdraw,
+                ..CniOptions::standard()
             },
             self.path("subnet.env"),
         );
