@@ -96,7 +96,7 @@ fn on_config(command: ConfigCommand) -> anyhow::Result<()> {
             yes,
             output,
             store,
-        } => in_store(&store, async |store| {
+        } => in_store_or_new(&store, async |store| {
             config::set(store, &file, yes, output.output).await
         }),
         ConfigCommand::Check {
@@ -114,8 +114,20 @@ fn on_config(command: ConfigCommand) -> anyhow::Result<()> {
     }
 }
 
-/// Works on the store that a command names. What isn't worth a warning isn't logged, unless asked for.
+/// Works on the store that a command names. A folder that isn't there is no empty store.
 fn in_store(
+    flags: &StoreFlags,
+    work: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    in_store_or_new(flags, async |store| {
+        store.refuse_missing().await?;
+        work(store).await
+    })
+}
+
+/// The same, also where the folder of the file store is still to be made. What isn't worth a warning isn't logged, unless
+/// asked for.
+fn in_store_or_new(
     flags: &StoreFlags,
     work: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {

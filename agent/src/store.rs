@@ -87,6 +87,17 @@ macro_rules! each {
 }
 
 impl Store {
+    /// Refuses the folder of a file store that does not exist, as where its name is mistyped.
+    ///
+    /// # Errors
+    /// With its name.
+    pub async fn refuse_missing(&self) -> Result<(), StoreError> {
+        match self {
+            Self::File(store) => store.refuse_missing().await,
+            Self::Etcd(_) | Self::Kube(_) => Ok(()),
+        }
+    }
+
     /// How long each lease lasts if its node renews it no more, where the store knows such a thing.
     ///
     /// # Errors

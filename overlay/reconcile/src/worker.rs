@@ -249,9 +249,7 @@ impl<K: Kernel, J: FnMut() -> f64, R: FnMut(KernelReport)> State<K, J, R> {
             }],
             ..AttachedOutcome::default()
         });
-        let failed = !outcome.failed.is_empty();
-        self.attached
-            .looked(Instant::now(), (failed, outcome.unsure));
+        self.attached.looked(Instant::now(), &outcome);
         (self.report)(KernelReport::Attached(outcome));
     }
 

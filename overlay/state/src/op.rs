@@ -116,7 +116,8 @@ impl fmt::Display for Op {
         match self {
             Self::DelLink(name) => write!(f, "delete link {name}"),
             Self::AddLink(name, link) => write!(f, "add link {name} {link}"),
-            Self::SetLink(name, link) => write!(f, "set link {name} {link}"),
+            // The one attribute that a link's own words leave out.
+            Self::SetLink(name, link) => write!(f, "set link {name} {link} alias {:?}", link.alias),
             Self::AddAddr(name, net) => write!(f, "add addr {net} dev {name}"),
             Self::DelAddr(name, net) => write!(f, "delete addr {net} dev {name}"),
             Self::SetTxChecksum(name, on) => {

@@ -129,7 +129,11 @@ mod tests {
         for stays in ["delete link flannel.1", "10.244.2.0/24", "10.244.3.0/24"] {
             assert!(!done.contains(stays), "{stays} is in\n{done}");
         }
-        assert!(done.contains("flannel.1"), "the mark stays:\n{done}");
+        let mark = done.lines().find(|op| op.starts_with("set link flannel.1"));
+        assert!(
+            mark.is_some_and(|op| op.ends_with("alias \"\"")),
+            "the mark stays:\n{done}"
+        );
     }
 
     #[test]

@@ -8,12 +8,16 @@ use tweed_host::pauses::Pauses;
 use tweed_kernel::is_reported;
 use tweed_state::Desired;
 
+use crate::AttachedOutcome;
+
 /// Events of attachments are gathered for this long: the port of one that is being removed goes down before it is gone.
 const GATHER: Duration = Duration::from_millis(100);
 /// Between two looks at attachments, however many come and go.
 const REST: Duration = Duration::from_millis(250);
 /// Attachments are looked at this often without any event.
 const PERIOD: Duration = Duration::from_secs(10);
+/// The same while the port of a running container is gone: no event tells that its runtime has removed the container.
+const SOON: Duration = Duration::from_secs(1);
 /// Between two looks at attachments that can't be put right.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Between two looks at sysctls.
@@ -43,14 +47,17 @@ impl AttachedTimes {
     }
 
     /// Sets the time of the next look, after one that left something wrong or did not.
-    pub(super) fn looked(&mut self, now: Instant, (failed, unsure): (bool, bool)) {
+    pub(super) fn looked(&mut self, now: Instant, outcome: &AttachedOutcome) {
         self.rested = now + REST;
-        let pause = match (failed, unsure) {
+        let pause = match (outcome.failed.is_empty(), outcome.unsure) {
             (_, true) => REST,
-            (true, false) => self.retries.next_pause(),
-            (false, false) => {
+            (false, false) => self.retries.next_pause(),
+            (true, false) => {
                 self.retries.start_over();
-                PERIOD
+                match outcome.portless.is_empty() {
+                    true => PERIOD,
+                    false => SOON,
+                }
             }
         };
         self.due = now + pause.min(PERIOD);
@@ -118,5 +125,18 @@ mod tests {
         );
         assert!(!news(None, 13));
         assert!(news(Some("2"), 14));
+    }
+
+    #[test]
+    fn a_container_without_its_port_is_looked_at_each_second_until_it_is_gone() {
+        let now = Instant::now();
+        let mut times = AttachedTimes::new(now);
+        let mut outcome = AttachedOutcome::default();
+        let (owner, port) = ("cbr0/abc/eth0".to_owned(), "veth1".to_owned());
+        outcome.portless.insert(owner, port);
+        times.looked(now, &outcome);
+        assert_eq!(times.due, now + SOON);
+        times.looked(now, &AttachedOutcome::default());
+        assert_eq!(times.due, now + PERIOD);
     }
 }

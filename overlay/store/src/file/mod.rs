@@ -80,6 +80,21 @@ impl FileStore {
         }
     }
 
+    /// Refuses a folder that does not exist, which otherwise counts as empty.
+    ///
+    /// # Errors
+    /// With its name.
+    pub async fn refuse_missing(&self) -> Result<(), StoreError> {
+        let look = |folder: &Folder| match folder.path().is_dir() {
+            true => Ok(()),
+            false => Err(StoreError::Unavailable(format!(
+                "folder {} (--store-dir) does not exist; tweedd config set makes it for a new network",
+                folder.path().display()
+            ))),
+        };
+        self.gate.run(look).await
+    }
+
     async fn snapshot(&self, listings: u64) -> Result<ClusterSnapshot, StoreError> {
         Ok(self.gate.run(Folder::read).await?.into_snapshot(listings))
     }
