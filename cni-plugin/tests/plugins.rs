@@ -46,6 +46,7 @@ mod plugins {
     mod tap;
     mod traffic;
     mod tuning;
+    mod tweed;
     mod vlan;
     mod vrf;
 }

@@ -1,7 +1,8 @@
 //! What plugins that make or change a container's interface share: its namespace, the link, its addresses and routes,
-//! its names, the packet filter.
+//! its names, the packet filter; and the agent, whose subnets its addresses are from.
 
 pub(crate) mod addresses;
+pub(crate) mod agent;
 pub(crate) mod attachment;
 pub(crate) mod container;
 pub(crate) mod identity;
@@ -14,5 +15,6 @@ pub(crate) mod namespace;
 pub(crate) mod options;
 pub(crate) mod packet_filter;
 pub(crate) mod routes;
+pub(crate) mod subnet_env;
 pub(crate) mod sysctl;
 pub(crate) mod veth;

@@ -20,6 +20,7 @@ mod sbr;
 mod static_ipam;
 mod tap;
 mod tuning;
+mod tweed;
 mod vlan;
 mod vrf;
 
@@ -37,7 +38,7 @@ const ROWS: [Row; 1 + LINKS.len()] = [
         name: BINARY,
         role: Role::Meta,
         versions: Version::V0_1_0.and_newer(),
-        plugin: &flannel::Flannel,
+        plugin: &tweed::Tweed,
     },
     Row {
         name: "flannel",

@@ -48,6 +48,13 @@ impl Chain {
             .try_for_each(|other| other.check(request))
     }
 
+    pub(crate) fn status(&self, request: &Request<'_>) -> Result<(), CniError> {
+        self.first.status(request)?;
+        self.others
+            .iter()
+            .try_for_each(|other| other.status(request))
+    }
+
     pub(crate) fn gc(&self, request: &Request<'_>) -> Result<(), CniError> {
         Removal::of(|removal| {
             removal.step(self.first.gc(request));

@@ -3,6 +3,7 @@
 //! Ours is taken whatever lies in `CNI_PATH`, unless the configuration asks for the program with `"exec": true` beside
 //! the `type`.
 
+use std::fmt::Debug;
 use std::io::{self, Write};
 use std::process::Output;
 
@@ -111,18 +112,18 @@ impl Delegate {
         &self.name
     }
 
-    /// Checks its configuration: all keys of a plugin of ours, the common ones of a program.
+    /// Reads and checks its configuration: all keys of a plugin of ours, the common ones of a program.
     ///
     /// # Errors
     /// As [`Plugin::configuration`](crate::runtime::plugin::Plugin::configuration).
-    pub(crate) fn configuration(&self, request: &Request<'_>) -> Result<(), CniError> {
+    pub(crate) fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
         self.conf.check_types()?;
         match self.how {
             How::InProcess(row) => {
                 self.conf.check_version(row.versions)?;
-                row.plugin.configuration(&self.request(request)).map(drop)
+                row.plugin.configuration(&self.request(request))
             }
-            How::Program => Ok(()),
+            How::Program => Ok(Box::new(())),
         }
     }
 

@@ -45,6 +45,23 @@ pub(crate) fn take(object: &mut Map<String, Value>, key: &str) -> Option<Value> 
     value
 }
 
+/// Gives a key a value unless it has one.
+pub(crate) fn set_default(
+    object: &mut Map<String, Value>,
+    key: &str,
+    value: impl FnOnce() -> Value,
+) {
+    if get(object, key).is_none() {
+        put(object, key, value());
+    }
+}
+
+/// Gives a key a value, in place of what it has in any spelling.
+pub(crate) fn put(object: &mut Map<String, Value>, key: &str, value: Value) {
+    take(object, key);
+    object.insert(key.to_owned(), value);
+}
+
 /// Compact text with sorted keys, as Go prints maps.
 pub(crate) fn to_sorted_string(value: &Value) -> String {
     sorted(value).to_string()

@@ -40,7 +40,7 @@ impl Plugin for Bridge {
     fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
         let ipam = Delegate::of_ipam(request)?;
         let config = BridgeConfig::parse(request.conf, &request.call.args, ipam.is_some())?;
-        ipam.map_or(Ok(()), |ipam| ipam.configuration(request))?;
+        ipam.map(|ipam| ipam.configuration(request)).transpose()?;
         Ok(Box::new(config))
     }
 

@@ -2,18 +2,16 @@
 
 use std::path::PathBuf;
 
-use ipnet::IpNet;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tweed_model::presence::FOLDER;
 use tweed_model::subnet_env::{DEFAULT_PATH, SubnetEnv};
 
+use crate::net::subnet_env;
 use crate::runtime::plugin::Registry;
 use crate::runtime::role::Role;
-use crate::spec::{CniError, Kind, NetConf, Route, Version, json};
-
-/// Where delegate configurations are kept between ADD and DEL unless configured otherwise.
-const DATA_DIR: &str = "/var/lib/cni/flannel";
+use crate::spec::{CniError, NetConf, Version, json};
+use crate::state::delegates::DATA_DIR;
 
 /// The plugin's own keys.
 #[derive(Clone, Debug)]
@@ -116,13 +114,13 @@ impl FlannelConfig {
             delegate.insert("runtimeConfig".into(), runtime.clone());
         }
         delegate.insert("name".into(), self.network.name.as_str().into());
-        set_default(&mut delegate, "type", || "bridge".into());
+        json::set_default(&mut delegate, "type", || "bridge".into());
         if let Some(env) = env {
-            set_default(&mut delegate, "ipMasq", || (!env.ip_masq).into());
-            set_default(&mut delegate, "mtu", || env.mtu.into());
+            json::set_default(&mut delegate, "ipMasq", || (!env.ip_masq).into());
+            json::set_default(&mut delegate, "mtu", || env.mtu.into());
         }
         if json::get(&delegate, "type").is_some_and(|name| name == "bridge") {
-            set_default(&mut delegate, "isGateway", || true.into());
+            json::set_default(&mut delegate, "isGateway", || true.into());
         }
         if let Some(version) = given_version(&self.network) {
             delegate.insert("cniVersion".into(), version.name().into());
@@ -135,27 +133,18 @@ impl FlannelConfig {
     pub(super) fn host_ports(&self) -> NetConf {
         let mut conf = self.network.clone();
         if let Some(dir) = json::get(&self.delegate, "stateDir") {
-            set_default(&mut conf.raw, "stateDir", || dir.clone());
+            json::set_default(&mut conf.raw, "stateDir", || dir.clone());
         }
         conf
     }
 
     fn delegate_ipam(&self, env: Option<&SubnetEnv>) -> Result<Value, CniError> {
         let mut ipam = self.ipam.clone();
-        set_default(&mut ipam, "type", || "host-local".into());
-        let Some(env) = env else {
-            return Ok(ipam.into());
-        };
-        let given = json::take(&mut ipam, "routes").unwrap_or_else(|| json!([]));
-        let mut routes: Vec<Route> = json::read(&given)
-            .map_err(|error| CniError::new(Kind::Decode, error).context("ipam.routes"))?;
-        let networks = env.networks.values().flatten();
-        routes.extend(networks.map(|network| Route::new(*network, None)));
-        let subnets = env.subnets.values().map(IpNet::trunc);
-        let ranges: Vec<Value> = subnets.map(|subnet| json!([{"subnet": subnet}])).collect();
-        json::take(&mut ipam, "ranges");
-        ipam.insert("ranges".into(), ranges.into());
-        ipam.insert("routes".into(), json!(routes));
+        json::set_default(&mut ipam, "type", || "host-local".into());
+        if let Some(env) = env {
+            subnet_env::put_ranges(&mut ipam, env);
+            subnet_env::add_routes(&mut ipam, env)?;
+        }
         Ok(ipam.into())
     }
 }
@@ -165,15 +154,10 @@ fn given_version(conf: &NetConf) -> Option<Version> {
     (!given.is_empty()).then_some(conf.version)
 }
 
-fn set_default(object: &mut Map<String, Value>, key: &str, value: impl FnOnce() -> Value) {
-    if json::get(object, key).is_none() {
-        json::take(object, key);
-        object.insert(key.into(), value());
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const V4: &str = "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";

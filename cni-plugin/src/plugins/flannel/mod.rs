@@ -1,31 +1,23 @@
-//! `flannel` and `tweed`: turn the agent's `subnet.env` into the configuration of another plugin, usually
+//! `flannel`, and `tweed` without `mode`: turn the agent's `subnet.env` into the configuration of another plugin, usually
 //! `bridge` with `host-local`, and pass every verb on to it. Host ports, where the runtime hands some over, are made as
 //! `portmap` makes them.
 
-mod agent;
 mod config;
-mod state;
 
 use std::fmt::Debug;
-use std::net::Ipv4Addr;
 use std::path::Path;
 
 use config::FlannelConfig;
-use ipnet::{IpNet, Ipv4Net};
 use serde_json::Value;
-use state::StateDir;
-use tweed_host::bounded_file::{self, KIB, Links};
-use tweed_model::Dual;
-use tweed_model::subnet_env::SubnetEnv;
 
-use crate::net::namespace;
+use crate::net::{agent, namespace, subnet_env};
 use crate::runtime::chain::Chain;
 use crate::runtime::delegate::Delegate;
 use crate::runtime::plugin::{Plugin, Registry, Request};
 use crate::runtime::removal::Removal;
 use crate::runtime::undo::Undo;
-use crate::spec::error::reason;
 use crate::spec::{Call, CniError, CniResult, Kind, NetConf, json};
+use crate::state::delegates::StateDir;
 use crate::state::file;
 
 pub(crate) struct Flannel;
@@ -33,18 +25,11 @@ pub(crate) struct Flannel;
 impl Plugin for Flannel {
     fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
         let config = FlannelConfig::parse(request.conf)?;
-        // The agent's values change no type. Without them, `host-local` would miss its ranges.
-        let example = SubnetEnv {
-            networks: Dual::default(),
-            subnets: Dual::of_nets([IpNet::V4(Ipv4Net::new_assert(
-                Ipv4Addr::new(192, 0, 2, 0),
-                24,
-            ))]),
-            mtu: 0,
-            ip_masq: true,
-        };
-        Delegate::of_conf(request.plugins, config.delegate(Some(&example))?)?
-            .configuration(request)?;
+        Delegate::of_conf(
+            request.plugins,
+            config.delegate(Some(&subnet_env::example()))?,
+        )?
+        .configuration(request)?;
         let delegate = config.delegate(None)?;
         let FlannelConfig {
             subnet_file,
@@ -57,7 +42,7 @@ impl Plugin for Flannel {
 
     fn add(&self, request: &Request<'_>, undo: &mut Undo) -> Result<CniResult, CniError> {
         let config = FlannelConfig::parse(request.conf)?;
-        let env = read_env(&config.subnet_file)?;
+        let env = subnet_env::read(&config.subnet_file)?;
         let value = config.delegate(Some(&env))?;
         let chain = chain(request.plugins, &config, value.clone())?;
         // Before the delegate runs: if we are killed, DEL needs it.
@@ -97,7 +82,7 @@ impl Plugin for Flannel {
         let saved = StateDir::new(&config.data_dir).load(&request.call.attachment);
         let value = match saved.and_then(|saved| saved.conf) {
             Some(value) => value,
-            None => config.delegate(Some(&read_env(&config.subnet_file)?))?,
+            None => config.delegate(Some(&subnet_env::read(&config.subnet_file)?))?,
         };
         let value = with_prev_result(value, request.conf);
         chain(request.plugins, &config, value)?.check(request)
@@ -121,7 +106,7 @@ impl Plugin for Flannel {
 
     fn status(&self, request: &Request<'_>) -> Result<(), CniError> {
         let config = FlannelConfig::parse(request.conf)?;
-        let env = read_env(&config.subnet_file).map_err(|error| CniError {
+        let env = subnet_env::read(&config.subnet_file).map_err(|error| CniError {
             kind: Kind::NotAvailable,
             ..error
         })?;
@@ -153,25 +138,9 @@ fn has_other_interfaces(call: &Call) -> bool {
     })
 }
 
-/// The agent's file. The text of the error is flannel's, since that is what people search for.
-fn read_env(path: &Path) -> Result<SubnetEnv, CniError> {
-    let text = bounded_file::read(path, Links::Followed, 64 * KIB)
-        .map_err(|error| format!("open {}: {}", path.display(), reason(&error)));
-    text.and_then(|bytes| {
-        SubnetEnv::parse(&String::from_utf8_lossy(&bytes))
-            .map_err(|error| format!("{} {error}", path.display()))
-    })
-    .map_err(|cause| {
-        CniError::failed(format!(
-            "failed to load flannel 'subnet.env' file: {cause}. Check the flannel pod log for this node."
-        ))
-        .details("the agent writes it once this node holds a lease: see `tweedd status` and start tweedd if it isn't running")
-    })
-}
-
 /// The delegate as it would be made now. Without the agent's file it is still enough to remove an attachment.
 fn derive(config: &FlannelConfig) -> Result<Value, CniError> {
-    let env = read_env(&config.subnet_file).ok();
+    let env = subnet_env::read(&config.subnet_file).ok();
     let now = config.delegate(env.as_ref());
     now.or_else(|_| config.delegate(None))
 }

@@ -35,7 +35,7 @@ impl Plugin for HostDevice {
     fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
         let config = DeviceConfig::parse(request.conf)?;
         let ipam = Delegate::of_ipam(request)?;
-        ipam.map_or(Ok(()), |ipam| ipam.configuration(request))?;
+        ipam.map(|ipam| ipam.configuration(request)).transpose()?;
         Ok(Box::new(config))
     }
 

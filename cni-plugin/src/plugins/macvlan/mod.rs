@@ -33,7 +33,7 @@ impl Plugin for MacVlan {
     fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
         let layer = layer(request)?;
         let ipam = Delegate::of_ipam(request)?;
-        ipam.map_or(Ok(()), |ipam| ipam.configuration(request))?;
+        ipam.map(|ipam| ipam.configuration(request)).transpose()?;
         Ok(Box::new(layer))
     }
 

@@ -50,7 +50,7 @@ impl Plugin for Tap {
     fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
         let config = Config::parse(request)?;
         let ipam = Delegate::of_ipam(request)?;
-        ipam.map_or(Ok(()), |ipam| ipam.configuration(request))?;
+        ipam.map(|ipam| ipam.configuration(request)).transpose()?;
         Ok(Box::new(config))
     }
 

@@ -18,24 +18,27 @@ use crate::net::identity::hash;
 use crate::spec::{Attachment, CniError, Context, json};
 use crate::state::file;
 
+/// Where the folder is unless configured otherwise.
+pub(crate) const DATA_DIR: &str = "/var/lib/cni/flannel";
+
 /// The longest file name that file systems allow, in bytes.
 const NAME_MAX: usize = 255;
 
 /// The folder of delegate configurations.
-pub(super) struct StateDir {
+pub(crate) struct StateDir {
     dir: PathBuf,
 }
 
 /// A file that belongs to an attachment.
-pub(super) struct Saved {
-    pub(super) path: PathBuf,
+pub(crate) struct Saved {
+    pub(crate) path: PathBuf,
     /// Its content; `None` when that is not JSON.
-    pub(super) conf: Option<Value>,
+    pub(crate) conf: Option<Value>,
 }
 
 impl StateDir {
     /// The folder, which need not exist yet.
-    pub(super) fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
         }
@@ -45,7 +48,7 @@ impl StateDir {
     ///
     /// # Errors
     /// When the folder or file can't be written.
-    pub(super) fn save(&self, attachment: &Attachment, conf: &Value) -> Result<PathBuf, CniError> {
+    pub(crate) fn save(&self, attachment: &Attachment, conf: &Value) -> Result<PathBuf, CniError> {
         let own = self.own(attachment);
         let flannels = self.flannels(attachment);
         let path = if own.exists() || flannels.exists() {
@@ -59,7 +62,7 @@ impl StateDir {
     }
 
     /// The file of an attachment, if there is one.
-    pub(super) fn load(&self, attachment: &Attachment) -> Option<Saved> {
+    pub(crate) fn load(&self, attachment: &Attachment) -> Option<Saved> {
         [self.own(attachment), self.flannels(attachment)]
             .into_iter()
             .find_map(|path| {
@@ -78,7 +81,7 @@ impl StateDir {
     ///
     /// # Errors
     /// When a file is there and can't be removed.
-    pub(super) fn forget(
+    pub(crate) fn forget(
         &self,
         attachment: &Attachment,
         saved: Option<&Path>,
@@ -99,11 +102,24 @@ impl StateDir {
         }
     }
 
+    /// Removes the file of an attachment to a network that another entry removes now.
+    ///
+    /// # Errors
+    /// When it is there and can't be removed.
+    pub(crate) fn forget_of(&self, network: &str, attachment: &Attachment) -> Result<(), CniError> {
+        let is_of_network =
+            |saved: &Saved| saved.conf.as_ref().is_some_and(|c| c["name"] == network);
+        match self.load(attachment).filter(is_of_network) {
+            Some(saved) => file::remove(&saved.path),
+            None => Ok(()),
+        }
+    }
+
     /// Removes the files of one network whose container is not among the valid attachments.
     ///
     /// # Errors
     /// When a file can't be removed.
-    pub(super) fn retain(&self, network: &str, valid: &[Attachment]) -> Result<(), CniError> {
+    pub(crate) fn retain(&self, network: &str, valid: &[Attachment]) -> Result<(), CniError> {
         let Ok(entries) = fs::read_dir(&self.dir) else {
             return Ok(());
         };

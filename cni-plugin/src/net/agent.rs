@@ -20,7 +20,7 @@ const RESTART: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// When it has, and doesn't run.
-pub(super) fn runs(folder: &Path, subnet_file: &Path) -> Result<(), CniError> {
+pub(crate) fn runs(folder: &Path, subnet_file: &Path) -> Result<(), CniError> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut missing = None;
     for path in entries.map(|entry| entry.path()) {
