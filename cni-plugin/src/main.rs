@@ -12,6 +12,7 @@ mod arbitrary;
 mod fuzz;
 mod net;
 mod plugins;
+mod run;
 mod runtime;
 mod spec;
 mod state;
@@ -37,6 +38,9 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         };
+    }
+    if let Some(code) = run::run(&argv0, &arguments, plugins::PLUGINS) {
+        return ExitCode::from(code);
     }
     panics::answer_in_json();
     ExitCode::from(process::run(process::Process {

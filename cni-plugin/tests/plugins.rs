@@ -4,6 +4,7 @@
 mod plugins {
     mod chained;
     mod lab;
+    mod runner;
     mod subjects;
 
     mod bandwidth;
@@ -13,6 +14,7 @@ mod plugins {
     mod bridge_faults;
     mod bridge_masquerade;
     mod bridge_records;
+    mod cnitool;
     mod crash_points;
     mod delegate;
     mod dhcp;
@@ -38,6 +40,8 @@ mod plugins {
     mod process;
     mod ptp;
     mod recursion;
+    mod run;
+    mod run_faults;
     mod sample;
     mod sbr;
     mod source;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tweed_lab::cluster::Cluster;
 use tweed_lab::cni::{OUR_PLUGINS, Runtime};
+use tweed_lab::docker::Docker;
 use tweed_lab::document::{self, blocks, with};
 use tweed_lab::etcd::Etcd;
 use tweed_lab::flannel::Node;
@@ -188,6 +189,35 @@ fn the_commands_that_look_at_the_data_plane_work_as_documented() -> Result<()> {
         for words in ["carried", "\"endpoint\"", "no peer has the destination"] {
             ensure!(printed.contains(words), "{words} is not in {printed}");
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn the_blocks_of_run_do_what_they_say() -> Result<()> {
+    Topology::hosts(1).play(|lab| {
+        let _cluster = Cluster::on_etcd(lab, &vxlan())?;
+        let host = &lab.hosts[0];
+        let _docker = Docker::start(host, &[])?;
+        host.sh("mount -t tmpfs -o mode=755 lab /usr/local/bin")?;
+        for binary in [&lab.binaries.tweedd, &lab.binaries.plugin] {
+            let name = binary.file_name().context("a binary has a name")?;
+            symlink(binary, host.path("/usr/local/bin").join(name))?;
+        }
+        host.sh(&format!("rm {OUR_PLUGINS}/tweed"))?;
+        host.sh("/usr/local/bin/tweedd install-cni --plugin /usr/local/bin/tweed")?;
+        let folder = lab.folder.path();
+        let all = blocks("docs/RUN.md", "the_blocks_of_run_do_what_they_say")?;
+        let printed = with(&all, "tweed run check tweed try")?.run(host.place(), folder)?;
+        ensure!(printed.contains("10.244."), "{printed}");
+        let printed = with(&all, "docker exec")?.run(host.place(), folder)?;
+        ensure!(printed.contains("inet 10.244."), "{printed}");
+        let printed = with(&all, "CAP_ARGS")?.run(host.place(), folder)?;
+        ensure!(printed.contains("10.99.0.2/24"), "{printed}");
+        let printed = with(&all, "./cnitool")?.run(host.place(), folder)?;
+        ensure!(printed.contains("10.244."), "{printed}");
+        let kept = fs::read_dir(host.path("/var/lib/cni/results"))?.count();
+        ensure!(kept == 1, "more than the lab's own pod is attached: {kept}");
         Ok(())
     })
 }

@@ -45,6 +45,7 @@ mod pods_come_and_go;
 mod reach;
 mod restart;
 mod routing;
+mod run_docker;
 mod sandbox;
 mod saved_start;
 mod store_writer;

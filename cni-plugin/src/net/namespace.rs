@@ -1,5 +1,7 @@
 //! The container's namespace, as the call names it.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use tweed_netlink::Netlink;
@@ -41,6 +43,12 @@ pub(crate) fn socket_at(path: Option<&Path>) -> Result<Option<Netlink>, CniError
         Err(error) if error.is_gone() => Ok(None),
         other => Ok(Some(other?)),
     }
+}
+
+/// Whether both paths lead to one namespace. One that can't be looked at is none.
+pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    matches!((id(one), id(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 fn open_at(path: Option<&Path>) -> Result<Option<Netns>, CniError> {

@@ -5,7 +5,6 @@
 
 use std::fmt::Debug;
 use std::io::{self, Write};
-use std::process::Output;
 
 use ipnet::IpNet;
 use serde_json::Value;
@@ -244,26 +243,7 @@ impl Delegate {
         if output.status.success() {
             return Ok(output.stdout);
         }
-        Err(self.failure(&output))
-    }
-
-    fn failure(&self, output: &Output) -> CniError {
-        if let Some(error) = json::parse(&output.stdout)
-            .ok()
-            .as_ref()
-            .and_then(CniError::from_json)
-        {
-            return error;
-        }
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        let reason = match stderr.trim() {
-            "" => "with no error message".to_owned(),
-            text => format!("saying {text:?}"),
-        };
-        CniError::failed(format!(
-            "plugin {} failed ({}) {reason}",
-            self.name, output.status
-        ))
+        Err(program::error(&self.name, &output))
     }
 }
 

@@ -7,12 +7,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tweed_host::bounded_file::{self, MIB};
 
 use crate::spec::call::DEPTH;
-use crate::spec::{Call, CniError, Kind, Verb};
+use crate::spec::{Call, CniError, Kind, Verb, json};
 
 /// How long a plugin may take. Runtimes give the whole chain two to four minutes.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -80,12 +80,31 @@ pub(crate) fn finish(mut child: Child, stdin: String, deadline: Duration) -> io:
     })?;
     named("program-wait").spawn(move || sender.send(collect(child)))?;
     let output = receiver.recv_timeout(deadline).unwrap_or_else(|_| {
+        // With what it has started, where it leads a group of its own.
+        let _ = killpg(pid, Signal::SIGKILL);
         let _ = kill(pid, Signal::SIGKILL);
         let msg = format!("no end after {} s, killed", deadline.as_secs());
         Err(io::Error::new(io::ErrorKind::TimedOut, msg))
     })?;
     let _ = feeder.join();
     Ok(output)
+}
+
+/// The error of a plugin that has failed: its error object, or what it said otherwise.
+pub(crate) fn error(name: &str, output: &Output) -> CniError {
+    if let Some(error) = json::parse(&output.stdout)
+        .ok()
+        .as_ref()
+        .and_then(CniError::from_json)
+    {
+        return error;
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let reason = match stderr.trim() {
+        "" => "with no error message".to_owned(),
+        text => format!("saying {text:?}"),
+    };
+    CniError::failed(format!("plugin {name} failed ({}) {reason}", output.status))
 }
 
 /// The output of a child until it ends. One that prints too much finds its pipe broken.

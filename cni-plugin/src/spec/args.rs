@@ -1,6 +1,8 @@
 //! `CNI_ARGS`: `K=V;K=V`.
 //! More tolerant than Go's reader, which refuses values with `=`, a trailing `;` and keys that it doesn't know.
 
+use std::fmt;
+
 /// The pairs of `CNI_ARGS`, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Args {
@@ -28,11 +30,32 @@ impl Args {
         Ok(Self { pairs })
     }
 
+    /// The pairs that another program has read.
+    pub(crate) fn of_pairs(pairs: Vec<(String, String)>) -> Self {
+        Self { pairs }
+    }
+
+    pub(crate) fn pairs(&self) -> &[(String, String)] {
+        &self.pairs
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
     /// The last value of a key; an empty one counts as absent.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         let mut values = self.pairs.iter().filter(|(k, _)| k == key);
         let (_, value) = values.next_back()?;
         Some(value.as_str()).filter(|value| !value.is_empty())
+    }
+}
+
+/// As the variable has it.
+impl fmt::Display for Args {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs: Vec<String> = self.pairs.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        f.write_str(&pairs.join(";"))
     }
 }
 

@@ -160,7 +160,11 @@ fn depth(text: &str) -> Result<u8, CniError> {
         .details("see what ipam.type and delegate.type name, and what those programs call"))
 }
 
-fn validate(attachment: &Attachment) -> Result<(), CniError> {
+/// Checks that container ID and interface name, where they are given, have the characters that they may have.
+///
+/// # Errors
+/// The first that hasn't.
+pub(crate) fn validate(attachment: &Attachment) -> Result<(), CniError> {
     let Attachment {
         container_id,
         ifname,

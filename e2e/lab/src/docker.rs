@@ -28,7 +28,8 @@ pub struct Docker<'lab> {
 #[derive(Debug)]
 pub struct Container<'docker, 'lab> {
     docker: &'docker Docker<'lab>,
-    id: String,
+    /// Its ID, in full.
+    pub id: String,
     /// Its address on Docker's bridge.
     pub addr: IpAddr,
 }
@@ -90,7 +91,18 @@ impl<'lab> Docker<'lab> {
     /// # Errors
     /// When Docker refuses.
     pub fn container(&self) -> Result<Container<'_, 'lab>> {
-        let id = self.run(&["run", "--detach", IMAGE, BUSYBOX, "sleep", "1000"])?;
+        self.container_with(&[])
+    }
+
+    /// The same with options of `docker run`.
+    ///
+    /// # Errors
+    /// When Docker refuses.
+    pub fn container_with(&self, options: &[&str]) -> Result<Container<'_, 'lab>> {
+        let mut words = vec!["run", "--detach"];
+        words.extend(options);
+        words.extend([IMAGE, BUSYBOX, "sleep", "1000"]);
+        let id = self.run(&words)?;
         let id = id.trim().to_owned();
         let format = "{{.NetworkSettings.IPAddress}}";
         let addr = self.run(&["inspect", "--format", format, &id])?;
