@@ -10,8 +10,6 @@ pub(super) struct Network {
     pub(super) name: &'static str,
     /// What its addresses begin with.
     pub(super) prefix: &'static str,
-    /// Whether containers have limits on what they send.
-    pub(super) has_limits: bool,
     plugins: Vec<Call>,
 }
 
@@ -48,15 +46,14 @@ pub(super) fn one_by_one(host: &Host) -> Vec<Network> {
         firewall,
     ];
     vec![
-        Network::new(host, "chain", "10.244.1.", true, &all),
+        Network::new(host, "chain", "10.244.1.", &all),
         Network::new(
             host,
             "small",
             "10.77.0.",
-            false,
             &[bridge, portmap.clone(), tuning],
         ),
-        Network::new(host, "routed", "10.88.0.", true, &[ptp, portmap, bandwidth]),
+        Network::new(host, "routed", "10.88.0.", &[ptp, portmap, bandwidth]),
     ]
 }
 
@@ -65,7 +62,6 @@ impl Network {
         host: &Host,
         name: &'static str,
         prefix: &'static str,
-        has_limits: bool,
         plugins: &[Value],
     ) -> Self {
         let nowhere = Pod::new();
@@ -79,9 +75,14 @@ impl Network {
         Self {
             name,
             prefix,
-            has_limits,
             plugins: plugins.iter().map(call).collect(),
         }
+    }
+
+    /// Whether one of these plugins is in the list.
+    pub(super) fn has(&self, names: &[&str]) -> bool {
+        let mut plugins = self.plugins.iter();
+        plugins.any(|call| names.contains(&call.conf()["type"].as_str().unwrap()))
     }
 
     pub(super) fn length(&self) -> usize {
@@ -102,7 +103,7 @@ impl Network {
                 .collect();
             wanted["portMappings"] = mappings.into();
         }
-        if self.has_limits && (plugin == "bandwidth" || plugin == "tweed") {
+        if plugin == "bandwidth" || plugin == "tweed" {
             wanted["bandwidth"] = json!({
                 "ingressRate": 80_000_000, "ingressBurst": 8_000_000,
                 "egressRate": 80_000_000, "egressBurst": 8_000_000,

@@ -71,7 +71,7 @@ pub(super) fn compare(host: &Host, networks: &[Network], containers: &[Container
         (network.name, addresses.collect::<BTreeSet<_>>())
     };
     let owner = |it: &Container<'_>| format!("{}/{}/eth0", it.network.name, it.pod.name());
-    let in_chain = || attached().filter(|(it, _)| it.network.name == "chain");
+    let with = |names: &'static [&str]| attached().filter(|(it, _)| it.network.has(names));
     let expected = State {
         reservations: networks.iter().map(in_network).collect(),
         noted: attached().flat_map(|(_, addresses)| addresses).collect(),
@@ -79,14 +79,14 @@ pub(super) fn compare(host: &Host, networks: &[Network], containers: &[Container
         ports: attached()
             .filter_map(|(it, _)| Some((it.host_port?, owner(it))))
             .collect(),
-        forwarded: in_chain().flat_map(|(_, addresses)| addresses).collect(),
+        forwarded: with(&["firewall"])
+            .flat_map(|(_, addresses)| addresses)
+            .collect(),
         veths: attached().count(),
-        limits: attached().filter(|(it, _)| it.network.has_limits).count(),
-        records: in_chain().count(),
-        saved: in_chain().count(),
-        tuned: attached()
-            .filter(|(it, _)| it.network.name != "routed")
-            .count(),
+        limits: with(&["bandwidth", "tweed"]).count(),
+        records: with(&["firewall"]).count(),
+        saved: with(&["flannel"]).count(),
+        tuned: with(&["tuning", "tweed"]).count(),
     };
     reaches(host, networks, &expected);
     for container in containers {
