@@ -72,7 +72,7 @@ impl Plugin for Firewall {
         let prev = conf.prev_result().ok().flatten().unwrap_or_default();
         let named = addresses(&prev);
         if named.is_empty() && !file.is_there() {
-            return Ok(());
+            return file.forget();
         }
         remove(&mut packet_filter::socket()?, &file, &named)
     }

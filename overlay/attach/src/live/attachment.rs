@@ -63,7 +63,7 @@ pub(super) fn remove_from(
 ) -> Result<(), KernelError> {
     let comment = Some(owner.to_string());
     persist(socket, |socket| {
-        let (_, Some(there)) = read::table(socket, CNI_TABLE)? else {
+        let (generation, Some(there)) = read::table(socket, CNI_TABLE)? else {
             return Ok(None);
         };
         let mut messages = Vec::new();
@@ -75,8 +75,8 @@ pub(super) fn remove_from(
                 .collect();
             messages.extend(del_elements(CNI_TABLE, &name, &theirs));
         }
-        // What has gone meanwhile fails the transaction, and is not found the next time.
-        Ok((!messages.is_empty()).then_some((messages, None)))
+        // An element is removed by its key: a port of a container that is gone may belong to another by now.
+        Ok((!messages.is_empty()).then_some((messages, Some(generation))))
     })
     .map_err(KernelError::from)
 }
