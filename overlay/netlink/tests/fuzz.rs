@@ -51,7 +51,7 @@ fn message(source: &mut Source) -> Vec<u8> {
 
 #[test]
 fn a_datagram_is_read_to_its_end_or_to_what_is_broken() {
-    fuzz("netlink", 20, |source| {
+    fuzz("netlink", 10, |source| {
         let mut datagram = Vec::new();
         for _ in 0..=source.below(3) {
             datagram.extend(message(source));
