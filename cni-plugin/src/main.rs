@@ -22,6 +22,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use net::unlink;
 use runtime::{log, panics, process};
 
 fn main() -> ExitCode {
@@ -35,6 +36,15 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 log::line(format_args!("dhcp daemon: {error}"));
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if arguments == [unlink::REMOVER] {
+        return match unlink::run_remover() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                log::line(format_args!("remove links: {error}"));
                 ExitCode::FAILURE
             }
         };

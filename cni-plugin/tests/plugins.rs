@@ -20,6 +20,7 @@ mod plugins {
     mod dhcp;
     mod dhcp_daemon;
     mod dhcp_lab;
+    mod fast_del;
     mod firewall;
     mod flannel;
     mod foreign_files;

@@ -14,6 +14,7 @@ mod containerd;
 mod docker;
 mod documents;
 mod exhaustion;
+mod fast_del;
 mod find;
 mod foreign_files;
 mod go_plugins;

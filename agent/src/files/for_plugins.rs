@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tweed_model::presence::{EXTENSION, Presence};
+use tweed_netlink::netns::Netns;
 
 use crate::config::options::HostOptions;
 use crate::files::atomic;
@@ -28,6 +29,7 @@ fn say(host: &HostOptions, stopped: bool) {
         subnet_file: text(&host.subnet_file),
         socket: text(&host.socket),
         stopped,
+        removes_links_of: Netns::id_of_caller().ok(),
     };
     if let Err(error) = atomic::replace(&path(host), presence.to_string().as_bytes(), 0o644) {
         tracing::warn!(

@@ -29,6 +29,7 @@ use crate::runtime;
 
 use super::print;
 
+mod discarded;
 mod hand_back;
 mod plugins;
 mod remove;
@@ -82,6 +83,7 @@ fn clean(options: &Options, args: &CleanupArgs) -> anyhow::Result<CleanupReport>
             );
             report.warnings.push(words);
         }
+        discarded::clean(true, &mut report)?;
         report.files = files.into_iter().filter(|path| path.exists()).collect();
         if let Some(cni) = cni {
             plugins::clean(cni, &Folders::of_host(), true, &mut report)?;
@@ -92,6 +94,7 @@ fn clean(options: &Options, args: &CleanupArgs) -> anyhow::Result<CleanupReport>
     // The operator asked for it: the guard, which holds back large deletions, has its answer.
     reconciler.confirm();
     report.take(reconciler.full(&want, Instant::now())?);
+    discarded::clean(false, &mut report)?;
     for path in files {
         if remove(&path)? {
             report.files.push(path);

@@ -1,17 +1,13 @@
 //! Whether the agent behind a `subnet.env` runs. Pods can be attached without it, and those that run go on; but this
 //! node learns of no new nodes, and what breaks stays broken.
 
-use std::fs;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-use tweed_host::bounded_file::{self, KIB, Links};
-use tweed_model::presence::{EXTENSION, Presence};
+use tweed_model::presence::Presence;
 
 use crate::spec::{CniError, Kind};
+use crate::state::agents;
 
 /// How long an agent that was stopped may be away: an upgrade is a restart, and no reason to report a failure.
 const RESTART: Duration = Duration::from_secs(30);
@@ -21,10 +17,10 @@ const RESTART: Duration = Duration::from_secs(30);
 /// # Errors
 /// When it has, and doesn't run.
 pub(crate) fn runs(folder: &Path, subnet_file: &Path) -> Result<(), CniError> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut missing = None;
-    for path in entries.map(|entry| entry.path()) {
-        match look(&path, subnet_file) {
+    let own = |(_, presence): &(PathBuf, Presence)| Path::new(&presence.subnet_file) == subnet_file;
+    for (path, presence) in agents::all(folder).filter(own) {
+        match look(&path, &presence, subnet_file) {
             Some(Ok(())) => return Ok(()),
             Some(Err(socket)) => missing = Some(socket),
             None => {}
@@ -42,16 +38,8 @@ pub(crate) fn runs(folder: &Path, subnet_file: &Path) -> Result<(), CniError> {
 }
 
 /// What follows from a file: nothing, that the agent runs or is about to, or the socket at which it doesn't answer.
-fn look(path: &Path, subnet_file: &Path) -> Option<Result<(), PathBuf>> {
-    if path
-        .extension()
-        .is_none_or(|extension| extension != EXTENSION)
-    {
-        return None;
-    }
-    let text = bounded_file::read_text(path, Links::Refused, 16 * KIB).ok()?;
-    let presence = Presence::parse(&text).filter(|it| Path::new(&it.subnet_file) == subnet_file)?;
-    if answers(&presence.socket) {
+fn look(path: &Path, presence: &Presence, subnet_file: &Path) -> Option<Result<(), PathBuf>> {
+    if agents::answers(presence) {
         return Some(Ok(()));
     }
     let written = modified(path)?;
@@ -67,20 +55,7 @@ fn look(path: &Path, subnet_file: &Path) -> Option<Result<(), PathBuf>> {
             return Some(Ok(()));
         }
     }
-    Some(Err(presence.socket.into()))
-}
-
-/// Whether anybody listens. One whose queue is full does.
-fn answers(path: &str) -> bool {
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let made = socket(AddressFamily::Unix, SockType::Stream, flags, None);
-    let (Ok(socket), Ok(address)) = (made, UnixAddr::new(path)) else {
-        return false;
-    };
-    matches!(
-        connect(socket.as_raw_fd(), &address),
-        Ok(()) | Err(Errno::EAGAIN)
-    )
+    Some(Err(PathBuf::from(&presence.socket)))
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
@@ -89,6 +64,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::net::UnixListener;
 
     use super::*;
@@ -107,6 +83,7 @@ mod tests {
                 subnet_file: subnet_file.to_string_lossy().into_owned(),
                 socket: self.at("tweed.sock").to_string_lossy().into_owned(),
                 stopped,
+                removes_links_of: None,
             };
             fs::write(self.at("tweed.agent"), presence.to_string()).unwrap();
             self.age("tweed.agent", seconds_ago);

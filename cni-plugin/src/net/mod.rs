@@ -17,4 +17,5 @@ pub(crate) mod packet_filter;
 pub(crate) mod routes;
 pub(crate) mod subnet_env;
 pub(crate) mod sysctl;
+pub(crate) mod unlink;
 pub(crate) mod veth;

@@ -4,15 +4,16 @@
 use std::os::fd::AsFd;
 
 use tweed_attach::Owner;
+use tweed_attach::live::discarded::is_discarded;
 use tweed_model::Mac;
 use tweed_netlink::netns::Netns;
 use tweed_netlink::{LinkInfo, Netlink, NetlinkError, VethEnd, VethSpec};
 
-use super::{identity, link, namespace};
+use super::{identity, link, namespace, unlink};
 use crate::runtime::delegate::Delegate;
 use crate::runtime::plugin::Request;
 use crate::runtime::removal::Removal;
-use crate::spec::{Call, CniError, Kind};
+use crate::spec::{CniError, Kind};
 
 /// How many names are tried for the host's end.
 const NAMES: u8 = 10;
@@ -90,26 +91,26 @@ impl Pair<'_> {
 /// # Errors
 /// When it is there and can't be removed.
 pub(crate) fn remove(netlink: &mut Netlink, owner: &Owner) -> Result<bool, CniError> {
-    let mut found = false;
-    for attempt in 0..NAMES {
-        let Some(host_end) = netlink.link(&identity::host_veth(owner, attempt))? else {
-            break;
-        };
-        if is_ours(&host_end, owner) {
-            link::delete(netlink, &host_end)?;
-            found = true;
-        }
-    }
-    Ok(found)
+    let ends = host_ends(netlink, owner)?;
+    ends.iter().try_for_each(|end| link::delete(netlink, end))?;
+    Ok(!ends.is_empty())
 }
 
 /// Removes the interface of an attachment: by the host's end of our pair, whose name is known, or by the container's end of
-/// another plugin's. One deletion removes both ends; the kernel needs 20 ms for it (seen on Linux 6.18).
+/// another plugin's. One deletion removes both ends.
 ///
 /// # Errors
 /// When it is there and can't be removed.
-pub(crate) fn remove_attachment(call: &Call, owner: &Owner) -> Result<(), CniError> {
-    if remove(&mut link::socket()?, owner)? {
+pub(crate) fn remove_attachment(request: &Request<'_>, owner: &Owner) -> Result<(), CniError> {
+    let mut netlink = link::socket()?;
+    let mut found = false;
+    for host_end in host_ends(&mut netlink, owner)? {
+        unlink::remove(request, &mut netlink, &host_end, owner)?;
+        found = true;
+    }
+    unlink::remove_discarded(request, &mut netlink, owner)?;
+    let call = request.call;
+    if found {
         return Ok(());
     }
     let Some(mut inside) = namespace::socket_at(call.netns.as_deref())? else {
@@ -121,8 +122,8 @@ pub(crate) fn remove_attachment(call: &Call, owner: &Owner) -> Result<(), CniErr
     }
 }
 
-/// Removes the pairs of the network whose owners are not valid any more. One that a killed ADD has not named yet is found
-/// by its owner, who has an address already.
+/// Removes the pairs of the network whose owners are not valid any more, and those that were set aside. One that a killed
+/// ADD has not named yet is found by its owner, who has an address already.
 ///
 /// # Errors
 /// When links can't be listed; what can't be removed is noted.
@@ -133,12 +134,13 @@ pub(crate) fn retain(
 ) -> Result<(), CniError> {
     let network = &request.conf.name;
     let mut netlink = link::socket()?;
-    for end in netlink.links()? {
+    let is_stale = |end: &LinkInfo| {
         let owner = Owner::parse(&end.alias).filter(|owner| owner.is_in(network));
-        if end.kind == "veth" && owner.is_some_and(|owner| !valid.contains(&owner)) {
-            removal.step(link::delete(&mut netlink, &end));
-        }
-    }
+        end.kind == "veth" && owner.is_some_and(|owner| !valid.contains(&owner))
+    };
+    let mut stale = netlink.links()?;
+    stale.retain(|end| is_discarded(end) || is_stale(end));
+    removal.step(netlink.del_links(&stale).map_err(CniError::from));
     let ipam = Delegate::of_ipam_if_any(request);
     for holder in ipam.map_or(Vec::new(), |ipam| ipam.holders(request)) {
         let owner = identity::owner(network, &holder);
@@ -147,6 +149,19 @@ pub(crate) fn retain(
         }
     }
     Ok(())
+}
+
+/// The host's ends of an attachment. There is one, but for what killed ADDs may have left.
+fn host_ends(netlink: &mut Netlink, owner: &Owner) -> Result<Vec<LinkInfo>, CniError> {
+    let mut ends = Vec::new();
+    for attempt in 0..NAMES {
+        match netlink.link(&identity::host_veth(owner, attempt))? {
+            None => break,
+            Some(end) if is_ours(&end, owner) => ends.push(end),
+            Some(_) => {}
+        }
+    }
+    Ok(ends)
 }
 
 /// An ADD that was killed right after the pair was made has not named the owner yet.

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use tweed_host::bounded_file::{self, MIB};
 
+use crate::net::unlink;
 use crate::runtime::panics;
 use crate::runtime::plugin::{Registry, Request, Row};
 use crate::runtime::removal::Removal;
@@ -129,7 +130,11 @@ fn execute(row: &Row, request: &Request<'_>) -> Result<String, CniError> {
             })?;
             return Ok(wire::pretty(&rendered));
         }
-        Verb::Del => Removal::of(|removal| plugin.del(request, removal))?,
+        Verb::Del => Removal::of(|removal| {
+            let deleted = plugin.del(request, removal);
+            removal.step(deleted);
+            unlink::finish(call)
+        })?,
         Verb::Check => plugin.check(request)?,
         Verb::Gc => Removal::of(|removal| plugin.gc(request, removal))?,
         Verb::Status => plugin.status(request)?,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::args::Args;
+use super::cut_links::CutLinks;
 use super::error::{CniError, Kind};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +85,8 @@ pub(crate) struct Call {
     pub(crate) own_netns_allowed: bool,
     /// How many of our processes have called each other to get here.
     pub(crate) depth: u8,
+    /// What a DEL removes at its end.
+    pub(crate) cut_links: CutLinks,
 }
 
 /// In this variable our processes count how deep they call each other, be it by way of other programs.
@@ -138,6 +141,7 @@ impl Call {
                 .unwrap_or_default(),
             own_netns_allowed: overridden == "1" || overridden.eq_ignore_ascii_case("true"),
             depth: depth(&text(DEPTH))?,
+            cut_links: CutLinks::default(),
         })
     }
 }

@@ -86,6 +86,7 @@ struct Common {
     prev_result: Map<String, Value>,
     exec: bool,
     state_dir: String,
+    fast_del: bool,
 }
 
 #[derive(Default, Deserialize)]

@@ -3,6 +3,7 @@
 pub(crate) mod args;
 pub(crate) mod call;
 pub(crate) mod config;
+pub(crate) mod cut_links;
 pub(crate) mod error;
 pub(crate) mod json;
 mod repeated;

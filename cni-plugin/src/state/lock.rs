@@ -1,6 +1,6 @@
 //! A file lock with a deadline.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -22,6 +22,19 @@ pub(crate) fn exclusive(path: &Path, deadline: Duration) -> Result<File, CniErro
         Ok(()) => Ok(file),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(held(path, deadline)),
         Err(error) => Err(CniError::from(error).context(what())),
+    }
+}
+
+/// Takes a lock, unless another process has it.
+///
+/// # Errors
+/// When the file can't be opened.
+pub(crate) fn attempt(path: &Path) -> io::Result<Option<File>> {
+    let file = open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The plugins' table in the kernel: puts and removes the elements of one container's interface.
 
 mod attachment;
+pub mod discarded;
 mod dropping;
 pub mod forwarding;
 mod hostport;

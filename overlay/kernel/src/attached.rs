@@ -1,6 +1,7 @@
 //! Attachments of containers: wanted by their records, compared with the kernel, repaired.
 
 mod change;
+mod discarded;
 mod gone;
 mod look;
 mod state;

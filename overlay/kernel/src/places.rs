@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
+use tweed_attach::live::discarded::is_discarded;
 use tweed_model::Mac;
 use tweed_netlink::route_messages::link::BridgeVlanInfo;
 use tweed_netlink::{LinkInfo, PortNotice, addr_info, link_info, port_notice};
@@ -74,6 +75,12 @@ impl Places {
     }
 
     fn link(&mut self, info: &LinkInfo) -> bool {
+        // Each look removes them, and then forgets them.
+        let waits = is_discarded(info);
+        waits | self.follow(info)
+    }
+
+    fn follow(&mut self, info: &LinkInfo) -> bool {
         if let Some(holder) = self.holders.get_mut(&info.index) {
             let now = (info.mac, info.up);
             return std::mem::replace(holder, now) != now;

@@ -19,6 +19,8 @@ pub struct Presence {
     pub socket: String,
     /// Whether it was told to stop, and has.
     pub stopped: bool,
+    /// The network namespace in which it removes links that a DEL has set aside, by device and inode.
+    pub removes_links_of: Option<(u64, u64)>,
 }
 
 impl Presence {
@@ -30,6 +32,7 @@ impl Presence {
                 ("subnet-file", path) => path.clone_into(&mut presence.subnet_file),
                 ("socket", path) => path.clone_into(&mut presence.socket),
                 ("stopped", word) => presence.stopped = word == "true",
+                ("removes-links-of", id) => presence.removes_links_of = numbers(id),
                 _ => {}
             }
         }
@@ -42,8 +45,18 @@ impl fmt::Display for Presence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "subnet-file={}", self.subnet_file)?;
         writeln!(f, "socket={}", self.socket)?;
-        writeln!(f, "stopped={}", self.stopped)
+        writeln!(f, "stopped={}", self.stopped)?;
+        match self.removes_links_of {
+            Some((device, inode)) => writeln!(f, "removes-links-of={device}:{inode}"),
+            None => Ok(()),
+        }
     }
+}
+
+/// Two numbers with a colon between them.
+fn numbers(text: &str) -> Option<(u64, u64)> {
+    let (device, inode) = text.split_once(':')?;
+    Some((device.parse().ok()?, inode.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -69,8 +82,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(subnet_file in "/[^\\n\\r]{0,20}", socket in "/[^\\n\\r]{0,20}", stopped in any::<bool>()) {
-            let presence = Presence { subnet_file, socket, stopped };
+        fn what_is_written_is_read(subnet_file in "/[^\\n\\r]{0,20}", socket in "/[^\\n\\r]{0,20}", stopped in any::<bool>(), removes_links_of in any::<Option<(u64, u64)>>()) {
+            let presence = Presence { subnet_file, socket, stopped, removes_links_of };
             prop_assert_eq!(Presence::parse(&presence.to_string()), Some(presence));
         }
 

@@ -10,6 +10,7 @@ mod bridge;
 mod client;
 mod error;
 mod ethtool;
+mod group;
 mod info;
 #[cfg(any(test, feature = "test-util"))]
 pub mod lab;

@@ -74,13 +74,15 @@ pub(super) fn look<K: Kernel>(
         ..AttachedOutcome::default()
     };
     for repair in repairs {
+        // Links are set aside all the time: nobody has damaged anything.
+        let is_damage = !matches!(repair, Repair::RemoveLinks(_));
         let object = repair.object();
         let op = Op::Attached(repair);
         match kernel.apply(&op) {
             Ok(()) => {
                 tracing::debug!(%op, "done");
                 outcome.done.push(op.to_string());
-                outcome.repaired.insert(object);
+                outcome.repaired.extend(is_damage.then_some(object));
             }
             Err(error) => outcome.failed.push(Failure::of(&op, &error)),
         }

@@ -30,6 +30,11 @@ impl Names {
         }
     }
 
+    /// The attachment.
+    pub(super) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
     /// The attachment's device, if it has one.
     pub(super) fn find(&self, netlink: &mut Netlink) -> Result<Option<LinkInfo>, CniError> {
         for name in &self.names {

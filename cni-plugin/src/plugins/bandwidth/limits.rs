@@ -5,7 +5,7 @@ use tweed_netlink::{Incoming, LinkInfo, Netlink};
 use super::config::{BandwidthConfig, Limit};
 use super::host_end;
 use super::ifb::Names;
-use crate::net::{identity, link};
+use crate::net::{identity, link, unlink};
 use crate::runtime::plugin::Request;
 use crate::runtime::removal::Removal;
 use crate::runtime::undo::Undo;
@@ -69,7 +69,12 @@ pub(super) fn clear(request: &Request<'_>, prev: &CniResult) -> Result<(), CniEr
 pub(super) fn detach(request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
     let mut netlink = link::socket()?;
     let host_end = host_end::if_there(&mut netlink, request)?;
-    remove(&mut netlink, &names(request), host_end.as_ref(), removal)
+    let names = names(request);
+    unlimit(&mut netlink, host_end.as_ref(), removal);
+    if let Some(device) = unlead(&mut netlink, &names, host_end.as_ref(), removal)? {
+        unlink::remove(request, &mut netlink, &device, names.owner())?;
+    }
+    unlink::remove_discarded(request, &mut netlink, names.owner())
 }
 
 /// Compares the limits with what they should be.
@@ -159,15 +164,28 @@ fn shape(
     }
 }
 
-/// The device goes last: what is led to one that is gone is lost.
 fn unshape(
     netlink: &mut Netlink,
     names: &Names,
     host_end: Option<&LinkInfo>,
     removal: &mut Removal,
 ) -> Result<(), CniError> {
+    match unlead(netlink, names, host_end, removal)? {
+        Some(device) => link::delete(netlink, &device),
+        None => Ok(()),
+    }
+}
+
+/// Has nothing be led to the device, if there is one, and answers it: it goes last, since what is led to one that is gone
+/// is lost.
+fn unlead(
+    netlink: &mut Netlink,
+    names: &Names,
+    host_end: Option<&LinkInfo>,
+    removal: &mut Removal,
+) -> Result<Option<LinkInfo>, CniError> {
     let Some(device) = names.find(netlink)? else {
-        return Ok(());
+        return Ok(None);
     };
     if let Some(end) = host_end {
         let led = netlink.incoming(end.dev())?;
@@ -177,7 +195,13 @@ fn unshape(
             removal.step(netlink.del_redirect(end.dev()).map_err(CniError::from));
         }
     }
-    link::delete(netlink, &device)
+    Ok(Some(device))
+}
+
+fn unlimit(netlink: &mut Netlink, host_end: Option<&LinkInfo>, removal: &mut Removal) {
+    if let Some(end) = host_end {
+        removal.step(netlink.del_token_bucket(end.dev()).map_err(CniError::from));
+    }
 }
 
 fn remove(
@@ -186,9 +210,7 @@ fn remove(
     host_end: Option<&LinkInfo>,
     removal: &mut Removal,
 ) -> Result<(), CniError> {
-    if let Some(end) = host_end {
-        removal.step(netlink.del_token_bucket(end.dev()).map_err(CniError::from));
-    }
+    unlimit(netlink, host_end, removal);
     unshape(netlink, names, host_end, removal)
 }
 

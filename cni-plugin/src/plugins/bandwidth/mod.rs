@@ -12,6 +12,8 @@ use std::fmt::Debug;
 
 use config::BandwidthConfig;
 use tweed_attach::Owner;
+use tweed_attach::live::discarded::is_discarded;
+use tweed_netlink::LinkInfo;
 
 use crate::net::{identity, link};
 use crate::runtime::plugin::{Plugin, Request};
@@ -50,17 +52,17 @@ impl Plugin for Bandwidth {
     }
 
     /// What was on the host's end went with it. Devices that Go's plugin has made tell nobody whose they are, and stay.
-    fn gc(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
+    fn gc(&self, request: &Request<'_>, _removal: &mut Removal) -> Result<(), CniError> {
         let conf = request.conf;
         let valid = identity::valid_owners(conf)?;
         let mut netlink = link::socket()?;
-        for device in ifb::all(&mut netlink)? {
+        let is_stale = |device: &LinkInfo| {
             let owner = Owner::parse(&device.alias).filter(|owner| owner.is_in(&conf.name));
-            if owner.is_some_and(|owner| !valid.contains(&owner)) {
-                removal.step(link::delete(&mut netlink, &device));
-            }
-        }
-        Ok(())
+            owner.is_some_and(|owner| !valid.contains(&owner))
+        };
+        let mut stale = ifb::all(&mut netlink)?;
+        stale.retain(|device| is_discarded(device) || is_stale(device));
+        Ok(netlink.del_links(&stale)?)
     }
 
     fn status(&self, request: &Request<'_>) -> Result<(), CniError> {

@@ -72,7 +72,7 @@ impl Plugin for Bridge {
         let owner = identity::owner(&conf.name, &call.attachment);
         let source_check = SourceCheck::of(conf, &call.attachment, &owner);
         let result = attachment::del(request, removal, |owner| {
-            veth::remove_attachment(call, owner)
+            veth::remove_attachment(request, owner)
         });
         removal.step(source_check.remove());
         result

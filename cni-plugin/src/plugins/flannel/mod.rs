@@ -9,6 +9,7 @@ use std::path::Path;
 
 use config::FlannelConfig;
 use serde_json::Value;
+use tweed_attach::live::discarded::is_discarded;
 
 use crate::net::{agent, namespace, subnet_env};
 use crate::runtime::chain::Chain;
@@ -133,7 +134,9 @@ fn has_other_interfaces(call: &Call) -> bool {
         .ok()
         .and_then(|mut inside| inside.links().ok());
     links.is_none_or(|links| {
-        let mut others = links.iter().filter(|link| !link.loopback);
+        let mut others = links
+            .iter()
+            .filter(|link| !link.loopback && !is_discarded(link));
         others.any(|link| link.name != call.attachment.ifname)
     })
 }

@@ -69,7 +69,7 @@ impl Plugin for Ptp {
 
     fn del(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
         attachment::del(request, removal, |owner| {
-            veth::remove_attachment(request.call, owner)
+            veth::remove_attachment(request, owner)
         })
     }
 

@@ -8,6 +8,7 @@ use tweed_attach::record::{file_name, port_file_name};
 use tweed_host::{KernelError, sysctl};
 use tweed_state::attached::Repair;
 
+use super::discarded;
 use super::gone::sweep;
 use crate::kinds::{bridge, gateway, pair, port};
 use crate::linux::Linux;
@@ -50,6 +51,7 @@ pub(crate) fn apply(linux: &mut Linux, repair: &Repair) -> Result<(), KernelErro
                 None => Ok(()),
             }
         }
+        Repair::RemoveLinks(names) => discarded::remove(&mut linux.netlink, names),
         Repair::HostPorts(owner, _) => {
             let owner = parsed(repair, owner)?;
             publish_again(linux, repair, &owner)

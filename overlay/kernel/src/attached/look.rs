@@ -14,6 +14,7 @@ use tweed_netlink::{LinkInfo, VlanEntry};
 use tweed_state::Attached;
 use tweed_state::attached::{UsedBridge, missing_ports};
 
+use super::discarded;
 use super::state::AttachmentState;
 use super::used::used;
 use super::wanted::wanted;
@@ -58,9 +59,14 @@ fn attempt(
     let before = attachment_state.records.read();
     let links = linux.netlink.links()?;
     let bridges = used(&mut linux.netlink, &links)?;
+    let discarded = discarded::names(&links);
     if before.attachments.is_empty() && !before.loopback_open {
         attachment_state.recorded = Arc::clone(&before);
         return Ok(Attachments {
+            there: Attached {
+                discarded,
+                ..Attached::default()
+            },
             bridges,
             out_of_reach: before.out_of_reach.clone(),
             ..Attachments::default()
@@ -92,6 +98,7 @@ fn attempt(
         ),
     };
     leave_shared_mtu(&links, &mut want);
+    discarded::leave_cut(&links, &after, &mut want);
     leave_uplink(&linux.ledger.lock().scope.uplink, &mut want);
     let unsure = attachment_state.unsure(&want, &there);
     let missing: Vec<(String, Owner)> = missing_ports(&want, &there)
@@ -100,6 +107,7 @@ fn attempt(
     attachment_state.recorded = Arc::clone(&after);
     let found = attachment_state.gone.look(&missing, &after, Instant::now());
     there.gone = found.gone;
+    there.discarded = discarded;
     Ok(Attachments {
         wanted: want,
         there,

@@ -3,6 +3,7 @@
 
 mod attachment;
 mod bridged;
+mod discarded;
 mod drift;
 mod forward;
 mod hostport;

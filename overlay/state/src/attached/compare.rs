@@ -56,6 +56,9 @@ pub fn repairs(want: &Attached, have: &Attached) -> Vec<Repair> {
     }
     repairs.extend(table(want, have));
     repairs.extend(have.gone.iter().cloned().map(Repair::Sweep));
+    if !have.discarded.is_empty() {
+        repairs.push(Repair::RemoveLinks(have.discarded.clone()));
+    }
     repairs
 }
 
@@ -225,6 +228,15 @@ mod tests {
         have.host_ports.clear();
         have.gone.insert("n/c/e".to_owned());
         let expected = "delete rules and records of n/c/e, whose container is gone";
+        assert_eq!(words(&attached(), &have), [expected]);
+    }
+
+    #[test]
+    fn links_that_a_del_has_set_aside_are_removed_together() {
+        let mut have = attached();
+        let links = (1..=5).map(|number| format!("gone0000000{number}"));
+        have.discarded.extend(links);
+        let expected = "delete links gone00000001, gone00000002, gone00000003 and 2 more, which DEL has set aside";
         assert_eq!(words(&attached(), &have), [expected]);
     }
 

@@ -30,6 +30,8 @@ pub struct Attached {
     pub owners: BTreeMap<String, String>,
     /// Observed: attachments whose container is gone. None is ever wanted.
     pub gone: BTreeSet<String>,
+    /// Observed: links that a DEL has set aside. None is ever wanted.
+    pub discarded: BTreeSet<String>,
 }
 
 /// A bridge. In a wanted one, values that are none or off stay as they are.

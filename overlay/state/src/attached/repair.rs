@@ -1,5 +1,6 @@
 //! One repair of an attachment on the host. Prints in the words of `ip` and `nft`, as every operation does.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use ipnet::IpNet;
@@ -7,7 +8,10 @@ use tweed_model::Mac;
 
 use super::held::{Pair, PodBridge, PodPort};
 
-/// A repair. All but [`Repair::Sweep`] are "create or replace".
+/// So many links are named.
+const NAMED: usize = 3;
+
+/// A repair. All but [`Repair::Sweep`] and [`Repair::RemoveLinks`] are "create or replace".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repair {
     /// Make a bridge.
@@ -32,6 +36,8 @@ pub enum Repair {
     HostPorts(String, String),
     /// Remove what is left of an attachment whose container is gone.
     Sweep(String),
+    /// Delete links that a DEL has set aside.
+    RemoveLinks(BTreeSet<String>),
 }
 
 impl Repair {
@@ -49,6 +55,7 @@ impl Repair {
             Self::Source(owner, ..) => format!("source address of {owner}"),
             Self::HostPorts(owner, _) => format!("host ports of {owner}"),
             Self::Sweep(owner) => format!("attachment {owner}"),
+            Self::RemoveLinks(_) => "links that DEL has set aside".to_owned(),
         }
     }
 }
@@ -79,6 +86,15 @@ impl fmt::Display for Repair {
                     f,
                     "delete rules and records of {owner}, whose container is gone"
                 )
+            }
+            Self::RemoveLinks(links) => {
+                let named: Vec<&str> = links.iter().take(NAMED).map(String::as_str).collect();
+                write!(f, "delete links {}", named.join(", "))?;
+                match links.len() - named.len() {
+                    0 => {}
+                    more => write!(f, " and {more} more")?,
+                }
+                f.write_str(", which DEL has set aside")
             }
         }
     }
