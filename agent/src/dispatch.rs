@@ -16,7 +16,8 @@ use crate::daemon::{self, inherited::Inherited};
 use crate::files;
 use crate::operator::find::{self, About};
 use crate::operator::{
-    cleanup, config, connectivity, docker_opts, install_cni, leases, plan, status, trace, version,
+    cleanup, config, connectivity, docker_opts, doctor, install_cni, leases, plan, status, trace,
+    version,
 };
 use crate::runtime;
 use crate::store::Store;
@@ -38,6 +39,10 @@ pub fn dispatch(invocation: Invocation, inherited: Inherited) -> anyhow::Result<
         } => {
             let (options, silent) = asked(&flags.0)?;
             status::status(&options, silent.as_deref(), peers, output.output)
+        }
+        Command::Doctor { args, flags } => {
+            let (options, silent) = asked(&flags.0)?;
+            doctor::doctor(&options, silent.as_deref(), &args)
         }
         Command::Plan {
             confirm: true,

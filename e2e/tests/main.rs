@@ -12,6 +12,7 @@ mod config_change;
 mod connectivity;
 mod containerd;
 mod docker;
+mod doctor;
 mod documents;
 mod exhaustion;
 mod fast_del;

@@ -15,6 +15,7 @@ use crate::config::flags::{AgentFlags, CniFlags, DaemonFlags, Flags, StoreFlags}
 use crate::config::flannel_args;
 
 mod connectivity;
+mod doctor;
 mod output;
 mod pages;
 mod tips;
@@ -22,6 +23,7 @@ mod tips;
 pub use connectivity::{
     ConnectivityArgs, ConnectivityCommand, ConnectivityServeArgs, ConnectivityTestArgs,
 };
+pub use doctor::{DoctorArgs, DoctorOutput};
 pub use output::{Output, OutputArgs};
 
 /// The per-node agent of the Tweed overlay network, and its operator commands.
@@ -58,6 +60,16 @@ pub enum Command {
         /// How to print
         #[command(flatten)]
         output: OutputArgs,
+        /// The flags with which the agent runs
+        #[command(flatten)]
+        flags: AgentFlags,
+    },
+    /// Look at everything on this host that pods' packets need, and say what is wrong and what mends it
+    #[command(after_help = pages::OTHER_FLAGS, after_long_help = pages::DOCTOR)]
+    Doctor {
+        /// How much is shown
+        #[command(flatten)]
+        args: DoctorArgs,
         /// The flags with which the agent runs
         #[command(flatten)]
         flags: AgentFlags,

@@ -24,7 +24,7 @@ mod readiness;
 mod readings;
 mod redrawn;
 pub mod sandbox;
-mod saved;
+pub mod saved;
 mod session;
 pub mod start;
 pub mod status;

@@ -9,7 +9,7 @@ use crate::config::options::Options;
 use crate::files::state_dir::{SavedLease, SavedPeer, SavedRun, StateDir};
 
 /// The saved lease with its configuration, if there is one.
-pub(super) fn lease(state: &StateDir) -> Option<SavedLease> {
+pub fn lease(state: &StateDir) -> Option<SavedLease> {
     logged(state.lease()).flatten()
 }
 

@@ -5,6 +5,7 @@ mod client;
 pub mod config;
 pub mod connectivity;
 pub mod docker_opts;
+pub mod doctor;
 pub mod find;
 pub mod install_cni;
 pub mod leases;

@@ -46,6 +46,29 @@ Examples:
     other_flags!()
 );
 
+/// `tweedd doctor`
+pub const DOCTOR: &str = concat!(
+    "\
+It looks at this host alone, within 5 s, with or without an agent that runs, and changes nothing. The likely cause stands first. What follows from another failure is named, not explained.
+
+Severities:
+  FAIL     pods can't reach each other, or can't start
+  warn     something will go wrong, or goes wrong for some
+  unknown  it couldn't be looked at, and why
+  info     worth knowing
+
+docs/DOCTOR.md lists all checks. Names of checks stay from version to version.
+
+Exit codes: 0 nothing is wrong, 1 it could not be run (with --strict: there are warnings), 2 something is wrong, 64 usage
+
+Examples:
+  tweedd doctor
+  tweedd doctor -o json | jq -r '.findings[] | select(.severity == \"fail\") | .id'
+
+",
+    other_flags!()
+);
+
 /// `tweedd plan`
 pub const PLAN: &str = concat!(
     "\

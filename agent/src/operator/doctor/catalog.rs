@@ -1,0 +1,283 @@
+//! Every check, in the order of the layers: what comes first can be the cause of what follows. `docs/DOCTOR.md` lists
+//! them; a test compares.
+
+use super::checks::{agent, firewall, host, network, pods};
+use super::facts::Facts;
+use super::finding::Verdict;
+
+/// One fact about the host that pods' packets need.
+pub struct Check {
+    /// Its name, which stays: alerts and runbooks refer to it.
+    pub id: &'static str,
+    /// What it looks at.
+    pub about: &'static str,
+    /// Why it matters.
+    pub why: &'static str,
+    /// The checks whose failure explains this one's.
+    pub after: &'static [&'static str],
+    /// Looks.
+    pub look: fn(&Facts) -> Verdict,
+}
+
+/// In the order of the layers.
+pub static CHECKS: &[Check] = &[
+    Check {
+        id: "kernel-modules",
+        about: "the kernel has what the backend's device and the pods' bridge need",
+        why: "without it the agent can't make its device, or pods get no interface",
+        after: &[],
+        look: host::modules,
+    },
+    Check {
+        id: "uplink",
+        about: "the interface towards the other nodes is there and up, and has the address that is announced",
+        why: "all packets to other nodes leave by it",
+        after: &[],
+        look: agent::uplink,
+    },
+    Check {
+        id: "agent",
+        about: "an agent runs and answers",
+        why: "nobody else follows nodes that come and go, or repairs what others break",
+        after: &[],
+        look: agent::runs,
+    },
+    Check {
+        id: "store",
+        about: "the store is within reach, and its list is up to date",
+        why: "nodes that come, move or go are not noticed without it",
+        after: &["agent"],
+        look: agent::store,
+    },
+    Check {
+        id: "lease",
+        about: "this node holds its subnet",
+        why: "another node may be given the same addresses",
+        after: &["agent", "store", "uplink"],
+        look: agent::lease,
+    },
+    Check {
+        id: "entries",
+        about: "every entry of the store can be read",
+        why: "a node whose entry can't be read is reached by no other",
+        after: &["store"],
+        look: agent::entries,
+    },
+    Check {
+        id: "refused-peers",
+        about: "no node's lease is refused",
+        why: "pods of a refused node can't be reached from here",
+        after: &["store"],
+        look: agent::refused,
+    },
+    Check {
+        id: "held-deletions",
+        about: "no deletion is held back",
+        why: "nodes that are gone stay programmed until an operator says that the store is right",
+        after: &["store"],
+        look: agent::held,
+    },
+    Check {
+        id: "other-agent",
+        about: "no second agent, and no flanneld, works on this network",
+        why: "two programs that change the same objects undo each other's work",
+        after: &[],
+        look: agent::other,
+    },
+    Check {
+        id: "fights",
+        about: "no other program keeps changing what the agent puts right",
+        why: "packets are lost each time, until the other program is told to leave it alone",
+        after: &["other-agent"],
+        look: agent::fights,
+    },
+    Check {
+        id: "kernel-state",
+        about: "devices, routes, neighbours, FDB entries and rules are as this node wants them",
+        why: "packets to a node without its entries go nowhere, or to the wrong node",
+        after: &["kernel-modules", "agent", "lease", "uplink"],
+        look: agent::kernel_state,
+    },
+    Check {
+        id: "data-plane",
+        about: "the agent's own data plane carries packets as it should (backend udp)",
+        why: "with backend udp it carries every packet between nodes",
+        after: &["agent", "lease", "uplink"],
+        look: agent::data_plane,
+    },
+    Check {
+        id: "overlap",
+        about: "nothing else on this host has addresses or routes inside the pod network",
+        why: "packets to those pods go there instead",
+        after: &[],
+        look: network::overlap,
+    },
+    Check {
+        id: "paths",
+        about: "the kernel's route to each other node's pods leads into the overlay",
+        why: "a more specific route, a policy rule or a VPN sends them elsewhere",
+        after: &["kernel-state", "overlap", "uplink"],
+        look: network::paths,
+    },
+    Check {
+        id: "tunnel-port",
+        about: "no other program has the tunnel's UDP port",
+        why: "the device can't be made or gets no packets",
+        after: &[],
+        look: network::tunnel_port,
+    },
+    Check {
+        id: "other-networks",
+        about: "what devices of other overlay networks stand on this host",
+        why: "what an earlier network left may hold routes, ports and rules",
+        after: &[],
+        look: network::others,
+    },
+    Check {
+        id: "mtu",
+        about: "a pod's largest packet with its outer headers fits the uplink",
+        why: "connections open and then hang: small packets pass, large ones don't",
+        after: &["uplink"],
+        look: network::mtu,
+    },
+    Check {
+        id: "forwarding",
+        about: "the kernel forwards packets",
+        why: "pods' packets pass from one interface to another",
+        after: &[],
+        look: host::forwarding,
+    },
+    Check {
+        id: "firewall-forward",
+        about: "no firewall drops forwarded packets of pods",
+        why: "pods of different nodes can't reach each other",
+        after: &[],
+        look: firewall::forward,
+    },
+    Check {
+        id: "firewall-input",
+        about: "no firewall drops packets of other nodes at the tunnel's port",
+        why: "nothing arrives from any other node",
+        after: &[],
+        look: firewall::input,
+    },
+    Check {
+        id: "flannel-rules",
+        about: "no rules of an earlier flannel are left",
+        why: "they translate addresses that should stay, or vanish with a restart and stop packets then",
+        after: &[],
+        look: firewall::leftovers,
+    },
+    Check {
+        id: "bridge-netfilter",
+        about: "packets between pods of one node pass the packet filter (Kubernetes)",
+        why: "Services don't answer pods of the node on which their own pods run",
+        after: &[],
+        look: host::bridge_netfilter,
+    },
+    Check {
+        id: "reverse-path",
+        about: "the kernel drops no packets for their source's route",
+        why: "packets that come by another interface than answers would leave by are dropped",
+        after: &[],
+        look: host::reverse_path,
+    },
+    Check {
+        id: "ipv6-default-route",
+        about: "the IPv6 default route stays though the kernel forwards",
+        why: "a host that forwards takes no router advertisements, and loses its default route when it runs out",
+        after: &[],
+        look: host::advertised_route,
+    },
+    Check {
+        id: "neighbour-table",
+        about: "the kernel's table of neighbours has room",
+        why: "new connections fail at random when it is full",
+        after: &[],
+        look: host::neighbours,
+    },
+    Check {
+        id: "conntrack",
+        about: "the kernel's table of connections has room",
+        why: "packets of new connections are dropped when it is full",
+        after: &[],
+        look: host::conntrack,
+    },
+    Check {
+        id: "receive-drops",
+        about: "no packets are dropped on their way into the kernel, or for wrong checksums",
+        why: "TCP gets slow, and datagrams are lost",
+        after: &[],
+        look: host::receive_drops,
+    },
+    Check {
+        id: "subnet-env",
+        about: "subnet.env says what the node's lease says",
+        why: "new pods get addresses of that file",
+        after: &["agent", "lease"],
+        look: pods::subnet_env,
+    },
+    Check {
+        id: "earlier-subnet",
+        about: "no pods with addresses of an earlier subnet are left",
+        why: "they can't be reached, and keep new pods from starting",
+        after: &[],
+        look: pods::earlier_subnet,
+    },
+    Check {
+        id: "cni-list",
+        about: "the runtime takes a network configuration of ours",
+        why: "pods get another network, or none",
+        after: &[],
+        look: pods::list,
+    },
+    Check {
+        id: "cni-plugins",
+        about: "the plugins that it names are there",
+        why: "no pod starts without them",
+        after: &["cni-list"],
+        look: pods::plugins,
+    },
+    Check {
+        id: "bridge",
+        about: "the pods' bridge is up with the node's address and the pods' MTU",
+        why: "it is the gateway of every pod of this node",
+        after: &["earlier-subnet"],
+        look: pods::bridge,
+    },
+    Check {
+        id: "attachments",
+        about: "every pod's interface is as its record says",
+        why: "a pod whose interface can't be put right has no network",
+        after: &["agent", "bridge"],
+        look: pods::attachments,
+    },
+    Check {
+        id: "addresses",
+        about: "the node's subnet has free addresses",
+        why: "no new pod starts when all are taken",
+        after: &[],
+        look: pods::addresses,
+    },
+    Check {
+        id: "ready",
+        about: "the agent says that it is ready",
+        why: "the node has not done its part yet",
+        after: &[
+            "agent",
+            "store",
+            "lease",
+            "uplink",
+            "kernel-state",
+            "data-plane",
+            "firewall-forward",
+            "firewall-input",
+            "bridge-netfilter",
+            "earlier-subnet",
+            "attachments",
+            "cni-list",
+            "cni-plugins",
+        ],
+        look: agent::ready,
+    },
+];
