@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tweed_lab::agent::Agent;
 use tweed_lab::cluster::Cluster;
 use tweed_lab::launch::{Launch, config, vxlan, vxlan_dual};
 use tweed_lab::topology::Topology;
+use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
 /// Every period of the agent but those of minutes has come round by then.
@@ -104,6 +106,39 @@ fn an_agent_with_all_that_it_can_look_after_sleeps_and_one_without_its_store_doe
         wakes_seldom(&cluster.agents[0], WITH_ETCD)?;
         cluster.etcd()?.stop()?;
         wakes_seldom(&cluster.agents[0], WITH_ETCD)
+    })
+}
+
+#[test]
+fn an_agent_whose_port_is_taken_sleeps_between_its_attempts() -> Result<()> {
+    let udp = config(&[Family::V4], &serde_json::json!({ "Type": "udp" }));
+    Topology::hosts(1).play(|lab| {
+        let host = &lab.hosts[0];
+        let taken = SocketAddr::new(host.v4(), 8285);
+        let _taken = host.place().run(|| Ok(UdpSocket::bind(taken)?))?;
+        let launch = Launch::file(lab);
+        launch.set_config(lab, &udp)?;
+        let agent = Agent::start(lab, host, &launch)?;
+        eventually("it has found its port taken", || {
+            let reasons = agent.status()?["not_ready"].to_string();
+            ensure!(reasons.contains("does flanneld run?"), "{reasons}");
+            Ok(())
+        })?;
+        wakes_seldom(&agent, WITH_ETCD)
+    })
+}
+
+#[test]
+fn an_agent_that_has_lost_its_uplink_sleeps_between_its_looks_for_one() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let mut cluster = Cluster::on_files(lab, &vxlan())?;
+        let agent = &mut cluster.agents[0];
+        agent.ready()?;
+        agent.host().sh("ip addr flush dev eth0")?;
+        eventually("it has lost its uplink", || {
+            agent.logged(&["the uplink can't be used now"]).map(drop)
+        })?;
+        wakes_seldom(agent, WITH_ETCD)
     })
 }
 

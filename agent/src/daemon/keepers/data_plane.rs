@@ -12,6 +12,8 @@ use crate::daemon::readings::{Reader, Reading};
 pub struct DataPlaneKeeper {
     plane: DataPlane,
     started: Reading<()>,
+    /// When it was last to be started. Each result wakes the main thread, which looks again.
+    tried: Option<Instant>,
     /// When it was last looked at while packets are to be carried.
     looked: Option<Instant>,
 }
@@ -22,6 +24,7 @@ impl DataPlaneKeeper {
         Self {
             plane,
             started: Reading::new(reader),
+            tried: None,
             looked: None,
         }
     }
@@ -38,7 +41,9 @@ impl Keeper for DataPlaneKeeper {
         // The result is in what was seen.
         let _ = self.started.take();
         self.looked = self.plane.seen().wanted.then_some(now);
-        if self.plane.is_to_start() {
+        let is_due = self.tried.is_none_or(|tried| now >= tried + SOON);
+        if is_due && self.plane.is_to_start() {
+            self.tried = Some(now);
             let plane = self.plane.clone();
             self.started.ask(move || plane.start_if_due());
         }

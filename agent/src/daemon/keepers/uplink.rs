@@ -84,12 +84,13 @@ impl UplinkKeeper {
 }
 
 impl Keeper for UplinkKeeper {
-    /// While there is no uplink every look looks for one: what makes the next one fit may be no event of the last.
+    /// While there is no uplink one is looked for twice a second: what makes the next one fit may be no event of the last.
+    /// Not with each look, since the result of the one before causes a look.
     fn look(&mut self, facts: &mut Facts, now: Instant) -> Option<News> {
         let choice = self.choice.take();
         let news = choice.and_then(|choice| self.judge(choice, facts));
         let missing = facts.no_uplink.is_some();
-        if news.is_none() && (missing || now >= self.due) {
+        if news.is_none() && now >= self.due {
             self.due = now + self.period;
             self.choice.ask(self.choosing());
         }
