@@ -4,6 +4,7 @@
 mod plugins {
     mod chained;
     mod lab;
+    mod mishaps;
     mod runner;
     mod subjects;
 

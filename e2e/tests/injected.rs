@@ -131,6 +131,13 @@ fn forge(pod: &Pod<'_>, addr: IpAddr) -> Result<()> {
     pod.place().sh(&words).map(drop)
 }
 
+/// Takes the address off again.
+fn unforge(pod: &Pod<'_>, addr: IpAddr) -> Result<()> {
+    let len = Family::of(&addr).bits();
+    let words = format!("ip addr del {addr}/{len} dev lo");
+    pod.place().sh(&words).map(drop)
+}
+
 fn send(from: Place<'_>, source: Option<IpAddr>, to: SocketAddr, bytes: &[u8]) -> Result<()> {
     let any: IpAddr = match to {
         SocketAddr::V4(_) => [0; 4].into(),
@@ -184,17 +191,16 @@ fn play_one(
     let mut buffer = [0; 64];
     let len = socket.recv(&mut buffer).context("the node's own comes")?;
     ensure!(&buffer[..len] == b"good", "{:?} came", &buffer[..len]);
-    if let Some(forged) = attack.forged {
-        let len = family.bits();
-        attacker
-            .place()
-            .sh(&format!("ip addr del {forged}/{len} dev lo"))?;
-    }
-    Ok(())
+    attack.forged.map_or(Ok(()), |addr| unforge(attacker, addr))
 }
 
-fn play(backend: &Value, tunnels: &[Tunnel]) -> Result<()> {
-    Topology::hosts(3).play(|lab| {
+/// Starts so many nodes, and on the first one a pod that attacks.
+fn attacked(
+    hosts: usize,
+    backend: &Value,
+    attack: impl FnOnce(&Lab, &Cluster<'_>, &Pod<'_>) -> Result<()>,
+) -> Result<()> {
+    Topology::hosts(hosts).play(|lab| {
         for host in &lab.hosts {
             // Where it is strict, the kernel drops forged IPv4 packets by itself.
             for which in ["all", "default", "eth0"] {
@@ -204,11 +210,17 @@ fn play(backend: &Value, tunnels: &[Tunnel]) -> Result<()> {
         let config = config(&Family::BOTH, backend);
         let cluster = Cluster::on_etcd_with(lab, &config, |launch| launch.arg("--ip-masq"))?;
         let attacker = Runtime::tweed().pod(&lab.hosts[0])?;
+        attack(lab, &cluster, &attacker)
+    })
+}
+
+fn play(backend: &Value, tunnels: &[Tunnel]) -> Result<()> {
+    attacked(3, backend, |lab, cluster, attacker| {
         for family in Family::BOTH {
             cluster.talks(family)?;
             for tunnel in tunnels {
-                for attack in attacks(lab, &cluster, family)? {
-                    play_one(lab, &cluster, &attacker, *tunnel, &attack)
+                for attack in attacks(lab, cluster, family)? {
+                    play_one(lab, cluster, attacker, *tunnel, &attack)
                         .with_context(|| format!("{tunnel:?}, {family}: {}", attack.what))?;
                 }
             }

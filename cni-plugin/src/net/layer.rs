@@ -1,16 +1,82 @@
 //! A container's interface that lies on another one, the master: macvlan, ipvlan, VLAN.
 
+use std::fmt::Debug;
 use std::os::fd::AsFd;
 
 use tweed_model::Mac;
 use tweed_netlink::netns::Netns;
 use tweed_netlink::{LinkInfo, Netlink, Stacked, StackedSpec};
 
-use super::{inner, link, master, namespace};
+use super::{attachment, inner, link, master, namespace};
 use crate::runtime::delegate::Delegate;
-use crate::runtime::plugin::Request;
+use crate::runtime::plugin::{Plugin, Request};
+use crate::runtime::removal::Removal;
 use crate::runtime::undo::Undo;
 use crate::spec::{CniError, CniResult, Dns, Kind};
+
+/// A plugin that makes such an interface.
+pub(crate) struct Layered {
+    /// The kernel's name of its kind.
+    pub(crate) kind: &'static str,
+    pub(crate) addresses: Addresses,
+    /// Reads and checks the keys.
+    pub(crate) read: fn(&Request<'_>) -> Result<Layer, CniError>,
+}
+
+/// Where the addresses of an interface come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Addresses {
+    /// From the IPAM plugin. Without one the interface is of no use.
+    Ipam,
+    /// The same, but it may do without.
+    IpamIfAny,
+    /// The same, or from the plugin before, which then makes the master too.
+    IpamOrPrevious,
+}
+
+impl Plugin for Layered {
+    fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
+        let layer = (self.read)(request)?;
+        let ipam = match self.addresses {
+            Addresses::Ipam => Some(attachment::required_ipam(request)?),
+            Addresses::IpamIfAny | Addresses::IpamOrPrevious => Delegate::of_ipam(request)?,
+        };
+        ipam.map(|ipam| ipam.configuration(request)).transpose()?;
+        Ok(Box::new(layer))
+    }
+
+    fn add(&self, request: &Request<'_>, undo: &mut Undo) -> Result<CniResult, CniError> {
+        let mut layer = (self.read)(request)?;
+        let given = match self.addresses {
+            Addresses::IpamOrPrevious => layer.follow(request)?,
+            Addresses::Ipam | Addresses::IpamIfAny => CniResult::default(),
+        };
+        layer.add(request, given, undo)
+    }
+
+    fn del(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
+        inner::del(request, removal, self.kind)
+    }
+
+    fn check(&self, request: &Request<'_>) -> Result<(), CniError> {
+        (self.read)(request)?.check(request)
+    }
+
+    fn gc(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
+        inner::gc(request, removal, self.kind)
+    }
+
+    fn status(&self, request: &Request<'_>) -> Result<(), CniError> {
+        let layer = (self.read)(request)?;
+        let ipam = Delegate::of_ipam(request)?;
+        // The master is known only behind the other plugin.
+        let follows = self.addresses == Addresses::IpamOrPrevious && ipam.is_none();
+        if !(follows && layer.master.is_empty()) {
+            layer.status()?;
+        }
+        ipam.map_or(Ok(()), |ipam| ipam.status(request))
+    }
+}
 
 /// An interface as a configuration wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +99,7 @@ impl Layer {
     ///
     /// # Errors
     /// There is no such master, or the first step that failed.
-    pub(crate) fn add(
+    fn add(
         &self,
         request: &Request<'_>,
         given: CniResult,
@@ -70,7 +136,7 @@ impl Layer {
     ///
     /// # Errors
     /// The first thing that is not as it was.
-    pub(crate) fn check(&self, request: &Request<'_>) -> Result<(), CniError> {
+    fn check(&self, request: &Request<'_>) -> Result<(), CniError> {
         inner::check(request, self.kind.name(), |link, netns| {
             self.check_link(link, netns)
         })
@@ -80,7 +146,7 @@ impl Layer {
     ///
     /// # Errors
     /// Why not.
-    pub(crate) fn status(&self, request: &Request<'_>) -> Result<(), CniError> {
+    fn status(&self) -> Result<(), CniError> {
         if !self.in_container {
             let found = link::socket().and_then(|mut host| master::find(&mut host, &self.master));
             found.map_err(|error| CniError {
@@ -88,8 +154,24 @@ impl Layer {
                 ..error
             })?;
         }
-        let ipam = Delegate::of_ipam(request)?;
-        ipam.map_or(Ok(()), |ipam| ipam.status(request))
+        Ok(())
+    }
+
+    /// Takes the interface of the plugin before for the master if none is named, and answers what that plugin gives.
+    ///
+    /// # Errors
+    /// When it has made no single interface; or nobody gives an address.
+    fn follow(&mut self, request: &Request<'_>) -> Result<CniResult, CniError> {
+        let prev = request.conf.prev_result()?;
+        if let Some(prev) = prev.as_ref().filter(|_| self.master.is_empty()) {
+            self.master = only_interface(prev)?;
+        }
+        let given = prev.unwrap_or_default();
+        if given.ips.is_empty() && Delegate::of_ipam(request)?.is_none() {
+            let msg = "ipam.type is missing, and no plugin before this one gives an address";
+            return Err(CniError::config(msg).details("want host-local, static, dhcp or another"));
+        }
+        Ok(given)
     }
 
     /// A socket where the master is.
@@ -138,5 +220,16 @@ impl Layer {
                 link.name
             ))),
         }
+    }
+}
+
+/// The master that another plugin has made.
+fn only_interface(prev: &CniResult) -> Result<String, CniError> {
+    match prev.interfaces.as_slice() {
+        [only] if !only.name.is_empty() => Ok(only.name.clone()),
+        _ => Err(CniError::config(
+            "chained master failure. PrevResult lacks a single named interface",
+        )
+        .details("name the interface in the configuration: \"master\"")),
     }
 }

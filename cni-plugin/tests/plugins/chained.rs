@@ -1,11 +1,11 @@
 //! A chained plugin behind `bridge`, and what each must survive: errors of the kernel, being killed, DELs in any order.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::lab::{Answer, Call, Host, Pod, answer, sh};
+use super::lab::{Call, Host, Pod};
+use super::mishaps::{LOSSES, Loss, injected};
 
 /// The system calls by which plugins change something, or ask.
 pub(crate) const CALLS: [&str; 6] = ["sendto", "setns", "rename", "mkdir", "unlink", "write"];
@@ -155,25 +155,6 @@ fn added(call: &Call) -> Value {
     call.add()
 }
 
-/// Runs ADD with one system call of each thread failing, or killed there; `None` if no thread made so many.
-fn injected(host: &Host, call: &Call, name: &str, how: &str, number: usize) -> Option<Answer> {
-    let trace = host.path("trace");
-    let plain = call.command("ADD");
-    let mut command = Command::new("strace");
-    command.env_clear().args(["-f", "-qq", "-o"]).arg(&trace);
-    command.args(["-e", &format!("trace={name}"), "-e"]);
-    command.arg(format!("inject={name}:{how}:when={number}"));
-    command.arg(plain.get_program());
-    let set = plain
-        .get_envs()
-        .filter_map(|(key, value)| Some((key, value?)));
-    command.envs(set);
-    let answer = answer(command, &call.conf().to_string());
-    let seen = std::fs::read_to_string(&trace).unwrap();
-    let hit = seen.contains("(INJECTED)") || seen.contains("killed by SIGKILL");
-    hit.then_some(answer)
-}
-
 /// Everything that a runtime may have lost when it removes a container: DEL succeeds, and what is left is as before.
 pub(crate) fn del_needs_nothing(
     host: &Host,
@@ -181,23 +162,8 @@ pub(crate) fn del_needs_nothing(
     keys: &Value,
     state: &dyn Fn() -> String,
 ) {
-    type Loss = fn(&Pod, &Call) -> Call;
-    let losses: [(&str, Loss); 8] = [
-        ("nothing", |_, call| call.clone()),
-        ("the namespace", |pod, call| {
-            sh(&format!("ip netns del {}", pod.name()));
-            call.clone()
-        }),
+    let more: [Loss; 4] = [
         ("the path", |_, call| call.netns("")),
-        ("the mount, not the file", |pod, call| {
-            let path = pod.path();
-            sh(&format!("umount {path}; touch {path}"));
-            call.clone()
-        }),
-        ("the interface", |pod, call| {
-            pod.sh("ip link del eth0");
-            call.clone()
-        }),
         ("the result", |_, call| call.set("prevResult", Value::Null)),
         ("a result that makes sense", |_, call| {
             call.set("prevResult", json!({"cniVersion": "0.1.0", "ips": 3}))
@@ -209,7 +175,7 @@ pub(crate) fn del_needs_nothing(
             gone.fold(call.clone(), |call, key| call.set(key, Value::Null))
         }),
     ];
-    for (what, lose) in losses {
+    for (what, lose) in LOSSES.into_iter().chain(more) {
         let Chained { pod, bridge, call } = behind_bridge(host, plugin, keys);
         let before = state();
         call.add();

@@ -1,11 +1,11 @@
 //! Plugins that make an interface, when things go wrong: an ADD that fails leaves nothing, a DEL removes whatever is left.
 
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::lab::{Answer, Call, Host, Pod, answer, on_host, sh};
+use super::lab::{Call, Host, Pod, on_host, sh};
+use super::mishaps::{LOSSES, Loss, injected};
 use super::subjects::{Subject, add_device, prepare, state, subjects};
 
 fn with_route(host: &Host, call: &Call) -> Call {
@@ -110,25 +110,7 @@ pub(crate) fn is_called_twice(host: &Host, subject: &Subject) {
 }
 
 pub(crate) fn is_removed_whatever_has_gone_before(host: &Host, subject: &Subject) {
-    type Loss = fn(&Pod, &Call) -> Call;
-    let losses: [(&str, Loss); 6] = [
-        ("the path", |pod, call| {
-            sh(&format!("ip netns del {}", pod.name()));
-            call.netns("")
-        }),
-        ("the namespace", |pod, call| {
-            sh(&format!("ip netns del {}", pod.name()));
-            call.clone()
-        }),
-        ("the mount, not the file", |pod, call| {
-            let path = pod.path();
-            sh(&format!("umount {path}; touch {path}"));
-            call.clone()
-        }),
-        ("the link", |pod, call| {
-            pod.sh("ip link del eth0");
-            call.clone()
-        }),
+    let more: [Loss; 2] = [
         ("the name", |pod, call| {
             pod.sh("ip link set eth0 down && ip link set eth0 name other");
             call.clone()
@@ -143,7 +125,7 @@ pub(crate) fn is_removed_whatever_has_gone_before(host: &Host, subject: &Subject
         }),
     ];
     let before = state(host);
-    for (what, lose) in losses {
+    for (what, lose) in LOSSES.into_iter().chain(more) {
         let pod = Pod::new();
         let call = subject.call(host, &pod);
         call.add();
@@ -182,35 +164,18 @@ pub(crate) fn is_collected_unless_valid(host: &Host, subject: &Subject) {
     assert_eq!(state(host), before, "{}", subject.plugin);
 }
 
-/// ADD with one of its requests to the kernel refused.
-fn add_refused(call: &Call, nth: u32) -> Answer {
-    let add = call.command("ADD");
-    let mut traced = Command::new("strace");
-    traced
-        .env_clear()
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=sendto", "-e"])
-        .arg(format!("inject=sendto:error=ENOBUFS:when={nth}"))
-        .arg(add.get_program());
-    let variables = add
-        .get_envs()
-        .filter_map(|(name, value)| Some((name, value?)));
-    traced.envs(variables);
-    answer(traced, &call.conf().to_string())
-}
-
 /// The kernel refuses the first request, then the second, and so on, until ADD has no more.
 fn is_refused_at_each_request(host: &Host, subject: &Subject) {
     let before = state(host);
-    let (mut refused, mut passed) = (0, 0);
+    let mut refused = 0;
     for nth in 1.. {
         let pod = Pod::new();
         let call = subject.call(host, &pod);
-        let added = add_refused(&call, nth);
-        if added.code == 0 {
-            passed += 1;
+        let added = injected(host, &call, "sendto", "error=ENOBUFS", nth);
+        if added.as_ref().is_none_or(|added| added.code == 0) {
             call.ok("DEL");
         } else {
-            (refused, passed) = (refused + 1, 0);
+            refused += 1;
         }
         assert_eq!(state(host), before, "{} {nth}: {added:?}", subject.plugin);
         assert!(
@@ -218,7 +183,7 @@ fn is_refused_at_each_request(host: &Host, subject: &Subject) {
             "{} {nth}: {added:?}",
             subject.plugin
         );
-        if passed == 4 {
+        if added.is_none() {
             break;
         }
     }

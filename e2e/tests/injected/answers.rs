@@ -5,16 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tweed_lab::cluster::Cluster;
-use tweed_lab::cni::Runtime;
 use tweed_lab::datagram::Datagram;
-use tweed_lab::launch::config;
 use tweed_lab::namespace::Place;
-use tweed_lab::topology::Topology;
 use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
-use super::{Tunnel, dropped, forge};
+use super::{Tunnel, attacked, dropped, forge, unforge};
 
 /// Any port that no tunnel has.
 const OTHER: u16 = 4001;
@@ -27,15 +23,7 @@ fn write(place: Place<'_>, from: (IpAddr, u16), to: (IpAddr, u16), bytes: &[u8])
 
 #[test]
 fn a_pod_cannot_answer_to_a_tunnel_port() -> Result<()> {
-    Topology::hosts(3).play(|lab| {
-        for host in &lab.hosts {
-            for which in ["all", "default", "eth0"] {
-                host.sh(&format!("sysctl -q -w net.ipv4.conf.{which}.rp_filter=0"))?;
-            }
-        }
-        let config = config(&Family::BOTH, &json!({ "Type": "vxlan" }));
-        let cluster = Cluster::on_etcd_with(lab, &config, |launch| launch.arg("--ip-masq"))?;
-        let attacker = Runtime::tweed().pod(&lab.hosts[0])?;
+    attacked(3, &json!({ "Type": "vxlan" }), |lab, cluster, attacker| {
         for family in Family::BOTH {
             cluster.talks(family)?;
             let public = |index: usize| -> Result<IpAddr> {
@@ -63,10 +51,9 @@ fn a_pod_cannot_answer_to_a_tunnel_port() -> Result<()> {
                 ((far, port), (third, OTHER), &b"the first packet"[..]),
                 ((third, OTHER), (far, port), &evil),
             ] {
-                forge(&attacker, from.0)?;
+                forge(attacker, from.0)?;
                 write(place, from, to, bytes)?;
-                let len = family.bits();
-                place.sh(&format!("ip addr del {}/{len} dev lo", from.0))?;
+                unforge(attacker, from.0)?;
             }
             let mut buffer = [0; 64];
             ensure!(

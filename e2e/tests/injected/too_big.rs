@@ -9,16 +9,13 @@ use nix::sys::socket::{
     socket,
 };
 use serde_json::json;
-use tweed_lab::cluster::Cluster;
-use tweed_lab::cni::Runtime;
 use tweed_lab::datagram::{Datagram, checksum};
-use tweed_lab::launch::config;
 use tweed_lab::namespace::Place;
-use tweed_lab::topology::{Host, Lab, Topology};
+use tweed_lab::topology::{Host, Lab};
 use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
-use super::{dropped, forge};
+use super::{attacked, dropped, forge, unforge};
 
 /// VXLAN's header with network identifier 1, as the kernel looks for it in the quoted packet.
 const VXLAN: [u8; 8] = [8, 0, 0, 0, 0, 0, 1, 0];
@@ -64,15 +61,7 @@ fn way(node: &Host, peer: IpAddr) -> Result<String> {
 
 #[test]
 fn a_pod_cannot_change_the_mtu_between_nodes() -> Result<()> {
-    Topology::hosts(2).play(|lab| {
-        for host in &lab.hosts {
-            for which in ["all", "default", "eth0"] {
-                host.sh(&format!("sysctl -q -w net.ipv4.conf.{which}.rp_filter=0"))?;
-            }
-        }
-        let config = config(&Family::BOTH, &json!({ "Type": "vxlan" }));
-        let cluster = Cluster::on_etcd_with(lab, &config, |launch| launch.arg("--ip-masq"))?;
-        let attacker = Runtime::tweed().pod(&lab.hosts[0])?;
+    attacked(2, &json!({ "Type": "vxlan" }), |lab, cluster, attacker| {
         for family in Family::BOTH {
             cluster.talks(family)?;
             let public = |index: usize| {
@@ -88,7 +77,7 @@ fn a_pod_cannot_change_the_mtu_between_nodes() -> Result<()> {
             ] {
                 let before = dropped(&lab.hosts)?;
                 if let Some(forged) = source {
-                    forge(&attacker, forged)?;
+                    forge(attacker, forged)?;
                 }
                 send_error(attacker.place(), source, node, peer)?;
                 eventually(what, || {
@@ -98,11 +87,7 @@ fn a_pod_cannot_change_the_mtu_between_nodes() -> Result<()> {
                 })?;
                 let way = way(&lab.hosts[host], peer)?;
                 ensure!(!way.contains("mtu"), "{what}, {family}: {way}");
-                if let Some(forged) = source {
-                    let len = family.bits();
-                    let words = format!("ip addr del {forged}/{len} dev lo");
-                    attacker.place().sh(&words)?;
-                }
+                source.map_or(Ok(()), |addr| unforge(attacker, addr))?;
             }
             // An error from a router is applied.
             eventually("the error of a router is applied", || {

@@ -1,21 +1,18 @@
 //! `macvlan`: an interface with a hardware address of its own on one of the host's.
 
-use std::fmt::Debug;
-
 use serde::Deserialize;
 use tweed_netlink::{MacVlanMode, Stacked};
 
-use crate::net::layer::Layer;
-use crate::net::{inner, options};
-use crate::runtime::delegate::Delegate;
-use crate::runtime::plugin::{Plugin, Request};
-use crate::runtime::removal::Removal;
-use crate::runtime::undo::Undo;
-use crate::spec::{CniError, CniResult};
+use crate::net::layer::{Addresses, Layer, Layered};
+use crate::net::options;
+use crate::runtime::plugin::Request;
+use crate::spec::CniError;
 
-const KIND: &str = "macvlan";
-
-pub(crate) struct MacVlan;
+pub(crate) const PLUGIN: Layered = Layered {
+    kind: "macvlan",
+    addresses: Addresses::IpamIfAny,
+    read: layer,
+};
 
 /// All keys. Their defaults are unset, off, none or 0, as in the reference.
 #[derive(Default, Deserialize)]
@@ -27,35 +24,6 @@ struct Keys {
     mac: String,
     link_in_container: bool,
     bcqueuelen: u32,
-}
-
-impl Plugin for MacVlan {
-    fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
-        let layer = layer(request)?;
-        let ipam = Delegate::of_ipam(request)?;
-        ipam.map(|ipam| ipam.configuration(request)).transpose()?;
-        Ok(Box::new(layer))
-    }
-
-    fn add(&self, request: &Request<'_>, undo: &mut Undo) -> Result<CniResult, CniError> {
-        layer(request)?.add(request, CniResult::default(), undo)
-    }
-
-    fn del(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
-        inner::del(request, removal, KIND)
-    }
-
-    fn check(&self, request: &Request<'_>) -> Result<(), CniError> {
-        layer(request)?.check(request)
-    }
-
-    fn gc(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
-        inner::gc(request, removal, KIND)
-    }
-
-    fn status(&self, request: &Request<'_>) -> Result<(), CniError> {
-        layer(request)?.status(request)
-    }
 }
 
 fn layer(request: &Request<'_>) -> Result<Layer, CniError> {

@@ -1,23 +1,21 @@
 //! `vlan`: an interface for one VLAN of one of the host's.
 
-use std::fmt::Debug;
-
 use serde::Deserialize;
 use tweed_netlink::Stacked;
 
-use crate::net::layer::Layer;
-use crate::net::{attachment, inner, options};
-use crate::runtime::plugin::{Plugin, Request};
-use crate::runtime::removal::Removal;
-use crate::runtime::undo::Undo;
-use crate::spec::{CniError, CniResult};
+use crate::net::layer::{Addresses, Layer, Layered};
+use crate::net::options;
+use crate::runtime::plugin::Request;
+use crate::spec::CniError;
 
-const KIND: &str = "vlan";
+pub(crate) const PLUGIN: Layered = Layered {
+    kind: "vlan",
+    addresses: Addresses::Ipam,
+    read: layer,
+};
 
 /// The largest VLAN number.
 const VLAN_MAX: u16 = 4094;
-
-pub(crate) struct Vlan;
 
 /// All keys. Their defaults are unset, off or 0, as in the reference.
 #[derive(Default, Deserialize)]
@@ -27,34 +25,6 @@ struct Keys {
     vlan_id: i64,
     mtu: i64,
     link_in_container: bool,
-}
-
-impl Plugin for Vlan {
-    fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
-        let layer = layer(request)?;
-        attachment::required_ipam(request)?.configuration(request)?;
-        Ok(Box::new(layer))
-    }
-
-    fn add(&self, request: &Request<'_>, undo: &mut Undo) -> Result<CniResult, CniError> {
-        layer(request)?.add(request, CniResult::default(), undo)
-    }
-
-    fn del(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
-        inner::del(request, removal, KIND)
-    }
-
-    fn check(&self, request: &Request<'_>) -> Result<(), CniError> {
-        layer(request)?.check(request)
-    }
-
-    fn gc(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {
-        inner::gc(request, removal, KIND)
-    }
-
-    fn status(&self, request: &Request<'_>) -> Result<(), CniError> {
-        layer(request)?.status(request)
-    }
 }
 
 fn layer(request: &Request<'_>) -> Result<Layer, CniError> {

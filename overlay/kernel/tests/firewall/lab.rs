@@ -7,7 +7,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use tempfile::TempDir;
 use tweed_attach::live::Records;
+use tweed_attach::record::{Record, file_name};
 use tweed_kernel::{Kernel, Linux};
 use tweed_netlink::lab::Namespace;
 pub(crate) use tweed_netlink::lab::sh;
@@ -85,6 +87,19 @@ impl Healer {
         (restored, refused)
     }
 
+    /// A healer, and the folder in which it finds this record, as the plugin leaves it.
+    pub(crate) fn with(record: &Record) -> (TempDir, Self) {
+        Self::with_file(&file_name(&record.owner()), &record.render())
+    }
+
+    /// The same with any record's file.
+    pub(crate) fn with_file(name: &str, text: &str) -> (TempDir, Self) {
+        let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join(name), text).unwrap();
+        let healer = Self::of(folder.path());
+        (folder, healer)
+    }
+
     /// Looks and puts back; what that was, in words. Nothing is refused.
     pub(crate) fn repairs(&mut self) -> Vec<String> {
         let seen = self.0.attachments(&[]).unwrap();
@@ -98,7 +113,24 @@ impl Healer {
             .collect()
     }
 
-    /// The same where nothing is refused.
+    /// Does damage one after the other, and has each repaired, until all that is shown is as before.
+    pub(crate) fn heals<'d>(
+        &mut self,
+        shown: impl Fn() -> String,
+        damages: impl IntoIterator<Item = &'d str>,
+    ) {
+        let before = shown();
+        assert_eq!(self.repairs(), [""; 0], "all is well");
+        for damage in damages {
+            sh(damage);
+            let repairs = self.repairs();
+            assert!(!repairs.is_empty(), "{damage}");
+            assert_eq!(shown(), before, "{damage}: {repairs:?}");
+            assert_eq!(self.repairs(), [""; 0], "{damage}");
+        }
+    }
+
+    /// Looks and puts back where nothing is refused; how much that was.
     pub(crate) fn restored(&mut self) -> usize {
         let (restored, refused) = self.look();
         assert!(refused.is_empty(), "{refused:?}");
