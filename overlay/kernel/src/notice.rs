@@ -8,7 +8,8 @@ use tweed_attach::CNI_TABLE;
 use tweed_model::LinkName;
 use tweed_netlink::{
     DEL_NEIGH, DEL_NEXTHOP, DEL_ROUTE, NEW_NEIGH, NEW_NEXTHOP, NEW_ROUTE, RouteInfo, TABLE_MAIN,
-    addr_info, attribute, fdb_info, is_forwarding, link_info, neigh_info, nexthop_info, route_info,
+    addr_info, attribute, fdb_info, is_forwarding, link_info_of, neigh_info, nexthop_info,
+    route_info,
 };
 
 use super::connected::route_key;
@@ -63,7 +64,7 @@ fn new_link(books: &mut Books, echo: bool, message: LinkMessage) -> Option<Event
     }
     let event = LinkAttribute::Event(LinkEvent::Features);
     let features = message.attributes.contains(&event);
-    let info = link_info(message);
+    let info = link_info_of(&message)?;
     let was_uplink = is_uplink(books, info.index);
     if info.name == books.scope.uplink {
         let now = Some(Uplink::of(&info));

@@ -9,7 +9,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use tweed_attach::live::discarded::is_discarded;
 use tweed_model::Mac;
 use tweed_netlink::route_messages::link::BridgeVlanInfo;
-use tweed_netlink::{LinkInfo, PortNotice, addr_info, link_info, port_notice};
+use tweed_netlink::{LinkInfo, PortNotice, addr_info, link_info_of, port_notice};
 
 /// Bridges and ports by index.
 #[derive(Debug, Default)]
@@ -58,7 +58,9 @@ impl Places {
     /// makes it completes it.
     pub(crate) fn judge(&mut self, message: &Message) -> bool {
         match message {
-            Message::NewLink(link) if is_plain(link) => self.link(&link_info(link.clone())),
+            Message::NewLink(link) if is_plain(link) => {
+                link_info_of(link).is_some_and(|info| self.link(&info))
+            }
             Message::NewLink(link) => {
                 port_notice(link).is_some_and(|notice| self.port(link.header.index, notice))
             }

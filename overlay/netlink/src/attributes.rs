@@ -40,6 +40,22 @@ pub(super) fn number(value: &[u8]) -> Option<u32> {
     value.try_into().ok().map(u32::from_ne_bytes)
 }
 
+/// A short number in the host's byte order.
+pub(super) fn short(value: &[u8]) -> Option<u16> {
+    value.try_into().ok().map(u16::from_ne_bytes)
+}
+
+/// A flag: one byte.
+pub(super) fn is_on(value: &[u8]) -> bool {
+    matches!(value, [byte] if *byte != 0)
+}
+
+/// A text up to its end or a zero byte.
+pub(super) fn text(value: &[u8]) -> String {
+    let text = value.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
+}
+
 /// An address, of the family that its length tells.
 pub(super) fn ip_addr(value: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(value).map(IpAddr::from);

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use netlink_packet_route::link::{
-    AfSpecBridge, BridgeVlanInfoFlags, InfoKind, LinkAttribute, LinkExtentMask, LinkMessage,
+    BridgeVlanInfoFlags, InfoKind, LinkAttribute, LinkExtentMask, LinkMessage,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use rtnetlink::{LinkBridge, LinkBridgePort, LinkBridgeVlan, LinkMessageBuilder};
 use tweed_model::Mac;
 
+use super::attributes::{attribute, attributes, number, short};
 use super::error::{NetlinkError, Object};
 use super::info::NEW_LINK;
 use super::{Dev, Netlink};
@@ -148,9 +149,8 @@ impl Netlink {
         request.header.interface_family = AddressFamily::Bridge;
         request.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::Brvlan])];
         let what = "list vlans of bridge ports";
-        let read = |message: LinkMessage| Some((message.header.index, vlan_entries(&message)));
         let request = Message::GetLink(request);
-        let found = self.list(Object::Link, what, request, NEW_LINK, read)?;
+        let found = self.dump_raw(Object::Link, what, request, NEW_LINK, vlan_entries)?;
         let mut all: BTreeMap<u32, Vec<VlanEntry>> = BTreeMap::new();
         for (index, vlans) in found {
             all.entry(index).or_default().extend(vlans);
@@ -169,23 +169,25 @@ fn vlan_message(dev: Dev<'_>, vid: u16, flags: BridgeVlanInfoFlags, bridge: bool
     message.vlan(vid, flags).build()
 }
 
-fn vlan_entries(message: &LinkMessage) -> Vec<VlanEntry> {
-    let mut vlans = Vec::new();
-    for attribute in &message.attributes {
-        let LinkAttribute::AfSpecBridge(parts) = attribute else {
-            continue;
-        };
-        for part in parts {
-            if let AfSpecBridge::VlanInfo(info) = part {
-                vlans.push(VlanEntry {
-                    vid: info.vid,
-                    pvid: info.flags.contains(BridgeVlanInfoFlags::Pvid),
-                    untagged: info.flags.contains(BridgeVlanInfoFlags::Untagged),
-                });
-            }
-        }
-    }
-    vlans
+/// The VLANs that a message tells of, and the interface's index.
+fn vlan_entries(payload: &[u8]) -> Option<(u32, Vec<VlanEntry>)> {
+    /// `struct ifinfomsg`, `IFLA_AF_SPEC`, `IFLA_BRIDGE_VLAN_INFO`.
+    const HEADER: usize = 16;
+    const OF_FAMILY: u16 = 26;
+    const VLAN: u16 = 2;
+    let (header, rest) = payload.split_at_checked(HEADER)?;
+    let vlans = attributes(attribute(rest, OF_FAMILY).unwrap_or_default());
+    let vlans = vlans.filter(|(kind, _)| *kind == VLAN);
+    let vlans = vlans.filter_map(|(_, value)| {
+        let (flags, vid) = value.split_at_checked(2)?;
+        let flags = BridgeVlanInfoFlags::from_bits_retain(short(flags)?);
+        Some(VlanEntry {
+            vid: short(vid)?,
+            pvid: flags.contains(BridgeVlanInfoFlags::Pvid),
+            untagged: flags.contains(BridgeVlanInfoFlags::Untagged),
+        })
+    });
+    Some((number(&header[4..8])?, vlans.collect()))
 }
 
 impl fmt::Display for PortChange {
@@ -229,6 +231,6 @@ mod tests {
             pvid: true,
             untagged: true,
         };
-        assert_eq!(vlan_entries(&message), [entry]);
+        assert_eq!(vlan_entries(&bytes), Some((5, vec![entry])));
     }
 }

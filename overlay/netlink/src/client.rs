@@ -58,31 +58,8 @@ impl Netlink {
         self.transport.change(object, what, message, flags)
     }
 
-    /// Any dump, as the list of what `pick` finds in its messages; repeated while the kernel marks it interrupted.
-    ///
-    /// # Errors
-    /// The kernel's refusal, or a table that never stood still.
-    pub fn dump<T>(
-        &mut self,
-        object: Object,
-        what: impl Display,
-        message: RouteNetlinkMessage,
-        mut pick: impl FnMut(RouteNetlinkMessage) -> Option<T>,
-    ) -> Result<Vec<T>, NetlinkError> {
-        let mut found = Vec::new();
-        self.transport.dump(
-            object,
-            what,
-            message,
-            &mut found,
-            Vec::clear,
-            |found, message| found.extend(pick(message)),
-        )?;
-        Ok(found)
-    }
-
-    /// Any dump of one type of messages: the list of what `pick` finds in those of a kind. The library's reader of messages of
-    /// all types is 200 kB of program, which [`Self::dump`] brings along.
+    /// Any dump of one type of messages: the list of what `pick` finds in those of a kind; repeated while the kernel marks
+    /// it interrupted. The library's reader of messages of all types is 200 kB of program.
     pub(super) fn list<M: Parseable<[u8]>, T>(
         &mut self,
         object: Object,

@@ -1,15 +1,14 @@
-//! What the kernel says of an interface, as one typed value. Pure.
+//! What the kernel says of an interface, as one typed value, read from the bytes: the library's reader brings along those
+//! of all kinds of interfaces, 150 kB of program. Pure.
 
 use std::net::IpAddr;
 
-use netlink_packet_core::Nla as _;
-use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoPortData, InfoTun, InfoVrf, InfoVxlan, LinkAttribute,
-    LinkFlags, LinkInfo as Info, LinkMessage, Prop, State,
-};
+use netlink_packet_core::Emitable;
+use netlink_packet_route::link::LinkMessage;
 use tweed_model::Mac;
 
 use super::Dev;
+use super::attributes::{attribute, attributes, ip_addr, is_on, number, short, text};
 use super::stacked::{Stacked, stacked};
 
 /// `RTM_NEWLINK`.
@@ -129,21 +128,60 @@ impl LinkInfo {
     }
 }
 
-/// Reads a link message: an answer, or a notification.
-pub fn link_info(message: LinkMessage) -> LinkInfo {
-    let flags = message.header.flags;
+/// `struct ifinfomsg`: family, type, index, flags, mask.
+const HEADER: usize = 16;
+
+/// `IFF_UP` and its like.
+const UP: u32 = 1;
+const LOOPBACK: u32 = 8;
+const PROMISC: u32 = 0x100;
+const ALL_MULTICAST: u32 = 0x200;
+const LOWER_UP: u32 = 0x1_0000;
+
+/// `IFLA_ADDRESS` and the further attributes that matter.
+const ADDRESS: u16 = 1;
+const NAME: u16 = 3;
+const MTU: u16 = 4;
+const LINK: u16 = 5;
+const MASTER: u16 = 10;
+const QUEUE_LENGTH: u16 = 13;
+const OPERATIONAL: u16 = 16;
+const INFO: u16 = 18;
+const ALIAS: u16 = 20;
+const LINK_NETNSID: u16 = 37;
+const PROPERTIES: u16 = 52;
+/// `IFLA_ALT_IFNAME`, a property.
+const ALTNAME: u16 = 53;
+
+/// `IFLA_INFO_KIND`, `IFLA_INFO_DATA`, `IFLA_INFO_SLAVE_KIND`, `IFLA_INFO_SLAVE_DATA`.
+const KIND: u16 = 1;
+const DATA: u16 = 2;
+const PORT_KIND: u16 = 4;
+const PORT_DATA: u16 = 5;
+
+/// Reads a message of the library's.
+pub fn link_info_of(message: &LinkMessage) -> Option<LinkInfo> {
+    let mut bytes = vec![0; message.buffer_len()];
+    message.emit(&mut bytes);
+    link_info(&bytes)
+}
+
+/// Reads the payload of a message about an interface: an answer, or a notification.
+pub fn link_info(payload: &[u8]) -> Option<LinkInfo> {
+    let (header, rest) = payload.split_at_checked(HEADER)?;
+    let flags = number(&header[8..12])?;
     let mut info = LinkInfo {
-        index: message.header.index,
+        index: number(&header[4..8])?,
         name: String::new(),
         altnames: Vec::new(),
         kind: String::new(),
         mac: None,
         mtu: 0,
-        up: flags.contains(LinkFlags::Up),
-        promisc: flags.contains(LinkFlags::Promisc),
-        carrier: flags.contains(LinkFlags::LowerUp),
-        allmulti: flags.contains(LinkFlags::Allmulti),
-        loopback: flags.contains(LinkFlags::Loopback),
+        up: flags & UP != 0,
+        promisc: flags & PROMISC != 0,
+        carrier: flags & LOWER_UP != 0,
+        allmulti: flags & ALL_MULTICAST != 0,
+        loopback: flags & LOOPBACK != 0,
         operstate: OperState::Unknown,
         txqlen: 0,
         master: None,
@@ -157,79 +195,76 @@ pub fn link_info(message: LinkMessage) -> LinkInfo {
         queues: false,
         vrf_table: None,
     };
-    for attribute in message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => info.name = name,
-            LinkAttribute::PropList(list) => {
-                info.altnames
-                    .extend(list.into_iter().filter_map(|property| match property {
-                        Prop::AltIfName(name) => Some(name),
-                        _ => None,
-                    }))
+    for (kind, value) in attributes(rest) {
+        match kind {
+            NAME => info.name = text(value),
+            PROPERTIES => {
+                let names = attributes(value).filter(|(kind, _)| *kind == ALTNAME);
+                info.altnames.extend(names.map(|(_, name)| text(name)));
             }
-            LinkAttribute::IfAlias(alias) => info.alias = alias,
-            LinkAttribute::Mtu(mtu) => info.mtu = mtu,
-            LinkAttribute::TxQueueLen(length) => info.txqlen = length,
-            LinkAttribute::Address(bytes) => {
-                info.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
-            }
-            LinkAttribute::Controller(index) => info.master = Some(index),
-            LinkAttribute::Link(index) => info.link = (index != 0).then_some(index),
-            LinkAttribute::LinkNetNsId(id) => info.link_netnsid = Some(id),
-            LinkAttribute::OperState(state) => info.operstate = oper_state(state),
-            LinkAttribute::LinkInfo(parts) => kind_of(&mut info, parts),
+            ALIAS => info.alias = text(value),
+            MTU => info.mtu = number(value).unwrap_or(0),
+            QUEUE_LENGTH => info.txqlen = number(value).unwrap_or(0),
+            ADDRESS => info.mac = value.try_into().ok().map(Mac),
+            MASTER => info.master = number(value),
+            LINK => info.link = number(value).filter(|index| *index != 0),
+            LINK_NETNSID => info.link_netnsid = number(value).map(u32::cast_signed),
+            OPERATIONAL => info.operstate = oper_state(value),
+            INFO => kind_of(&mut info, value),
             _ => {}
         }
     }
-    info
+    Some(info)
 }
 
-fn oper_state(state: State) -> OperState {
-    match state {
-        State::Up => OperState::Up,
-        State::Unknown => OperState::Unknown,
+/// `IF_OPER_UNKNOWN`, `IF_OPER_UP`.
+fn oper_state(value: &[u8]) -> OperState {
+    match value {
+        [0] => OperState::Unknown,
+        [6] => OperState::Up,
         _ => OperState::Down,
     }
 }
 
-fn kind_of(info: &mut LinkInfo, parts: Vec<Info>) {
-    for part in parts {
-        match part {
-            Info::Kind(kind) => info.kind = kind.to_string(),
-            Info::Data(InfoData::Vxlan(attributes)) => info.vxlan = Some(vxlan_info(&attributes)),
-            Info::Data(InfoData::Bridge(attributes)) => {
-                info.bridge = Some(bridge_info(&attributes));
-            }
-            Info::Data(InfoData::Tun(attributes)) => {
-                info.queues = attributes.iter().any(has_queues);
-            }
-            Info::Data(InfoData::Vrf(attributes)) => {
-                info.vrf_table = attributes.iter().find_map(|attribute| match attribute {
-                    InfoVrf::TableId(table) => Some(*table),
-                    _ => None,
-                });
-            }
-            Info::Data(data) => info.stacked = stacked(&data),
-            Info::PortData(InfoPortData::BridgePort(attributes)) => {
-                info.port = Some(port_info(&attributes));
-            }
-            _ => {}
-        }
-    }
-}
-
-/// `IFLA_TUN_MULTI_QUEUE` (`linux/if_link.h`), which the crate doesn't name.
-fn has_queues(attribute: &InfoTun) -> bool {
+fn kind_of(info: &mut LinkInfo, parts: &[u8]) {
+    /// `IFLA_TUN_MULTI_QUEUE`, `IFLA_VRF_TABLE`.
     const MULTI_QUEUE: u16 = 7;
-    let mut value = [0; 1];
-    if attribute.kind() != MULTI_QUEUE || attribute.value_len() != 1 {
-        return false;
+    const VRF_TABLE: u16 = 1;
+    info.kind = attribute(parts, KIND).map(text).unwrap_or_default();
+    let data = attribute(parts, DATA).unwrap_or_default();
+    match info.kind.as_str() {
+        "vxlan" => info.vxlan = Some(vxlan_info(data)),
+        "bridge" => info.bridge = Some(bridge_info(data)),
+        "tun" => info.queues = attribute(data, MULTI_QUEUE).is_some_and(is_on),
+        "vrf" => info.vrf_table = attribute(data, VRF_TABLE).and_then(number),
+        kind => info.stacked = stacked(kind, data),
     }
-    attribute.emit_value(&mut value);
-    value != [0]
+    if attribute(parts, PORT_KIND).map(text).as_deref() == Some("bridge") {
+        info.port = attribute(parts, PORT_DATA).map(port_info);
+    }
 }
 
-fn vxlan_info(attributes: &[InfoVxlan]) -> VxlanInfo {
+/// `IFLA_VXLAN_ID` and the further attributes that matter.
+mod vxlan {
+    pub(super) const ID: u16 = 1;
+    pub(super) const GROUP: u16 = 2;
+    pub(super) const LINK: u16 = 3;
+    pub(super) const LOCAL: u16 = 4;
+    pub(super) const LEARNING: u16 = 7;
+    pub(super) const PROXY: u16 = 11;
+    pub(super) const RSC: u16 = 12;
+    pub(super) const L2MISS: u16 = 13;
+    pub(super) const L3MISS: u16 = 14;
+    pub(super) const PORT: u16 = 15;
+    pub(super) const GROUP6: u16 = 16;
+    pub(super) const LOCAL6: u16 = 17;
+    pub(super) const GBP: u16 = 23;
+    pub(super) const COLLECT_METADATA: u16 = 25;
+    pub(super) const GPE: u16 = 27;
+    pub(super) const VNI_FILTER: u16 = 30;
+}
+
+fn vxlan_info(data: &[u8]) -> VxlanInfo {
     let mut info = VxlanInfo {
         vni: 0,
         port: 0,
@@ -239,24 +274,23 @@ fn vxlan_info(attributes: &[InfoVxlan]) -> VxlanInfo {
         gbp: false,
         foreign: false,
     };
-    for attribute in attributes {
-        match attribute {
-            InfoVxlan::Id(vni) => info.vni = *vni,
-            InfoVxlan::Port(port) => info.port = *port,
-            InfoVxlan::Local(addr) => info.local = Some((*addr).into()),
-            InfoVxlan::Local6(addr) => info.local = Some((*addr).into()),
-            InfoVxlan::Link(index) => info.link = *index,
-            InfoVxlan::Learning(on) => info.learning = *on,
-            InfoVxlan::Gbp => info.gbp = true,
-            InfoVxlan::Group(addr) => info.foreign |= !addr.is_unspecified(),
-            InfoVxlan::Group6(addr) => info.foreign |= !addr.is_unspecified(),
-            InfoVxlan::Gpe => info.foreign = true,
-            InfoVxlan::CollectMetadata(on)
-            | InfoVxlan::Vnifilter(on)
-            | InfoVxlan::L2Miss(on)
-            | InfoVxlan::L3Miss(on)
-            | InfoVxlan::Proxy(on)
-            | InfoVxlan::Rsc(on) => info.foreign |= *on,
+    let is_set = |value| ip_addr(value).is_some_and(|addr| !addr.is_unspecified());
+    for (kind, value) in attributes(data) {
+        match kind {
+            vxlan::ID => info.vni = number(value).unwrap_or(0),
+            vxlan::PORT => info.port = short(value).map_or(0, u16::from_be),
+            vxlan::LOCAL | vxlan::LOCAL6 => info.local = ip_addr(value),
+            vxlan::LINK => info.link = number(value).unwrap_or(0),
+            vxlan::LEARNING => info.learning = is_on(value),
+            vxlan::GBP => info.gbp = true,
+            vxlan::GROUP | vxlan::GROUP6 => info.foreign |= is_set(value),
+            vxlan::GPE => info.foreign = true,
+            vxlan::COLLECT_METADATA
+            | vxlan::VNI_FILTER
+            | vxlan::L2MISS
+            | vxlan::L3MISS
+            | vxlan::PROXY
+            | vxlan::RSC => info.foreign |= is_on(value),
             _ => {}
         }
     }
@@ -265,32 +299,22 @@ fn vxlan_info(attributes: &[InfoVxlan]) -> VxlanInfo {
     info
 }
 
-fn bridge_info(attributes: &[InfoBridge]) -> BridgeInfo {
-    let mut info = BridgeInfo {
-        vlan_filtering: false,
-        default_pvid: 1,
-    };
-    for attribute in attributes {
-        match attribute {
-            InfoBridge::VlanFiltering(on) => info.vlan_filtering = *on,
-            InfoBridge::VlanDefaultPvid(vid) => info.default_pvid = *vid,
-            _ => {}
-        }
+/// `IFLA_BR_VLAN_FILTERING`, `IFLA_BR_VLAN_DEFAULT_PVID`.
+fn bridge_info(data: &[u8]) -> BridgeInfo {
+    const VLAN_FILTERING: u16 = 7;
+    const DEFAULT_PVID: u16 = 39;
+    BridgeInfo {
+        vlan_filtering: attribute(data, VLAN_FILTERING).is_some_and(is_on),
+        default_pvid: attribute(data, DEFAULT_PVID).and_then(short).unwrap_or(1),
     }
-    info
 }
 
-fn port_info(attributes: &[InfoBridgePort]) -> PortInfo {
-    let mut info = PortInfo {
-        hairpin: false,
-        isolated: false,
-    };
-    for attribute in attributes {
-        match attribute {
-            InfoBridgePort::HairpinMode(on) => info.hairpin = *on,
-            InfoBridgePort::Isolated(on) => info.isolated = *on,
-            _ => {}
-        }
+/// `IFLA_BRPORT_MODE`, `IFLA_BRPORT_ISOLATED`.
+fn port_info(data: &[u8]) -> PortInfo {
+    const HAIRPIN: u16 = 4;
+    const ISOLATED: u16 = 33;
+    PortInfo {
+        hairpin: attribute(data, HAIRPIN).is_some_and(is_on),
+        isolated: attribute(data, ISOLATED).is_some_and(is_on),
     }
-    info
 }

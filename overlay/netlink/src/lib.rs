@@ -2,7 +2,7 @@
 //!
 //! One socket, one request at a time; verbs are methods of [`Netlink`], split over files by kernel object. Errors name
 //! the operation and carry the kernel's own words. Message types and builders come from `rtnetlink` and are
-//! re-exported, for the request that no verb covers: see [`Netlink::change`], [`Netlink::dump`].
+//! re-exported, for the request that no verb covers: see [`Netlink::change`].
 
 mod addr;
 mod attributes;
@@ -21,6 +21,7 @@ pub mod netns;
 mod nexthop;
 mod notified;
 mod port;
+mod raw;
 mod route;
 mod route_info;
 mod rule;
@@ -53,7 +54,7 @@ pub use tc::{Incoming, TokenBucket};
 pub use transport::Transport;
 
 pub use addr::addr_info;
-pub use info::link_info;
+pub use info::{link_info, link_info_of};
 pub use neigh::{DEL_NEIGH, NEW_NEIGH, fdb_info, is_forwarding, neigh_info};
 pub use nexthop::nexthop_info;
 pub use notified::link_or_address;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, Parseable};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoPortData,
@@ -259,9 +259,9 @@ impl Netlink {
         let mut message = request.build();
         message.attributes.push(without_counters());
         let request = Message::GetLink(message);
-        let read = |_: &_, payload: &[u8]| LinkMessage::parse(payload);
+        let read = |_: &_, payload: &[u8]| Ok(link_info(payload));
         match self.transport.get_raw(Object::Link, what, request, read) {
-            Ok(message) => Ok(Some(link_info(message))),
+            Ok(link) => Ok(link),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
@@ -276,9 +276,7 @@ impl Netlink {
         message.attributes = filter;
         message.attributes.push(without_counters());
         let request = Message::GetLink(message);
-        self.list(Object::Link, what, request, NEW_LINK, |message| {
-            Some(link_info(message))
-        })
+        self.dump_raw(Object::Link, what, request, NEW_LINK, link_info)
     }
 }
 

@@ -4,10 +4,11 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NetlinkSerializable};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::attributes::{attributes, ip_addr, number};
 use super::error::{NetlinkError, Object};
+use super::raw::Raw;
 use super::{Dev, Netlink};
 
 /// `RTM_NEWNEXTHOP`, `RTM_DELNEXTHOP`, `RTM_GETNEXTHOP`.
@@ -67,7 +68,7 @@ impl Netlink {
     /// # Errors
     /// The kernel's refusal, as of one that has no such thing.
     pub fn nexthop(&mut self, id: u32) -> Result<Option<NextHopInfo>, NetlinkError> {
-        let mut request = Message::new(GET_NEXTHOP);
+        let mut request = Raw::of(GET_NEXTHOP, &[0; HEADER]);
         request.put(ID, &id.to_ne_bytes());
         let what = format_args!("look up nexthop id {id}");
         match self
@@ -90,7 +91,7 @@ impl Netlink {
         let dump = self.transport.dump_raw(
             Object::NextHop,
             "list nexthops",
-            Message::new(GET_NEXTHOP),
+            Raw::of(GET_NEXTHOP, &[0; HEADER]),
             &mut found,
             Vec::clear,
             |found, _, payload| found.extend(nexthop_info(payload)),
@@ -106,7 +107,7 @@ impl Netlink {
     /// # Errors
     /// `EEXIST` when the number is taken.
     pub fn add_nexthop(&mut self, spec: &NextHopSpec<'_>) -> Result<(), NetlinkError> {
-        let mut request = Message::new(NEW_NEXTHOP);
+        let mut request = Raw::of(NEW_NEXTHOP, &[0; HEADER]);
         request.bytes[0] = IPV4;
         request.bytes[PROTOCOL] = spec.protocol;
         if spec.onlink {
@@ -125,7 +126,7 @@ impl Netlink {
     /// # Errors
     /// [`NetlinkError::is_not_found`] when there is none of this number.
     pub fn del_nexthop(&mut self, id: u32) -> Result<(), NetlinkError> {
-        let mut request = Message::new(DEL_NEXTHOP);
+        let mut request = Raw::of(DEL_NEXTHOP, &[0; HEADER]);
         request.put(ID, &id.to_ne_bytes());
         let what = format_args!("delete nexthop id {id}");
         self.transport.change(Object::NextHop, what, request, 0)
@@ -165,52 +166,13 @@ impl fmt::Display for NextHopSpec<'_> {
     }
 }
 
-/// A message about an object, as bytes: its header and attributes.
-#[derive(Clone, Debug)]
-struct Message {
-    kind: u16,
-    bytes: Vec<u8>,
-}
-
-impl Message {
-    fn new(kind: u16) -> Self {
-        Self {
-            kind,
-            bytes: vec![0; HEADER],
-        }
-    }
-
-    /// Adds an attribute. All of ours are four bytes long, which needs no padding.
-    fn put(&mut self, kind: u16, value: &[u8; 4]) {
-        self.bytes.extend(8_u16.to_ne_bytes());
-        self.bytes.extend(kind.to_ne_bytes());
-        self.bytes.extend(value);
-    }
-}
-
-impl NetlinkSerializable for Message {
-    fn message_type(&self) -> u16 {
-        self.kind
-    }
-
-    fn buffer_len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    fn serialize(&self, buffer: &mut [u8]) {
-        for (place, byte) in buffer.iter_mut().zip(&self.bytes) {
-            *place = *byte;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// `ip nexthop add id 7 via 10.244.2.0 dev <9> onlink proto 84`, as the kernel tells of it.
     fn told() -> Vec<u8> {
-        let mut message = Message::new(NEW_NEXTHOP);
+        let mut message = Raw::of(NEW_NEXTHOP, &[0; HEADER]);
         message.bytes[..4].copy_from_slice(&[IPV4, 253, 84, 0]);
         message.bytes[4..].copy_from_slice(&ONLINK.to_ne_bytes());
         message.put(ID, &7_u32.to_ne_bytes());

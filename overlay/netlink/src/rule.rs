@@ -4,18 +4,23 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_core::{Emitable, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage as Message;
-use netlink_packet_route::route::{RouteAttribute, RouteFlags, RouteMessage};
+use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::LinkVrf;
 use tweed_model::Family;
 
 use super::Netlink;
 use super::addr::address_family;
+use super::attributes::{attributes, number};
 use super::error::{NetlinkError, Object};
+use super::raw::Raw;
 use super::route::{RouteFilter, RouteSpec, set_table};
-use super::route_info::{RouteInfo, RouteKind, route_info};
+use super::route_info::{DEL_ROUTE, NEW_ROUTE, RouteInfo, RouteKind, route_info};
+
+/// `RTM_NEWRULE`.
+const NEW_RULE: u16 = 32;
 
 /// A rule that looks at the source, or at anything else: then `source` is unset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +38,8 @@ pub struct SourceRule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WholeRoute {
     pub info: RouteInfo,
-    message: RouteMessage,
+    /// The kernel's own words, a whole `struct rtmsg` at least.
+    payload: Vec<u8>,
 }
 
 impl SourceRule {
@@ -100,15 +106,10 @@ impl Netlink {
         let mut request = RuleMessage::default();
         request.header.family = address_family(family);
         let what = format_args!("list {family} rules");
-        self.dump(
-            Object::Rule,
-            what,
-            Message::GetRule(request),
-            |message| match message {
-                Message::NewRule(message) => SourceRule::read(family, &message),
-                _ => None,
-            },
-        )
+        let request = Message::GetRule(request);
+        self.list(Object::Rule, what, request, NEW_RULE, |message| {
+            SourceRule::read(family, &message)
+        })
     }
 
     /// Adds a rule.
@@ -156,10 +157,7 @@ impl Netlink {
         }
         let what = format_args!("list {} routes", filter.family);
         let request = Message::GetRoute(request);
-        let dump = self.dump(Object::Route, what, request, |message| match message {
-            Message::NewRoute(message) => WholeRoute::read(message),
-            _ => None,
-        });
+        let dump = self.dump_raw(Object::Route, what, request, NEW_ROUTE, WholeRoute::read);
         let mut routes = match dump {
             // A table comes into being with its first route: before that, Linux 6.18 says that there is no such table.
             Err(error) if error.errno == libc::ENOENT => Vec::new(),
@@ -196,18 +194,9 @@ impl Netlink {
         table: u32,
         flags: u16,
     ) -> Result<(), NetlinkError> {
-        let mut message = route.message.clone();
-        // What the kernel has found out, such as that the link is down, can't be asked for.
-        message.header.flags &= RouteFlags::Onlink;
-        message.attributes.retain(|attribute| {
-            !matches!(
-                attribute,
-                RouteAttribute::Table(_) | RouteAttribute::CacheInfo(_)
-            )
-        });
-        set_table(&mut message, table);
         let what = format_args!("put route {route} into table {table}");
-        self.change(Object::Route, what, Message::NewRoute(message), flags)
+        let message = route.in_table(table);
+        self.transport.change(Object::Route, what, message, flags)
     }
 
     /// Deletes exactly this route.
@@ -216,17 +205,43 @@ impl Netlink {
     /// [`NetlinkError::is_not_found`] when it is gone.
     pub fn del_whole_route(&mut self, route: &WholeRoute) -> Result<(), NetlinkError> {
         let what = format_args!("delete route {route} of table {}", route.info.table);
-        let message = Message::DelRoute(route.message.clone());
-        self.change(Object::Route, what, message, 0)
+        let message = Raw::of(DEL_ROUTE, &route.payload);
+        self.transport.change(Object::Route, what, message, 0)
     }
 }
 
 impl WholeRoute {
-    fn read(message: RouteMessage) -> Option<Self> {
-        let mut bytes = vec![0; message.buffer_len()];
-        message.emit(&mut bytes);
-        let info = route_info(&bytes)?;
-        Some(Self { info, message })
+    fn read(payload: &[u8]) -> Option<Self> {
+        Some(Self {
+            info: route_info(payload)?,
+            payload: payload.to_vec(),
+        })
+    }
+
+    /// The request for the same route in a table.
+    fn in_table(&self, table: u32) -> Raw {
+        /// `struct rtmsg`, with the table's number as a byte, and flags at the end; `RTNH_F_ONLINK`.
+        const HEADER: usize = 12;
+        const TABLE_BYTE: usize = 4;
+        const FLAGS: usize = 8;
+        const ONLINK: u32 = 4;
+        /// `RTA_CACHEINFO`, `RTA_TABLE`.
+        const CACHE_INFO: u16 = 12;
+        const TABLE: u16 = 15;
+        let (header, rest) = self.payload.split_at(HEADER.min(self.payload.len()));
+        let mut header = header.to_vec();
+        header[TABLE_BYTE] = u8::try_from(table).unwrap_or(0);
+        // What the kernel has found out, such as that the link is down, can't be asked for.
+        let flags = number(&header[FLAGS..]).unwrap_or(0) & ONLINK;
+        header[FLAGS..].copy_from_slice(&flags.to_ne_bytes());
+        let mut request = Raw::of(NEW_ROUTE, &header);
+        for (kind, value) in attributes(rest) {
+            if !matches!(kind, CACHE_INFO | TABLE) {
+                request.put(kind, value);
+            }
+        }
+        request.put(TABLE, &table.to_ne_bytes());
+        request
     }
 }
 

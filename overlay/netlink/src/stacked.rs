@@ -9,6 +9,7 @@ use rtnetlink::{LinkDummy, LinkMessageBuilder, LinkUnspec};
 use tweed_model::Mac;
 
 use super::Netlink;
+use super::attributes::{attribute, number, short};
 use super::error::NetlinkError;
 
 /// How an interface lies on another one.
@@ -111,42 +112,28 @@ impl Netlink {
     }
 }
 
-/// Reads how an interface lies on another one, from what its kind says of it.
-pub(super) fn stacked(data: &InfoData) -> Option<Stacked> {
-    match data {
-        InfoData::MacVlan(attributes) => {
-            let mode = attributes.iter().find_map(|attribute| match attribute {
-                InfoMacVlan::Mode(mode) => Some(*mode),
-                _ => None,
-            });
-            let queue = attributes.iter().find_map(|attribute| match attribute {
-                InfoMacVlan::BcQueueLen(length) => Some(*length),
-                _ => None,
-            });
-            mode.map(|mode| Stacked::MacVlan { mode, queue })
-        }
-        InfoData::IpVlan(attributes) => attributes.iter().find_map(|attribute| match attribute {
-            InfoIpVlan::Mode(mode) => Some(Stacked::IpVlan(*mode)),
-            _ => None,
+/// Reads how an interface of a kind lies on another one, from what the kind says of it.
+pub(super) fn stacked(kind: &str, data: &[u8]) -> Option<Stacked> {
+    /// `IFLA_MACVLAN_MODE`, `IFLA_IPVLAN_MODE` or `IFLA_VLAN_ID`.
+    const FIRST: u16 = 1;
+    /// `IFLA_MACVLAN_BC_QUEUE_LEN`.
+    const QUEUE: u16 = 7;
+    let first = attribute(data, FIRST)?;
+    match kind {
+        "macvlan" => Some(Stacked::MacVlan {
+            mode: number(first)?.into(),
+            queue: attribute(data, QUEUE).and_then(number),
         }),
-        InfoData::Vlan(attributes) => attributes.iter().find_map(|attribute| match attribute {
-            InfoVlan::Id(id) => Some(Stacked::Vlan(*id)),
-            _ => None,
-        }),
+        "ipvlan" => Some(Stacked::IpVlan(short(first)?.into())),
+        "vlan" => short(first).map(Stacked::Vlan),
         _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use netlink_packet_core::{Emitable, NetlinkDeserializable, NetlinkHeader};
-    use netlink_packet_route::RouteNetlinkMessage;
-
     use super::*;
-    use crate::info::link_info;
-
-    /// `linux/rtnetlink.h`.
-    const RTM_NEWLINK: u16 = 16;
+    use crate::info::link_info_of;
 
     /// Not every kernel has these kinds, so that what is sent is read back.
     #[test]
@@ -169,16 +156,7 @@ mod tests {
                 mtu: Some(1400),
                 netns: None,
             };
-            let message = spec.message();
-            let mut bytes = vec![0; message.buffer_len()];
-            message.emit(&mut bytes);
-            let mut header = NetlinkHeader::default();
-            header.message_type = RTM_NEWLINK;
-            let read = RouteNetlinkMessage::deserialize(&header, &bytes).unwrap();
-            let RouteNetlinkMessage::NewLink(read) = read else {
-                panic!("{read:?}");
-            };
-            let read = link_info(read);
+            let read = link_info_of(&spec.message()).unwrap();
             assert_eq!(
                 (read.kind.as_str(), read.stacked),
                 (kind.name(), Some(kind))

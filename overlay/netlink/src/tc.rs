@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Nla, NlasIterator};
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::tc::{
     TcAction, TcActionAttribute, TcActionMirror, TcActionMirrorOption, TcActionOption,
@@ -13,8 +13,16 @@ use netlink_packet_route::tc::{
 
 use rtnetlink::LinkIfb;
 
+use super::attributes::{attribute, attributes, number, text};
 use super::error::{NetlinkError, Object};
 use super::{Dev, Netlink};
+
+/// `RTM_NEWQDISC`, `RTM_NEWTFILTER`.
+const NEW_QDISC: u16 = 36;
+const NEW_FILTER: u16 = 44;
+/// `TCA_KIND`, `TCA_OPTIONS`; those of an action have the same numbers.
+const KIND: u16 = 1;
+const OPTIONS: u16 = 2;
 
 const BUCKET: &str = "tbf";
 const INGRESS: &str = "ingress";
@@ -87,16 +95,13 @@ impl Netlink {
     pub fn token_bucket(&mut self, dev: Dev<'_>) -> Result<Option<TokenBucket>, NetlinkError> {
         let request = Message::GetQueueDiscipline(of_index(dev));
         let what = format_args!("list queueing disciplines of {}", dev.name);
-        let index = of_index(dev).header.index;
         // The kernel lists those of all interfaces.
-        let found = self.dump(Object::Qdisc, what, request, |message| match message {
-            Message::NewQueueDiscipline(message)
-                if message.header.index == index && message.header.parent == TcHandle::ROOT =>
-            {
-                TokenBucket::read(&message)
-            }
-            _ => None,
-        })?;
+        let read = |payload: &[u8]| {
+            let (header, rest) = Header::read(payload)?;
+            let at_root = header.index == dev.index && header.parent == u32::from(TcHandle::ROOT);
+            at_root.then(|| TokenBucket::read(rest)).flatten()
+        };
+        let found = self.dump_raw(Object::Qdisc, what, request, NEW_QDISC, read)?;
         Ok(found.into_iter().next())
     }
 
@@ -149,10 +154,7 @@ impl Netlink {
         request.header.parent = INGRESS_HANDLE;
         let what = format_args!("list filters of {}", dev.name);
         let request = Message::GetTrafficFilter(request);
-        let found = self.dump(Object::Qdisc, what, request, |message| match message {
-            Message::NewTrafficFilter(message) => incoming(message),
-            _ => None,
-        })?;
+        let found = self.dump_raw(Object::Qdisc, what, request, NEW_FILTER, incoming)?;
         Ok(match found.as_slice() {
             [] => Incoming::Unfiltered,
             [only] => *only,
@@ -201,49 +203,40 @@ impl TokenBucket {
         TcAttribute::Options(options.into_iter().map(TcOption::Other).collect())
     }
 
-    fn read(message: &TcMessage) -> Option<Self> {
-        let (mut is_bucket, mut bucket) = (false, None);
-        for attribute in &message.attributes {
-            match attribute {
-                TcAttribute::Kind(kind) => is_bucket = kind == BUCKET,
-                // Options of kinds that the library doesn't know come as one attribute.
-                TcAttribute::Options(options) => bucket = options.iter().find_map(parameters),
-                _ => {}
-            }
+    fn read(attributes: &[u8]) -> Option<Self> {
+        if attribute(attributes, KIND).map(text)? != BUCKET {
+            return None;
         }
-        bucket.filter(|_| is_bucket)
+        let options = attribute(attributes, OPTIONS)?;
+        let parameters = attribute(options, PARAMETERS)?;
+        let number = |at: usize| number(parameters.get(at..at + 4)?);
+        let rate = attribute(options, RATE64).and_then(|value| value.try_into().ok());
+        Some(Self {
+            rate: rate.map_or(number(RATE)?.into(), u64::from_ne_bytes),
+            limit: number(LIMIT)?,
+            buffer: number(BUFFER)?,
+        })
     }
 }
 
-fn parameters(option: &TcOption) -> Option<TokenBucket> {
-    let TcOption::Other(nested) = option else {
-        return None;
-    };
-    let mut bytes = vec![0; nested.value_len()];
-    nested.emit_value(&mut bytes);
-    let mut bucket = None;
-    let mut rate64 = None;
-    for attribute in NlasIterator::new(bytes.as_slice()).filter_map(Result::ok) {
-        let value = attribute.value();
-        match attribute.kind() {
-            PARAMETERS => {
-                let number = |at: usize| {
-                    let bytes = value.get(at..at + 4)?;
-                    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
-                };
-                bucket = Some(TokenBucket {
-                    rate: number(RATE)?.into(),
-                    limit: number(LIMIT)?,
-                    buffer: number(BUFFER)?,
-                });
-            }
-            RATE64 => rate64 = value.try_into().ok().map(u64::from_ne_bytes),
-            _ => {}
-        }
+/// `struct tcmsg`, as far as it matters.
+struct Header {
+    index: u32,
+    handle: u32,
+    parent: u32,
+}
+
+impl Header {
+    /// Reads it, and returns what follows: the attributes.
+    fn read(payload: &[u8]) -> Option<(Self, &[u8])> {
+        let (header, rest) = payload.split_at_checked(20)?;
+        let header = Self {
+            index: number(&header[4..8])?,
+            handle: number(&header[8..12])?,
+            parent: number(&header[12..16])?,
+        };
+        Some((header, rest))
     }
-    let mut bucket = bucket?;
-    bucket.rate = rate64.unwrap_or(bucket.rate);
-    Some(bucket)
 }
 
 fn of_index(dev: Dev<'_>) -> TcMessage {
@@ -297,41 +290,44 @@ fn redirect(dev: Dev<'_>, to: Dev<'_>) -> TcMessage {
 }
 
 /// What one message of a list of filters says; none if it is no filter but a table of them.
-fn incoming(message: TcMessage) -> Option<Incoming> {
-    let is_filter = u32::from(message.header.handle) != 0;
-    let options = message.attributes.into_iter().find_map(|attribute| {
-        let TcAttribute::Options(options) = attribute else {
-            return None;
-        };
-        Some(options)
-    });
-    let (mut takes_all, mut target) = (false, None);
-    for option in options? {
-        match option {
-            TcOption::U32(TcFilterU32Option::Divisor(_)) => return None,
-            TcOption::U32(TcFilterU32Option::Selector(selector)) => {
-                takes_all = selector.keys.iter().all(|key| key.mask == 0);
-            }
-            TcOption::U32(TcFilterU32Option::Action(actions)) => {
-                target = actions.iter().find_map(mirrored_to);
-            }
-            _ => {}
-        }
+fn incoming(payload: &[u8]) -> Option<Incoming> {
+    /// `TCA_U32_DIVISOR`, `TCA_U32_SEL`, `TCA_U32_ACT`.
+    const DIVISOR: u16 = 4;
+    const SELECTOR: u16 = 5;
+    const ACTIONS: u16 = 7;
+    let (header, rest) = Header::read(payload)?;
+    let options = attribute(rest, OPTIONS)?;
+    if header.handle == 0 {
+        return None;
     }
+    if attribute(rest, KIND).map(text)? != TcFilterU32::KIND {
+        return Some(Incoming::Filtered);
+    }
+    if attribute(options, DIVISOR).is_some() {
+        return None;
+    }
+    let takes_all = attribute(options, SELECTOR).is_some_and(takes_all);
+    let mut actions = attribute(options, ACTIONS).into_iter().flat_map(attributes);
+    let target = actions.find_map(|(_, action)| mirrored_to(action));
     let led = target.filter(|_| takes_all).map(Incoming::LedTo);
-    is_filter.then(|| led.unwrap_or(Incoming::Filtered))
+    Some(led.unwrap_or(Incoming::Filtered))
 }
 
-fn mirrored_to(action: &TcAction) -> Option<u32> {
-    action.attributes.iter().find_map(|attribute| {
-        let TcActionAttribute::Options(options) = attribute else {
-            return None;
-        };
-        options.iter().find_map(|option| match option {
-            TcActionOption::Mirror(TcActionMirrorOption::Parms(mirror)) => Some(mirror.ifindex),
-            _ => None,
-        })
-    })
+/// `struct tc_u32_sel`, whose keys of 16 bytes each begin with the mask.
+fn takes_all(selector: &[u8]) -> bool {
+    let keys = selector.get(16..).unwrap_or_default();
+    keys.chunks_exact(16).all(|key| key[..4] == [0; 4])
+}
+
+fn mirrored_to(action: &[u8]) -> Option<u32> {
+    /// `TCA_MIRRED_PARMS`, and in it the index behind `struct tc_gen` and the action.
+    const PARAMETERS: u16 = 2;
+    const INDEX: usize = 24;
+    if attribute(action, KIND).map(text)? != TcActionMirror::KIND {
+        return None;
+    }
+    let parameters = attribute(attribute(action, OPTIONS)?, PARAMETERS)?;
+    number(parameters.get(INDEX..INDEX + 4)?)
 }
 
 impl fmt::Display for TokenBucket {
