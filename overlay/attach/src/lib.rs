@@ -1,8 +1,9 @@
 //! Attachments of containers on the host: elements of the table that the CNI plugins share ([`CNI_TABLE`]) for
-//! masquerading and host ports, and the records from which they are restored.
+//! masquerading and host ports, what the host forwards, and the records from which they are restored.
 
 mod cni;
 mod digest;
+pub mod forwarding;
 pub mod hostport;
 pub mod libcni;
 pub mod live;
@@ -13,6 +14,7 @@ mod source;
 pub use cni::{CNI_TABLE, cni_base};
 use cni::{masquerade_elements, masquerade_set, own_network_set};
 pub use digest::sha512_hex;
+pub use forwarding::{ForwardRecord, Isolation};
 pub use hostport::{Claim, PortMapping, PortMasquerade, Publication};
 pub use owner::Owner;
 pub use record::{PortRecord, Record};

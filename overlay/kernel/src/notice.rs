@@ -5,6 +5,7 @@ use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkEvent, LinkMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
 use tweed_attach::CNI_TABLE;
+use tweed_attach::live::forwarding;
 use tweed_model::LinkName;
 use tweed_netlink::{
     DEL_NEIGH, DEL_NEXTHOP, DEL_ROUTE, NEW_NEIGH, NEW_NEXTHOP, NEW_ROUTE, RouteInfo, TABLE_MAIN,
@@ -296,17 +297,36 @@ pub(super) fn concerns_firewall(books: &Books, kind: u16, payload: &[u8]) -> boo
 
 /// `NFT_MSG_NEWSETELEM`.
 const NEW_ELEMENT: u16 = 12;
+/// `NFT_MSG_DELTABLE`, `NFT_MSG_DELRULE`, `NFTA_RULE_CHAIN`.
+const DEL_TABLE: u16 = 2;
+const DEL_RULE: u16 = 8;
+const RULE_CHAIN: u16 = 2;
 
-/// Whether an nftables notification says that one of the plugins' tables may lack something. Most that a plugin does is to add
+/// Whether an nftables notification says that a table may lack something of the plugins'. Most that a plugin does is to add
 /// elements, which takes nothing from others.
 pub(super) fn concerns_attachments(kind: u16, payload: &[u8]) -> bool {
     let (Some(family), Some(attributes)) = (payload.first(), payload.get(4..)) else {
         return false;
     };
-    let of_nftables = kind >> 8 == SUBSYSTEM_NFTABLES && [INET, BRIDGE].contains(family);
-    of_nftables
-        && kind & 0xff != NEW_ELEMENT
-        && text(attributes, TABLE) == Some(CNI_TABLE.as_bytes())
+    if kind >> 8 != SUBSYSTEM_NFTABLES {
+        return false;
+    }
+    let (kind, table) = (kind & 0xff, text(attributes, TABLE));
+    match *family {
+        INET | BRIDGE => kind != NEW_ELEMENT && table == Some(CNI_TABLE.as_bytes()),
+        _ if table == Some(forwarding::TABLE.as_bytes()) => match kind {
+            DEL_TABLE => true,
+            // kube-proxy replaces rules of chains of its own all the time.
+            DEL_RULE => text(attributes, RULE_CHAIN).is_some_and(is_forwarding_chain),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// Of iptables-nft's chains: where forwarding for containers begins, and those of `firewall`.
+fn is_forwarding_chain(name: &[u8]) -> bool {
+    name == b"FORWARD" || name.starts_with(b"CNI-")
 }
 
 fn text(attributes: &[u8], kind: u16) -> Option<&[u8]> {

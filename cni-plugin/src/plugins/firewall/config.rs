@@ -3,15 +3,11 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use tweed_attach::live::forwarding::Isolation;
+use tweed_attach::Isolation;
+use tweed_attach::forwarding::{ADMIN_CHAIN, LONGEST_CHAIN, is_chain_name};
 
 use crate::spec::{CniError, CniResult, Kind, NetConf};
 use crate::state::records::state_dir_of;
-
-const ADMIN_CHAIN: &str = "CNI-ADMIN";
-
-/// The longest name of a chain that iptables takes, in bytes.
-const LONGEST: usize = 28;
 
 #[derive(Debug)]
 pub(super) struct FirewallConfig {
@@ -90,15 +86,13 @@ fn backend(name: &str) -> Result<(), CniError> {
 }
 
 fn chain(name: String) -> Result<String, CniError> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match name.as_str() {
         "" => Ok(ADMIN_CHAIN.to_owned()),
-        _ if name.len() <= LONGEST && name.chars().all(is_plain) && !name.starts_with('-') => {
-            Ok(name)
-        }
+        _ if is_chain_name(&name) => Ok(name),
         _ => {
             let msg = format!("iptablesAdminChainName {name:?} is not a name for a chain");
-            Err(CniError::config(msg).details(format!("at most {LONGEST} bytes of A-Za-z0-9._-")))
+            Err(CniError::config(msg)
+                .details(format!("at most {LONGEST_CHAIN} bytes of A-Za-z0-9._-")))
         }
     }
 }

@@ -9,11 +9,12 @@ mod record;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::net::IpAddr;
+use std::path::Path;
 
 use config::FirewallConfig;
-use record::{FirewallRecord, RecordFile};
-use tweed_attach::Owner;
+use record::RecordFile;
 use tweed_attach::live::{dropping, forwarding};
+use tweed_attach::{ForwardRecord, Isolation, Owner};
 use tweed_model::Family;
 use tweed_netlink::Netfilter;
 
@@ -49,17 +50,14 @@ impl Plugin for Firewall {
         // Of an ADD that is repeated: by now another container may have the address of the first.
         if file
             .read()
-            .is_some_and(|earlier| earlier.addresses != addrs)
+            .is_some_and(|earlier| earlier.forwarded != addrs)
         {
             remove(&mut socket, &file, &BTreeSet::new())?;
         }
-        file.write(&FirewallRecord::new(request, &addrs))?;
-        forwarding::accept(&mut socket, &addrs, &config.admin_chain)
+        let record = record_of(request, config.admin_chain, &addrs, bridge);
+        file.write(&record)?;
+        forwarding::forward(&mut socket, &record)
             .context(|| "failed to accept what the container sends")?;
-        if let Some((bridge, isolation)) = bridge {
-            forwarding::isolate(&mut socket, &families(&addrs), &bridge, isolation)
-                .context(|| format!("failed to isolate {bridge}"))?;
-        }
         tell_what_drops(&mut socket, &addrs);
         Ok(prev)
     }
@@ -122,14 +120,33 @@ fn remove(
     file: &RecordFile,
     named: &BTreeSet<IpAddr>,
 ) -> Result<(), CniError> {
-    let own = file.read().map(|record| record.addresses);
+    let own = file.read().map(|record| record.forwarded);
+    file.leave()?;
     let mut addrs = own.unwrap_or_else(|| named.clone());
-    for (_, other) in file.others() {
-        addrs.retain(|addr| !other.addresses.contains(addr));
-    }
+    let others = file.others();
+    addrs.retain(|addr| !others.contains(addr));
     forwarding::unaccept(socket, &addrs)
         .context(|| "failed to remove the rules that accept what the container sends")?;
     file.forget()
+}
+
+fn record_of(
+    request: &Request<'_>,
+    admin_chain: String,
+    addrs: &BTreeSet<IpAddr>,
+    isolated: Option<(String, Isolation)>,
+) -> ForwardRecord {
+    let Request { call, conf, .. } = request;
+    let netns = call.netns.as_deref().unwrap_or(Path::new(""));
+    ForwardRecord {
+        network: conf.name.clone(),
+        container_id: call.attachment.container_id.clone(),
+        ifname: call.attachment.ifname.clone(),
+        netns: netns.to_string_lossy().into_owned(),
+        forwarded: addrs.clone(),
+        admin_chain,
+        isolated,
+    }
 }
 
 fn addresses(result: &CniResult) -> BTreeSet<IpAddr> {

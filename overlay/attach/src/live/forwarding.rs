@@ -17,7 +17,10 @@ use tweed_nft::render::{
 };
 use tweed_nft::ruleset::{Side, Verdict, addr_bytes};
 
-const TABLE: &str = "filter";
+use crate::{ForwardRecord, Isolation};
+
+/// The table of iptables-nft in which the rules are.
+pub const TABLE: &str = "filter";
 const FORWARD: &str = "FORWARD";
 const OWN: &str = "CNI-FORWARD";
 
@@ -35,13 +38,56 @@ const DROP: i32 = 0;
 const JUMP: i32 = -3;
 const RETURN: i32 = -5;
 
-/// What comes to the containers of a bridge from others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Isolation {
-    /// Nothing from other bridges that have this too.
-    SameBridge,
-    /// Nor from each other.
-    Isolated,
+/// The rules as they were read last. Read again only when the packet filter has changed.
+#[derive(Debug, Default)]
+pub struct Forwarding {
+    generation: Option<u32>,
+    chains: BTreeMap<Family, Chains>,
+}
+
+impl Forwarding {
+    /// Reads the chains, unless nothing has changed since.
+    ///
+    /// # Errors
+    /// When the kernel refuses to say.
+    pub fn look(&mut self, socket: &mut Netfilter) -> Result<(), KernelError> {
+        let generation = read::generation(socket)?;
+        if self.generation == Some(generation) {
+            return Ok(());
+        }
+        for family in Family::BOTH {
+            let chains = Chains::read(socket, family, &[FORWARD, OWN, STAGES[0], STAGES[1]])?;
+            self.chains.insert(family, chains);
+        }
+        self.generation = Some(generation);
+        Ok(())
+    }
+
+    /// Whether all rules of an attachment are there.
+    pub fn has(&self, record: &ForwardRecord) -> bool {
+        let of = by_family(&record.forwarded);
+        of.iter().all(|(family, addrs)| {
+            let Some(chains) = self.chains.get(family) else {
+                return false;
+            };
+            let isolated = record.isolated.as_ref();
+            chains.unaccepted(addrs).is_none()
+                && isolated.is_none_or(|(bridge, how)| chains.isolation(bridge, *how).is_empty())
+        })
+    }
+}
+
+/// Puts all rules of an attachment.
+///
+/// # Errors
+/// As [`accept`].
+pub fn forward(socket: &mut Netfilter, record: &ForwardRecord) -> Result<(), KernelError> {
+    accept(socket, &record.forwarded, &record.admin_chain)?;
+    let Some((bridge, isolation)) = &record.isolated else {
+        return Ok(());
+    };
+    let families: BTreeSet<Family> = record.forwarded.iter().map(Family::of).collect();
+    isolate(socket, &families, bridge, *isolation)
 }
 
 /// Accepts what these addresses send, and the answers. `admin` is the operator's chain, which is asked first.
@@ -100,10 +146,8 @@ pub fn unaccepted(
 ) -> Result<Option<IpAddr>, KernelError> {
     for (family, addrs) in by_family(addrs) {
         let chains = Chains::read(socket, family, &[FORWARD, OWN])?;
-        let leads = has_comment(chains.of(FORWARD), TO_OWN);
-        let lacks = |addr: &&IpAddr| !leads || chains.accepts(**addr) != [true, true];
-        if let Some(addr) = addrs.iter().find(lacks) {
-            return Ok(Some(*addr));
+        if let Some(addr) = chains.unaccepted(&addrs) {
+            return Ok(Some(addr));
         }
     }
     Ok(None)
@@ -149,11 +193,14 @@ pub fn is_isolated(
 }
 
 /// Some of a family's chains as they are.
+#[derive(Debug)]
 struct Chains {
     family: Family,
     /// Whether the table has the chain that packets come to.
     forwards: bool,
     rules: BTreeMap<&'static str, Vec<RuleReading>>,
+    /// By address: whether answers to it are accepted, and what it sends.
+    accepted: BTreeMap<Vec<u8>, [bool; 2]>,
 }
 
 impl Chains {
@@ -171,10 +218,18 @@ impl Chains {
             };
             rules.insert(*name, list);
         }
+        let mut accepted: BTreeMap<Vec<u8>, [bool; 2]> = BTreeMap::new();
+        for rule in rules.get(OWN).into_iter().flatten() {
+            let is_sent = rule.expression("match").is_none();
+            for value in rule.compared() {
+                accepted.entry(value.to_vec()).or_default()[usize::from(is_sent)] = true;
+            }
+        }
         Ok(Self {
             family,
             forwards,
             rules,
+            accepted,
         })
     }
 
@@ -221,22 +276,22 @@ impl Chains {
 
     /// Whether answers to an address are accepted, and what it sends.
     fn accepts(&self, addr: IpAddr) -> [bool; 2] {
-        let (answers, sends): (Vec<_>, Vec<_>) = self
-            .of(OWN)
-            .iter()
-            .filter(|rule| is_of(rule, addr))
-            .partition(|rule| rule.expression("match").is_some());
-        [!answers.is_empty(), !sends.is_empty()]
+        let there = self.accepted.get(&addr_bytes(addr));
+        there.copied().unwrap_or_default()
+    }
+
+    /// The first of these addresses whose rules are not all there.
+    fn unaccepted(&self, addrs: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+        let leads = has_comment(self.of(FORWARD), TO_OWN);
+        let lacks = |addr: &&IpAddr| !leads || self.accepts(**addr) != [true, true];
+        addrs.iter().find(lacks).copied()
     }
 
     /// What is missing of a bridge's isolation: to the second stage goes what leaves it, and there what goes to another
     /// such bridge is dropped.
     fn isolation(&self, bridge: &str, isolation: Isolation) -> Vec<Message> {
         let [first, second] = STAGES;
-        let policy = match isolation {
-            Isolation::SameBridge => "same-bridge",
-            Isolation::Isolated => "isolated",
-        };
+        let policy = isolation.policy();
         let comment = format!("CNI firewall plugin rules (ingressPolicy: {policy})");
         let out = |not| IptablesMatch::Out { not, name: bridge };
         let (by, about) = (IptablesMatch::In(bridge), IptablesMatch::Comment(&comment));

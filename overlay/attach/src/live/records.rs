@@ -15,7 +15,7 @@ use tweed_netlink::netns::Netns;
 
 use crate::libcni::{self, CachedAttachment};
 use crate::record::{ELSEWHERE, ENDING, FolderPointer, LOOPBACK_OPEN};
-use crate::{Owner, PortRecord, Publication, Record};
+use crate::{ForwardRecord, Owner, PortRecord, Publication, Record};
 
 /// The folder in which runtimes and plugins keep their state.
 pub const CNI_DATA_DIR: &str = "/var/lib/cni";
@@ -39,6 +39,8 @@ pub struct Attachment {
     pub masquerade: Vec<IpNet>,
     /// Its host ports.
     pub publication: Option<Publication>,
+    /// What the host forwards for it.
+    pub forwarded: Option<ForwardRecord>,
     /// When the last of its records was written.
     pub written: SystemTime,
     /// Records of our plugins.
@@ -81,6 +83,7 @@ type Stamp = (SystemTime, u64);
 enum Content {
     Own(Record),
     Ports(PortRecord),
+    Forwarded(ForwardRecord),
     Others(CachedAttachment),
     Pointer(FolderPointer),
     LoopbackOpen,
@@ -210,6 +213,11 @@ impl Recorded {
                 of.publication = Some(record.publication.clone());
                 of.knows_netns(&record.netns);
             }
+            Content::Forwarded(record) => {
+                let of = self.of(record.owner(), written, Some(path));
+                of.forwarded = Some(record.clone());
+                of.knows_netns(&record.netns);
+            }
             Content::Others(kept) => {
                 let owner = Owner::new(&kept.network, &kept.container_id, &kept.ifname);
                 let of = self.of(owner, written, None);
@@ -231,6 +239,7 @@ impl Recorded {
             others: None,
             masquerade: Vec::new(),
             publication: None,
+            forwarded: None,
             written,
             files: Vec::new(),
         });
@@ -263,6 +272,7 @@ impl Content {
         }
         let own = Record::parse(text).map(Self::Own);
         own.or_else(|| PortRecord::parse(text).map(Self::Ports))
+            .or_else(|| ForwardRecord::parse(text).map(Self::Forwarded))
     }
 }
 

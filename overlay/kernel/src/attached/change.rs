@@ -1,15 +1,19 @@
 //! Makes the repairs of an attachment.
 
+use std::sync::Arc;
+
 use tweed_attach::Owner;
+use tweed_attach::forwarding::forward_file_name;
 use tweed_attach::live::{
-    PublishError, bind_source, free_source, masquerade, publish, put_base, remove_owner, unpublish,
+    PublishError, Recorded, bind_source, forwarding, free_source, masquerade, publish, put_base,
+    remove_owner, unpublish,
 };
 use tweed_attach::record::{file_name, port_file_name};
 use tweed_host::{KernelError, sysctl};
 use tweed_state::attached::Repair;
 
 use super::discarded;
-use super::gone::sweep;
+use super::gone::{own_addresses, sweep};
 use crate::kinds::{bridge, gateway, pair, port};
 use crate::linux::Linux;
 
@@ -44,10 +48,9 @@ pub(crate) fn apply(linux: &mut Linux, repair: &Repair) -> Result<(), KernelErro
         }
         Repair::Sweep(owner) => {
             let owner = parsed(repair, owner)?;
-            let recorded = linux.attachment_state.as_ref().map(|state| &state.recorded);
-            let attachment = recorded.and_then(|recorded| recorded.attachments.get(&owner));
-            match attachment.cloned() {
-                Some(attachment) => sweep(linux.firewall.socket(), &attachment),
+            let recorded = recorded(linux);
+            match recorded.attachments.get(&owner) {
+                Some(attachment) => sweep(linux.firewall.socket(), attachment, &recorded),
                 None => Ok(()),
             }
         }
@@ -56,16 +59,21 @@ pub(crate) fn apply(linux: &mut Linux, repair: &Repair) -> Result<(), KernelErro
             let owner = parsed(repair, owner)?;
             publish_again(linux, repair, &owner)
         }
+        Repair::Forward(owner, _) => {
+            let owner = parsed(repair, owner)?;
+            forward_again(linux, &owner)
+        }
     }
 }
 
 fn publish_again(linux: &mut Linux, repair: &Repair, owner: &Owner) -> Result<(), KernelError> {
-    let recorded = linux.attachment_state.as_ref().map(|state| &state.recorded);
-    let recorded = recorded.and_then(|recorded| recorded.attachments.get(owner));
-    let Some(publication) = recorded.and_then(|attachment| attachment.publication.clone()) else {
+    let recorded = recorded(linux);
+    let attachment = recorded.attachments.get(owner);
+    let Some(publication) = attachment.and_then(|attachment| attachment.publication.as_ref())
+    else {
         return Ok(());
     };
-    match publish(linux.firewall.socket(), owner, &publication, |_| false) {
+    match publish(linux.firewall.socket(), owner, publication, |_| false) {
         Ok(()) => {}
         Err(PublishError::Kernel(error)) => return Err(error),
         Err(error) => return Err(refused(repair, format!("{error}: remove one of the two"))),
@@ -76,14 +84,35 @@ fn publish_again(linux: &mut Linux, repair: &Repair, owner: &Owner) -> Result<()
     }
 }
 
+fn forward_again(linux: &mut Linux, owner: &Owner) -> Result<(), KernelError> {
+    let recorded = recorded(linux);
+    let Some(attachment) = recorded.attachments.get(owner) else {
+        return Ok(());
+    };
+    if let Some(record) = &attachment.forwarded {
+        forwarding::forward(linux.firewall.socket(), record)?;
+    }
+    match is_recorded(linux, owner, &forward_file_name(owner)) {
+        true => Ok(()),
+        false => forwarding::unaccept(
+            linux.firewall.socket(),
+            &own_addresses(attachment, &recorded),
+        ),
+    }
+}
+
+/// The records as they were at the last look.
+fn recorded(linux: &Linux) -> Arc<Recorded> {
+    let state = linux.attachment_state.as_ref();
+    state.map_or_else(Arc::default, |state| Arc::clone(&state.recorded))
+}
+
 /// Whether an attachment still has its record after a repair. A plugin withdraws the record first: either it is gone
 /// here, or the plugin finds the repaired object.
 fn is_recorded(linux: &Linux, owner: &Owner, file: &str) -> bool {
-    let recorded = linux.attachment_state.as_ref().map(|state| &state.recorded);
-    let recorded = recorded.and_then(|recorded| recorded.attachments.get(owner));
-    let mut files = recorded
-        .into_iter()
-        .flat_map(|attachment| &attachment.files);
+    let recorded = recorded(linux);
+    let attachment = recorded.attachments.get(owner).into_iter();
+    let mut files = attachment.flat_map(|attachment| &attachment.files);
     files.any(|path| path.ends_with(file) && path.exists())
 }
 

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tweed_attach::Owner;
-use tweed_attach::live::{Attachment, Recorded, free_source, remove_owner};
+use tweed_attach::live::{Attachment, Recorded, forwarding, free_source, remove_owner};
 use tweed_attach::record::leaving;
 use tweed_host::KernelError;
 use tweed_netlink::Netfilter;
@@ -89,7 +90,11 @@ fn is_surely_gone(attachment: &Attachment, error: &NetnsError) -> bool {
 }
 
 /// Removes what is left of an attachment, as its plugin would. Its interface went with its namespace.
-pub(super) fn sweep(socket: &mut Netfilter, attachment: &Attachment) -> Result<(), KernelError> {
+pub(super) fn sweep(
+    socket: &mut Netfilter,
+    attachment: &Attachment,
+    recorded: &Recorded,
+) -> Result<(), KernelError> {
     let refused = |source| KernelError {
         what: format!("remove records of {}", attachment.owner),
         source,
@@ -102,8 +107,22 @@ pub(super) fn sweep(socket: &mut Netfilter, attachment: &Attachment) -> Result<(
     if ports.into_iter().any(|port| port.only_source.is_some()) {
         free_source(socket, &attachment.owner)?;
     }
+    forwarding::unaccept(socket, &own_addresses(attachment, recorded))?;
     let mut files = attachment.files.iter();
     files.try_for_each(|file| fs::remove_file(leaving(file)).map_err(refused))
+}
+
+/// The addresses that the host forwards for no other attachment.
+pub(super) fn own_addresses(attachment: &Attachment, recorded: &Recorded) -> BTreeSet<IpAddr> {
+    let own = attachment.forwarded.iter();
+    let own = own.flat_map(|record| record.forwarded.iter().copied());
+    let others = recorded.attachments.values();
+    let others = others.filter(|other| other.owner != attachment.owner);
+    let others: BTreeSet<&IpAddr> = others
+        .filter_map(|other| other.forwarded.as_ref())
+        .flat_map(|record| &record.forwarded)
+        .collect();
+    own.filter(|addr| !others.contains(addr)).collect()
 }
 
 #[cfg(test)]
@@ -124,6 +143,7 @@ mod tests {
             others: None,
             masquerade: Vec::new(),
             publication: None,
+            forwarded: None,
             written: SystemTime::UNIX_EPOCH,
             files: vec![record],
         };

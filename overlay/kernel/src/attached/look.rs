@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 use tweed_attach::Owner;
+use tweed_attach::live::forwarding::Forwarding;
 use tweed_attach::live::{Recorded, Table};
 use tweed_host::{KernelError, sysctl};
 use tweed_netlink::{LinkInfo, VlanEntry};
@@ -88,6 +89,10 @@ fn attempt(
         attachment_state.sources.look(linux.firewall.socket())?;
         sources_there(&attachment_state.sources, &expected, &mut there);
     }
+    if !expected.forwarded.is_empty() {
+        attachment_state.forwarding.look(linux.firewall.socket())?;
+        forwarding_there(&attachment_state.forwarding, &before, &mut there);
+    }
     // From here on nothing is read from the kernel.
     let after = attachment_state.records.read();
     let mut want = match Arc::ptr_eq(&before, &after) {
@@ -139,6 +144,9 @@ fn common(mut before: Attached, after: Attached) -> Attached {
     before
         .pairs
         .retain(|name, _| after.pairs.contains_key(name));
+    before
+        .forwarded
+        .retain(|owner, _| after.forwarded.contains_key(owner));
     let mut bridges = after.bridges;
     bridges.retain(|name, _| before.bridges.contains_key(name));
     Attached {
@@ -207,6 +215,15 @@ fn table_there(table: &Table, recorded: &Recorded, there: &mut Attached) {
             let claims = publication.claims().unwrap_or_default();
             let words: Vec<String> = claims.keys().map(ToString::to_string).collect();
             there.host_ports.insert(owner.to_string(), words.join(", "));
+        }
+    }
+}
+
+fn forwarding_there(forwarding: &Forwarding, recorded: &Recorded, there: &mut Attached) {
+    for (owner, attachment) in &recorded.attachments {
+        let record = attachment.forwarded.as_ref();
+        if let Some(record) = record.filter(|record| forwarding.has(record)) {
+            there.forwarded.insert(owner.to_string(), record.words());
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tweed_attach::live::forwarding::Forwarding;
 use tweed_attach::live::{Recorded, Records, Table};
 use tweed_state::Attached;
 
@@ -16,6 +17,7 @@ pub(crate) struct AttachmentState {
     pub(super) table: Table,
     /// That of source addresses.
     pub(super) sources: Table,
+    pub(super) forwarding: Forwarding,
     /// Attachments with missing elements at the last look.
     missing: BTreeSet<String>,
     pub(super) gone: Gone,
@@ -28,6 +30,7 @@ impl AttachmentState {
             recorded: Arc::default(),
             table: Table::default(),
             sources: Table::of_bridges(),
+            forwarding: Forwarding::default(),
             missing: BTreeSet::new(),
             gone: Gone::default(),
         }

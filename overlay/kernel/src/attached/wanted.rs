@@ -80,6 +80,9 @@ fn add_table(want: &mut Attached, attachment: &Attachment) {
             want.host_ports.insert(owner.clone(), words.join(", "));
         }
     }
+    if let Some(record) = &attachment.forwarded {
+        want.forwarded.insert(owner.clone(), record.words());
+    }
     if !attachment.masquerade.is_empty() {
         want.masquerade.insert(owner, attachment.masquerade.clone());
     }
@@ -179,6 +182,7 @@ mod tests {
             others: None,
             masquerade: Vec::new(),
             publication: None,
+            forwarded: None,
             written: SystemTime::UNIX_EPOCH + Duration::from_secs(second),
             files: Vec::new(),
         }

@@ -6,6 +6,7 @@ mod bridged;
 mod discarded;
 mod drift;
 mod forward;
+mod forwarded;
 mod hostport;
 mod input;
 mod lab;

@@ -93,6 +93,11 @@ fn table(want: &Attached, have: &Attached) -> Vec<Repair> {
             repairs.push(Repair::HostPorts(owner.clone(), ports.clone()));
         }
     }
+    for (owner, what) in want.forwarded.iter().filter(|(owner, _)| stays(owner)) {
+        if have.forwarded.get(owner) != Some(what) {
+            repairs.push(Repair::Forward(owner.clone(), what.clone()));
+        }
+    }
     repairs
 }
 
@@ -159,6 +164,7 @@ mod tests {
             )]),
             sources: BTreeMap::from([("n/c/e".to_owned(), ("veth1".to_owned(), Mac([2; 6])))]),
             host_ports: BTreeMap::from([("n/c/e".to_owned(), "tcp 0.0.0.0:80".to_owned())]),
+            forwarded: BTreeMap::from([("n/c/e".to_owned(), "10.244.1.2".to_owned())]),
             owners: BTreeMap::from([("veth1".to_owned(), "n/c/e".to_owned())]),
             ..Attached::default()
         }
@@ -174,7 +180,7 @@ mod tests {
         let want = attached();
         assert!(repairs(&want, &want).is_empty());
         type Damage = fn(&mut Attached);
-        let damages: [(Damage, &str); 10] = [
+        let damages: [(Damage, &str); 11] = [
             (
                 |have| have.bridges.clear(),
                 "add link cni0 type bridge mtu 1450 address 02:02:02:02:02:02 up",
@@ -212,6 +218,7 @@ mod tests {
                 |have| have.host_ports.clear(),
                 "put host ports tcp 0.0.0.0:80 of n/c/e",
             ),
+            (|have| have.forwarded.clear(), "forward 10.244.1.2 of n/c/e"),
         ];
         for (damage, expected) in damages {
             let mut have = want.clone();
@@ -226,6 +233,7 @@ mod tests {
         have.masquerade.clear();
         have.sources.clear();
         have.host_ports.clear();
+        have.forwarded.clear();
         have.gone.insert("n/c/e".to_owned());
         let expected = "delete rules and records of n/c/e, whose container is gone";
         assert_eq!(words(&attached(), &have), [expected]);

@@ -26,6 +26,8 @@ pub struct Attached {
     pub sources: BTreeMap<String, (String, Mac)>,
     /// By attachment, its host ports in words.
     pub host_ports: BTreeMap<String, String>,
+    /// By attachment, what the host forwards for it, in words.
+    pub forwarded: BTreeMap<String, String>,
     /// Wanted: the attachment of each port.
     pub owners: BTreeMap<String, String>,
     /// Observed: attachments whose container is gone. None is ever wanted.

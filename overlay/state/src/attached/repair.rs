@@ -34,6 +34,8 @@ pub enum Repair {
     Source(String, String, Mac),
     /// Make host ports lead to an attachment.
     HostPorts(String, String),
+    /// Forward what an attachment sends, and answers to it.
+    Forward(String, String),
     /// Remove what is left of an attachment whose container is gone.
     Sweep(String),
     /// Delete links that a DEL has set aside.
@@ -54,6 +56,7 @@ impl Repair {
             Self::Masquerade(owner, _) => format!("masquerading of {owner}"),
             Self::Source(owner, ..) => format!("source address of {owner}"),
             Self::HostPorts(owner, _) => format!("host ports of {owner}"),
+            Self::Forward(owner, _) => format!("forwarding of {owner}"),
             Self::Sweep(owner) => format!("attachment {owner}"),
             Self::RemoveLinks(_) => "links that DEL has set aside".to_owned(),
         }
@@ -81,6 +84,7 @@ impl fmt::Display for Repair {
                 )
             }
             Self::HostPorts(owner, ports) => write!(f, "put host ports {ports} of {owner}"),
+            Self::Forward(owner, what) => write!(f, "forward {what} of {owner}"),
             Self::Sweep(owner) => {
                 write!(
                     f,

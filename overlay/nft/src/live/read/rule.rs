@@ -60,11 +60,15 @@ impl RuleReading {
 
     /// Whether one of its expressions compares with exactly these bytes.
     pub fn compares_with(&self, bytes: &[u8]) -> bool {
+        self.compared().any(|value| value == bytes)
+    }
+
+    /// The bytes that its expressions compare with.
+    pub fn compared(&self) -> impl Iterator<Item = &[u8]> {
         const DATA: u16 = 3;
         const VALUE: u16 = 1;
         let value = |data| attribute(attribute(data, DATA)?, VALUE);
-        let mut compared = self.all("cmp").filter_map(value);
-        compared.any(|value| value == bytes)
+        self.all("cmp").filter_map(value)
     }
 
     /// The attributes of the first expression of this type.
