@@ -36,6 +36,7 @@ mod plugins {
     mod macvlan;
     mod model;
     mod portmap;
+    mod portmap_conditions;
     mod portmap_faults;
     mod portmap_results;
     mod portmap_tunnel;

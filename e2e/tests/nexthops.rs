@@ -46,36 +46,15 @@ fn replace_as_flanneld(backend: &Backend, host: &Host, to: &Agent<'_>) -> Result
         .map(drop)
 }
 
-/// Has two nodes' routes change from objects to plain ones, while so many datagrams pass at least, of which none may be
-/// lost.
-fn handed_over(
-    backend: &Backend,
-    datagrams: u64,
-    by: impl FnOnce(&Lab, &mut Cluster<'_>) -> Result<()>,
-) -> Result<()> {
-    Topology::hosts(2).play(|lab| {
-        let network = backend.config(&[Family::V4]);
-        let mut cluster = Cluster::on_etcd_with(lab, &network, |launch| launch.arg("--ip-masq"))?;
-        all_lead_by_objects(lab, &cluster.agents, true)?;
-        let stream = Stream::start(&cluster.pods[0], &cluster.pods[1], Family::V4)?;
-        by(lab, &mut cluster)?;
-        all_lead_by_objects(lab, &cluster.agents, false)?;
-        let loss = stream.stop()?;
-        ensure!(loss.sent > datagrams && loss.lost == 0, "{loss:?}");
-        Ok(())
-    })
-}
-
-fn no_objects(host: &Host) -> Result<()> {
-    let objects = host.sh("ip nexthop show")?;
-    ensure!(objects.is_empty(), "left: {objects}");
-    Ok(())
-}
-
 #[test]
 fn flannel_and_tweed_replace_each_others_routes_without_a_lost_packet() -> Result<()> {
     for backend in [VXLAN, DIRECT, HOST_GW] {
-        handed_over(&backend, 20, |lab, cluster| {
+        Topology::hosts(2).play(|lab| {
+            let network = backend.config(&[Family::V4]);
+            let mut cluster =
+                Cluster::on_etcd_with(lab, &network, |launch| launch.arg("--ip-masq"))?;
+            all_lead_by_objects(lab, &cluster.agents, true)?;
+            let stream = Stream::start(&cluster.pods[0], &cluster.pods[1], Family::V4)?;
             // flanneld comes back, without a cleanup.
             for agent in &mut cluster.agents {
                 agent.terminate()?;
@@ -94,8 +73,12 @@ fn flannel_and_tweed_replace_each_others_routes_without_a_lost_packet() -> Resul
                 agent.terminate()?;
                 let output = agent.command(&["cleanup", "--hand-back"])?;
                 ensure!(output.status.success(), "{output:?}");
-                no_objects(agent.host())?;
+                let objects = agent.host().sh("ip nexthop show")?;
+                ensure!(objects.is_empty(), "left: {objects}");
             }
+            all_lead_by_objects(lab, &cluster.agents, false)?;
+            let loss = stream.stop()?;
+            ensure!(loss.sent > 20 && loss.lost == 0, "{loss:?}");
             Ok(())
         })?;
     }
@@ -107,7 +90,12 @@ fn a_node_is_given_back_to_flannel_by_hand_as_the_document_says() -> Result<()> 
     let test = "a_node_is_given_back_to_flannel_by_hand_as_the_document_says";
     let block = &blocks("docs/KUBERNETES.md", test)?[0];
     for backend in [VXLAN, HOST_GW] {
-        handed_over(&backend, 5, |lab, cluster| {
+        Topology::hosts(2).play(|lab| {
+            let network = backend.config(&[Family::V4]);
+            let mut cluster =
+                Cluster::on_etcd_with(lab, &network, |launch| launch.arg("--ip-masq"))?;
+            all_lead_by_objects(lab, &cluster.agents, true)?;
+            let stream = Stream::start(&cluster.pods[0], &cluster.pods[1], Family::V4)?;
             for agent in &mut cluster.agents {
                 agent.terminate()?;
             }
@@ -117,10 +105,14 @@ fn a_node_is_given_back_to_flannel_by_hand_as_the_document_says() -> Result<()> 
                     replace_as_flanneld(&backend, host, &cluster.agents[1 - index])?;
                 }
                 block.run(host.place(), Path::new("/"))?;
-                no_objects(host)?;
+                let objects = host.sh("ip nexthop show")?;
+                ensure!(objects.is_empty(), "left: {objects}");
                 let tables = host.sh("nft list tables")?;
                 ensure!(!tables.contains("inet tweed\n"), "{tables}");
             }
+            all_lead_by_objects(lab, &cluster.agents, false)?;
+            let loss = stream.stop()?;
+            ensure!(loss.sent > 5 && loss.lost == 0, "{loss:?}");
             Ok(())
         })?;
     }
@@ -162,6 +154,8 @@ fn two_networks_over_one_uplink_have_objects_of_their_own_each() -> Result<()> {
         cluster.agents[0].terminate()?;
         let output = cluster.agents[0].command(&["cleanup"])?;
         ensure!(output.status.success(), "{output:?}");
-        no_objects(host)
+        let objects = host.sh("ip nexthop show")?;
+        ensure!(objects.is_empty(), "left: {objects}");
+        Ok(())
     })
 }

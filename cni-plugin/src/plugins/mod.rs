@@ -49,12 +49,7 @@ const ROWS: [Row; 1 + LINKS.len()] = [
     interface("bridge", &bridge::Bridge),
     addresses("host-local", &host_local::HostLocal),
     interface("loopback", &loopback::Loopback),
-    Row {
-        name: "portmap",
-        role: Role::Chained,
-        versions: Version::V0_1_0.and_newer(),
-        plugin: &portmap::PortMap,
-    },
+    chained("portmap", Version::V0_1_0, &portmap::PortMap),
     interface("ptp", &ptp::Ptp),
     interface("macvlan", &macvlan::PLUGIN),
     interface("host-device", &host_device::HostDevice),
@@ -62,42 +57,12 @@ const ROWS: [Row; 1 + LINKS.len()] = [
     interface("dummy", &dummy::Dummy),
     interface("vlan", &vlan::PLUGIN),
     interface("ipvlan", &ipvlan::PLUGIN),
-    Row {
-        name: "bandwidth",
-        role: Role::Chained,
-        versions: Version::V0_3_0.and_newer(),
-        plugin: &bandwidth::Bandwidth,
-    },
-    Row {
-        name: "tuning",
-        role: Role::Chained,
-        versions: Version::V0_1_0.and_newer(),
-        plugin: &tuning::Tuning,
-    },
-    Row {
-        name: "sbr",
-        role: Role::Chained,
-        versions: Version::V0_1_0.and_newer(),
-        plugin: &sbr::SourceRouting,
-    },
-    Row {
-        name: "firewall",
-        role: Role::Chained,
-        versions: Version::V0_4_0.and_newer(),
-        plugin: &firewall::Firewall,
-    },
-    Row {
-        name: "vrf",
-        role: Role::Chained,
-        versions: Version::V0_3_1.and_newer(),
-        plugin: &vrf::Vrf,
-    },
-    Row {
-        name: "sample",
-        role: Role::Chained,
-        versions: Version::V0_1_0.and_newer(),
-        plugin: &sample::Sample,
-    },
+    chained("bandwidth", Version::V0_3_0, &bandwidth::Bandwidth),
+    chained("tuning", Version::V0_1_0, &tuning::Tuning),
+    chained("sbr", Version::V0_1_0, &sbr::SourceRouting),
+    chained("firewall", Version::V0_4_0, &firewall::Firewall),
+    chained("vrf", Version::V0_3_1, &vrf::Vrf),
+    chained("sample", Version::V0_1_0, &sample::Sample),
     addresses("static", &static_ipam::StaticIpam),
     addresses("dhcp", &dhcp::Dhcp),
 ];
@@ -112,7 +77,16 @@ const fn interface(name: &'static str, plugin: &'static dyn Plugin) -> Row {
     }
 }
 
-/// The same of one that hands out addresses.
+/// The row of a plugin that follows another, from a version on.
+const fn chained(name: &'static str, oldest: Version, plugin: &'static dyn Plugin) -> Row {
+    Row {
+        role: Role::Chained,
+        versions: oldest.and_newer(),
+        ..interface(name, plugin)
+    }
+}
+
+/// The row of a plugin that hands out addresses, for all versions.
 const fn addresses(name: &'static str, plugin: &'static dyn Plugin) -> Row {
     Row {
         role: Role::Addresses,

@@ -255,9 +255,9 @@ fn what_is_not_supported_is_refused_before_anything_is_done() {
         for (key, value, code, text) in [
             (
                 "conditionsV4",
-                json!(["-s", "192.0.2.0/24"]),
+                json!(["-s", "192.0.2.0/24", "-i", "eth0"]),
                 2,
-                "conditionsV4",
+                "conditionsV4: \"-i\" and what follows it can't be translated",
             ),
             ("conditionsV6", json!(["ip6", "saddr"]), 2, "conditionsV6"),
             ("markMasqBit", json!(5), 2, "bit 13"),

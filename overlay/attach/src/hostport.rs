@@ -7,6 +7,7 @@
 //! to the same container, would look alike.
 
 mod base;
+mod conditions;
 mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,15 +16,17 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
-use tweed_model::Family;
+use tweed_model::{Dual, Family};
 use tweed_nft::render::Element;
 use tweed_nft::ruleset::{L4Proto, addr_bytes};
 
 use super::owner::Owner;
 
 pub(super) use base::{add_base, masquerade_marked};
+use conditions::pairs;
+pub use conditions::{Condition, Part};
 pub use names::MASQUERADE_MARK;
-use names::{addr_port_map, flow_set, loopback4, port_map};
+use names::{addr_port_map, flow_map, flow_set, loopback4, port_map};
 
 /// A port of the host, as the operator asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -61,6 +64,13 @@ pub struct Publication {
     pub ports: Vec<PortMapping>,
     /// Which connections are masqueraded.
     pub masquerade: PortMasquerade,
+    /// Conditions that connections meet, a list a family.
+    #[serde(default, skip_serializing_if = "has_none")]
+    pub conditions: Dual<Vec<Condition>>,
+}
+
+fn has_none(conditions: &Dual<Vec<Condition>>) -> bool {
+    conditions.values().next().is_none()
 }
 
 /// What a mapping takes from the host in one family, and nobody else may have.
@@ -99,10 +109,14 @@ impl Claim {
 
     /// Reads an element's key back.
     pub(crate) fn of_element(map: &str, key: &[u8]) -> Option<Self> {
-        let family = Family::BOTH
-            .into_iter()
-            .find(|family| map == port_map(*family) || map == addr_port_map(*family))?;
+        let family = Family::BOTH.into_iter().find(|family| {
+            [port_map, addr_port_map, flow_map]
+                .map(|of| of(*family))
+                .contains(&map)
+        })?;
         let (addr, service) = key.split_at_checked(key.len().checked_sub(8)?)?;
+        // Whatever its conditions, a port under conditions is one container's on all addresses.
+        let addr = if map == flow_map(family) { &[] } else { addr };
         let protocol = L4Proto::of_number(service[0])?;
         let host_port = u16::from_be_bytes([service[4], service[5]]);
         let host_addr = match addr.len() {
@@ -178,18 +192,25 @@ impl Publication {
     pub fn elements(&self, owner: &Owner) -> Result<Vec<(&'static str, Element)>, Ambiguous> {
         let claims = self.claims()?;
         let comment = Some(owner.to_string());
-        let mut elements: Vec<_> = claims
-            .iter()
-            .map(|(claim, (address, port))| {
-                let element = Element {
-                    key: claim.key(),
-                    key_end: None,
-                    value: Some([addr_bytes(address.addr()), padded(*port)].concat()),
-                    comment: comment.clone(),
-                };
-                (claim.map(), element)
-            })
-            .collect();
+        let mut elements = Vec::new();
+        for (claim, (address, port)) in &claims {
+            let value = Some([addr_bytes(address.addr()), padded(*port)].concat());
+            let to = |key, key_end| Element {
+                key,
+                key_end,
+                value: value.clone(),
+                comment: comment.clone(),
+            };
+            let Some(conditions) = self.conditions.get(claim.family) else {
+                elements.push((claim.map(), to(claim.key(), None)));
+                continue;
+            };
+            let service = service(claim.protocol, claim.host_port);
+            for pair in pairs(conditions, claim.protocol, claim.family, claim.host_addr) {
+                let [first, last] = keys(pair, &service, &service);
+                elements.push((flow_map(claim.family), to(first, Some(last))));
+            }
+        }
         for (flow, first, last) in ranges(&claims) {
             let address = claims[&first].0;
             for source in self.masqueraded_sources(address) {
@@ -272,20 +293,30 @@ fn flow_element(
         Some(addr) => IpNet::from(addr),
         None => everything(flow.family),
     };
-    let key = |source: IpAddr, dest: IpAddr, port: u16| {
-        [
-            addr_bytes(source),
-            addr_bytes(dest),
-            service(flow.protocol, port),
-        ]
-        .concat()
-    };
+    let ends = |net: IpNet| [net.network(), net.broadcast()];
+    let [first, last] = [first, last].map(|port| service(flow.protocol, port));
+    let [key, key_end] = keys((ends(source), ends(dest)), &first, &last);
     Element {
-        key: key(source.network(), dest.network(), first),
-        key_end: Some(key(source.broadcast(), dest.broadcast(), last)),
+        key,
+        key_end: Some(key_end),
         value: None,
         comment: comment.clone(),
     }
+}
+
+/// The first and the last key of a range of sources, destinations and ports.
+fn keys(
+    (source, destination): ([IpAddr; 2], [IpAddr; 2]),
+    first: &[u8],
+    last: &[u8],
+) -> [Vec<u8>; 2] {
+    let key = |end: usize, service: &[u8]| {
+        let mut key = addr_bytes(source[end]);
+        key.extend(addr_bytes(destination[end]));
+        key.extend(service);
+        key
+    };
+    [key(0, first), key(1, last)]
 }
 
 /// Protocol and port as parts of a key.
@@ -308,7 +339,7 @@ fn everything(family: Family) -> IpNet {
 /// Whether a set of the plugins' table holds host ports.
 pub(crate) fn is_port_set(name: &str) -> bool {
     Family::BOTH.iter().any(|family| {
-        [port_map, addr_port_map, flow_set]
+        [port_map, addr_port_map, flow_map, flow_set]
             .map(|of| of(*family))
             .contains(&name)
     })

@@ -297,10 +297,9 @@ pub(super) fn concerns_firewall(books: &Books, kind: u16, payload: &[u8]) -> boo
 
 /// `NFT_MSG_NEWSETELEM`.
 const NEW_ELEMENT: u16 = 12;
-/// `NFT_MSG_DELTABLE`, `NFT_MSG_DELRULE`, `NFTA_RULE_CHAIN`.
+/// `NFT_MSG_DELTABLE`, `NFT_MSG_DELRULE`.
 const DEL_TABLE: u16 = 2;
 const DEL_RULE: u16 = 8;
-const RULE_CHAIN: u16 = 2;
 
 /// Whether an nftables notification says that a table may lack something of the plugins'. Most that a plugin does is to add
 /// elements, which takes nothing from others.

@@ -38,7 +38,7 @@ pub struct SourceRule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WholeRoute {
     pub info: RouteInfo,
-    /// The kernel's own words, a whole `struct rtmsg` at least.
+    /// The message as the kernel sent it, a whole `struct rtmsg` at least.
     payload: Vec<u8>,
 }
 

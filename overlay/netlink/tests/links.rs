@@ -239,8 +239,10 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// The kernel sends each attribute once.
 fn list(kinds: &'static [u16]) -> impl Strategy<Value = Vec<(u16, Vec<u8>)>> {
-    prop::collection::vec((prop::sample::select(kinds), value()), 0..6)
+    let list = prop::collection::btree_map(prop::sample::select(kinds), value(), 0..6);
+    list.prop_map(|list| list.into_iter().collect())
 }
 
 const KINDS: [&str; 9] = [

@@ -199,6 +199,9 @@ pub enum DnatKey {
     ProtoPort,
     /// Destination address, transport protocol and destination port.
     AddrProtoPort,
+    /// Source and destination address, transport protocol and destination port. The rule must match a transport protocol
+    /// too, or nft can't read it back where the map has ranges.
+    Flow,
 }
 
 /// All multicast addresses of a family.

@@ -331,6 +331,7 @@ impl fmt::Display for Verdict {
                 let addr = match key {
                     DnatKey::ProtoPort => String::new(),
                     DnatKey::AddrProtoPort => format!("{ip} daddr . "),
+                    DnatKey::Flow => format!("{ip} saddr . {ip} daddr . "),
                 };
                 write!(f, "dnat {ip} to {addr}meta l4proto . th dport map @{map}")
             }

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tweed_attach::hostport::Condition;
 use tweed_attach::{PortMapping, PortMasquerade};
+use tweed_model::{Dual, Family};
 use tweed_nft::ruleset::L4Proto;
 
+use super::conditions;
 use crate::spec::result::maybe_addr;
 use crate::spec::{CniError, Kind, NetConf, json};
 use crate::state::records::{state_dir, state_dir_of};
@@ -21,6 +24,8 @@ pub(super) struct PortmapConfig {
     pub(super) ports: Vec<PortMapping>,
     /// Which connections get the host's address as source.
     pub(super) masquerade: PortMasquerade,
+    /// Conditions that connections meet.
+    pub(super) conditions: Dual<Vec<Condition>>,
     /// Folder of the records of attachments.
     pub(super) state_dir: PathBuf,
 }
@@ -81,6 +86,10 @@ impl PortmapConfig {
         Ok(Self {
             ports,
             masquerade: masquerade(&keys),
+            conditions: Dual {
+                v4: conditions::read("conditionsV4", Family::V4, &keys.conditions_v4)?,
+                v6: conditions::read("conditionsV6", Family::V6, &keys.conditions_v6)?,
+            },
             state_dir: state_dir_of(keys.state_dir),
         })
     }
@@ -99,6 +108,7 @@ pub(super) fn readable(conf: &NetConf) -> PortmapConfig {
     PortmapConfig {
         ports: all.iter().filter_map(|value| mapping(value).ok()).collect(),
         masquerade: PortMasquerade::default(),
+        conditions: Dual::default(),
         state_dir: state_dir(conf),
     }
 }
@@ -156,17 +166,6 @@ fn refuse(keys: &Keys) -> Result<(), CniError> {
     if !matches!(backend, "" | "iptables" | "nftables") {
         let msg = format!("unrecognized backend {backend:?}");
         return Err(CniError::config(msg).details("want iptables or nftables; either is nftables"));
-    }
-    for (key, conditions) in [
-        ("conditionsV4", &keys.conditions_v4),
-        ("conditionsV6", &keys.conditions_v6),
-    ] {
-        if !conditions.is_empty() {
-            let msg = format!("{key} is not supported");
-            return Err(CniError::new(Kind::UnsupportedField, msg).details(
-                "host ports are elements of one map for all containers; restrict them by hostIP, or in a firewall's input",
-            ));
-        }
     }
     let chain = keys.external_set_mark_chain.as_deref();
     let chain = chain.filter(|chain| !chain.is_empty());

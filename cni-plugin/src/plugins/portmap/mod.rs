@@ -5,6 +5,7 @@
 //! removes it after them. So an attachment without either has nothing in the packet filter.
 
 mod add;
+mod conditions;
 mod config;
 mod flows;
 mod localnet;

@@ -39,6 +39,7 @@ pub(super) fn wanted(
         addresses,
         ports: config.ports,
         masquerade: config.masquerade,
+        conditions: config.conditions,
     };
     publication.claims().map_err(CniError::config)?;
     Ok(Some(publication))

@@ -48,7 +48,7 @@ pub(super) fn of(host: &Host, networks: &[Network]) -> State {
         veths: host.veths().len(),
         limits: sh("ip -o link show type ifb").lines().count(),
         records: kept("run")
-            .filter(|name| name.ends_with(".firewall"))
+            .filter(|name| name.ends_with(".firewall.json"))
             .count(),
         saved: saved.collect::<BTreeSet<String>>().len(),
         tuned: kept("tuning").count(),

@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use tweed_model::Family;
 use tweed_nft::rule::{rule, to};
 use tweed_nft::ruleset::{
-    Chain, ChainKind, DataType, DnatKey, Hook, HookPoint, Match, Rule, Ruleset, Set, Verdict,
+    Chain, ChainKind, DataType, DnatKey, Hook, HookPoint, L4Proto, Match, Rule, Ruleset, Set,
+    Verdict,
 };
 
-use super::names::{MASQUERADE_MARK, addr_port_map, flow_set, loopback4, port_map};
+use super::names::{MASQUERADE_MARK, addr_port_map, flow_map, flow_set, loopback4, port_map};
 
 /// nft's `dstnat` priority.
 const DESTINATION_NAT: i32 = -100;
@@ -46,11 +47,16 @@ pub(crate) fn add_base(ruleset: &mut Ruleset) {
             interval: true,
             ..Set::default()
         };
+        let led = Set {
+            value: target.clone(),
+            ..flows.clone()
+        };
         let with_addr = [&[addr], &service[..]].concat();
         let sets = &mut ruleset.sets;
         sets.insert(port_map(family).to_owned(), map(service.to_vec()));
         sets.insert(addr_port_map(family).to_owned(), map(with_addr));
         sets.insert(flow_set(family).to_owned(), flows);
+        sets.insert(flow_map(family).to_owned(), led);
     }
     let (nat, filter) = (ChainKind::Nat, ChainKind::Filter);
     let chains = [
@@ -88,7 +94,7 @@ pub(crate) fn add_base(ruleset: &mut Ruleset) {
     }
 }
 
-fn lookup(family: Family) -> [Rule; 3] {
+fn lookup(family: Family) -> Vec<Rule> {
     let flow = Match::FlowInSet {
         family,
         set: flow_set(family).to_owned(),
@@ -98,7 +104,7 @@ fn lookup(family: Family) -> [Rule; 3] {
         key,
         map: map.to_owned(),
     };
-    [
+    let mut rules = vec![
         rule(vec![flow], Verdict::Mark(MASQUERADE_MARK), "to masquerade"),
         rule(
             Vec::new(),
@@ -110,7 +116,16 @@ fn lookup(family: Family) -> [Rule; 3] {
             dnat(DnatKey::ProtoPort, port_map(family)),
             "ports of all addresses",
         ),
-    ]
+    ];
+    // nft reads back a map of ranges only behind a protocol.
+    rules.extend([L4Proto::Tcp, L4Proto::Udp, L4Proto::Sctp].map(|protocol| {
+        rule(
+            vec![Match::L4Proto(protocol)],
+            dnat(DnatKey::Flow, flow_map(family)),
+            "ports under conditions",
+        )
+    }));
+    rules
 }
 
 /// A port of 127.0.0.1 is for this host alone. The kernel would let a neighbour's packet to it pass, since it looks at

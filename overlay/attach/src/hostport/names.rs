@@ -26,6 +26,14 @@ pub(super) fn addr_port_map(family: Family) -> &'static str {
     }
 }
 
+/// Map of connections to ports under conditions.
+pub(super) fn flow_map(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "hostflow4",
+        Family::V6 => "hostflow6",
+    }
+}
+
 /// Set of connections to host ports that are masqueraded.
 pub(super) fn flow_set(family: Family) -> &'static str {
     match family {

@@ -18,6 +18,7 @@ fn publication(ports: Vec<PortMapping>) -> Publication {
             .into(),
         ports,
         masquerade: PortMasquerade::Needed,
+        conditions: Dual::default(),
     }
 }
 
@@ -145,13 +146,24 @@ proptest! {
     }
 
     #[test]
-    fn a_record_of_host_ports_survives_its_file(ports in prop::collection::vec(any_mapping(), 0..5)) {
+    fn a_record_of_host_ports_survives_its_file(
+        ports in prop::collection::vec(any_mapping(), 0..5),
+        not: bool,
+    ) {
+        let part = Part::Source("192.0.2.0/24".parse().unwrap());
+        let conditions = Dual {
+            v4: not.then(|| vec![Condition { not, part }]),
+            v6: None,
+        };
         let record = crate::PortRecord {
             network: "n".into(),
             container_id: "c".into(),
             ifname: "eth0".into(),
             netns: "/run/netns/c".into(),
-            publication: publication(ports),
+            publication: Publication {
+                conditions,
+                ..publication(ports)
+            },
         };
         let text = record.render();
         prop_assert_eq!(crate::Record::parse(&text), None);

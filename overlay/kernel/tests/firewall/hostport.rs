@@ -32,6 +32,7 @@ fn ports(n: u8, host_addr: Option<&str>, ports: impl IntoIterator<Item = u16>) -
             .into(),
         ports: ports.into_iter().map(mapping).collect(),
         masquerade: PortMasquerade::Needed,
+        ..Publication::default()
     }
 }
 

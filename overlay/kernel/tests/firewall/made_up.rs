@@ -225,6 +225,20 @@ fn sets(
                 ..map(flow(DataType::Ipv6Addr), &[])
             },
         ),
+        (
+            "led4",
+            Set {
+                interval: true,
+                ..map(flow(DataType::Ipv4Addr), &to_v4)
+            },
+        ),
+        (
+            "led6",
+            Set {
+                interval: true,
+                ..map(flow(DataType::Ipv6Addr), &to_v6)
+            },
+        ),
         ("ports6", map(ports.clone(), &to_v6)),
         ("hosts4", map(with(DataType::Ipv4Addr, &ports), &to_v4)),
         ("hosts6", map(with(DataType::Ipv6Addr, &ports), &to_v6)),
@@ -258,7 +272,15 @@ pub(crate) fn rule(family: Family, place: Place) -> impl Strategy<Value = Rule> 
                     .any(|part| matches!(part, Match::DestPort { .. } | Match::SourcePort { .. }));
                 let says = matches.contains(&Match::L4Proto(proto));
                 matches.retain(|part| *part != Match::L4Proto(proto));
-                if !port && (says || matches!(verdict, Verdict::Dnat(_))) {
+                let needs = matches!(
+                    verdict,
+                    Verdict::Dnat(_)
+                        | Verdict::DnatMap {
+                            key: DnatKey::Flow,
+                            ..
+                        }
+                );
+                if !port && (says || needs) {
                     matches.insert(0, Match::L4Proto(proto));
                 }
                 Rule {
@@ -356,16 +378,16 @@ fn verdict(family: Family, place: Place) -> BoxedStrategy<Verdict> {
             plain,
             (net(family), 1..u16::MAX)
                 .prop_map(|(net, port)| Verdict::Dnat(SocketAddr::new(net.addr(), port))),
-            prop_oneof![Just(DnatKey::ProtoPort), Just(DnatKey::AddrProtoPort)].prop_map(
-                move |key| Verdict::DnatMap {
-                    family,
-                    key,
-                    map: match key {
-                        DnatKey::ProtoPort => of_family("ports", family),
-                        DnatKey::AddrProtoPort => of_family("hosts", family),
-                    },
-                }
-            ),
+            prop::sample::select(vec![
+                (DnatKey::ProtoPort, "ports"),
+                (DnatKey::AddrProtoPort, "hosts"),
+                (DnatKey::Flow, "led"),
+            ])
+            .prop_map(move |(key, map)| Verdict::DnatMap {
+                family,
+                key,
+                map: of_family(map, family),
+            }),
         ]
         .boxed(),
     }

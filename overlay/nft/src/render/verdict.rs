@@ -80,6 +80,12 @@ impl Writer {
                 self.load_addr(family, Side::Destination, 0);
                 addr_slots
             }
+            DnatKey::Flow => {
+                self.need_family(family);
+                self.load_addr(family, Side::Source, 0);
+                self.load_addr(family, Side::Destination, addr_slots);
+                2 * addr_slots
+            }
         };
         self.meta(MetaKey::L4Proto, proto_slot);
         self.transport(2, 2, proto_slot + 1);

@@ -121,11 +121,11 @@ fn options_are_taken_or_refused_in_words() {
         ),
         (
             json!({"conditionsV4": ["ip", "saddr", "192.0.2.0/24"]}),
-            Err("conditionsV4 is not supported"),
+            Ok(PortMasquerade::Needed),
         ),
         (
             json!({"conditionsV6": ["!", "-i", "eth0"]}),
-            Err("conditionsV6 is not supported"),
+            Err("conditionsV6: \"!\" and what follows it can't be translated"),
         ),
         (
             json!({"backend": "ebpf"}),
