@@ -34,6 +34,7 @@ mod plugins {
     mod link_interop;
     mod loopback;
     mod macvlan;
+    mod matrix;
     mod model;
     mod portmap;
     mod portmap_conditions;

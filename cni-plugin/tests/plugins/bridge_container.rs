@@ -140,3 +140,16 @@ fn neighbours_learn_at_once_who_has_an_address_now() {
         }
     });
 }
+
+#[test]
+fn addresses_of_ipv6_stay_when_the_link_goes_down() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let conf = host.bridge_conf("1.0.0", &[V4, V6]);
+        host.call("bridge", conf, &pod).add();
+        let before = pod.addrs("eth0");
+        assert_eq!(before.len(), 2);
+        pod.sh("ip link set eth0 down && ip link set eth0 up");
+        assert_eq!(pod.addrs("eth0"), before);
+    });
+}

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::dhcp_lab::{Link, alone, bridge, daemon, eventually, given, ipam, kept, macvlan};
-use super::lab::{Call, GO, Host, Pod, VERSIONS, on_host};
+use super::lab::{Call, Host, Pod, VERSIONS, go_folder, on_host};
 
 /// ADD, what it gives, CHECK, DEL, and that the server has the address back.
 fn a_life(host: &Host, pod: &Pod, call: &Call) {
@@ -169,7 +169,7 @@ fn go_s_plugin_and_go_s_daemon_are_told_from_ours() {
         let (_, text) = call.of_go().fails("ADD");
         assert!(text.contains("use tweed's dhcp plugin with it"), "{text}");
         drop(ours);
-        let mut go = std::process::Command::new(format!("{GO}/dhcp"));
+        let mut go = std::process::Command::new(format!("{}/dhcp", go_folder()));
         std::fs::remove_file(host.path("dhcp.sock")).unwrap();
         go.arg("daemon")
             .arg("-socketpath")

@@ -208,3 +208,22 @@ fn systemd_passes_the_socket() {
         assert_eq!(kept(host), 1);
     });
 }
+
+#[test]
+fn a_pod_for_which_the_server_has_no_address_fails_in_time_and_the_first_keeps_its() {
+    on_host(|host| {
+        let link = Link::new();
+        let _server = link.udhcpd_with(host, 60, 1);
+        let daemon = daemon(host, "-resendtimeout 8s -timeout=1s");
+        let (one, two) = (Pod::new(), Pod::new());
+        let first = alone(host, &one);
+        let result = first.add();
+        assert_eq!(result["ips"][0]["address"], "10.9.1.1/16");
+        let begin = Instant::now();
+        let (_, text) = alone(host, &two).fails("ADD");
+        assert!(text.contains("no lease within 8 s"), "{text}");
+        assert!(begin.elapsed() < Duration::from_secs(40));
+        assert_eq!(kept(host), 1, "{}", daemon.log());
+        first.after(&result).ok("CHECK");
+    });
+}

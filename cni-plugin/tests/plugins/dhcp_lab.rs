@@ -109,9 +109,14 @@ impl Link {
 
     /// busybox' udhcpd with addresses from 10.9.1.1 on for so many seconds.
     pub(crate) fn udhcpd(&self, host: &Host, seconds: u32) -> Process {
+        self.udhcpd_with(host, seconds, 9)
+    }
+
+    /// The same with so many addresses.
+    pub(crate) fn udhcpd_with(&self, host: &Host, seconds: u32, addresses: u8) -> Process {
         let conf = host.path("udhcpd.conf");
         let text = format!(
-            "start 10.9.1.1\nend 10.9.1.9\ninterface srv0\nmin_lease {seconds}\nlease_file {}\n\
+            "start 10.9.1.1\nend 10.9.1.{addresses}\ninterface srv0\nmin_lease {seconds}\nlease_file {}\n\
              option subnet 255.255.0.0\noption router 10.9.0.1\noption lease {seconds}\n",
             host.path("udhcpd.leases").display()
         );

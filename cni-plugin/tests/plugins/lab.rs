@@ -18,8 +18,10 @@ pub(crate) const VERSIONS: [&str; 7] = [
     "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0",
 ];
 
-/// Where Debian puts the Go plugins (1.1.1, which speaks up to 1.0.0).
-pub(crate) const GO: &str = "/usr/lib/cni";
+/// The folder of Go's plugins: what `TWEED_GO_PLUGINS` names, or Debian's (1.1.1, which speaks up to 1.0.0).
+pub(crate) fn go_folder() -> String {
+    std::env::var("TWEED_GO_PLUGINS").unwrap_or_else(|_| "/usr/lib/cni".to_owned())
+}
 
 /// A host with our plugins installed, and a folder for everything they keep.
 pub(crate) struct Host {
@@ -93,7 +95,7 @@ impl Host {
             ifname: "eth0".into(),
             netns: pod.path(),
             args: String::new(),
-            path: GO.into(),
+            path: go_folder(),
         }
     }
 
@@ -185,7 +187,7 @@ impl Call {
 
     /// The same call of a Go plugin.
     pub(crate) fn of_go_named(&self, name: &str) -> Self {
-        self.with(|call| call.program = Path::new(GO).join(name))
+        self.with(|call| call.program = Path::new(&go_folder()).join(name))
     }
 
     /// The same for another interface.

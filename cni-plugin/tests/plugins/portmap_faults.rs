@@ -371,3 +371,17 @@ fn with_version(call: &Call, version: &str) -> Call {
     result["cniVersion"] = json!(version);
     call.set("cniVersion", version).after(&result)
 }
+
+#[test]
+fn ports_of_twenty_containers_go_at_once_and_leave_nothing() {
+    on_host(|host| {
+        let pods: Vec<_> = (0..20).map(|n| mapped(host, &tcp("", 8000 + n))).collect();
+        let calls = || pods.iter().chain(&pods).map(|pod| pod.call.start("DEL"));
+        let started: Vec<Child> = calls().collect();
+        for child in started {
+            assert!(child.wait_with_output().unwrap().status.success());
+        }
+        assert!(!table().contains("comment \"net/"), "{}", table());
+        assert_eq!(records(host), 0);
+    });
+}

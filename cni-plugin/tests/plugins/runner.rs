@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::lab::{Answer, GO, Host, answer};
+use super::lab::{Answer, Host, answer, go_folder};
 
 /// `tweed run` on a host, with folders of its own.
 pub(crate) struct Runner<'h> {
@@ -20,7 +20,7 @@ impl<'h> Runner<'h> {
     /// One that finds Debian's Go plugins and what the test has written.
     pub(crate) fn new(host: &'h Host) -> Self {
         fs::create_dir_all(host.path("net.d")).unwrap();
-        let path = format!("{}:{GO}", host.path("programs").display());
+        let path = format!("{}:{}", host.path("programs").display(), go_folder());
         Self { host, path }
     }
 

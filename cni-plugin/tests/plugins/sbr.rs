@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::chained::{Chained, del_needs_nothing, survives_errors_and_kills};
+use super::chained::{
+    Chained, behind_bridge, behind_bridge_in, del_needs_nothing, survives_errors_and_kills,
+};
 use super::lab::{Call, Host, Pod, VERSIONS, on_host, sh};
 
 /// A container with two interfaces, the second with several addresses, and the plugin for that one.
@@ -304,5 +306,41 @@ fn either_plugin_makes_the_same_and_removes_the_others_rules() {
                 host.path("data").display()
             ));
         }
+    });
+}
+
+#[test]
+fn in_a_version_without_interfaces_all_addresses_are_the_interfaces() {
+    on_host(|host| {
+        let Chained { pod, call, .. } = behind_bridge_in("0.2.0", host, "sbr", &json!({}));
+        let before = inside(&pod);
+        assert_eq!(&call.add(), &call.conf()["prevResult"]);
+        let after = inside(&pod);
+        assert!(after.contains("from 10.1.2.2 lookup 100"), "{after}");
+        call.ok("DEL");
+        assert_eq!(inside(&pod), before);
+    });
+}
+
+#[test]
+fn a_default_route_of_the_interface_goes_before_a_configured_gateway_as_in_the_reference() {
+    on_host(|host| {
+        let Chained { pod, call, .. } =
+            behind_bridge(host, "sbr", &json!({"gateways": ["10.1.2.9"]}));
+        let before = inside(&pod);
+        let result = call.add();
+        let after = inside(&pod);
+        assert!(
+            after.contains("default via 10.1.2.1 dev eth0 table 100"),
+            "{after}"
+        );
+        call.after(&result).ok("CHECK");
+        pod.sh("ip route del default table 100");
+        let (_, text) = call.after(&result).fails("CHECK");
+        assert!(text.contains("table 100 has no default route"), "{text}");
+        call.ok("DEL");
+        assert_ne!(inside(&pod), after);
+        pod.sh("ip route add default via 10.1.2.1 dev eth0");
+        assert_eq!(inside(&pod), before);
     });
 }

@@ -108,3 +108,20 @@ fn a_pod_of_a_bridge_has_the_address_that_it_was_told() {
         call.ok("DEL");
     });
 }
+
+#[test]
+fn without_the_ipam_key_there_is_no_address_whatever_the_runtime_says_as_in_go() {
+    on_host(|host| {
+        let pod = Pod::new();
+        let conf = json!({"cniVersion": "1.0.0", "name": "net", "type": "x"});
+        let call = host.call("static", conf, &pod);
+        let args = json!({"cni": {"ips": ["10.2.0.9/24"]}});
+        let runtime = json!({"ips": ["10.3.0.9/24"]});
+        for call in [call.set("args", args), call.set("runtimeConfig", runtime)] {
+            let (code, text) = call.fails("ADD");
+            assert!(text.contains("missing 'ipam' key"), "{text}");
+            assert_eq!(code, 7);
+            call.of_go().fails("ADD");
+        }
+    });
+}

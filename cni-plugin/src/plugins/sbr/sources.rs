@@ -257,8 +257,11 @@ pub(super) fn check(
             continue;
         };
         let routes = there.by(container.index, *table);
+        // A default route that the interface had takes the place of that by a configured gateway.
+        let is_configured = ip.gateway != Some(gateway);
         let leads = |route: &&WholeRoute| {
-            route.info.dst.prefix_len() == 0 && route.info.gateway == Some(gateway)
+            let is_own = is_configured && route.info.protocol != OURS;
+            route.info.dst.prefix_len() == 0 && (is_own || route.info.gateway == Some(gateway))
         };
         if !routes.iter().any(leads) {
             let msg = format!("table {table} has no default route by {gateway}");

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -49,10 +49,13 @@ const COMMANDS: &[&str] = &[
 /// Where commands lie, in the order in which the guest looks for them too; busybox is last.
 const PLACES: [&str; 2] = ["/usr/sbin", "/usr/bin"];
 
+/// Go's plugins.
+const GO_PLUGINS: &str = "/usr/lib/cni";
+
 /// Files that are read without being named, or loaded without being linked to.
 const FOLDERS: &[&str] = &[
     "/usr/lib/x86_64-linux-gnu/xtables",
-    "/usr/lib/cni",
+    GO_PLUGINS,
     "/etc/iproute2",
 ];
 const FILES: &[&str] = &["/etc/protocols", "/etc/services", "/etc/ethertypes"];
@@ -69,6 +72,9 @@ pub(super) fn pack(build: &Build, modules: &Path) -> Result<Vec<u8>> {
     }
     for folder in FOLDERS {
         image.tree(Path::new(folder))?;
+    }
+    if let Some(folder) = env::var_os("TWEED_GO_PLUGINS") {
+        image.go_plugins(Path::new(&folder))?;
     }
     for file in FILES.iter().map(Path::new).filter(|file| file.is_file()) {
         image.archive.file(file, 0o644, fs::read(file)?);
@@ -223,6 +229,18 @@ impl Image {
             } else {
                 self.archive.file(&path, 0o755, fs::read(&path)?);
             }
+        }
+        Ok(())
+    }
+
+    /// Newer plugins of Go's, in the place of the host's.
+    fn go_plugins(&mut self, folder: &Path) -> Result<()> {
+        let entries = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            let name = path.file_name().context("a plugin has a name")?;
+            let place = Path::new(GO_PLUGINS).join(name);
+            self.archive.file(place, 0o755, fs::read(&path)?);
         }
         Ok(())
     }
