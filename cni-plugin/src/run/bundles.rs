@@ -1,6 +1,7 @@
 //! Containers of containerd, nerdctl and Podman by the files that these keep of what runs, below `root`.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -15,9 +16,12 @@ const TASKS: &str = "run/containerd/io.containerd.runtime.v2.task";
 /// In it a folder for each containerd, with `names/<namespace>/<name>`, files that have the ID.
 const NERDCTL: &str = "var/lib/nerdctl";
 
-/// In each a folder for each storage driver: below one there is the list of all containers, below the other the number
-/// of each one's process.
+/// In each a folder for each storage driver, with lists of containers; in the second also the number of each one's
+/// process.
 const PODMAN: [&str; 2] = ["var/lib/containers/storage", "run/containers/storage"];
+
+/// The second has what a reboot removes, and in most versions what removes itself at its end.
+const LISTS: [&str; 2] = ["containers.json", "volatile-containers.json"];
 
 /// A container of Podman's list.
 #[derive(Default, Deserialize)]
@@ -27,7 +31,7 @@ struct Listed {
     names: Vec<String>,
 }
 
-/// One of containerd's, by `[NAMESPACE/]ID`. The beginning of an ID will do if only one begins so.
+/// One of containerd's, by `[NAMESPACE/]ID`.
 pub(crate) fn containerd(root: &Path, name: &str) -> Container {
     let label = format!("containerd://{name}");
     let (namespace, id) = split(name);
@@ -35,7 +39,7 @@ pub(crate) fn containerd(root: &Path, name: &str) -> Container {
         .into_iter()
         .flat_map(|folder| below(&folder, None));
     let tasks = tasks
-        .filter(|task| file_name(task).starts_with(id))
+        .filter(|task| is_meant(&file_name(task), id))
         .collect();
     match only(tasks, |task| file_name(task) == id) {
         Ok(task) => {
@@ -72,27 +76,30 @@ pub(crate) fn nerdctl(root: &Path, name: &str) -> Container {
 
 /// One of Podman's, as root, by its name or ID.
 pub(crate) fn podman(root: &Path, name: &str) -> Container {
-    let [lists, runs] = PODMAN.map(|folder| root.join(folder));
+    let folders = PODMAN.map(|folder| root.join(folder));
     let mut found = Vec::new();
-    for driver in below(&lists, None) {
-        let Ok(list) =
-            bounded_file::read(&driver.join("containers.json"), Links::Refused, 64 * MIB)
-        else {
-            continue;
-        };
-        let list = json::parse(&list).unwrap_or_default();
-        let list: Vec<Listed> = json::read(&list).unwrap_or_default();
-        let has = |one: &Listed| one.id.starts_with(name) || one.names.iter().any(|it| it == name);
-        let ours = list
-            .into_iter()
-            .filter(|one| !one.id.is_empty() && has(one));
-        found.extend(ours.map(|one| (file_name(&driver), one)));
+    for driver in folders.iter().flat_map(|folder| below(folder, None)) {
+        for path in LISTS.map(|list| driver.join(list)) {
+            let listed = match listed(&path) {
+                Ok(listed) => listed,
+                Err(error) => {
+                    let why = format!("{}: {error}", path.display());
+                    return Container::unknown(format!("podman://{name}"), why);
+                }
+            };
+            let has =
+                |one: &Listed| is_meant(&one.id, name) || one.names.iter().any(|it| it == name);
+            let ours = listed
+                .into_iter()
+                .filter(|one| !one.id.is_empty() && has(one));
+            found.extend(ours.map(|one| (file_name(&driver), one)));
+        }
     }
     let is_exact = |(_, one): &(String, Listed)| one.names.iter().any(|it| it == name);
     match only(found, is_exact) {
         Ok((driver, one)) => {
             let label = format!("podman://{}", one.names.first().unwrap_or(&one.id));
-            let folder = runs.join(driver).join(&one.id);
+            let folder = folders[1].join(driver).join(&one.id);
             let number = number(&folder.join("userdata/pidfile"));
             Container::of_process(label, one.id, number)
         }
@@ -102,6 +109,23 @@ pub(crate) fn podman(root: &Path, name: &str) -> Container {
         ),
         Err(count) => several(format!("podman://{name}"), count),
     }
+}
+
+/// A list of Podman's; none is empty.
+fn listed(path: &Path) -> io::Result<Vec<Listed>> {
+    let list = match bounded_file::read(path, Links::Refused, 64 * MIB) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        list => list?,
+    };
+    let list = json::parse(&list).and_then(|list| json::read(&list));
+    list.map_err(io::Error::other)
+}
+
+/// Whether that is the ID, or a beginning of it as engines print them. A container that is gone may have had a shorter
+/// name, with which another one's begins.
+fn is_meant(id: &str, name: &str) -> bool {
+    let is_short = name.len() >= 8 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    id == name || is_short && id.len() == 64 && id.starts_with(name)
 }
 
 /// The one of several that is meant; else how many there are.
@@ -122,7 +146,7 @@ fn only<T>(mut found: Vec<T>, is_exact: impl Fn(&T) -> bool) -> Result<T, usize>
 fn several(label: String, count: usize) -> Container {
     let why =
         format!("{count} containers are meant by {label}: give more of its ID, or its namespace");
-    Container::gone(label, why)
+    Container::unknown(label, why)
 }
 
 fn split(name: &str) -> (Option<&str>, &str) {
@@ -178,10 +202,23 @@ mod tests {
         }
     }
 
+    /// An ID as engines make them.
+    fn long(start: &str) -> String {
+        format!("{start:0<64}")
+    }
+
+    fn unknown(container: &Container) -> String {
+        match &container.state {
+            State::Unknown(failure) => failure.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
-    fn a_task_of_containerd_is_found_by_its_id_or_the_beginning_of_it() {
+    fn a_task_of_containerd_is_found_by_its_id_or_the_printed_beginning_of_it() {
         let dir = tempfile::tempdir().unwrap();
-        for (namespace, id) in [("default", "abc1"), ("default", "abc"), ("k8s.io", "abd")] {
+        let ids = [long("01234567aa"), long("01234567ab")];
+        for (namespace, id) in [("a", "web2"), ("b", "web2"), ("a", &ids[0]), ("b", &ids[1])] {
             write(
                 dir.path(),
                 &format!("{TASKS}/{namespace}/{id}/init.pid"),
@@ -189,13 +226,18 @@ mod tests {
             );
         }
         let find = |name: &str| containerd(dir.path(), name);
-        assert_eq!(id(&find("abc1")), "abc1");
-        assert_eq!(id(&find("abc")), "abc", "all of it");
-        assert_eq!(id(&find("k8s.io/ab")), "abd");
-        assert!(why(&find("ab")).contains("3 containers are meant"));
-        assert!(why(&find("x")).contains("containerd runs no x"));
+        assert_eq!(id(&find("a/web2")), "web2");
+        assert_eq!(id(&find("01234567aa")), ids[0]);
+        assert_eq!(id(&find("b/01234567")), ids[1]);
+        for several in ["web2", "01234567"] {
+            let why = unknown(&find(several));
+            assert!(why.contains("2 containers are meant"), "{why}");
+        }
+        for none in ["web", "0123456", "c/web2"] {
+            assert!(why(&find(none)).contains("containerd runs no"), "{none}");
+        }
         assert!(
-            why(&find("abd")).contains("does not run"),
+            why(&find("a/web2")).contains("does not run"),
             "1 is no child of a shim"
         );
     }
@@ -218,21 +260,31 @@ mod tests {
     }
 
     #[test]
-    fn podmans_containers_are_found_by_name_and_id() {
+    fn podmans_containers_are_found_by_name_and_id_in_both_lists() {
         let dir = tempfile::tempdir().unwrap();
-        let list =
-            r#"[{"id": "abc", "names": ["web"], "more": 1}, {"id": "web2", "names": ["db"]}]"#;
-        let path = format!("{}/overlay-containers/containers.json", PODMAN[0]);
-        write(dir.path(), &path, list);
-        for name in ["web", "abc", "ab"] {
-            let found = podman(dir.path(), name);
+        let (web, db) = (long("0123456789ab"), long("ab"));
+        let list = format!(r#"[{{"id": "{web}", "names": ["web"], "more": 1}}]"#);
+        let path = |list: &str| format!("{}/overlay-containers/{list}", PODMAN[0]);
+        write(dir.path(), &path(LISTS[0]), &list);
+        let list = format!(r#"[{{"id": "{db}", "names": ["db", "01234567"]}}]"#);
+        write(dir.path(), &path(LISTS[1]), &list);
+        for (name, expected) in [
+            ("web", &web),
+            ("0123456789", &web),
+            ("01234567", &db),
+            (&db, &db),
+        ] {
             assert_eq!(
-                id(&found),
-                "abc",
-                "a name goes before the beginning of an ID"
+                id(&podman(dir.path(), name)),
+                expected,
+                "a name goes before an ID"
             );
-            assert_eq!(found.label.as_deref(), Some("podman://web"));
         }
-        assert!(why(&podman(dir.path(), "x")).contains("as root, has no container x"));
+        let label = podman(dir.path(), "0123456789ab").label;
+        assert_eq!(label.as_deref(), Some("podman://web"));
+        assert!(why(&podman(dir.path(), "we")).contains("as root, has no container we"));
+        // What can't be read says nothing of any container.
+        write(dir.path(), &path(LISTS[1]), "[");
+        assert!(unknown(&podman(dir.path(), "web")).contains("volatile-containers.json"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::spec::CniError;
+use crate::spec::{CniError, Kind};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
@@ -85,6 +85,11 @@ impl Failure {
 
 impl From<CniError> for Failure {
     fn from(error: CniError) -> Self {
-        Self::new(Reason::Other, error)
+        let reason = match error.kind {
+            // Another process is at it.
+            Kind::TryLater => Reason::Plugin(error.kind.code()),
+            _ => Reason::Other,
+        };
+        Self::new(reason, error)
     }
 }
