@@ -48,6 +48,7 @@ mod reach;
 mod restart;
 mod routing;
 mod run_docker;
+mod run_engines;
 mod sandbox;
 mod saved_start;
 mod store_writer;
