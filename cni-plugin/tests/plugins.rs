@@ -44,6 +44,7 @@ mod plugins {
     mod process;
     mod ptp;
     mod recursion;
+    mod routed;
     mod run;
     mod run_faults;
     mod sample;

@@ -89,6 +89,16 @@ fn alone(ports: &Value) -> Runtime {
     }))
 }
 
+/// One entry that does all in one process.
+fn whole(mode: &str, ports: &Value) -> Runtime {
+    Runtime::single(json!({
+        "type": "tweed",
+        "mode": mode,
+        "capabilities": { "portMappings": true },
+        "runtimeConfig": ports,
+    }))
+}
+
 /// Two entries, as flannel's list has it.
 fn chained(ports: &Value) -> Runtime {
     let mut runtime = Runtime::tweed();
@@ -124,8 +134,13 @@ fn open_to(outside: &Host, host: &Host, port: u16) -> Result<()> {
 fn a_host_port_leads_to_its_pod_from_everywhere() -> Result<()> {
     play(|lab, cluster| {
         let (host, outside) = (&lab.hosts[0], lab.outside()?);
-        let runtimes = [alone(&mappings([8080])), chained(&mappings([8081]))];
-        for (runtime, port) in runtimes.iter().zip([8080, 8081]) {
+        let runtimes = [
+            alone(&mappings([8080])),
+            chained(&mappings([8081])),
+            whole("bridge", &mappings([8082])),
+            whole("routed", &mappings([8083])),
+        ];
+        for (runtime, port) in runtimes.iter().zip(8080..) {
             let pod = runtime.pod(host)?;
             let _server = Server::start(&pod)?;
             open_to(outside, host, port)?;

@@ -46,6 +46,7 @@ mod podman;
 mod pods_come_and_go;
 mod reach;
 mod restart;
+mod routed;
 mod routing;
 mod run_docker;
 mod run_engines;

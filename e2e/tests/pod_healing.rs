@@ -89,6 +89,7 @@ pub(crate) fn shell(host: &Host, command: &str) -> Result<String> {
     host.place().cmd(["sh", "-ec", command])
 }
 
+/// The host's end of a pod's pair in a bridge, the second interface of a result.
 pub(crate) fn port(pod: &Pod<'_>) -> Result<String> {
     let name = pod.result["interfaces"][1]["name"].as_str();
     Ok(name.context("a result names the host's end")?.to_owned())

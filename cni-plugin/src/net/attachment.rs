@@ -9,7 +9,7 @@ use tweed_attach::Owner;
 use tweed_netlink::netns::Netns;
 
 use super::identity;
-use super::masquerade::{self, Masquerade};
+use super::masquerade::{self, Masquerade, OnHost};
 use crate::runtime::delegate::Delegate;
 use crate::runtime::plugin::Request;
 use crate::runtime::removal::Removal;
@@ -56,7 +56,7 @@ pub(crate) fn write_down(
 ) -> Result<(), CniError> {
     let Request { call, conf, .. } = request;
     let record = Masquerade::of(conf, &call.attachment);
-    record.add(Vec::new(), (None, netns.path()), undo)
+    record.add(Vec::new(), (OnHost::Elsewhere, netns.path()), undo)
 }
 
 /// Removes what an ADD of this very attachment has left, and answers whether that may have been in the way. The link's

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tweed_attach::Owner;
 use tweed_attach::live::{masquerade, masqueraded, owners, remove_migrated, remove_owner};
 use tweed_attach::record::{Record, file_name, leaving};
-use tweed_model::Bridged;
+use tweed_model::{Bridged, Routed};
 
 use super::{identity, packet_filter};
 use crate::runtime::log;
@@ -19,6 +19,14 @@ use crate::runtime::undo::Undo;
 use crate::spec::{Attachment, CniError, Context, NetConf, json};
 use crate::state::file;
 use crate::state::records::{self, state_dir};
+
+/// Where an attachment is on the host.
+pub(crate) enum OnHost {
+    /// Nowhere that the agent could put back.
+    Elsewhere,
+    Bridged(Bridged),
+    Routed(Routed),
+}
 
 /// The masquerading of one attachment.
 pub(crate) struct Masquerade<'a> {
@@ -60,15 +68,21 @@ impl<'a> Masquerade<'a> {
     pub(crate) fn add(
         &self,
         addrs: Vec<IpNet>,
-        (bridged, netns): (Option<Bridged>, &Path),
+        (place, netns): (OnHost, &Path),
         undo: &mut Undo,
     ) -> Result<(), CniError> {
+        let (bridged, routed) = match place {
+            OnHost::Elsewhere => (None, None),
+            OnHost::Bridged(bridged) => (Some(bridged), None),
+            OnHost::Routed(routed) => (None, Some(routed)),
+        };
         let record = Record {
             network: self.network.to_owned(),
             container_id: self.attachment.container_id.clone(),
             ifname: self.attachment.ifname.clone(),
             masquerade: addrs,
             bridged,
+            routed,
             netns: netns.to_string_lossy().into_owned(),
         };
         let masqueraded = !record.masquerade.is_empty();

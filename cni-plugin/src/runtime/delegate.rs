@@ -97,6 +97,16 @@ impl Delegate {
         Self::new(plugins, name.to_owned(), false, conf)
     }
 
+    /// A plugin of ours that has no row in the table.
+    pub(crate) fn of_row(row: &'static Row, conf: NetConf) -> Self {
+        Self {
+            name: row.name.to_owned(),
+            conf,
+            how: How::InProcess(row),
+            is_whole: false,
+        }
+    }
+
     fn new(plugins: Registry, name: String, exec: bool, conf: NetConf) -> Self {
         let ours = plugins.find(&name).filter(|_| !exec);
         Self {

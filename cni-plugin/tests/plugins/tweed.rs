@@ -12,12 +12,12 @@ const ENV: &str = "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\n
     FLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n";
 const MAC: &str = "02:00:00:00:00:42";
 
-fn write_env(host: &Host) {
+pub(crate) fn write_env(host: &Host) {
     fs::write(host.path("subnet.env"), ENV).unwrap();
 }
 
 /// An entry, and what a runtime adds for a pod that wants everything.
-fn full(host: &Host, mode: &str) -> Value {
+pub(crate) fn full(host: &Host, mode: &str) -> Value {
     write_env(host);
     json!({
         "cniVersion": "1.1.0", "name": "net", "type": "tweed", "mode": mode,
@@ -38,7 +38,7 @@ fn full(host: &Host, mode: &str) -> Value {
 }
 
 /// All that a pod may have on the host and in itself, in a form that can be compared.
-fn state(host: &Host, pod: &Pod) -> String {
+pub(crate) fn state(host: &Host, pod: &Pod) -> String {
     let files = |folder: &str| {
         let list = format!(
             "cd {} 2>/dev/null && find . -type f | sort | xargs -r grep -H . || true",
@@ -68,7 +68,7 @@ fn state(host: &Host, pod: &Pod) -> String {
 }
 
 /// Nothing of any attachment, whatever may stay for others.
-fn rest(host: &Host) -> String {
+pub(crate) fn rest(host: &Host) -> String {
     let run = host.path("run").display().to_string();
     let tuning = host.path("tuning").display().to_string();
     let list = format!("ls {run} {tuning} 2>/dev/null | grep json || true");

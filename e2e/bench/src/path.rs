@@ -1,4 +1,5 @@
-//! What packets between pods of two hosts get: over our VXLAN, over one laid out by hand, and over plain routes.
+//! What packets between pods of two hosts get: over our VXLAN, over one laid out by hand, and over plain routes; and
+//! over ours between pods without a bridge.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -8,14 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpCongestion;
+use serde_json::json;
 use tweed_model::Family;
 
 use crate::row::{Row, median};
 use tweed_lab::agent::Agent;
-use tweed_lab::cni::Pod;
+use tweed_lab::cni::{Pod, Runtime};
 use tweed_lab::etcd::Etcd;
 use tweed_lab::flannel::Node;
 use tweed_lab::launch::{Launch, vxlan};
@@ -42,15 +44,15 @@ struct Figures {
 /// # Errors
 /// When a path does not carry traffic.
 pub fn run() -> Result<Vec<Row>> {
-    let mut figures = [Figures::default(), Figures::default(), Figures::default()];
+    let mut figures: [Figures; 4] = Default::default();
     for _ in 0..LABS {
         measure(&mut figures)?;
     }
     Ok(rows(&figures))
 }
 
-/// Builds the three paths and measures each of them.
-fn measure(figures: &mut [Figures; 3]) -> Result<()> {
+/// Builds the paths and measures each of them.
+fn measure(figures: &mut [Figures; 4]) -> Result<()> {
     let [overlay, by_hand, plain] = [lab()?, lab()?, lab()?];
     let etcd = Etcd::start(&overlay)?;
     etcd.put_config(&vxlan())?;
@@ -69,7 +71,12 @@ fn measure(figures: &mut [Figures; 3]) -> Result<()> {
             other.subnet, other.public
         ))?;
     }
-    let paths = [pods(&overlay)?, pods(&by_hand)?, pods(&plain)?];
+    let paths = [
+        pods(&overlay)?,
+        pods(&by_hand)?,
+        pods(&plain)?,
+        routed(&overlay)?,
+    ];
     for round in 0..ROUNDS {
         for turn in 0..paths.len() {
             // Each path is as often the first.
@@ -83,42 +90,60 @@ fn measure(figures: &mut [Figures; 3]) -> Result<()> {
     Ok(())
 }
 
-fn rows([ours, by_hand, plain]: &[Figures; 3]) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for (name, other) in [("VXLAN by hand", by_hand), ("no overlay", plain)] {
-        let compared = [
-            Row::at_least(
-                "pod to pod, one TCP stream",
-                median(&ours.tcp) * 8e-9,
-                (name, median(&other.tcp) * 8e-9),
-                "Gbit/s",
-                0.98,
-            ),
-            Row::at_least(
-                "pod to pod, 64-byte datagrams",
-                median(&ours.packets) * 1e-3,
-                (name, median(&other.packets) * 1e-3),
-                "kpps",
-                0.98,
-            ),
-            Row::at_most(
-                "pod to pod, there and back",
-                Duration::from_secs_f64(median(&ours.latency)),
-                (name, Duration::from_secs_f64(median(&other.latency))),
-                1.0 / 0.98,
-            ),
-        ];
-        match name {
-            "no overlay" => rows.extend(compared.map(Row::without_goal)),
-            _ => rows.extend(compared),
-        }
-    }
-    rows
+fn rows([ours, by_hand, plain, routed]: &[Figures; 4]) -> Vec<Row> {
+    let of_overlay = compare("pod to pod", ours, ("VXLAN by hand", by_hand));
+    let others = [
+        compare("pod to pod", ours, ("no overlay", plain)),
+        compare("routed pods", routed, ("pods in a bridge", ours)),
+    ];
+    let others = others.into_iter().flatten().map(Row::without_goal);
+    of_overlay.into_iter().chain(others).collect()
+}
+
+fn compare(what: &str, ours: &Figures, (name, other): (&str, &Figures)) -> [Row; 3] {
+    [
+        Row::at_least(
+            &format!("{what}, one TCP stream"),
+            median(&ours.tcp) * 8e-9,
+            (name, median(&other.tcp) * 8e-9),
+            "Gbit/s",
+            0.98,
+        ),
+        Row::at_least(
+            &format!("{what}, 64-byte datagrams"),
+            median(&ours.packets) * 1e-3,
+            (name, median(&other.packets) * 1e-3),
+            "kpps",
+            0.98,
+        ),
+        Row::at_most(
+            &format!("{what}, there and back"),
+            Duration::from_secs_f64(median(&ours.latency)),
+            (name, Duration::from_secs_f64(median(&other.latency))),
+            1.0 / 0.98,
+        ),
+    ]
 }
 
 /// Two hosts.
 fn lab() -> Result<Lab> {
     Topology::hosts(2).build()
+}
+
+/// A pod without a bridge on each host of ours, with an address that the Go plugins don't get to.
+fn routed(lab: &Lab) -> Result<Vec<Pod<'_>>> {
+    let pod = |host| {
+        let addr = Node::of(host)?.subnet.hosts().nth(99);
+        let addr = addr
+            .context("a subnet has a hundred addresses")?
+            .to_string();
+        let mut runtime = Runtime::routed();
+        runtime.plugins[0]["runtimeConfig"] = json!({ "ips": [addr] });
+        runtime.pod(host)
+    };
+    let pods = lab.hosts.iter().map(pod).collect::<Result<Vec<_>>>()?;
+    traffic::all_reach_each_other(&pods, Family::V4)?;
+    Ok(pods)
 }
 
 /// A pod on each host, made by the Go plugins on every path.

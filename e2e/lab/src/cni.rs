@@ -65,6 +65,11 @@ impl Runtime {
         }))
     }
 
+    /// Pods without a bridge, attached by one entry that does all.
+    pub fn routed() -> Self {
+        Self::single(json!({ "type": "tweed", "mode": "routed" }))
+    }
+
     /// Pods attached by one plugin with this configuration, from the lab's folder of plugins.
     pub fn single(plugin: Value) -> Self {
         Self {

@@ -17,5 +17,5 @@ pub use digest::sha512_hex;
 pub use forwarding::{ForwardRecord, Isolation};
 pub use hostport::{Claim, PortMapping, PortMasquerade, Publication};
 pub use owner::Owner;
-pub use record::{PortRecord, Record};
+pub use record::{PortRecord, ROUTE_PROTOCOL, Record};
 use source::{source_base, source_elements};

@@ -76,6 +76,7 @@ pub fn parse(text: &str, saved: impl FnOnce(&str) -> Option<Value>) -> Option<Ca
     let first = list["plugins"].get(0).unwrap_or(&list);
     let conf = match first["type"].as_str()? {
         "bridge" => first.clone(),
+        "tweed" if first["mode"].is_string() && first["mode"] != "" => whole(first)?,
         // Both give their delegate the same defaults.
         "flannel" | "tweed" => saved(&file.container_id).unwrap_or_else(|| delegate(first)),
         _ => return None,
@@ -95,6 +96,19 @@ pub fn parse(text: &str, saved: impl FnOnce(&str) -> Option<Value>) -> Option<Ca
         addresses,
         bridged,
     })
+}
+
+/// The configuration of the bridge that an entry for a whole pod stands for; `None` where it stands for none.
+fn whole(conf: &Value) -> Option<Value> {
+    let mut conf = conf
+        .as_object()
+        .filter(|conf| conf["mode"] == "bridge")?
+        .clone();
+    conf.insert("type".into(), "bridge".into());
+    let is_promisc = conf.get("promiscMode") == Some(&Value::Bool(true));
+    conf.entry("isGateway").or_insert(true.into());
+    conf.entry("hairpinMode").or_insert((!is_promisc).into());
+    Some(conf.into())
 }
 
 /// The delegate's configuration as far as the list tells it.

@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tweed_model::Bridged;
+use tweed_model::{Bridged, Routed};
 use tweed_nft::fingerprint::fnv1a;
 
 use super::{Owner, Publication};
+
+/// The routing protocol of the host's routes to containers that are in no bridge: `ip route show proto 86`.
+pub const ROUTE_PROTOCOL: u8 = 86;
 
 /// The folder of records, one file each, unless the plugin is configured otherwise.
 pub const RECORDS_DIR: &str = "/run/tweed/cni";
@@ -46,7 +49,7 @@ impl FolderPointer {
     }
 }
 
-/// One attachment's masquerading, and its place in a bridge.
+/// One attachment's masquerading, and its place in a bridge or without one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
@@ -62,6 +65,9 @@ pub struct Record {
     /// Its ports, and their bridge. Earlier versions wrote none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridged: Option<Bridged>,
+    /// What leads to it where there is no bridge. Earlier versions pass it over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routed: Option<Routed>,
     /// Where the container's network namespace was.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub netns: String,
@@ -77,7 +83,8 @@ impl Record {
     pub fn parse(text: &str) -> Option<Self> {
         let record: Self = serde_json::from_str(text).ok()?;
         let sound = record.bridged.as_ref().is_none_or(Bridged::is_sound);
-        sound.then_some(record)
+        let leads = record.routed.as_ref().is_none_or(Routed::is_sound);
+        (sound && leads).then_some(record)
     }
 
     /// The file's text.
@@ -158,6 +165,7 @@ mod tests {
             ifname: "eth0".into(),
             masquerade: vec!["10.1.2.3/24".parse().unwrap()],
             bridged: None,
+            routed: None,
             netns: String::new(),
         };
         let text = record.render();
@@ -188,6 +196,7 @@ mod tests {
                 }],
                 ..Bridged::default()
             }),
+            routed: None,
             netns: "/run/netns/a".into(),
         };
         let text = record.render();
@@ -196,6 +205,30 @@ mod tests {
             r#"{"network":"cbr0","containerID":"abc","ifname":"eth0","masquerade":[],"bridged":{"bridge":"cni0","mtu":1450,"gateways":["10.1.2.1/24"],"ports":[{"name":"veth1","hairpin":true}]},"netns":"/run/netns/a"}"#
         );
         assert_eq!(Record::parse(&text), Some(record));
+    }
+
+    #[test]
+    fn what_leads_to_a_container_without_a_bridge_survives_its_file() {
+        let record = Record {
+            network: "cbr0".into(),
+            container_id: "abc".into(),
+            ifname: "eth0".into(),
+            masquerade: Vec::new(),
+            bridged: None,
+            routed: Some(Routed {
+                port: "veth1".into(),
+                mac: tweed_model::Mac([2; 6]),
+                addresses: ["10.1.2.3".parse().unwrap()].into(),
+            }),
+            netns: String::new(),
+        };
+        let text = record.render();
+        assert_eq!(
+            text,
+            r#"{"network":"cbr0","containerID":"abc","ifname":"eth0","masquerade":[],"routed":{"port":"veth1","mac":"02:02:02:02:02:02","addresses":["10.1.2.3"]}}"#
+        );
+        assert_eq!(Record::parse(&text), Some(record));
+        assert_eq!(Record::parse(&text.replace("veth1", "all")), None);
     }
 
     #[test]

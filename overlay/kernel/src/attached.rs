@@ -7,6 +7,7 @@ mod look;
 mod state;
 mod used;
 mod wanted;
+mod ways;
 
 pub(super) use change::apply;
 pub use look::Attachments;

@@ -5,6 +5,7 @@ pub(crate) mod bridge;
 pub(crate) mod gateway;
 mod holder;
 pub(crate) mod pair;
+pub(crate) mod pod_route;
 pub(crate) mod port;
 mod refusal;
 mod tun;

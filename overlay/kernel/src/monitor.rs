@@ -228,13 +228,15 @@ fn route_notice(
 ) {
     let kind = header.message_type;
     let echo = header.port_number == own_port;
-    // Our own echoes are dismissed without decoding. Links are read even so, since what follows is sorted by their
-    // indexes.
+    let mut books = ledger.lock();
+    // Our own echoes are no news. Links are read even so, since what follows is sorted by their indexes, and what leads
+    // to routed containers, since what was put back may be taken again.
     if echo && !LINK_MESSAGES.contains(&kind) {
+        books.places.judge_raw(kind, payload);
         return;
     }
-    let mut books = ledger.lock();
     let event = if notice::READ_RAW.contains(&kind) {
+        news.attached |= books.places.judge_raw(kind, payload);
         notice::judge_raw(&books, kind, payload)
     } else {
         let Some(message) = link_or_address(kind, payload) else {

@@ -1,8 +1,12 @@
 //! Bridges and their ports, followed by notifications, to notice damage of attachments. All bridges of the host are
 //! followed; the records tell which of them belong to attachments. Pure.
 
-use std::collections::{HashMap, HashSet};
+mod routed;
 
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage as Message};
@@ -19,6 +23,7 @@ pub(crate) struct Places {
     ports: HashMap<u32, Port>,
     /// Interfaces that have VLANs' gateways, as the last look found them.
     holders: HashMap<u32, (Option<Mac>, bool)>,
+    routed: routed::Routed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,7 @@ impl Places {
         let there: HashSet<u32> = links.iter().map(|link| link.index).collect();
         self.bridges.retain(|index, _| there.contains(index));
         self.ports.retain(|index, _| there.contains(index));
+        self.routed.retain(&there);
         for link in links {
             self.link(link);
         }
@@ -68,12 +74,23 @@ impl Places {
                 let index = link.header.index;
                 // Only the container's runtime can make a deleted port again.
                 self.ports.remove(&index);
+                self.routed.forget(index);
                 let holder = self.holders.remove(&index);
                 self.bridges.remove(&index).is_some() || holder.is_some()
             }
             Message::DelAddress(addr) => self.loses(addr),
             _ => false,
         }
+    }
+
+    /// The same for a notification that is read from its bytes: about a route or a neighbour.
+    pub(crate) fn judge_raw(&mut self, kind: u16, payload: &[u8]) -> bool {
+        self.routed.judge(kind, payload)
+    }
+
+    /// Takes over what a look has found of routes to containers, and neighbours.
+    pub(crate) fn know(&mut self, routes: Vec<(IpNet, u32)>, neighs: Vec<((u32, IpAddr), Mac)>) {
+        self.routed.know(routes, neighs);
     }
 
     fn link(&mut self, info: &LinkInfo) -> bool {
@@ -99,24 +116,29 @@ impl Places {
                 let before = self.bridges.insert(info.index, now);
                 before.is_some_and(|before| before != now)
             }
-            "veth" => match info.master.filter(|_| info.up) {
-                Some(bridge) => {
-                    let before = self.ports.remove(&info.index);
-                    let stays = before.as_ref().filter(|before| before.bridge == bridge);
-                    let now = Port {
-                        bridge,
-                        hairpin: info.port.is_some_and(|port| port.hairpin),
-                        isolated: info.port.is_some_and(|port| port.isolated),
-                        vlans: stays.and_then(|before| before.vlans.clone()),
-                    };
-                    let news = before.is_some_and(|before| before != now);
-                    self.ports.insert(info.index, now);
-                    news
-                }
-                None => self.ports.remove(&info.index).is_some(),
-            },
+            "veth" => {
+                let leaves = self.veth(info);
+                self.routed.link(info) || leaves
+            }
             _ => false,
         }
+    }
+
+    fn veth(&mut self, info: &LinkInfo) -> bool {
+        let Some(bridge) = info.master.filter(|_| info.up) else {
+            return self.ports.remove(&info.index).is_some();
+        };
+        let before = self.ports.remove(&info.index);
+        let stays = before.as_ref().filter(|before| before.bridge == bridge);
+        let now = Port {
+            bridge,
+            hairpin: info.port.is_some_and(|port| port.hairpin),
+            isolated: info.port.is_some_and(|port| port.isolated),
+            vlans: stays.and_then(|before| before.vlans.clone()),
+        };
+        let news = before.is_some_and(|before| before != now);
+        self.ports.insert(info.index, now);
+        news
     }
 
     /// Takes what a bridge reports of a port. VLANs that were not known may have been others.

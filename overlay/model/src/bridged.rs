@@ -90,7 +90,7 @@ impl Bridged {
 }
 
 /// By the kernel's rule for names of interfaces. `all` and `default` stand for every interface below `/proc/sys/net`.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let parts = |letter: char| "/:".contains(letter) || letter.is_whitespace();
     let special = ["", ".", "..", "all", "default"].contains(&name);
     !special && name.len() < 16 && !name.contains(parts) && !name.contains(char::is_control)

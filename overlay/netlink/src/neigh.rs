@@ -73,6 +73,18 @@ impl Netlink {
         self.entries(dev, what, request, neigh_info)
     }
 
+    /// Neighbour entries of one family on all interfaces.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn all_neighs(&mut self, family: Family) -> Result<Vec<NeighInfo>, NetlinkError> {
+        let mut request = NeighbourMessage::default();
+        request.header.family = address_family(family);
+        let what = format_args!("list {family} neighbours");
+        let request = Message::GetNeighbour(request);
+        self.dump_raw(Object::Neigh, what, request, NEW_NEIGH, neigh_info)
+    }
+
     /// Puts a permanent neighbour entry.
     ///
     /// # Errors

@@ -100,7 +100,21 @@ impl Netlink {
     /// # Errors
     /// The kernel's refusal.
     pub fn routes(&mut self, filter: &RouteFilter) -> Result<Vec<RouteInfo>, NetlinkError> {
+        // `RTPROT_UNSPEC`: of any.
+        self.routes_by(filter, 0)
+    }
+
+    /// The same of one routing protocol.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn routes_by(
+        &mut self,
+        filter: &RouteFilter,
+        protocol: u8,
+    ) -> Result<Vec<RouteInfo>, NetlinkError> {
         let mut request = RouteMessage::default();
+        request.header.protocol = RouteProtocol::from(protocol);
         request.header.address_family = address_family(filter.family);
         if let Some(table) = filter.table {
             set_table(&mut request, table);
@@ -117,6 +131,7 @@ impl Netlink {
         routes.retain(|route| {
             Family::of_net(&route.dst) == filter.family
                 && filter.table.is_none_or(|table| table == route.table)
+                && (protocol == 0 || protocol == route.protocol)
         });
         Ok(routes)
     }

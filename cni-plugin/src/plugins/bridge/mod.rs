@@ -25,7 +25,7 @@ use tweed_model::{Bridged, Family};
 use tweed_netlink::netns::Netns;
 use tweed_netlink::{Dev, LinkInfo, Netlink};
 
-use crate::net::masquerade::Masquerade;
+use crate::net::masquerade::{Masquerade, OnHost};
 use crate::net::veth::{self, Pair};
 use crate::net::{addresses, attachment, container, identity, link, namespace, packet_filter};
 use crate::runtime::delegate::Delegate;
@@ -250,7 +250,7 @@ impl Job<'_> {
         let Request { call, conf, .. } = self.request;
         Masquerade::with_records_in(&self.config.state_dir, conf, &call.attachment).add(
             addrs,
-            (Some(bridged), self.netns.path()),
+            (OnHost::Bridged(bridged), self.netns.path()),
             undo,
         )
     }

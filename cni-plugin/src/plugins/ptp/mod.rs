@@ -16,7 +16,7 @@ use tweed_netlink::netns::Netns;
 use tweed_netlink::{Dev, LinkInfo, Netlink};
 
 use crate::net::container::{self, Behaviour};
-use crate::net::masquerade::Masquerade;
+use crate::net::masquerade::{Masquerade, OnHost};
 use crate::net::sysctl::enable_forwarding;
 use crate::net::veth::{self, Pair};
 use crate::net::{addresses, attachment, identity, link, namespace, packet_filter};
@@ -145,7 +145,11 @@ impl Job<'_> {
         let addrs = result.ips.iter().map(|ip| ip.address);
         let addrs: Vec<IpNet> = addrs.filter(|_| self.config.ip_masq).collect();
         let Request { call, conf, .. } = self.request;
-        Masquerade::of(conf, &call.attachment).add(addrs, (None, self.netns.path()), undo)
+        Masquerade::of(conf, &call.attachment).add(
+            addrs,
+            (OnHost::Elsewhere, self.netns.path()),
+            undo,
+        )
     }
 
     fn complete(&self, result: &mut CniResult, host_end: String, container_end: &LinkInfo) {

@@ -167,7 +167,8 @@ fn interface(netlink: &mut Netlink, call: &Call) -> Result<LinkInfo, CniError> {
 
 fn set(netlink: &mut Netlink, container: &LinkInfo, wanted: &Attributes) -> Result<(), CniError> {
     let change = LinkChange {
-        mac: wanted.mac,
+        // Even the same address again takes all neighbour entries from the interface, permanent ones too.
+        mac: wanted.mac.filter(|mac| container.mac != Some(*mac)),
         mtu: wanted.mtu,
         txqlen: wanted.tx_queue,
         promisc: wanted.promisc,

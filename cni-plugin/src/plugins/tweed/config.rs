@@ -29,6 +29,8 @@ const LIMITS: [&str; 6] = [
 pub(super) enum Mode {
     /// In a bridge of the host.
     Bridge,
+    /// By routes of the host, without a bridge.
+    Routed,
 }
 
 /// An entry that does a whole pod.
@@ -68,7 +70,11 @@ impl PodConfig {
         let keys: Keys = conf.read()?;
         let mode = match keys.mode.as_str() {
             "bridge" => Mode::Bridge,
-            other => return Err(CniError::config(format!("mode is {other:?}, want bridge"))),
+            "routed" => Mode::Routed,
+            other => {
+                let msg = format!("mode is {other:?}, want bridge or routed");
+                return Err(CniError::config(msg));
+            }
         };
         if json::get(&conf.raw, "delegate").is_some() {
             let msg = "delegate goes with no mode";
@@ -191,7 +197,10 @@ impl PodConfig {
         json::set_default(&mut ipam, "type", || json!("host-local"));
         if let Some(env) = env.filter(|_| self.needs_env()) {
             subnet_env::put_ranges(&mut ipam, env);
-            subnet_env::add_routes(&mut ipam, env)?;
+            // A routed pod sends everything to its host.
+            if self.mode == Mode::Bridge {
+                subnet_env::add_routes(&mut ipam, env)?;
+            }
         }
         Ok(ipam)
     }

@@ -4,25 +4,36 @@
 //! gets the entry with what is its own, so that results, records and files are those of the chain.
 
 mod config;
+mod routed;
 
 use std::fmt::Debug;
 use std::path::Path;
 
 use config::{Mode, PodConfig};
 use tweed_attach::record::{Record, file_name};
+use tweed_model::plugins::BINARY;
 use tweed_model::subnet_env::SubnetEnv;
 
 use crate::net::{agent, identity, subnet_env};
 use crate::runtime::chain::Chain;
 use crate::runtime::delegate::Delegate;
-use crate::runtime::plugin::{Plugin, Request};
+use crate::runtime::plugin::{Plugin, Request, Row};
 use crate::runtime::removal::Removal;
+use crate::runtime::role::Role;
 use crate::runtime::undo::Undo;
-use crate::spec::{CniError, CniResult, Kind, Verb};
+use crate::spec::{CniError, CniResult, Kind, Verb, Version};
 use crate::state::delegates::{DATA_DIR, StateDir};
 use crate::state::records::{self, state_dir};
 
 pub(crate) struct Tweed;
+
+/// The plugin that makes the interface without a bridge. It is called by no name of its own.
+static ROUTED: Row = Row {
+    name: BINARY,
+    role: Role::Interface,
+    versions: Version::V0_1_0.and_newer(),
+    plugin: &routed::Routed,
+};
 
 impl Plugin for Tweed {
     fn configuration(&self, request: &Request<'_>) -> Result<Box<dyn Debug>, CniError> {
@@ -146,6 +157,7 @@ fn interface(
     let conf = config.interface(env)?;
     Ok(match config.mode {
         Mode::Bridge => Delegate::of_name(request.plugins, "bridge", conf),
+        Mode::Routed => Delegate::of_row(&ROUTED, conf),
     })
 }
 

@@ -10,7 +10,7 @@ use std::{fs, io};
 use ipnet::IpNet;
 use serde_json::Value;
 use tweed_host::bounded_file::{self, MIB};
-use tweed_model::Bridged;
+use tweed_model::{Bridged, Routed};
 use tweed_netlink::netns::Netns;
 
 use crate::libcni::{self, CachedAttachment};
@@ -33,6 +33,8 @@ pub struct Attachment {
     pub netns: String,
     /// Its place in a bridge.
     pub bridged: Option<Bridged>,
+    /// What leads to it where it is in none.
+    pub routed: Option<Routed>,
     /// Addresses of an attachment of other plugins: it is ours to look after if they are within our networks.
     pub others: Option<Vec<IpNet>>,
     /// Addresses that are masqueraded.
@@ -206,6 +208,7 @@ impl Recorded {
                     of.bridged = Some(bridged.clone());
                     of.others = None;
                 }
+                of.routed.clone_from(&record.routed);
                 of.knows_netns(&record.netns);
             }
             Content::Ports(record) => {
@@ -221,7 +224,7 @@ impl Recorded {
             Content::Others(kept) => {
                 let owner = Owner::new(&kept.network, &kept.container_id, &kept.ifname);
                 let of = self.of(owner, written, None);
-                if of.bridged.is_none() {
+                if of.bridged.is_none() && of.routed.is_none() {
                     of.bridged = Some(kept.bridged.clone());
                     of.others = Some(kept.addresses.clone());
                 }
@@ -236,6 +239,7 @@ impl Recorded {
             owner,
             netns: String::new(),
             bridged: None,
+            routed: None,
             others: None,
             masquerade: Vec::new(),
             publication: None,

@@ -14,7 +14,7 @@ use tweed_state::attached::Repair;
 
 use super::discarded;
 use super::gone::{own_addresses, sweep};
-use crate::kinds::{bridge, gateway, pair, port};
+use crate::kinds::{bridge, gateway, pair, pod_route, port};
 use crate::linux::Linux;
 
 /// Makes one change.
@@ -25,6 +25,8 @@ pub(crate) fn apply(linux: &mut Linux, repair: &Repair) -> Result<(), KernelErro
         Repair::PutPair(name, wanted, port) => pair::put(linux, name, wanted, port),
         Repair::SetPort(name, wanted, _) => port::put(linux, name, wanted),
         Repair::AddAddr(name, net) => gateway::put(linux, name, *net),
+        Repair::AddRoute(dst, name) => pod_route::put(linux, *dst, name),
+        Repair::PutNeigh(name, addr, mac) => pod_route::put_neigh(linux, name, *addr, *mac),
         Repair::SetSysctl(key, value) => {
             let done = sysctl::write(key, value).map(drop);
             done.map_err(|error| refused(repair, error.to_string()))

@@ -44,7 +44,8 @@ impl Gone {
         now: Instant,
     ) -> Portless {
         let unplaced = recorded.attachments.values();
-        let unplaced = unplaced.filter(|one| one.bridged.is_none() && !one.netns.is_empty());
+        let unplaced = unplaced
+            .filter(|one| one.bridged.is_none() && one.routed.is_none() && !one.netns.is_empty());
         let without: BTreeMap<&Owner, Option<&String>> = unplaced
             .map(|one| (&one.owner, None))
             .chain(missing.iter().map(|(port, owner)| (owner, Some(port))))
@@ -140,6 +141,7 @@ mod tests {
             owner: owner.clone(),
             netns: netns.to_owned(),
             bridged: None,
+            routed: None,
             others: None,
             masquerade: Vec::new(),
             publication: None,

@@ -19,6 +19,7 @@ use super::discarded;
 use super::state::AttachmentState;
 use super::used::used;
 use super::wanted::wanted;
+use super::ways;
 use crate::kinds::{bridge, pair, port};
 use crate::linux::{Linux, or_none};
 
@@ -81,6 +82,7 @@ fn attempt(
         .renew(&links, |name| expected.pairs.contains_key(name));
     drop(books);
     let mut there = links_there(linux, &links, &expected)?;
+    ways::there(linux, &links, &expected, &mut there)?;
     if expected.rules {
         attachment_state.table.look(linux.firewall.socket())?;
         table_there(&attachment_state.table, &before, &mut there);
@@ -142,6 +144,9 @@ fn common(mut before: Attached, after: Attached) -> Attached {
         .host_ports
         .retain(|owner, _| after.host_ports.contains_key(owner));
     before
+        .neighs
+        .retain(|neigh, mac| after.neighs.get(neigh) == Some(mac));
+    before
         .pairs
         .retain(|name, _| after.pairs.contains_key(name));
     before
@@ -150,6 +155,7 @@ fn common(mut before: Attached, after: Attached) -> Attached {
     let mut bridges = after.bridges;
     bridges.retain(|name, _| before.bridges.contains_key(name));
     Attached {
+        routes: before.routes.intersection(&after.routes).cloned().collect(),
         addrs: before.addrs.intersection(&after.addrs).cloned().collect(),
         bridges,
         ..before

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 use tweed_attach::Publication;
 use tweed_attach::live::{Attachment, Recorded};
-use tweed_model::{Bridged, Port};
+use tweed_model::{Bridged, Port, Routed};
 use tweed_state::Attached;
 use tweed_state::attached::{Pair, PodPort};
 
@@ -25,6 +25,9 @@ pub(super) fn wanted(
     attachments.sort_by_key(|attachment| std::cmp::Reverse(attachment.written));
     for attachment in attachments {
         add_table(&mut want, attachment);
+        if let Some(routed) = &attachment.routed {
+            add_ways(&mut want, routed, attachment);
+        }
         let Some(bridged) = attachment
             .bridged
             .as_ref()
@@ -87,6 +90,30 @@ fn add_table(want: &mut Attached, attachment: &Attachment) {
         want.masquerade.insert(owner, attachment.masquerade.clone());
     }
     want.rules |= !want.host_ports.is_empty() || !want.masquerade.is_empty();
+}
+
+/// What leads to a container without a bridge. An address is the later one's.
+fn add_ways(want: &mut Attached, routed: &Routed, attachment: &Attachment) {
+    let name = &routed.port;
+    let end = PodPort {
+        up: true,
+        ..PodPort::default()
+    };
+    want.ports.entry(name.clone()).or_insert(end);
+    want.owners
+        .insert(name.clone(), attachment.owner.to_string());
+    for addr in &routed.addresses {
+        let dst = IpNet::from(*addr);
+        if want.routes.iter().all(|(other, _)| *other != dst) {
+            want.routes.insert((dst, name.clone()));
+            want.neighs.insert((name.clone(), *addr), routed.mac);
+        }
+    }
+    let publication = attachment.publication.as_ref();
+    if publication.is_some_and(|publication| publication.loopback_target().is_some()) {
+        let key = format!("net/ipv4/conf/{name}/route_localnet");
+        want.sysctls.insert(key, "1".to_owned());
+    }
 }
 
 fn add_ports(want: &mut Attached, bridged: &Bridged) {
@@ -179,6 +206,7 @@ mod tests {
                 }],
                 ..Bridged::default()
             }),
+            routed: None,
             others: None,
             masquerade: Vec::new(),
             publication: None,
@@ -212,6 +240,27 @@ mod tests {
         let want = wanted(&all, &[], |port| port == "vetha");
         assert_eq!(want.bridges["cni0"].mtu, Some(1450));
         assert!(wanted(&all, &[], |_| false).bridges.is_empty());
+    }
+
+    #[test]
+    fn an_address_of_two_routed_containers_is_the_later_ones() {
+        let routed = |id: &str, second: u64| {
+            let mut one = attachment(id, second, "10.244.5.1/24", 1450);
+            one.bridged = None;
+            one.routed = Some(Routed {
+                port: format!("veth{id}"),
+                mac: tweed_model::Mac([2; 6]),
+                addresses: ["10.244.5.7".parse().unwrap()].into(),
+            });
+            one
+        };
+        let all = recorded(&[routed("a", 1), routed("b", 2)]);
+        let want = wanted(&all, &[], |_| true);
+        assert_eq!((want.ports.len(), want.owners.len()), (2, 2));
+        let dst = "10.244.5.7/32".parse().unwrap();
+        assert_eq!(want.routes, [(dst, "vethb".to_owned())].into());
+        assert_eq!(want.neighs.len(), 1);
+        assert!(want.bridges.is_empty());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Ports of containers' bridges: the host's ends of veth pairs. None is ever made here: the other end is the container's.
+//! The host's ends of containers' veth pairs: ports of bridges, and those that routes lead to. None is ever made here:
+//! the other end is the container's.
 
 use tweed_host::KernelError;
 use tweed_model::Vlan;
@@ -32,7 +33,8 @@ fn of_entry(entry: &VlanEntry) -> Vlan {
     }
 }
 
-/// Puts a port into its bridge, up, with its flags and VLANs. One that is gone has been removed with its container.
+/// Puts an end into its bridge, up, with its flags and VLANs; or up, and into none. One that is gone has been removed
+/// with its container.
 pub(crate) fn put(linux: &mut Linux, name: &str, port: &PodPort) -> Result<(), KernelError> {
     match attempt(linux, name, port)? {
         Err(error) if error.is_not_found() => Ok(()),
@@ -46,26 +48,55 @@ fn has_addr(netlink: &mut Netlink, dev: Dev<'_>) -> Result<bool, KernelError> {
     Ok(addrs.iter().any(|addr| addr.scope == 0))
 }
 
+/// The host's end of a container's pair; `None` if it is gone.
+///
+/// # Errors
+/// When the name is that of another interface.
+pub(super) fn containers_end(
+    linux: &mut Linux,
+    name: &str,
+) -> Result<Option<LinkInfo>, KernelError> {
+    let own = hosts_own(linux, name);
+    let Some(there) = linux.netlink.link(name)? else {
+        return Ok(None);
+    };
+    if own || there.kind != "veth" || has_addr(&mut linux.netlink, there.dev())? {
+        let why = "a record calls it a container's, and it is the host's: remove the record";
+        return Err(refused(name, why));
+    }
+    Ok(Some(there))
+}
+
+/// Brings up an end that is in no bridge.
+fn stand_alone(linux: &mut Linux, name: &str) -> Result<Result<(), NetlinkError>, KernelError> {
+    let Some(there) = containers_end(linux, name)? else {
+        return Ok(Ok(()));
+    };
+    let place = LinkChange {
+        master: there.master.map(|_| 0),
+        up: Some(true),
+        ..LinkChange::default()
+    };
+    Ok(linux.netlink.set_link(there.dev(), &place))
+}
+
 fn attempt(
     linux: &mut Linux,
     name: &str,
     port: &PodPort,
 ) -> Result<Result<(), NetlinkError>, KernelError> {
-    let own = hosts_own(linux, name);
-    let netlink = &mut linux.netlink;
-    let bridge = port.bridge.as_deref().unwrap_or_default();
-    let there = netlink.link(bridge)?;
+    let Some(bridge) = port.bridge.as_deref() else {
+        return stand_alone(linux, name);
+    };
+    let there = linux.netlink.link(bridge)?;
     let Some(bridge) = there.filter(|there| there.kind == "bridge") else {
         return Err(refused(name, &format!("there is no bridge {bridge}")));
     };
-    let Some(there) = netlink.link(name)? else {
+    let Some(there) = containers_end(linux, name)? else {
         return Ok(Ok(()));
     };
     let dev = there.dev();
-    if own || there.kind != "veth" || has_addr(netlink, dev)? {
-        let why = "a record calls it a container's, and it is the host's: remove the record";
-        return Err(refused(name, why));
-    }
+    let netlink = &mut linux.netlink;
     let joins = there.master != Some(bridge.index);
     let place = LinkChange {
         master: joins.then_some(bridge.index),

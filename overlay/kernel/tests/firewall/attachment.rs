@@ -243,6 +243,7 @@ fn recorded(socket: &mut Netfilter) -> (tempfile::TempDir, [Owner; 2]) {
             masquerade: nets(&[addr]),
             bridged: None,
             netns: String::new(),
+            routed: None,
         };
         std::fs::write(folder.path().join(file_name(owner)), record.render()).unwrap();
         masquerade(socket, owner, &record.masquerade).unwrap();

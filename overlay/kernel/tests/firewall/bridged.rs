@@ -42,6 +42,7 @@ fn record() -> Record {
             ..Bridged::default()
         }),
         netns: String::new(),
+        routed: None,
     }
 }
 
@@ -201,6 +202,7 @@ fn write(folder: &Path, bridge: &str, gateway: Option<&str>, port: &str) {
             ..Bridged::default()
         }),
         netns: String::new(),
+        routed: None,
     };
     // As the plugin replaces it: the folder has changed then.
     let path = folder.join(file_name(&record.owner()));

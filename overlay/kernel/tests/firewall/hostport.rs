@@ -179,6 +179,7 @@ fn recorded(socket: &mut Netfilter) -> tempfile::TempDir {
         masquerade: vec!["10.22.0.1/16".parse().unwrap()],
         bridged: None,
         netns: String::new(),
+        routed: None,
     };
     masquerade(socket, &owner(1), &record.masquerade).unwrap();
     std::fs::write(folder.path().join(file_name(&owner(1))), record.render()).unwrap();

@@ -13,6 +13,7 @@ mod lab;
 mod made_up;
 mod random;
 mod remembered;
+mod routed;
 mod sources;
 mod traffic;
 mod vlans;

@@ -26,6 +26,7 @@ fn record() -> Record {
             ..Bridged::default()
         }),
         netns: String::new(),
+        routed: None,
     }
 }
 

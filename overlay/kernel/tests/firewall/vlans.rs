@@ -40,6 +40,7 @@ fn attached(vlans: &[(u16, bool)], keeps: bool) -> (TempDir, Healer) {
             ..Bridged::default()
         }),
         netns: String::new(),
+        routed: None,
     })
 }
 

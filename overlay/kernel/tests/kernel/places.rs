@@ -100,3 +100,47 @@ fn an_address_of_another_interface_that_comes_or_goes_is_told_and_a_link_local_o
         monitor.stop();
     });
 }
+
+#[test]
+fn what_takes_something_from_a_routed_container_is_told_and_what_comes_to_it_is_not() {
+    on_host(|linux| {
+        let (tell, events) = channel();
+        let tell = move |event| {
+            if event == Event::Attached {
+                tell.send(event).unwrap_or(());
+            }
+        };
+        let monitor = Monitor::start(linux, tell).unwrap();
+        for comes in [
+            "ip link add veth1 type veth peer name pod1",
+            "ip link set veth1 alias net/c/eth0 up",
+            "ip route add 10.22.0.5/32 dev veth1 proto 86 scope link",
+            "ip -6 route add fd00:22::5/128 dev veth1 proto 86",
+            "ip neigh add 10.22.0.5 lladdr 02:00:00:00:00:05 dev veth1 nud permanent",
+            "ip neigh add fd00:22::5 lladdr 02:00:00:00:00:05 dev veth1 nud permanent",
+        ] {
+            run(comes);
+            assert!(is_quiet(&events), "{comes}");
+        }
+        run("ip link add veth2 type veth peer name pod2");
+        run("ip link set veth2 up");
+        for takes in [
+            "ip route del 10.22.0.5/32 dev veth1",
+            "ip -6 route del fd00:22::5/128 dev veth1",
+            "ip neigh del 10.22.0.5 dev veth1",
+            "ip neigh replace fd00:22::5 lladdr 02:00:00:00:00:77 dev veth1 nud permanent",
+            "ip link set veth1 down",
+        ] {
+            run(takes);
+            assert_eq!(events.recv_timeout(LIMIT), Ok(Event::Attached), "{takes}");
+            while events.recv_timeout(SILENCE).is_ok() {}
+        }
+        run("ip link set veth1 up");
+        run("ip route add 10.22.0.5/32 dev veth1 proto 86 scope link");
+        while events.recv_timeout(SILENCE).is_ok() {}
+        run("ip route replace 10.22.0.5/32 dev veth2");
+        let told = events.recv_timeout(LIMIT);
+        assert_eq!(told, Ok(Event::Attached), "led elsewhere");
+        monitor.stop();
+    });
+}

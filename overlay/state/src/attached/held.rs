@@ -1,6 +1,7 @@
 //! State of attachments that the kernel holds, or should hold.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tweed_model::{Mac, Vlan};
@@ -10,13 +11,17 @@ use tweed_model::{Mac, Vlan};
 pub struct Attached {
     /// Bridges by name.
     pub bridges: BTreeMap<String, PodBridge>,
-    /// Ports of bridges by name.
+    /// The host's ends of containers' pairs by name: ports of bridges, and those that routes lead to.
     pub ports: BTreeMap<String, PodPort>,
     /// Interfaces that have the gateways of VLANs, by name: each is one end of a veth pair.
     pub pairs: BTreeMap<String, Pair>,
     /// Addresses of gateways, and the interfaces that have them.
     pub addrs: BTreeSet<(String, IpNet)>,
-    /// Switches of bridges, by path below `/proc/sys`.
+    /// Routes to containers' addresses, and the host's ends by which they lead.
+    pub routes: BTreeSet<(IpNet, String)>,
+    /// Permanent neighbours on the host's ends.
+    pub neighs: BTreeMap<(String, IpAddr), Mac>,
+    /// Switches of bridges and of the host's ends, by path below `/proc/sys`.
     pub sysctls: BTreeMap<String, String>,
     /// The rules of the plugins' nftables table.
     pub rules: bool,
@@ -73,10 +78,10 @@ pub struct Pair {
     pub up: bool,
 }
 
-/// A port of a bridge.
+/// The host's end of a container's pair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodPort {
-    /// The bridge; none where it is in none.
+    /// The bridge; none where it is in none. A wanted one without is led to by routes.
     pub bridge: Option<String>,
     /// Administratively up.
     pub up: bool,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tweed_model::Mac;
@@ -24,7 +25,11 @@ pub enum Repair {
     SetPort(String, PodPort, String),
     /// Add a gateway's address.
     AddAddr(String, IpNet),
-    /// Set a switch of a bridge.
+    /// Have a route lead to a container's address.
+    AddRoute(IpNet, String),
+    /// Put the neighbour entry of a container's address.
+    PutNeigh(String, IpAddr, Mac),
+    /// Set a switch of a bridge, or of the host's end.
     SetSysctl(String, String),
     /// Put the rules of the plugins' nftables table.
     Rules,
@@ -51,6 +56,8 @@ impl Repair {
             | Self::PutPair(name, ..)
             | Self::SetPort(name, ..) => format!("link {name}"),
             Self::AddAddr(name, net) => format!("addr {net} dev {name}"),
+            Self::AddRoute(dst, _) => format!("route {dst}"),
+            Self::PutNeigh(name, addr, _) => format!("neigh {addr} dev {name}"),
             Self::SetSysctl(key, _) => format!("sysctl {key}"),
             Self::Rules => "nftables table tweed-cni".to_owned(),
             Self::Masquerade(owner, _) => format!("masquerading of {owner}"),
@@ -71,6 +78,10 @@ impl fmt::Display for Repair {
             Self::PutPair(name, pair, port) => write!(f, "put pair {name} and {}{port}", pair.port),
             Self::SetPort(name, port, owner) => write!(f, "set link {name}{port}, of {owner}"),
             Self::AddAddr(name, net) => write!(f, "add addr {net} dev {name}"),
+            Self::AddRoute(dst, name) => write!(f, "add route {dst} dev {name}"),
+            Self::PutNeigh(name, addr, mac) => {
+                write!(f, "put neigh {addr} lladdr {mac} dev {name}")
+            }
             Self::SetSysctl(key, value) => write!(f, "set sysctl {key} = {value}"),
             Self::Rules => f.write_str("put the rules of nftables table inet tweed-cni"),
             Self::Masquerade(owner, addrs) => {
@@ -131,7 +142,10 @@ impl fmt::Display for PodPort {
         let word = |on| if on { "on" } else { "off" };
         let (hairpin, isolated) = (word(self.hairpin), word(self.isolated));
         f.write_str(if self.up { " up" } else { "" })?;
-        write!(f, " hairpin {hairpin} isolated {isolated}")?;
+        // Only a bridge has them.
+        if self.bridge.is_some() {
+            write!(f, " hairpin {hairpin} isolated {isolated}")?;
+        }
         for vlan in &self.vlans {
             let native = if vlan.native { " pvid untagged" } else { "" };
             write!(f, " vlan {}{native}", vlan.vid)?;

@@ -47,6 +47,14 @@ fn what_is_not_given_is_the_agents_and_the_usual_of_a_pod() {
 }
 
 #[test]
+fn a_routed_pod_has_no_keys_of_a_bridge_and_no_route_but_to_its_host() {
+    let conf = interface(json!({"mode": "routed"}));
+    assert!(conf.get("hairpinMode").is_none() && conf.get("isGateway").is_none());
+    assert!(conf["ipam"].get("routes").is_none());
+    assert_eq!(conf["mtu"], 1450);
+}
+
+#[test]
 fn what_is_given_goes_before_the_agents() {
     let ipam = json!({"type": "host-local", "ranges": [[{"subnet": "10.1.2.0/24"}]]});
     let given = json!({
@@ -105,7 +113,7 @@ fn only_plugins_that_have_work_are_behind_it() {
 #[test]
 fn a_mode_that_there_is_not_and_a_delegate_beside_one_are_refused() {
     let refused = |keys: Value| config(keys).unwrap_err().to_string();
-    assert!(refused(json!({"mode": "vxlan"})).contains("want bridge"));
+    assert!(refused(json!({"mode": "vxlan"})).contains("want bridge or routed"));
     let both = json!({"mode": "bridge", "delegate": {}});
     assert!(refused(both).contains("delegate goes with no mode"));
 }

@@ -22,6 +22,7 @@ fn record(id: &str, bridged: bool) -> Record {
         ifname: "eth0".into(),
         masquerade: Vec::new(),
         bridged,
+        routed: None,
         netns: "/run/netns/x".into(),
     }
 }
