@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use tweed_model::Dual;
 use tweed_model::subnet_env::SubnetEnv;
-use tweed_netlink::route_messages::link::LinkMessage;
 use tweed_netlink::{AddrInfo, LinkInfo, RouteInfo, RouteKind, VxlanInfo, link_info};
 
 use crate::daemon::answers::Preview;
@@ -33,7 +32,7 @@ pub(super) fn link(index: u32, name: &str, kind: &str) -> LinkInfo {
         mtu: 1500,
         up: true,
         carrier: true,
-        ..link_info(LinkMessage::default())
+        ..link_info(&[0; 16]).expect("a message without attributes")
     }
 }
 
