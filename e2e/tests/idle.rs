@@ -24,6 +24,8 @@ const SELDOM: u64 = 180;
 /// The same with etcd, whose connection is kept and which is asked again and again. A loop that finds something due each
 /// time makes twice as many.
 const WITH_ETCD: u64 = 600;
+/// The same where something is looked for twice a second, of which each look is some wake-ups.
+const LOOKING: u64 = 1_500;
 /// Share of a processor, in a build without optimization. A loop that never sleeps takes all of one.
 const BUSY: f64 = 0.03;
 
@@ -138,7 +140,7 @@ fn an_agent_that_has_lost_its_uplink_sleeps_between_its_looks_for_one() -> Resul
         eventually("it has lost its uplink", || {
             agent.logged(&["the uplink can't be used now"]).map(drop)
         })?;
-        wakes_seldom(agent, WITH_ETCD)
+        wakes_seldom(agent, LOOKING)
     })
 }
 
