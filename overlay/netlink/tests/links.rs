@@ -235,8 +235,14 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
         2 => prop::collection::vec(any::<u8>(), 2),
         1 => prop::collection::vec(any::<u8>(), 6),
         1 => prop::collection::vec(any::<u8>(), 16),
-        1 => "[a-z0-9]{1,8}".prop_map(|text| [text.as_bytes(), &[0]].concat()),
     ]
+}
+
+/// Texts end with a zero byte, and have no other.
+fn texts(kinds: &'static [u16]) -> impl Strategy<Value = Vec<(u16, Vec<u8>)>> {
+    let text = "[a-z0-9]{0,8}".prop_map(|text| [text.as_bytes(), &[0]].concat());
+    prop::collection::vec(text, kinds.len())
+        .prop_map(|texts| kinds.iter().copied().zip(texts).collect())
 }
 
 /// The kernel sends each attribute once.
@@ -251,14 +257,14 @@ const KINDS: [&str; 9] = [
 
 fn payload() -> impl Strategy<Value = Vec<u8>> {
     let header = prop::array::uniform15(any::<u8>());
-    let plain = list(&[1, 3, 4, 5, 10, 13, 16, 20, 37]);
+    let plain = (list(&[1, 4, 5, 10, 13, 16, 37]), texts(&[3, 20]));
     let data = list(&[1, 2, 3, 4, 7, 11, 15, 16, 17, 23, 25, 27, 30, 39]);
     let port = list(&[4, 33, 8]);
     let kind = prop::sample::select(&KINDS[..]);
-    (header, plain, kind, data, port, list(&[53])).prop_map(
-        |(header, plain, kind, data, port, names)| {
+    (header, plain, kind, data, port, texts(&[53, 53])).prop_map(
+        |(header, (plain, texts), kind, data, port, names)| {
             let mut bytes = [&[0], &header[..]].concat();
-            for (kind, value) in plain {
+            for (kind, value) in plain.into_iter().chain(texts) {
                 put(&mut bytes, kind, &value);
             }
             put(&mut bytes, PROPERTIES | NESTED, &nest(&names));
