@@ -8,6 +8,7 @@ mod another_network;
 mod backends;
 mod beside;
 mod cleanup;
+mod collection;
 mod config_change;
 mod connectivity;
 mod containerd;

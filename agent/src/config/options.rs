@@ -48,6 +48,8 @@ pub struct Options {
     pub host: HostOptions,
     /// What to place for the container runtime, if anything.
     pub cni: Option<CniOptions>,
+    /// How often what dead containers have left is removed, and where the lists are, if ever.
+    pub collection: Option<(Duration, PathBuf)>,
     /// Start although a flanneld works on the same network.
     pub allow_flanneld: bool,
     /// Give up what the daemon doesn't need.
@@ -143,6 +145,7 @@ impl Options {
             )?,
             host: HostOptions::read(settings, &store)?,
             cni: cni::read(settings, &mut notes)?,
+            collection: cni::collection(settings)?,
             sandbox: settings.switch(&flags::SANDBOX)?,
             allow_flanneld: settings.switch(&flags::ALLOW_FLANNELD)?,
             log: LogOptions::read(settings)?,

@@ -126,7 +126,12 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), st
 fn counters(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), std::fmt::Error> {
     let kernel = &status.kernel;
     let fights = kernel.fights.values().sum();
-    let rows: [(&str, &str, u64); 6] = [
+    let rows: [(&str, &str, u64); 7] = [
+        (
+            "cni_collected",
+            "Addresses, devices and rules of containers gone without DEL that were removed",
+            status.attached.collected,
+        ),
         (
             "full_passes",
             "Passes that compared everything with the kernel",

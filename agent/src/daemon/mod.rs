@@ -55,6 +55,7 @@ use http::Server;
 use inherited::Inherited;
 use keepers::all::Keepers;
 use keepers::cni::CniKeeper;
+use keepers::collection::Collection;
 use keepers::data_plane::DataPlaneKeeper;
 use keepers::file_look::Files;
 use keepers::flanneld::FlanneldKeeper;
@@ -122,6 +123,10 @@ pub async fn run<S: LeaseStore>(
     let subnet_file = &options.host.subnet_file;
     let cni = options.cni.clone();
     let cni = cni.map(|cni| CniKeeper::new(cni, subnet_file.clone(), &files, now));
+    let collection = options.collection.clone().map(|(every, folder)| {
+        let placed = options.cni.as_ref().map(|cni| cni.conf_dir.clone());
+        Collection::new(placed.unwrap_or(folder), every, files.reader.clone(), now)
+    });
     let keepers = Keepers {
         state: state.clone(),
         hindrances: Hindrances::new(
@@ -133,6 +138,7 @@ pub async fn run<S: LeaseStore>(
         subnet_file: SubnetFile::new(subnet_file, files.clone(), now),
         data_plane: DataPlaneKeeper::new(data_plane.clone(), reader.clone()),
         cni,
+        collection,
         socket,
         flanneld: FlanneldKeeper::new(options.clone(), beside, &files, now),
         lock: KeptLock::new(lock, &files, now),

@@ -9,6 +9,7 @@ pub mod libcni;
 pub mod live;
 mod owner;
 pub mod record;
+pub mod reservation;
 mod source;
 
 pub use cni::{CNI_TABLE, cni_base};

@@ -41,7 +41,7 @@ struct File {
     result: Answer,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 struct Answer {
     #[serde(default)]
     interfaces: Vec<Interface>,
@@ -49,7 +49,7 @@ struct Answer {
     ips: Vec<Ip>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 struct Interface {
     name: String,
     #[serde(default)]
@@ -58,10 +58,49 @@ struct Interface {
     sandbox: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 struct Ip {
     address: IpNet,
     gateway: Option<std::net::IpAddr>,
+}
+
+/// An attachment of any kind, and where its container's network namespace was.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CachedPlace {
+    /// Name of the network.
+    #[serde(rename = "networkName")]
+    pub network: String,
+    /// Id of the container.
+    pub container_id: String,
+    /// The interface in it.
+    #[serde(rename = "ifName")]
+    pub ifname: String,
+    /// The path of the namespace; empty where it isn't known.
+    #[serde(default)]
+    pub netns: String,
+    #[serde(default)]
+    result: Answer,
+}
+
+impl CachedPlace {
+    /// Reads a file. Releases of the library before 1.2 wrote no path; the result has one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut place: Self = serde_json::from_str(text).ok()?;
+        if place.netns.is_empty() {
+            let mut sandboxes = place.result.interfaces.iter().map(|one| &one.sandbox);
+            let sandbox = sandboxes.find(|sandbox| !sandbox.is_empty());
+            place.netns = sandbox.cloned().unwrap_or_default();
+        }
+        Some(place)
+    }
+
+    /// The host's ends that the result names.
+    pub fn host_ends(&self) -> impl Iterator<Item = &str> {
+        let all = self.result.interfaces.iter();
+        let of_host = all.filter(|one| one.sandbox.is_empty());
+        of_host.map(|one| one.name.as_str())
+    }
 }
 
 /// Reads a file. `saved` returns the configuration that flannel's plugin gave to its delegate for a container. `None`

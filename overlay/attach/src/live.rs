@@ -1,9 +1,11 @@
 //! The plugins' table in the kernel: puts and removes the elements of one container's interface.
 
 mod attachment;
+pub mod collect;
 pub mod discarded;
 mod dropping;
 pub mod forwarding;
+mod gone;
 mod hostport;
 mod migrated;
 mod published_flows;
@@ -13,6 +15,7 @@ mod table;
 
 pub use attachment::{masquerade, masqueraded, owners, put_base, remove_owner};
 pub use dropping::dropping;
+pub use gone::is_surely_gone;
 pub use hostport::{Missing, PublishError, publish, published, publishers, unpublish};
 pub use migrated::{remove_migrated, remove_migrated_ports, remove_migrated_source};
 pub use published_flows::{forget_flows_past, forget_flows_to};

@@ -39,6 +39,11 @@ impl Owner {
         parts.next().is_none().then_some(owner)
     }
 
+    /// Whether it is an interface of this container in this network.
+    pub fn is_of(&self, network: &str, container: &str) -> bool {
+        self.is_in(network) && self.container == shorten(container, CONTAINER_MAX)
+    }
+
     /// Whether it belongs to the network of this name.
     pub fn is_in(&self, network: &str) -> bool {
         self.network == shorten(network, NETWORK_MAX)

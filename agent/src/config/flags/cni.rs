@@ -57,6 +57,14 @@ pub static CNI_PLUGINS: Flag = Flag::new(
 .default("true")
 .ours();
 
+pub static CNI_GC: Flag = Flag::new(
+    "cni-gc",
+    One("TIME"),
+    "Remove what containers have left that are gone without DEL, in the networks of the lists in --cni-conf-dir that begin with our plugin or flannel's: at the start, and each time after so long; off: never",
+)
+.default("1h")
+.ours();
+
 /// What is placed, and where: for the command that does it once.
 pub static CNI_PLACES_GROUP: Group = Group {
     heading: "CNI",
@@ -81,5 +89,6 @@ pub static CNI_GROUP: Group = Group {
         &CNI_LAYOUT,
         &CNI_PLUGINS,
         &CNI_WITHDRAW,
+        &CNI_GC,
     ],
 };

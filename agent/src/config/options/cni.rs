@@ -1,12 +1,18 @@
 //! The options of what is placed for the container runtime.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::note::Note;
 use super::values::path;
 use crate::config::cni_names;
 use crate::config::flags;
+use crate::config::go_values;
 use crate::config::settings::{Settings, UsageError};
+
+/// What `--cni-gc` may be.
+const LEAST: Duration = Duration::from_secs(60);
+const MOST: Duration = Duration::from_secs(365 * 86400);
 
 /// What to place for the container runtime, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,12 +97,34 @@ pub(super) fn read(
         return Ok(Some(options));
     }
     let others = flags::CNI_GROUP.flags.iter();
-    let given = others.filter(|flag| flag.name != flags::INSTALL_CNI.name);
+    let of_list = [
+        flags::INSTALL_CNI.name,
+        flags::CNI_GC.name,
+        flags::CNI_CONF_DIR.name,
+    ];
+    let given = others.filter(|flag| !of_list.contains(&flag.name));
     notes.extend(given.filter_map(|flag| {
         let source = settings.given(flag)?;
         Some(Note::new(source, "has no effect without --install-cni"))
     }));
     Ok(None)
+}
+
+/// Reads how often what dead containers have left is removed, and where the lists are; `None` for never.
+///
+/// # Errors
+/// If the value can't be used.
+pub(super) fn collection(
+    settings: &Settings<'_>,
+) -> Result<Option<(Duration, PathBuf)>, UsageError> {
+    let expected = "off, or a time of at least 60s: seconds, or a number with s, m or h";
+    let every = settings.required(&flags::CNI_GC, expected, |text| match text {
+        "off" => Some(None),
+        text => go_values::duration(text)
+            .filter(|every| (LEAST..=MOST).contains(every))
+            .map(Some),
+    })?;
+    Ok(every.map(|every| (every, path(settings, &flags::CNI_CONF_DIR))))
 }
 
 fn layout(text: &str) -> Option<Layout> {

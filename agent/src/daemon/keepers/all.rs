@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Keeper;
 use super::cni::CniKeeper;
+use super::collection::Collection;
 use super::data_plane::DataPlaneKeeper;
 use super::flanneld::FlanneldKeeper;
 use super::hindrances::Hindrances;
@@ -22,6 +23,8 @@ pub struct Keepers {
     pub data_plane: DataPlaneKeeper,
     /// The files for the container runtime, where that was asked for.
     pub cni: Option<CniKeeper>,
+    /// Unless it was switched off.
+    pub collection: Option<Collection>,
     pub socket: Socket,
     pub flanneld: FlanneldKeeper,
     pub lock: KeptLock,
@@ -32,6 +35,8 @@ impl Keepers {
     /// Reports to the cluster and the service manager come last.
     fn all(&mut self) -> impl Iterator<Item = &mut dyn Keeper> {
         let cni = self.cni.as_mut().map(|cni| cni as &mut dyn Keeper);
+        let collection = self.collection.as_mut();
+        let collection = collection.map(|collection| collection as &mut dyn Keeper);
         let before: [&mut dyn Keeper; 4] = [
             &mut self.state,
             &mut self.hindrances,
@@ -44,7 +49,7 @@ impl Keepers {
             &mut self.lock,
             &mut self.reports,
         ];
-        before.into_iter().chain(cni).chain(after)
+        before.into_iter().chain(cni).chain(collection).chain(after)
     }
 
     /// Each does what is due.

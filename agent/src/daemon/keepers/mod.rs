@@ -4,6 +4,7 @@
 pub mod all;
 pub mod bridge;
 pub mod cni;
+pub mod collection;
 pub mod data_plane;
 pub mod file_look;
 pub mod flanneld;

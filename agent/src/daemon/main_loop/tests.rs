@@ -164,6 +164,7 @@ fn parts(saved: bool) -> (Scene, Common, Keepers) {
         subnet_file: SubnetFile::new(&options.host.subnet_file, files.clone(), now),
         data_plane: DataPlaneKeeper::new(DataPlane::default(), reader.clone()),
         cni: None,
+        collection: None,
         socket,
         flanneld: FlanneldKeeper::new(options.clone(), Beside::default(), &files, now),
         lock: KeptLock::new(lock, &files, now),

@@ -13,6 +13,8 @@ use crate::config::options::{Options, StoreOptions};
 
 /// Switches of the network. The second is where a container finds them that isn't privileged.
 const SWITCHES: [&str; 2] = ["/proc/sys/net", "/host/proc/sys/net"];
+/// Where `host-local` keeps its reservations.
+const RESERVATIONS: &str = "/var/lib/cni/networks";
 /// Devices: of our own data plane, and the one that takes everything.
 const DEVICES: [&str; 2] = ["/dev/net/tun", "/dev/null"];
 
@@ -22,6 +24,8 @@ pub struct Files {
     /// With the mode they are made with.
     own: Vec<(PathBuf, u32)>,
     store: Option<PathBuf>,
+    /// Reservations of containers, which the plugins' folder above has beside files that plugins act upon.
+    reservations: Option<PathBuf>,
     writable: Vec<PathBuf>,
 }
 
@@ -50,6 +54,7 @@ impl Files {
                 StoreOptions::File { dir } => Some(dir.clone()),
                 StoreOptions::Etcd(_) | StoreOptions::Kube(_) => None,
             },
+            reservations: options.collection.as_ref().map(|_| RESERVATIONS.into()),
             writable: SWITCHES.iter().chain(&DEVICES).map(PathBuf::from).collect(),
         }
     }
@@ -59,6 +64,7 @@ impl Files {
         Self {
             own: vec![(own.to_owned(), 0o755)],
             store: None,
+            reservations: None,
             writable: vec!["/dev/null".into()],
         }
     }
@@ -77,6 +83,11 @@ impl Files {
                 );
             }
         }
+        // Where it can't be made, nothing above it is opened.
+        for folder in self.reservations.iter().filter(|folder| is_missing(folder)) {
+            let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
+            drop(made.inspect_err(|error| tracing::debug!(%error, "no folder of reservations")));
+        }
     }
 
     pub(super) fn places(&self) -> impl Iterator<Item = Place> {
@@ -94,7 +105,8 @@ impl Files {
             path,
             allowed: Allowed::Everything,
         });
-        folders.chain(writable)
+        let reservations = self.reservations.iter().map(place(Allowed::Everything));
+        folders.chain(reservations).chain(writable)
     }
 }
 

@@ -16,6 +16,9 @@ pub struct AttachedStatus {
     pub attachments: usize,
     /// Looks since start.
     pub looks: u64,
+    /// Addresses, devices and rules of containers gone without DEL that were removed since start.
+    #[serde(default)]
+    pub collected: u64,
     /// What can't be put right: the attachment, what is wrong, and what mends it.
     pub failed: Vec<String>,
     /// Those whose port is gone while nothing is known of their containers, and which one it was.

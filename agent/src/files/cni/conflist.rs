@@ -132,7 +132,7 @@ pub fn missing_plugins(list: &str, bin_dir: &Path) -> Vec<String> {
     names
 }
 
-fn is_configuration(name: &str) -> bool {
+pub(super) fn is_configuration(name: &str) -> bool {
     let extension = Path::new(name)
         .extension()
         .and_then(|extension| extension.to_str());

@@ -10,10 +10,12 @@ mod layout;
 mod limits;
 mod list;
 mod merge;
+mod networks;
 mod record;
 mod source;
 
 pub use folder::{Folder, Outcome, Placed, Replace};
 pub use layout::settle;
 pub use limits::{LIST_LIMIT, PLUGIN_LIMIT};
+pub use networks::networks;
 pub use source::source;

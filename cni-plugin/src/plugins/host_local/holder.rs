@@ -1,5 +1,7 @@
 //! The holder of an address, as it stands in a reservation file.
 
+use tweed_attach::reservation;
+
 use crate::spec::Attachment;
 use crate::spec::call::is_identifier;
 
@@ -14,13 +16,10 @@ pub(super) struct Holder {
 impl Holder {
     /// Reads a reservation file. `None` for any other text: a crash has left it.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut lines = text.trim().lines();
-        let container_id = lines.next()?.trim();
-        let ifname = lines.next().map(|line| line.trim().to_owned());
-        let ifname = ifname.filter(|ifname| !ifname.is_empty());
+        let (container_id, ifname) = reservation::holder(text)?;
         is_identifier(container_id).then(|| Self {
             container_id: container_id.to_owned(),
-            ifname,
+            ifname: ifname.map(str::to_owned),
         })
     }
 

@@ -12,6 +12,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use tweed_attach::reservation::{NOTES, Note};
 use tweed_host::bounded_file::{self, KIB, Links};
 use tweed_host::whole_file::OnDisk;
 use tweed_netlink::Netlink;
@@ -34,7 +35,7 @@ impl Notes {
     /// The notes of a folder, whether there are any or not.
     pub(super) fn of(network_dir: &Path) -> Self {
         Self {
-            dir: network_dir.join(".netns"),
+            dir: network_dir.join(NOTES),
         }
     }
 
@@ -75,7 +76,7 @@ impl Notes {
         let Ok(text) = bounded_file::read_text(&self.at(addr), Links::Refused, LONGEST) else {
             return false;
         };
-        let netns = text.split('\n').nth(3).map(Path::new);
+        let netns = Note::parse(&text).map(|note| Path::new(note.netns));
         let Some(netns) = netns.filter(|netns| render(holder, netns).as_ref() == Some(&text))
         else {
             return false;
@@ -92,15 +93,15 @@ impl Notes {
     }
 }
 
-/// Container, interface, mount namespace, path. Go's plugin reads every file below the network's folder and removes one
-/// that holds just container and interface, which this never does.
 fn render(holder: &Holder, netns: &Path) -> Option<String> {
-    let path = netns
-        .to_str()
-        .filter(|path| netns.is_absolute() && !path.contains('\n'))?;
     let mounts = fs::read_link("/proc/thread-self/ns/mnt").ok()?;
-    let (id, ifname) = (&holder.container_id, holder.ifname.as_ref()?);
-    Some(format!("{id}\n{ifname}\n{}\n{path}\n", mounts.display()))
+    let note = Note {
+        container_id: &holder.container_id,
+        ifname: holder.ifname.as_deref()?,
+        mounts: mounts.to_str()?,
+        netns: netns.to_str().filter(|_| netns.is_absolute())?,
+    };
+    note.render()
 }
 
 /// Whether the host's end of the pair is there that `bridge` has made for it. If the kernel doesn't answer, it may be.

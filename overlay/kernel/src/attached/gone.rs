@@ -4,16 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tweed_attach::Owner;
-use tweed_attach::live::{Attachment, Recorded, forwarding, free_source, remove_owner};
+use tweed_attach::live::{
+    Attachment, Recorded, forwarding, free_source, is_surely_gone, remove_owner,
+};
 use tweed_attach::record::leaving;
 use tweed_host::KernelError;
 use tweed_netlink::Netfilter;
-use tweed_netlink::netns::{Netns, NetnsError};
+use tweed_netlink::netns::Netns;
 
 /// A plugin that was at work has ended by then.
 const SETTLED: Duration = Duration::from_secs(5);
@@ -60,10 +61,11 @@ impl Gone {
                 continue;
             };
             let own = !attachment.files.is_empty();
-            match (Netns::open(&attachment.netns), port) {
-                (Err(error), _) if own && is_surely_gone(attachment, &error) => {
-                    found.gone.insert(owner.to_string());
-                }
+            let netns = Path::new(&attachment.netns);
+            let record = attachment.files.first();
+            let is_gone = || record.is_some_and(|record| is_surely_gone(netns, record));
+            match (Netns::open(netns), port) {
+                (Err(_), _) if is_gone() => drop(found.gone.insert(owner.to_string())),
                 (Ok(_), Some(port)) => drop(found.alive.insert(owner.to_string(), port.clone())),
                 (Err(_), Some(port)) if own => {
                     found.doubtful.insert(owner.to_string(), port.clone());
@@ -73,21 +75,6 @@ impl Gone {
         }
         found
     }
-}
-
-/// Whether a network namespace is gone, and not only invisible: then its folder is the host's, and lies in the file
-/// system of the record, or has other namespaces in it. An agent in a container has another folder there, or none.
-fn is_surely_gone(attachment: &Attachment, error: &NetnsError) -> bool {
-    let is_missing = matches!(error, NetnsError::Missing(_));
-    let folder = Path::new(&attachment.netns).parent().filter(|_| is_missing);
-    let Some(folder) = folder else {
-        return false;
-    };
-    let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
-    let records = attachment.files.first().and_then(|file| device(file));
-    let mut others = fs::read_dir(folder).into_iter().flatten().flatten();
-    records.is_some() && records == device(folder)
-        || others.any(|other| Netns::open(other.path()).is_ok())
 }
 
 /// Removes what is left of an attachment, as its plugin would. Its interface went with its namespace.
