@@ -8,7 +8,7 @@ use tweed_host::bounded_file::{self, KIB, MIB};
 use tweed_netlink::LinkInfo;
 use tweed_netlink::netns::Netns;
 
-use super::Scope;
+use super::scope::Scope;
 use crate::libcni::CachedPlace;
 use crate::live::gone::is_surely_gone;
 use crate::reservation::{NOTES, Note};

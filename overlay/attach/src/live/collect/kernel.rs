@@ -9,8 +9,8 @@ use serde::Deserialize;
 use tweed_host::bounded_file::{self, MIB};
 use tweed_netlink::{LinkInfo, Netfilter, Netlink};
 
-use super::Collected;
 use super::claims::Claims;
+use super::scope::Collected;
 use crate::live::forwarding;
 use crate::{Owner, sha512_hex};
 

@@ -11,7 +11,7 @@ use tweed_host::bounded_file::{self, KIB, Links};
 use tweed_host::file_lock::{self, Sharing};
 
 use super::claims::Claims;
-use super::{Collected, Scope};
+use super::scope::{Collected, Scope};
 use crate::Owner;
 use crate::reservation::{NOTES, holder};
 

@@ -1,4 +1,5 @@
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -76,6 +77,7 @@ impl Host {
             ifname: "eth0".into(),
             masquerade: Vec::new(),
             bridged: None,
+            routed: None,
             netns: netns.to_string_lossy().into_owned(),
         };
         let path = self.path("records").join(file_name(&record.owner()));
