@@ -124,15 +124,20 @@ fn a_flanneld_that_has_ended_is_not_running_though_nobody_waited_for_it() {
     let pid = running.found().pid;
     running.child.kill().expect("killed");
     let deadline = Instant::now() + Duration::from_secs(10);
-    while find(Path::new("/proc"))
-        .iter()
-        .any(|flanneld| flanneld.pid == pid)
-    {
+    let is_found = || {
+        find(Path::new("/proc"))
+            .iter()
+            .any(|flanneld| flanneld.pid == pid)
+    };
+    // Its command line is gone some moments before it is a zombie.
+    let has_ended = || {
+        let state = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
+        state.contains("(flanneld) Z")
+    };
+    while !has_ended() || is_found() {
         assert!(Instant::now() < deadline, "pid {pid} is still found");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let state = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
-    assert!(state.contains("(flanneld) Z"), "{state}");
 }
 
 #[test]
