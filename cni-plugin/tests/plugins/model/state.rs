@@ -23,7 +23,7 @@ pub(super) struct State {
     veths: usize,
     limits: usize,
     records: usize,
-    saved: usize,
+    saved: BTreeSet<String>,
     tuned: usize,
 }
 
@@ -34,8 +34,13 @@ pub(super) fn of(host: &Host, networks: &[Network]) -> State {
         let addresses = host.reservations(network.name).into_iter().collect();
         (network.name, addresses)
     };
-    // An ADD that was repeated has another file, which goes with the first.
-    let saved = kept("flannel").map(|name| name.trim_end_matches("@eth0").to_owned());
+    // An ADD that was repeated has another file, which goes with the first. The empty one of an ADD that was killed before
+    // it wrote goes with the next ADD or DEL of its container: whose network it is of, GC can't know.
+    let saved = kept("flannel").filter(|name| !name.ends_with(".unfinished"));
+    let saved = saved.map(|name| name.trim_end_matches("@eth0").to_owned());
+    // So does the device of an ADD that was killed before it named the device's owner.
+    let limits = sh("ip -o link show type ifb");
+    let limits = limits.lines().filter(|line| line.contains("alias "));
     State {
         reservations: networks.iter().map(of_network).collect(),
         noted: networks
@@ -46,11 +51,11 @@ pub(super) fn of(host: &Host, networks: &[Network]) -> State {
         ports: ports(&table),
         forwarded: forwarded(networks),
         veths: host.veths().len(),
-        limits: sh("ip -o link show type ifb").lines().count(),
+        limits: limits.count(),
         records: kept("run")
             .filter(|name| name.ends_with(".firewall.json"))
             .count(),
-        saved: saved.collect::<BTreeSet<String>>().len(),
+        saved: saved.collect(),
         tuned: kept("tuning").count(),
     }
 }
@@ -85,7 +90,9 @@ pub(super) fn compare(host: &Host, networks: &[Network], containers: &[Container
         veths: attached().count(),
         limits: with(&["bandwidth", "tweed"]).count(),
         records: with(&["firewall"]).count(),
-        saved: with(&["flannel"]).count(),
+        saved: with(&["flannel"])
+            .map(|(it, _)| it.pod.name().to_owned())
+            .collect(),
         tuned: with(&["tuning", "tweed"]).count(),
     };
     reaches(host, networks, &expected);
