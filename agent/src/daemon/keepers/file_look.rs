@@ -53,7 +53,7 @@ impl<T: Send + 'static> FileLook<T> {
         self.changed = true;
     }
 
-    /// The next look is due soon: this one was in vain.
+    /// Brings the next look forward.
     pub fn again_soon(&mut self, now: Instant) {
         self.due = self.due.min(now + SOON);
     }
