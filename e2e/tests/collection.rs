@@ -13,7 +13,7 @@ use tweed_lab::traffic;
 use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
-use super::pod_healing::{port, shell};
+use crate::timed::pod_healing::{port, shell};
 
 const LIST: &str = "/etc/cni/net.d/10-flannel.conflist";
 const RESERVATIONS: &str = "/var/lib/cni/networks/cbr0";

@@ -11,7 +11,7 @@ use tweed_lab::topology::{Host, Topology};
 use tweed_lab::traffic::ping;
 use tweed_lab::wait::{eventually, stays};
 
-use crate::pod_healing::{full, port, shell};
+use crate::timed::pod_healing::{full, port, shell};
 
 #[test]
 fn a_hundred_pods_that_come_and_go_leave_nothing_while_the_agent_heals() -> Result<()> {

@@ -17,7 +17,7 @@ use tweed_lab::traffic::Stream;
 use tweed_lab::wait::eventually;
 use tweed_model::Family;
 
-use super::backends::each_backend;
+use crate::backends::each_backend;
 
 /// The state folder of the first instance.
 const STATE: &str = "/var/lib/tweed/tweed";

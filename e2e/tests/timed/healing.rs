@@ -17,7 +17,7 @@ use tweed_lab::traffic::{self, Stream};
 use tweed_lab::wait::{eventually, stays, timed};
 use tweed_model::Family;
 
-use super::backends::each_backend;
+use crate::backends::each_backend;
 
 /// A repair takes less.
 const LIMIT: Duration = Duration::from_secs(1);

@@ -18,8 +18,8 @@ use tweed_lab::traffic;
 use tweed_lab::wait::{eventually, timed};
 use tweed_model::Family;
 
-use super::backends::each_backend;
 use super::pod_healing::shell;
+use crate::backends::each_backend;
 
 /// A repair takes less.
 const LIMIT: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use tweed_lab::topology::{Host, Topology};
 use tweed_lab::traffic::ping;
 use tweed_lab::wait::timed;
 
-use crate::pod_healing::shell;
+use crate::timed::pod_healing::shell;
 
 /// The promise for links that were set aside.
 const SOON: Duration = Duration::from_secs(2);
