@@ -60,6 +60,21 @@ pub fn desired(
     snapshot: &ClusterSnapshot,
     seniority: &Seniority,
 ) -> Desired {
+    let mut desired = without_firewall(config, backends, node, choices, snapshot, seniority);
+    let ruleset = &desired.ruleset;
+    desired.state.firewall = (!ruleset.is_empty()).then(|| ruleset.state());
+    desired
+}
+
+/// The same but for the short form of the ruleset, which takes longer than all else where leases are few.
+pub(super) fn without_firewall(
+    config: &NetworkConfig,
+    backends: &Backends,
+    node: &LocalNode,
+    choices: &Choices,
+    snapshot: &ClusterSnapshot,
+    seniority: &Seniority,
+) -> Desired {
     let mut admission = admit::admit(&config.pools, node, &backends.spoken(), snapshot);
     admission.rank(seniority);
     let Intent {
@@ -88,7 +103,6 @@ pub fn desired(
     let ruleset = agent_ruleset(&policy_input(
         config, backends, node, choices, &addrs, sources,
     ));
-    state.firewall = (!ruleset.is_empty()).then(|| ruleset.state());
     let announced = announced(node, snapshot);
     let scope = Scope {
         announced,

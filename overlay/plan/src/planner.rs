@@ -17,7 +17,7 @@ use tweed_nft::{Ruleset, TableState};
 use tweed_state::{Desired, KernelState, Scope};
 
 use super::claims::Claims;
-use super::desired::{Choices, announced, desired};
+use super::desired::{Choices, announced, desired, without_firewall};
 
 /// One in so many leases may change before all of them are computed anew.
 const PART: usize = 8;
@@ -53,7 +53,7 @@ struct Basis {
     world: World,
     leases: SharedMap<SubnetKey, Arc<Lease>>,
     claims: Claims,
-    /// What is wanted without a single lease.
+    /// What is wanted without a single lease, but for the short form of the ruleset.
     ground: Desired,
     desired: Arc<Desired>,
 }
@@ -93,6 +93,12 @@ impl World {
         let (node, choices) = (&self.node, &self.choices);
         desired(config, backends, node, choices, snapshot, seniority)
     }
+
+    fn part(&self, snapshot: &ClusterSnapshot, seniority: &Seniority) -> Desired {
+        let (config, backends) = (&self.config, &self.backends);
+        let (node, choices) = (&self.node, &self.choices);
+        without_firewall(config, backends, node, choices, snapshot, seniority)
+    }
 }
 
 impl Basis {
@@ -102,7 +108,7 @@ impl Basis {
         Self {
             claims: Claims::of(others.map(Arc::as_ref)),
             leases: snapshot.leases.clone(),
-            ground: world.desired(&ClusterSnapshot::default(), seniority),
+            ground: world.part(&ClusterSnapshot::default(), seniority),
             desired: Arc::new(world.desired(snapshot, seniority)),
             world,
         }
@@ -135,7 +141,7 @@ impl Basis {
                 in_sync: snapshot.in_sync,
                 ..ClusterSnapshot::default()
             };
-            self.world.desired(&part, seniority)
+            self.world.part(&part, seniority)
         };
         let (before, now) = (desired(before), desired(now));
         if !same_ground(&before, &self.ground) || !same_ground(&now, &self.ground) {
@@ -162,7 +168,6 @@ fn same_ground(a: &Desired, b: &Desired) -> bool {
         fdb: SharedMap::new(),
         nexthops: SharedSet::new(),
         routes: SharedMap::new(),
-        firewall: None,
         ..state.clone()
     };
     let scope = |scope: &Scope| Scope {
