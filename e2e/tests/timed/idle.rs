@@ -127,7 +127,7 @@ fn an_agent_whose_port_is_taken_sleeps_between_its_attempts() -> Result<()> {
             ensure!(reasons.contains("does flanneld run?"), "{reasons}");
             Ok(())
         })?;
-        wakes_seldom(&agent, WITH_ETCD)
+        wakes_seldom(&agent, LOOKING)
     })
 }
 
