@@ -32,13 +32,9 @@ pub fn dispatch(invocation: Invocation, inherited: Inherited) -> anyhow::Result<
         Command::Run(flags) => {
             daemon::start::run(&options(&flags, &invocation.ignored)?, inherited)
         }
-        Command::Status {
-            peers,
-            output,
-            flags,
-        } => {
+        Command::Status { args, flags } => {
             let (options, silent) = asked(&flags.0)?;
-            status::status(&options, silent.as_deref(), peers, output.output)
+            status::status(&options, silent.as_deref(), &args)
         }
         Command::Doctor { args, flags } => {
             let (options, silent) = asked(&flags.0)?;

@@ -181,7 +181,7 @@ fn status_lists_the_peers_and_why_one_is_none() -> Result<()> {
         );
         ensure!(peer.to_string().contains(&subnet), "{peer}");
         ensure!(peer["seen"].as_u64().is_some(), "{peer}");
-        let text = says(lab, "status --peers", 0, "KNOWN FOR")?;
+        let text = says(lab, "status --peers", 0, "SINCE")?;
         ensure!(text.contains(&subnet), "{text}");
         let plain: Value = serde_json::from_str(&says(lab, "status -o json", 0, "")?)?;
         ensure!(

@@ -68,7 +68,7 @@ fn status_tells_lease_peers_and_the_end_of_the_agent() -> Result<()> {
         ensure!(text.contains(&subnet), "{text}");
         let text = expect(&agent.command(&["status", "--output=json"])?, 1, "drift")?;
         let dead: Value = serde_json::from_str(&text)?;
-        ensure!(dead["ready"] == false && dead["schema"] == 1, "{dead}");
+        ensure!(dead["ready"] == false && dead["schema"] == 2, "{dead}");
         ensure!(dead["drift"]["puts"] == json!([]), "{dead}");
         let keys = |status: &Value| -> Vec<String> {
             let fields = status.as_object().into_iter().flatten();
@@ -77,6 +77,35 @@ fn status_tells_lease_peers_and_the_end_of_the_agent() -> Result<()> {
         ensure!(keys(&dead) == keys(&running), "{dead}\n{running}");
         lab.hosts[0].sh("ip link set flannel.1 down")?;
         expect(&agent.command(&["status"])?, 1, "tweedd plan")?;
+        Ok(())
+    })
+}
+
+#[test]
+fn the_screen_lists_the_peer_and_is_drawn_again_until_nobody_reads_on() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        let cluster = Cluster::on_files(lab, &vxlan())?;
+        cluster.talks(Family::V4)?;
+        let agent = &cluster.agents[0];
+        let peer = cluster.agents[1].subnet(Family::V4)?.trunc().to_string();
+        eventually("peer and bridge are there", || {
+            let text = expect(&agent.command(&["status"])?, 0, &peer)?;
+            ensure!(text.starts_with("ready    yes, since "), "{text}");
+            ensure!(
+                text.contains("bridge   cni0 ") && text.contains(", 1 pod\n"),
+                "{text}"
+            );
+            Ok(())
+        })?;
+        let watching = format!(
+            "timeout 60 {} status --watch=1 | grep -m 3 '^at '",
+            lab.binaries.tweedd.display(),
+        );
+        let times = lab.hosts[0].place().cmd(["sh", "-c", &watching])?;
+        ensure!(
+            times.lines().count() == 3 && times.contains(" UTC"),
+            "{times}"
+        );
         Ok(())
     })
 }

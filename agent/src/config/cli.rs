@@ -18,6 +18,7 @@ mod connectivity;
 mod doctor;
 mod output;
 mod pages;
+mod status;
 mod tips;
 
 pub use connectivity::{
@@ -25,6 +26,7 @@ pub use connectivity::{
 };
 pub use doctor::{DoctorArgs, DoctorOutput};
 pub use output::{Output, OutputArgs};
+pub use status::StatusArgs;
 
 /// The per-node agent of the Tweed overlay network, and its operator commands.
 #[derive(Debug, Parser)]
@@ -54,12 +56,9 @@ pub enum Command {
     /// Show what the agent on this host knows of itself. Exit code 1 if it isn't ready
     #[command(after_help = pages::OTHER_FLAGS, after_long_help = pages::STATUS)]
     Status {
-        /// List the other nodes too: what each is to this one, since when, and what was exchanged
-        #[arg(long)]
-        peers: bool,
-        /// How to print
+        /// What is shown, and how often
         #[command(flatten)]
-        output: OutputArgs,
+        args: StatusArgs,
         /// The flags with which the agent runs
         #[command(flatten)]
         flags: AgentFlags,

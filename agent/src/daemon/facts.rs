@@ -9,7 +9,9 @@ use ipnet::IpNet;
 use tweed_model::{Dual, Refusal, SubnetKey};
 use tweed_state::attached::UsedBridge;
 
+use super::clock;
 use super::peers::Known;
+use super::ready_since::ReadySince;
 use super::status::attached::AttachedStatus;
 use super::status::parts::{CniStatus, HostWarning, KernelStatus, NAMED, RefusedLease};
 use super::status::standing::Standing;
@@ -21,6 +23,8 @@ use crate::config::options::Options;
 pub struct Facts {
     /// The process.
     pub agent: AgentFacts,
+    /// Since when it has been ready, or not.
+    pub ready: ReadySince,
     /// What the daemon is waiting for, while it has no session.
     pub waiting: Option<String>,
     /// The session, or the last one.
@@ -60,6 +64,8 @@ pub struct Facts {
 pub struct AgentFacts {
     /// Process id.
     pub pid: Option<u32>,
+    /// When it started, in seconds since 1970.
+    pub started: Option<u64>,
     /// What it has given up.
     pub sandbox: Vec<String>,
     /// Name of this overlay network on this host.
@@ -81,6 +87,8 @@ pub struct SessionFacts {
     pub tunnels: BTreeMap<u16, bool>,
     /// Name of the uplink, and why it was chosen.
     pub uplink: Option<String>,
+    /// Its MTU in bytes.
+    pub uplink_mtu: Option<u32>,
     /// Name of the backend.
     pub backend: Option<String>,
     /// The backends whose nodes are peers too.
@@ -146,9 +154,12 @@ pub struct DataPlaneFacts {
 impl Facts {
     /// The facts of an agent that has just started.
     pub fn of(options: &Options, sandbox: Vec<String>) -> Self {
+        let now = clock::seconds();
         Self {
+            ready: ReadySince::start(now),
             agent: AgentFacts {
                 pid: Some(std::process::id()),
+                started: Some(now),
                 sandbox,
                 network_name: options.host.instance.to_string(),
                 store: options.store.to_string(),

@@ -15,6 +15,7 @@ use tweed_store::{LeaseStore, Remote};
 
 use super::active::Active;
 use super::asking::{Asker, Said, ask, networks_in};
+use super::clock;
 use super::common::Common;
 use super::facts::SharedFacts;
 use super::keepers::Keeper;
@@ -22,6 +23,7 @@ use super::keepers::all::Keepers;
 use super::lines::{Lines, until, when};
 use super::outcome::log_attached;
 use super::phase::Phase;
+use super::readiness::not_ready;
 use super::readings::Reader;
 use super::saved;
 use crate::files::state_dir::SavedLease;
@@ -121,6 +123,7 @@ where
         self.tick();
         loop {
             readers.iter().for_each(Reader::flush);
+            self.note_ready();
             let due = self.due();
             let lines = &mut self.lines;
             tokio::select! {
@@ -315,6 +318,13 @@ where
             self.take_snapshot();
         }
         self.keepers.look(&mut self.facts.lock(), Instant::now());
+    }
+
+    /// Files since when the node has been ready, or not.
+    fn note_ready(&self) {
+        let facts = &mut self.facts.lock();
+        let ready = not_ready(facts, Instant::now()).is_empty();
+        facts.ready.take(ready, clock::seconds());
     }
 
     /// Logs what the daemon waits for, once as long as it stays the same.

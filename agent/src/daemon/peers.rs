@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use tweed_forward::peers::PeerTraffic;
 use tweed_model::{ClusterSnapshot, Dual, Lease, SharedMap, SubnetKey};
 use tweed_state::Desired;
 
+use super::clock;
 use super::data_plane::status::DataPlaneStatus;
 
 /// As many are listed at most.
@@ -94,8 +94,7 @@ impl Known {
         snapshot: &Arc<ClusterSnapshot>,
         desired: &Arc<Desired>,
     ) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |time| time.as_secs());
+        let now = clock::seconds();
         if self.own.replace(own).is_none() {
             self.seen.first = now;
         } else {

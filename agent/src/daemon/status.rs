@@ -1,6 +1,7 @@
 //! What the daemon knows of itself, as one value: `tweedd status`, `/readyz` and the metrics are views of it.
 
 pub mod attached;
+pub mod bridge;
 pub mod parts;
 pub mod repair;
 mod served;
@@ -16,20 +17,22 @@ use serde::{Deserialize, Serialize};
 use tweed_model::Dual;
 
 use super::answers::Preview;
+use super::clock;
 use super::data_plane::status::DataPlaneStatus;
 use super::facts::Facts;
 use super::peers::Peer;
 use super::readiness;
 use crate::config::options::Options;
 pub use attached::AttachedStatus;
+pub use bridge::BridgeStatus;
 pub use parts::{CniStatus, HostWarning, KernelStatus, NAMED, RefusedLease};
 pub use standing::Standing;
 pub use tx_checksum::TxChecksumStatus;
 
 /// Version of the status document: it rises when a field changes its meaning or goes.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
-/// The status document. Its fields are the same with and without a running agent.
+/// The status document. Its fields are the same with and without a running agent. Times are seconds since 1970.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
     /// Version of this document.
@@ -39,6 +42,12 @@ pub struct Status {
     pub version: String,
     /// Process id of the agent; none where no agent runs.
     pub pid: Option<u32>,
+    /// When it started.
+    #[serde(default)]
+    pub started: Option<u64>,
+    /// Since when `ready` has been what it is.
+    #[serde(default)]
+    pub ready_since: Option<u64>,
     /// Whether an agent runs and doesn't answer: all this is then what its files, the store and the kernel say.
     #[serde(default)]
     pub silent: bool,
@@ -64,6 +73,9 @@ pub struct Status {
     pub public: Dual<IpAddr>,
     /// The uplink, and why it was chosen.
     pub uplink: Option<String>,
+    /// Its MTU in bytes.
+    #[serde(default)]
+    pub uplink_mtu: Option<u32>,
     /// Why it can't be used now, though the daemon goes on with what it had.
     pub no_uplink: Option<String>,
     /// Name of the backend.
@@ -82,6 +94,9 @@ pub struct Status {
     /// backend has a route by a gateway.
     #[serde(default)]
     pub nexthops: Option<bool>,
+    /// The bridges that pods are on.
+    #[serde(default)]
+    pub bridges: Vec<BridgeStatus>,
     /// Number of peers.
     pub peers: usize,
     /// The other nodes one by one, where that was asked for.
@@ -151,10 +166,13 @@ impl Status {
     pub fn of(facts: &Facts, now: Instant) -> Self {
         let (agent, session, cluster) = (&facts.agent, &facts.session, &facts.cluster);
         let not_ready = readiness::not_ready(facts, now);
+        let ready = not_ready.is_empty();
         Self {
             schema: SCHEMA,
             version: tweed_model::VERSION.to_owned(),
             pid: agent.pid,
+            started: agent.started,
+            ready_since: Some(facts.ready.at(ready, clock::seconds())),
             sandbox: agent.sandbox.clone(),
             network_name: agent.network_name.clone(),
             waiting: facts.waiting.clone(),
@@ -166,6 +184,7 @@ impl Status {
             subnets: session.subnets,
             public: session.public,
             uplink: session.uplink.clone(),
+            uplink_mtu: session.uplink_mtu,
             no_uplink: facts.no_uplink.clone(),
             backend: session.backend.clone(),
             accepts: session.accepts.clone(),
@@ -173,6 +192,7 @@ impl Status {
             mtu: session.mtu,
             nexthops: session.nexthops,
             tx_checksum: facts.tx_checksum.clone(),
+            bridges: bridge::of_pods(&facts.bridges, &session.subnets),
             peers: cluster.peers,
             host: facts.host.clone(),
             refused: cluster.refused.clone(),
@@ -186,9 +206,12 @@ impl Status {
             warnings: facts.warnings().cloned().collect(),
             data_plane_error: facts.data_plane.error.clone(),
             earlier_subnet: facts.earlier_subnet.clone(),
-            ready: not_ready.is_empty(),
+            ready,
             not_ready,
             ..Self::default()
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,7 +146,7 @@ fn told(agent: &Agent<'_>, choice: &str, on: [bool; 2]) -> Result<()> {
         ensure!(told["devices"] == devices, "{told}");
         Ok(())
     })?;
-    let people = String::from_utf8(agent.command(&["status"])?.stdout)?;
+    let people = String::from_utf8(agent.command(&["status", "--all"])?.stdout)?;
     let row = people.lines().find(|line| line.starts_with("checksum "));
     let row = row.with_context(|| people.clone())?;
     ensure!(row.contains(&format!("({choice}: ")), "{row}");

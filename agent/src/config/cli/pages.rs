@@ -12,27 +12,31 @@ pub const OTHER_FLAGS: &str = other_flags!();
 /// `tweedd status`
 pub const STATUS: &str = concat!(
     "\
-Rows, those that have something to say:
-  agent     version and process id of the agent that answers
-  network   name of this network on this host (its nftables table), and its store
-  lease     this node's subnets: held, saved (not confirmed by the store yet), lost, or taken
-  uplink    interface towards the other nodes, and the addresses that are announced to them
-  backend   how packets get to other nodes, and the MTU of pods
-  peers     number of the other nodes that are programmed; --peers lists them
-  kernel    whether the kernel is as wanted, and what was put back last
-  fight     an object that another program changes again and again
-  routes    whether IPv4 routes lead by nexthop objects, or are plain ones
-  sandbox   what the agent has given up
-  trust     the senders from which VXLAN packets are taken
-  checksum  who makes the checksums of VXLAN packets
-  carried   with backend udp: packets carried and dropped
-  CNI       the files for pods
+Rows, those that have something to say, and first what is wrong; * with --all:
+  ready     whether this node has done its part, and since when; below it what is missing
+  agent     version and process id of the agent that answers, and how long it has been up
   warning   what on this host is in the way of pods' packets, and the command that mends it
+  host      what is wrong with the host's own network, and the command that mends it
+  fight     an object that another program changes again and again
   refused   a lease that is no peer, and why
   reserved  a subnet that is reserved for this node, which holds another
-  host      what is wrong with the host's own network, and the command that mends it
   ignored   an entry of the store that can't be read
-  ready     whether this node has done its part; below it stands what is missing
+  network   * name of this network on this host (its nftables table)
+  store     where leases come from, and whether the list of them is up to date
+  lease     this node's subnets: held, saved (not confirmed by the store yet), lost, or taken
+  uplink    interface towards the other nodes, the addresses announced to them, its MTU
+  backend   how packets get to other nodes, and the MTU of pods
+  bridge    its addresses, and how many pods are on it
+  peers     number of the other nodes that are programmed
+  kernel    whether it is as wanted, when that was checked, and what was put back last
+  carried   with backend udp: packets carried and dropped
+  passes    * changes, failures and repairs since the start
+  sandbox   * what the agent has given up; always, if that is nothing
+  routes    * whether IPv4 routes lead by nexthop objects, or are plain ones
+  trust     * the senders from which VXLAN packets are taken
+  checksum  * who makes the checksums of VXLAN packets
+  CNI       * the files for pods
+Then the other nodes, up to 20 or with --peers. With --watch a star marks what has changed.
 
 It sends no packets: `tweedd connectivity` tests whether they arrive.
 

@@ -127,15 +127,15 @@ fn the_help_of_a_command_about_an_agent_shows_its_own_flags_and_those_that_name_
             assert!(text.contains("--instance <NAME>"), "{text}");
             assert!(!text.contains("--iface"), "{text}");
             assert!(text.contains("other flags of `tweedd run`"), "{text}");
-            assert!(text.lines().count() < 80, "{text}");
+            assert!(text.lines().count() < 90, "{text}");
         }
         assert!(help(command, false).lines().count() < 40);
     }
     let line = "status --peers --iface=eth0 --etcd-prefix=/x";
-    let Command::Status { peers, flags, .. } = read_line(line).expect("understood").command else {
+    let Command::Status { args, flags } = read_line(line).expect("understood").command else {
         panic!("not status");
     };
-    assert!(peers);
+    assert!(args.peers);
     assert_eq!(flags.0.0["iface"], ["eth0"]);
     assert_eq!(flags.0.0["etcd-prefix"], ["/x"]);
 }
@@ -158,9 +158,14 @@ fn the_short_help_lists_the_commands_and_the_long_one_the_daemons_flags_too() {
 #[test]
 fn the_help_of_status_explains_each_row_that_status_prints() {
     let text = help("status", true);
-    let source = include_str!("../../operator/status.rs");
+    let sources = [
+        include_str!("../../operator/status/screen.rs"),
+        include_str!("../../operator/status/trouble.rs"),
+        include_str!("../../operator/status/data_plane.rs"),
+    ];
+    let source = sources.concat();
     let table = text.split_once("Rows, those").expect("a table").1;
-    let table = table.split_once("ready     ").expect("its end").0;
+    let table = table.split_once("Then the other").expect("its end").0;
     let rows = table.lines().skip(1).filter(|line| !line.trim().is_empty());
     for row in rows {
         assert_eq!(row.get(10..12), Some("  "), "wrapped: {row}");
@@ -196,4 +201,20 @@ fn a_word_of_another_programs_is_refused_with_the_command_that_is_meant() {
         assert!(error.use_stderr(), "{line}");
         assert!(error.to_string().contains(meant), "{line}: {error}");
     }
+}
+
+#[test]
+fn status_is_watched_every_two_seconds_or_as_said() {
+    for (line, expected) in [
+        ("status", None),
+        ("status --watch", Some(2)),
+        ("status --watch 5 --peers", Some(5)),
+        ("status --watch=7", Some(7)),
+    ] {
+        let Command::Status { args, .. } = read_line(line).expect("understood").command else {
+            panic!("{line}");
+        };
+        assert_eq!(args.watch, expected, "{line}");
+    }
+    read_line("status --watch 0").expect_err("never the same moment");
 }

@@ -28,6 +28,7 @@ pub(super) fn file(session: &Session, common: &Common, facts: &mut Facts) {
             .map(|(port, mark)| (port, mark.is_some()))
             .collect(),
         uplink: Some(node.uplink.name.clone()),
+        uplink_mtu: Some(node.uplink.mtu),
         backend: Some(session.config.backend_type.clone()),
         nexthops: by_gateways.then_some(common.choices.nexthops),
         accepts,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tweed_reconcile::{AttachedOutcome, Outcome};
 
 use super::repair::{repair, repaired};
+use crate::daemon::clock;
 
 /// So many bad entries of a kind are shown.
 pub const NAMED: usize = 100;
@@ -21,11 +22,41 @@ pub struct RefusedLease {
     pub kind: String,
 }
 
+/// What a pass put right that something else had removed or changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "ToldRepair")]
+pub struct Repair {
+    /// When, in seconds since 1970; an agent of schema 1 doesn't tell.
+    pub at: Option<u64>,
+    /// The objects.
+    pub what: String,
+}
+
+/// A repair as agents tell it; the last is schema 1.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ToldRepair {
+    At { at: Option<u64>, what: String },
+    What(String),
+}
+
+impl From<ToldRepair> for Repair {
+    fn from(told: ToldRepair) -> Self {
+        match told {
+            ToldRepair::At { at, what } => Self { at, what },
+            ToldRepair::What(what) => Self { at: None, what },
+        }
+    }
+}
+
 /// The state of the kernel as the last passes left it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct KernelStatus {
     /// Whether the last pass left everything as wanted.
     pub programmed: bool,
+    /// When the last pass was made, in seconds since 1970.
+    #[serde(default)]
+    pub checked: Option<u64>,
     /// Full passes since start.
     pub full_passes: u64,
     /// Fast passes since start.
@@ -40,9 +71,9 @@ pub struct KernelStatus {
     /// Passes since start that put right what something else had removed or changed.
     #[serde(default)]
     pub repairs: u64,
-    /// What the last one of them put right.
+    /// The last one of them.
     #[serde(default)]
-    pub last_repair: Option<String>,
+    pub last_repair: Option<Repair>,
     /// What the last pass could not do: operation and error.
     pub failed: Vec<String>,
     /// Deletions held back, and why.
@@ -115,25 +146,28 @@ impl KernelStatus {
     pub fn add_attached(&mut self, outcome: &AttachedOutcome) {
         self.changes += outcome.done.len() as u64;
         self.failures += outcome.failed.len() as u64;
-        if let Some(repair) = repaired(&outcome.repaired) {
-            self.repairs += 1;
-            self.last_repair = Some(repair);
-        }
+        self.add_repair(repaired(&outcome.repaired));
         for object in &outcome.fights {
             *self.fights.entry(object.clone()).or_default() += 1;
+        }
+    }
+
+    fn add_repair(&mut self, what: Option<String>) {
+        if let Some(what) = what {
+            self.repairs += 1;
+            let at = Some(clock::seconds());
+            self.last_repair = Some(Repair { at, what });
         }
     }
 
     /// Files what a pass did.
     pub fn add(&mut self, outcome: &Outcome) {
         self.programmed = outcome.is_clean();
+        self.checked = Some(clock::seconds());
         self.blocked = outcome.blocked;
         self.changes += outcome.changes as u64;
         self.failures += outcome.failed.len() as u64;
-        if let Some(repair) = repair(outcome) {
-            self.repairs += 1;
-            self.last_repair = Some(repair);
-        }
+        self.add_repair(repair(outcome));
         let failed = outcome.failed.iter();
         let failed = failed.map(|failure| format!("{}: {}", failure.op, failure.error));
         self.failed = failed.collect();

@@ -52,8 +52,11 @@ mod tests {
         let mut status = KernelStatus::default();
         status.add(&outcome);
         assert_eq!(
-            (status.repairs, status.last_repair.as_deref()),
-            (1, words.as_deref())
+            (
+                status.repairs,
+                status.last_repair.as_ref().map(|repair| &repair.what)
+            ),
+            (1, words.as_ref())
         );
         // Programming is no repair.
         outcome.repaired.clear();

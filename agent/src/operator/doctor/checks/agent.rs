@@ -188,8 +188,9 @@ pub fn kernel_state(facts: &Facts) -> Verdict {
     match (all.len(), facts.answers()) {
         (0, _) => {
             let repaired = status.kernel.last_repair.as_ref();
-            let repaired =
-                repaired.map_or_else(String::new, |what| format!("; last repair: {what}"));
+            let repaired = repaired.map_or_else(String::new, |repair| {
+                format!("; last repair: {}", repair.what)
+            });
             Verdict::ok(format!("the kernel is as wanted{repaired}"))
         }
         // The agent had not answered that it was done; it may be at it.
