@@ -16,8 +16,8 @@ use crate::daemon::{self, inherited::Inherited};
 use crate::files;
 use crate::operator::find::{self, About};
 use crate::operator::{
-    cleanup, config, connectivity, docker_opts, doctor, install_cni, leases, plan, status, trace,
-    version,
+    adopt, cleanup, config, connectivity, docker_opts, doctor, install_cni, leases, plan, status,
+    trace, version,
 };
 use crate::runtime;
 use crate::store::Store;
@@ -57,6 +57,7 @@ pub fn dispatch(invocation: Invocation, inherited: Inherited) -> anyhow::Result<
         }
         Command::Confirm { output, flags } => plan::confirm(&quiet(&flags.0)?, output.output),
         Command::Trace { args, flags } => done(trace::trace(&quiet(&flags.0)?, &args)),
+        Command::Adopt { output, flags, .. } => adopt::check(&asked(&flags.0)?.0, output.output),
         // The lock tells whether one runs.
         Command::Cleanup { args, flags } => cleanup::cleanup(&asked(&flags.0)?.0, &args),
         Command::Leases(command) => done(on_leases(command)),

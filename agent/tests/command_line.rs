@@ -329,7 +329,7 @@ fn each_shell_gets_a_completion_script_with_all_commands() {
         assert!(output.status.success(), "{shell}: {}", stderr(&output));
         let script = stdout(&output);
         let names = COMMANDS.iter().filter_map(|line| line.split(' ').next());
-        for name in names.chain(["run", "version", "completions", "doctor"]) {
+        for name in names.chain(["run", "version", "completions", "doctor", "adopt"]) {
             assert!(script.contains(name), "{shell}: no {name}");
         }
     }

@@ -106,6 +106,19 @@ pub enum Command {
         #[command(flatten)]
         flags: AgentFlags,
     },
+    /// Say what an agent that is started here would take over of flannel's, change and sweep
+    #[command(after_help = pages::OTHER_FLAGS, after_long_help = pages::ADOPT)]
+    Adopt {
+        /// Only say it: the agent itself takes over when it starts
+        #[arg(long, required = true)]
+        check: bool,
+        /// How to print
+        #[command(flatten)]
+        output: OutputArgs,
+        /// The flags with which the agent will run
+        #[command(flatten)]
+        flags: AgentFlags,
+    },
     /// Remove from this host what the agent put there; pods lose their connections to other hosts
     #[command(after_help = pages::OTHER_FLAGS, after_long_help = pages::CLEANUP)]
     Cleanup {

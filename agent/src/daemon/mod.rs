@@ -49,6 +49,7 @@ use crate::files::watch::Watch;
 use crate::files::writer::Writer;
 use crate::host::flanneld::beside::Beside;
 use crate::host::lock::Lock;
+pub use asking::forecast;
 use choices::choices;
 use common::Common;
 use data_plane::DataPlane;

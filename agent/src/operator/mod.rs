@@ -1,5 +1,6 @@
 //! The operator's commands, a file each, and what they share: which agent is meant, how to ask it, how to print.
 
+pub mod adopt;
 pub mod cleanup;
 mod client;
 pub mod config;

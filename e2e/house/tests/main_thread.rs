@@ -36,6 +36,11 @@ const REFUSED: &[&str] = &[
 /// Files that may, what, and which thread it is that does it.
 const ELSEWHERE: &[(&str, &[&str], &str)] = &[
     (
+        "asking/forecast.rs",
+        &["Netlink", "bounded_file::read"],
+        "a command, in a process of its own",
+    ),
+    (
         "asking/prepare.rs",
         &["bounded_file::read"],
         "a thread of the pool",

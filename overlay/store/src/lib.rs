@@ -17,6 +17,7 @@ mod claim;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 pub mod file;
+pub mod forecast;
 #[cfg(feature = "kube")]
 pub mod kube;
 pub mod memory;

@@ -73,6 +73,27 @@ Examples:
     other_flags!()
 );
 
+/// `tweedd adopt`
+pub const ADOPT: &str = concat!(
+    "\
+Run it beside a flanneld that runs, or after it, with the flags that the agent will have. It reads the store, the host and flannel's files, takes no lease and changes nothing.
+
+Rows:
+  first    what must be done before
+  lease    the lease that is taken over, and how it is known for this node's
+  kept     devices and files that stay as they are, in use
+  changed  what is made or changed
+  swept    what is removed
+
+Exit codes: 0 nothing is in the way, 1 something must be done first or can't be known, 64 usage
+
+Examples:
+  tweedd adopt --check --etcd-endpoints http://192.0.2.1:2379 --ip-masq
+
+",
+    other_flags!()
+);
+
 /// `tweedd plan`
 pub const PLAN: &str = concat!(
     "\

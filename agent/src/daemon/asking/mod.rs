@@ -3,6 +3,7 @@
 
 mod announcement;
 mod confirm;
+pub mod forecast;
 mod from_saved;
 mod identity;
 mod network;

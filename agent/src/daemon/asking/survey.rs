@@ -37,23 +37,35 @@ impl Survey {
         backends: &Backends,
     ) -> Result<Self, String> {
         let (wanted, servers, pools) = (wanted.clone(), servers.clone(), pools.clone());
+        let backends = backends.clone();
+        let read = move || Self::read(&wanted, &servers, &pools, &backends);
+        reader.wait_for(read).await?
+    }
+
+    /// Reads all of it on the calling thread.
+    ///
+    /// # Errors
+    /// As [`Survey::make`].
+    pub(super) fn read(
+        wanted: &Wanted,
+        servers: &BTreeSet<IpAddr>,
+        pools: &Dual<Pool>,
+        backends: &Backends,
+    ) -> Result<Self, String> {
         let vteps = Dual {
             v4: vtep(backends, Family::V4),
             v6: vtep(backends, Family::V6),
         };
-        let read = move || {
-            let choice = uplink::choose(&wanted).map_err(|error| format!("uplink: {error:#}"))?;
-            let found = facts::read(&wanted.overlay, &servers)
-                .map_err(|error| format!("the host's addresses: {error:#}"))?;
-            Ok(Self {
-                choice,
-                found,
-                // Where the bridges can't be read it is as on a host without pods.
-                inhabited: subnets(&pools, &used_bridges().unwrap_or_default()),
-                macs: vteps.filter_map(|_, name| device_mac(name)),
-            })
-        };
-        reader.wait_for(read).await?
+        let choice = uplink::choose(wanted).map_err(|error| format!("uplink: {error:#}"))?;
+        let found = facts::read(&wanted.overlay, servers)
+            .map_err(|error| format!("the host's addresses: {error:#}"))?;
+        Ok(Self {
+            choice,
+            found,
+            // Where the bridges can't be read it is as on a host without pods.
+            inhabited: subnets(pools, &used_bridges().unwrap_or_default()),
+            macs: vteps.filter_map(|_, name| device_mac(name)),
+        })
     }
 }
 
