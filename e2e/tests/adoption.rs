@@ -98,6 +98,11 @@ fn a_forecast_names_a_flanneld_that_runs_and_a_lease_that_is_not_there() -> Resu
         etcd.put_config(&vxlan())?;
         let (host, node) = (&lab.hosts[0], Node::of(&lab.hosts[0])?);
         node.lay_out(host, &[])?;
+        // Its lease has run out, and nobody has the subnet.
+        let again = forecast(lab)?;
+        ensure!(again["lease"] == node.key(), "{again}");
+        ensure!(again["hindrances"] == json!([]), "{again}");
+        fs::remove_file(host.path("/run/flannel/subnet.env"))?;
         let none = forecast(lab)?;
         ensure!(none["lease"].is_null(), "{none}");
         ensure!(none["hindrances"].to_string().contains("drain"), "{none}");

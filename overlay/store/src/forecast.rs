@@ -14,7 +14,9 @@ pub enum Forecast {
     Own(SubnetKey),
     /// This lease, unless its holder answers.
     Unclear(SubnetKey),
-    /// Another one than those in the store.
+    /// A new one, on a subnet that the node has had and that is free.
+    Again(SubnetKey),
+    /// A new one, on a subnet that it draws; or none, where all are taken.
     New,
 }
 
@@ -23,10 +25,16 @@ impl Forecast {
     #[must_use]
     pub fn of(snapshot: &ClusterSnapshot, request: &Request) -> Self {
         let leases: Vec<&Lease> = snapshot.leases.values().map(Arc::as_ref).collect();
-        match Survey::of(&leases, &[], request).reuse.first() {
-            Some((key, Claim::Own)) => Self::Own(*key),
-            Some((key, _)) => Self::Unclear(*key),
-            None => Self::New,
+        let survey = Survey::of(&leases, &[], request);
+        match survey.reuse.first() {
+            Some((key, Claim::Own)) => return Self::Own(*key),
+            Some((key, _)) => return Self::Unclear(*key),
+            None => {}
+        }
+        // What was held before is drawn first; what else is drawn depends on the number.
+        match survey.draw(request, 0) {
+            Ok(drawn) if survey.previous.contains(&drawn) => Self::Again(SubnetKey(drawn)),
+            _ => Self::New,
         }
     }
 }

@@ -160,7 +160,7 @@ fn wanted(options: &Options, network: &Network, record: &OwnRecord, state: &Stat
 
 fn key(claimed: Claimed) -> Option<SubnetKey> {
     match claimed {
-        Claimed::Own(key) | Claimed::Unclear(key) => Some(key),
+        Claimed::Own(key) | Claimed::Unclear(key) | Claimed::Again(key) => Some(key),
         Claimed::New => None,
     }
 }
@@ -171,6 +171,7 @@ fn note(claimed: Claimed) -> &'static str {
         Claimed::Unclear(_) => {
             "in the store under this node's address or data alone: taken if its holder does not answer"
         }
+        Claimed::Again(_) => "a new one, of the subnet that this node had",
         Claimed::New => "a new one: no lease in the store is this node's",
     }
 }

@@ -1,7 +1,10 @@
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::*;
-use tweed_model::Pool;
+use crate::forecast::Forecast;
+use tweed_model::{ClusterSnapshot, Pool};
 
 fn attrs(addr: &str, mac: Option<&str>) -> LeaseAttrs {
     LeaseAttrs {
@@ -328,4 +331,26 @@ fn nothing_of_what_the_host_has_is_drawn_unless_the_node_held_it_before() {
     let said = drawn(&[], &["10.5.0.0/22"], 1).unwrap_err();
     let words = "with 0 leases in the store and 10.5.0.0/22 left out as this host's own";
     assert!(said.contains(words), "{said}");
+}
+
+#[test]
+fn a_forecast_is_what_asking_would_come_to() {
+    let mine = attrs("10.0.0.1", Some("a"));
+    let of = |theirs: Option<LeaseAttrs>, previous: &[&str]| {
+        let leases = theirs.map(|theirs| lease("10.5.9.0-24", theirs, 1, Term::Leased));
+        let leases = leases.into_iter();
+        let snapshot = ClusterSnapshot {
+            leases: leases.map(|lease| (lease.key, Arc::new(lease))).collect(),
+            ..ClusterSnapshot::default()
+        };
+        Forecast::of(&snapshot, &request(mine.clone(), previous))
+    };
+    let nine: SubnetKey = "10.5.9.0-24".parse().unwrap();
+    let other = attrs("10.0.0.2", Some("b"));
+    let half = attrs("10.0.0.1", Some("b"));
+    assert_eq!(of(Some(mine.clone()), &[]), Forecast::Own(nine));
+    assert_eq!(of(Some(half), &[]), Forecast::Unclear(nine));
+    assert_eq!(of(None, &["10.5.9.0-24"]), Forecast::Again(nine));
+    assert_eq!(of(Some(other), &["10.5.9.0-24"]), Forecast::New);
+    assert_eq!(of(None, &[]), Forecast::New);
 }
