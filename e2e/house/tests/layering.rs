@@ -36,6 +36,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "state",
         ],
     ),
+    ("overlay/probe", &["host", "model"]),
     ("overlay/store", &["host", "model"]),
     (
         "overlay/reconcile",
