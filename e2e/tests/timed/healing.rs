@@ -337,8 +337,11 @@ fn repair(host: &Host, fault: &Fault) -> Result<Duration> {
     break_it(host, &fault.command)?;
     let wanted = without_numbers(&before);
     let (_, taken) = timed("the state of before is back", LIMIT, || {
-        let now = without_numbers(&observe::snapshot(host)?);
-        match &observe::difference(&wanted, &now)[..] {
+        let now = observe::snapshot(host)?;
+        // Without their numbers, two objects with one gateway are one line.
+        let (had, has) = (nexthops(&before), nexthops(&now));
+        ensure!(had == has, "{has} nexthop objects, not {had}");
+        match &observe::difference(&wanted, &without_numbers(&now))[..] {
             [] => Ok(()),
             lines => bail!("differs:\n{}", lines.join("\n")),
         }
@@ -364,6 +367,11 @@ fn repair(host: &Host, fault: &Fault) -> Result<Duration> {
 
 fn break_it(host: &Host, command: &str) -> Result<()> {
     host.place().cmd(["sh", "-ec", command]).map(drop)
+}
+
+fn nexthops(snapshot: &BTreeSet<String>) -> usize {
+    let lines = snapshot.iter();
+    lines.filter(|line| line.starts_with("nexthop ")).count()
 }
 
 /// The snapshot without what a device, table or object that was made again has anew: indices, handles and numbers.
