@@ -40,6 +40,7 @@ mod own_subnet;
 mod pinned;
 mod podman;
 mod pods_come_and_go;
+mod probes;
 mod reach;
 mod routing;
 mod run_docker;

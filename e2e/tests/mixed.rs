@@ -7,6 +7,8 @@
 //!                   └── flannel0 ◀═══════════ UDP 8285 ═══ flannel0 ─────┘
 //! ```
 
+mod answers;
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

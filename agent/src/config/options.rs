@@ -44,6 +44,8 @@ pub struct Options {
     pub http: Option<SocketAddr>,
     /// The most peers that have metrics of their own.
     pub metrics_peers: usize,
+    /// Ask the other nodes whether they answer.
+    pub probes: bool,
     /// Names and files on this host.
     pub host: HostOptions,
     /// What to place for the container runtime, if anything.
@@ -146,6 +148,7 @@ impl Options {
             host: HostOptions::read(settings, &store)?,
             cni: cni::read(settings, &mut notes)?,
             collection: cni::collection(settings)?,
+            probes: settings.switch(&flags::PROBES)?,
             sandbox: settings.switch(&flags::SANDBOX)?,
             allow_flanneld: settings.switch(&flags::ALLOW_FLANNELD)?,
             log: LogOptions::read(settings)?,

@@ -11,6 +11,7 @@ use tweed_state::attached::UsedBridge;
 
 use super::clock;
 use super::peers::Known;
+use super::probing::{Answers, Probing};
 use super::ready_since::ReadySince;
 use super::status::attached::AttachedStatus;
 use super::status::parts::{CniStatus, HostWarning, KernelStatus, NAMED, RefusedLease};
@@ -129,6 +130,10 @@ pub struct ClusterFacts {
     pub broken: BTreeMap<String, String>,
     /// What the list of the other nodes is made from.
     pub known: Known,
+    /// The thread that asks them.
+    pub probing: Probing,
+    /// Which of them answer.
+    pub answers: Answers,
 }
 
 /// A file that is kept.

@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::spawn_blocking;
+use tweed_model::SubnetKey;
 use tweed_reconcile::worker::Wake;
 
 use super::answers::{Confirmed, Preview};
@@ -157,10 +158,23 @@ async fn status(State(server): State<Server>) -> Json<Status> {
 /// Builds the list of peers on another thread: thousands of them take long.
 async fn status_with_peers(State(server): State<Server>) -> Response {
     let Json(mut status) = status(State(server.clone())).await;
-    let known = server.facts.lock().cluster.known.clone();
+    let (known, probing, ports) = {
+        let facts = server.facts.lock();
+        let ports: Vec<u16> = facts.session.tunnels.keys().copied().collect();
+        (
+            facts.cluster.known.clone(),
+            facts.cluster.probing.clone(),
+            ports,
+        )
+    };
     let listing = spawn_blocking(move || {
         let held = status.kernel.held.as_deref();
-        let (list, left_out) = known.list(held, status.data_plane.as_ref());
+        let (mut list, left_out) = known.list(held, status.data_plane.as_ref());
+        let keys = list.iter().map(|peer| SubnetKey(peer.subnets));
+        let answers = probing.answers(keys, &ports);
+        for (peer, probe) in list.iter_mut().zip(answers) {
+            peer.probe = probe;
+        }
         status.peer_list = Some(list);
         status.peers_left_out = left_out;
         Json(status).into_response()

@@ -2,6 +2,7 @@
 //! and `tweedd status` cannot disagree.
 
 mod data_plane;
+mod probes;
 mod single;
 
 use std::collections::BTreeMap;
@@ -51,13 +52,18 @@ impl std::fmt::Debug for FromStatus {
 
 impl Collector for FromStatus {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let status = Status::of(&self.facts.lock(), Instant::now());
+        let (status, probed) = {
+            let facts = self.facts.lock();
+            let probed = facts.cluster.probing.clone();
+            (Status::of(&facts, Instant::now()), probed)
+        };
         gauges(&mut encoder, &status)?;
         counters(&mut encoder, &status)?;
         refused(&mut encoder, &status)?;
         warnings(&mut encoder, &status)?;
         named(&mut encoder, &status)?;
         turns(&mut encoder, self.turns.longest())?;
+        probes::encode(&mut encoder, &status.peer_states, &probed.counters())?;
         match self.collected.last() {
             Some(plane) => data_plane::encode(&mut encoder, &plane, self.most_peers),
             None => Ok(()),

@@ -12,6 +12,7 @@ use tweed_state::Desired;
 
 use super::clock;
 use super::data_plane::status::DataPlaneStatus;
+use super::probing::PeerProbe;
 
 /// As many are listed at most.
 pub const MOST: usize = 5_000;
@@ -64,6 +65,9 @@ pub struct Peer {
     pub kind: Option<String>,
     /// What our own data plane has exchanged with it, a family each.
     pub traffic: Vec<Exchanged>,
+    /// How it answers, where it is asked.
+    #[serde(default)]
+    pub probe: Option<PeerProbe>,
 }
 
 /// The other nodes, as a session knows them. Cheap to clone.
@@ -190,6 +194,7 @@ impl Known {
                 .values()
                 .filter_map(|subnet| traffic.get(subnet).copied())
                 .collect(),
+            probe: None,
         }
     }
 }

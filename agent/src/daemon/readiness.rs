@@ -52,6 +52,7 @@ pub fn not_ready(facts: &Facts, now: Instant) -> Vec<String> {
     }
     reasons.extend(facts.no_uplink.clone());
     reasons.extend(data_plane_error(facts));
+    reasons.extend(facts.cluster.answers.all_lost.clone());
     let failed = facts.kernel.failed.iter();
     reasons.extend(failed.map(|failed| format!("kernel: {failed}")));
     reasons.extend(facts.attached.failed.iter().cloned());

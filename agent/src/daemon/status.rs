@@ -15,12 +15,14 @@ use std::time::Instant;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tweed_model::Dual;
+use tweed_probe::health::State;
 
 use super::answers::Preview;
 use super::clock;
 use super::data_plane::status::DataPlaneStatus;
 use super::facts::Facts;
 use super::peers::Peer;
+use super::probing::BadPeer;
 use super::readiness;
 use crate::config::options::Options;
 pub use attached::AttachedStatus;
@@ -99,6 +101,12 @@ pub struct Status {
     pub bridges: Vec<BridgeStatus>,
     /// Number of peers.
     pub peers: usize,
+    /// How many of them answer how; nothing where they are not asked.
+    #[serde(default)]
+    pub peer_states: BTreeMap<State, usize>,
+    /// Those that packets don't reach, or not all packets; the first hundred.
+    #[serde(default)]
+    pub bad_peers: Vec<BadPeer>,
     /// The other nodes one by one, where that was asked for.
     #[serde(default)]
     pub peer_list: Option<Vec<Peer>>,
@@ -194,6 +202,8 @@ impl Status {
             tx_checksum: facts.tx_checksum.clone(),
             bridges: bridge::of_pods(&facts.bridges, &session.subnets),
             peers: cluster.peers,
+            peer_states: cluster.answers.states.clone(),
+            bad_peers: cluster.answers.bad.clone(),
             host: facts.host.clone(),
             refused: cluster.refused.clone(),
             reserved: cluster.reserved.clone(),

@@ -36,9 +36,9 @@ Rows, those that have something to say, and first what is wrong; * with --all:
   trust     * the senders from which VXLAN packets are taken
   checksum  * who makes the checksums of VXLAN packets
   CNI       * the files for pods
-Then the other nodes, up to 20 or with --peers. With --watch a star marks what has changed.
+Then the other nodes, up to 20 or with --peers; else those that don't answer. With --watch a star marks what has changed.
 
-It sends no packets: `tweedd connectivity` tests whether they arrive.
+`tweedd connectivity` tests paths of pods, services and names.
 
 Exit codes: 0 ready, 1 not ready or no agent answers, 64 usage
 

@@ -5,6 +5,7 @@ mod args;
 mod cni;
 mod flag;
 mod lookup;
+mod probes;
 mod sandbox;
 mod table;
 pub mod variables;
@@ -13,6 +14,7 @@ pub use args::{AgentFlags, CniFlags, DaemonFlags, Flags, StoreFlags};
 pub use cni::*;
 pub use flag::{Flag, Takes};
 pub use lookup::{all, find};
+pub use probes::*;
 pub use sandbox::*;
 pub use table::*;
 

@@ -3,6 +3,7 @@
 use super::cni::CNI_GROUP;
 use super::flag::Takes::{Many, One, Switch};
 use super::flag::{Flag, Group};
+use super::probes::PROBES;
 use super::sandbox::SANDBOX;
 
 pub static STORE: Flag = Flag::new(
@@ -389,7 +390,7 @@ pub static GROUPS: &[&Group] = &[
     },
     &Group {
         heading: "Health and metrics",
-        flags: &[&HEALTHZ_IP, &HEALTHZ_PORT, &METRICS_PEERS],
+        flags: &[&HEALTHZ_IP, &HEALTHZ_PORT, &METRICS_PEERS, &PROBES],
     },
     &HOST_GROUP,
     &CNI_GROUP,

@@ -179,6 +179,8 @@ impl Active {
         cluster.broken.extend(self.config.broken());
         let own = self.session.lease.key;
         cluster.known.take(own, snapshot, &desired);
+        let mtu = self.session.mtu;
+        cluster.probing.want((own, mtu), snapshot, &desired);
         // What is announced may differ from the own address by the operator's wish.
         if let Some(lease) = snapshot.leases.get(&own) {
             facts.session.public = lease.attrs.public;

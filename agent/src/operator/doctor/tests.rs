@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tweed_kernel::firewall::Hindrance;
 use tweed_model::Dual;
+use tweed_probe::health::State;
 
 use super::catalog::CHECKS;
 use super::facts::{Facts, List, Net};
 use super::finding::{Finding, Severity};
 use super::judge::judge;
+use crate::daemon::probing::{BadPeer, PeerProbe};
 use crate::daemon::status::{HostWarning, RefusedLease, Standing};
 use healthy::{BRIDGE, TUNNEL, UPLINK, healthy, link, net, route, with_addr};
 
@@ -81,6 +83,10 @@ fn what_the_agent_tells_is_found_by_its_check() {
             kind: "vtep-mac".to_owned(),
         }];
     });
+    is_found("peers", Fail, |facts| {
+        bad_peer(facts, State::NoAnswerByTunnel)
+    });
+    is_found("peers", Warn, |facts| bad_peer(facts, State::MtuReduced));
     is_found("held-deletions", Warn, |facts| {
         facts.status.kernel.held = Some("all peers would go".to_owned());
     });
@@ -90,6 +96,23 @@ fn what_the_agent_tells_is_found_by_its_check() {
     is_found("fights", Warn, |facts| {
         facts.status.kernel.fights = BTreeMap::from([("route x".to_owned(), 3)]);
     });
+}
+
+fn bad_peer(facts: &mut Facts, state: State) {
+    facts.status.peer_states = [(State::Ok, 1), (state, 1)].into();
+    facts.status.bad_peers = vec![BadPeer {
+        lease: "10.244.9.0-24".to_owned(),
+        subnets: Dual::default(),
+        public: Dual::default(),
+        probe: PeerProbe {
+            state,
+            since: 1,
+            last_seen: None,
+            rtt_us: None,
+            mtu: None,
+            note: Some("why".to_owned()),
+        },
+    }];
 }
 
 #[test]

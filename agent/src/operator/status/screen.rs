@@ -47,7 +47,10 @@ impl fmt::Display for Screen<'_> {
         }
         if let Some(list) = &status.peer_list {
             f.write_char('\n')?;
-            f.write_str(&peers::words(list, status.peers_left_out, self.now))?;
+            f.write_str(&peers::listed(list, status.peers_left_out, self.now))?;
+        } else if !status.bad_peers.is_empty() {
+            f.write_char('\n')?;
+            f.write_str(&peers::bad(&status.bad_peers, self.now))?;
         }
         Ok(())
     }
@@ -131,10 +134,11 @@ fn bridge_words(bridge: &BridgeStatus) -> String {
 }
 
 fn peers_words(status: &Status) -> String {
+    let states = peers::states(&status.peer_states);
     match status.kernel.held_peers {
-        0 => status.peers.to_string(),
+        0 => format!("{}{states}", status.peers),
         held => format!(
-            "{} and {held} that stay though the store lacks them",
+            "{} and {held} that stay though the store lacks them{states}",
             status.peers
         ),
     }

@@ -1,5 +1,7 @@
 //! What the agent knows of itself, its store and its peers.
 
+use tweed_probe::health::State;
+
 use super::count;
 use crate::daemon::status::Standing;
 use crate::operator::doctor::facts::Facts;
@@ -292,4 +294,58 @@ pub fn ready(facts: &Facts) -> Verdict {
             Verdict::fail(first, "mend what it names").because(status.not_ready.iter().skip(1))
         }
     }
+}
+
+pub fn peers(facts: &Facts) -> Verdict {
+    let status = &facts.status;
+    if let Some(unknown) = asks_agent(facts) {
+        return unknown;
+    }
+    if status.peers == 0 {
+        return Verdict::skipped("there is no other node");
+    }
+    if status.peer_states.is_empty() {
+        return Verdict::info("the other nodes are not asked (--probes)");
+    }
+    let number = |test: fn(State) -> bool| -> usize {
+        let states = status.peer_states.iter();
+        states
+            .filter(|(state, _)| test(**state))
+            .map(|(_, count)| count)
+            .sum()
+    };
+    let (lost, bad) = (number(State::is_lost), number(State::is_bad));
+    let all: usize = number(|_| true);
+    let Some(worst) = status.bad_peers.first() else {
+        return Verdict::ok(format!("{all} of {all} answer, as far as they were asked"));
+    };
+    let evidence = status.bad_peers.iter().map(|peer| {
+        let public: Vec<String> = peer.public.values().map(ToString::to_string).collect();
+        let subnets: Vec<String> = peer.subnets.values().map(ToString::to_string).collect();
+        let note = peer.probe.note.as_deref().unwrap_or_default();
+        format!("{} ({}): {note}", public.join(" "), subnets.join(" "))
+    });
+    let remedy = match worst.probe.state {
+        State::NoAnswerByTunnel => {
+            "let the tunnel's UDP port through between the two hosts: look at `tweedd doctor` on the other one, then at security groups and firewalls on the way"
+        }
+        State::MtuReduced => {
+            "set `MTU` in the network configuration's Backend to what gets through, or mend the path's MTU"
+        }
+        _ => {
+            "look whether that host runs and is within reach; if it is gone for good, release its lease (`tweedd leases release`)"
+        }
+    };
+    match lost {
+        0 => Verdict::warn(
+            format!("packets of the pods' size don't reach {}", of(bad, all)),
+            remedy,
+        ),
+        _ => Verdict::fail(format!("no answer from {}", of(lost, all)), remedy),
+    }
+    .because(evidence)
+}
+
+fn of(number: usize, all: usize) -> String {
+    format!("{number} of {}", count(all, "other node", "other nodes"))
 }

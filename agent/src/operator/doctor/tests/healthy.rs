@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use tweed_model::Dual;
 use tweed_model::subnet_env::SubnetEnv;
 use tweed_netlink::{AddrInfo, LinkInfo, RouteInfo, RouteKind, VxlanInfo, link_info};
+use tweed_probe::health::State;
 
 use crate::daemon::answers::Preview;
 use crate::daemon::peers::{Peer, Standing as PeerStanding};
@@ -101,6 +102,7 @@ fn peer(subnet: &str) -> Peer {
         reason: None,
         kind: None,
         traffic: Vec::new(),
+        probe: None,
     }
 }
 
@@ -132,6 +134,7 @@ fn status() -> Status {
         backend: Some("vxlan".to_owned()),
         mtu: Some(1450),
         peers: 1,
+        peer_states: [(State::Ok, 1)].into(),
         peer_list: Some(vec![peer("10.244.2.0/24")]),
         ready: true,
         ..Status::default()

@@ -57,6 +57,7 @@ fn peer() -> Peer {
         reason: None,
         kind: None,
         traffic: Vec::new(),
+        probe: None,
     }
 }
 

@@ -1,0 +1,42 @@
+//! Which peers answer, and how fast.
+
+use std::collections::BTreeMap;
+
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use tweed_probe::health::State;
+use tweed_probe::prober::{BUCKETS, Counters};
+
+/// All of it is 0 where nothing is asked.
+pub(super) fn encode(
+    encoder: &mut DescriptorEncoder<'_>,
+    states: &BTreeMap<State, usize>,
+    counters: &Counters,
+) -> Result<(), std::fmt::Error> {
+    let help = "Peers by how they answer";
+    let mut metric = encoder.encode_descriptor("peer_state", help, None, MetricType::Gauge)?;
+    for state in State::ALL {
+        let count = states.get(&state).copied().unwrap_or(0);
+        let labels = [("state", state.label())];
+        ConstGauge::new(count as i64).encode(metric.encode_family(&labels)?)?;
+    }
+    let help = "Echoes to peers without an answer, by the way that they took";
+    let mut metric =
+        encoder.encode_descriptor("probe_failures", help, None, MetricType::Counter)?;
+    for (stage, lost) in ["tunnel", "underlay", "full_size"]
+        .iter()
+        .zip(counters.lost)
+    {
+        let labels = [("stage", *stage)];
+        ConstCounter::new(lost).encode(metric.encode_family(&labels)?)?;
+    }
+    let help = "How long answers of peers took";
+    let mut metric =
+        encoder.encode_descriptor("probe_rtt_seconds", help, None, MetricType::Histogram)?;
+    let bounds = BUCKETS.iter().map(|micros| *micros as f64 * 1e-6);
+    let buckets: Vec<_> = bounds.chain([f64::MAX]).zip(counters.answers).collect();
+    let count = counters.answers.iter().sum();
+    metric.encode_histogram::<NoLabelSet>(counters.micros as f64 * 1e-6, count, &buckets, None)
+}

@@ -1,0 +1,32 @@
+//! Starts to ask the other nodes, and to file and log what comes of it.
+
+use tweed_probe::thread::Probes;
+
+use super::super::facts::SharedFacts;
+use super::news::News;
+use super::{Answers, Probing};
+
+/// Starts the thread, where that is wanted and the kernel allows it.
+pub fn start(on: bool, facts: SharedFacts) -> Probing {
+    if !on {
+        return Probing::default();
+    }
+    let mut news = News::default();
+    let started = Probes::start(move |prober, now, turned| {
+        let mut facts = facts.lock();
+        let ports: Vec<u16> = facts.session.tunnels.keys().copied().collect();
+        facts.cluster.answers = Answers::of(prober, now, &ports);
+        drop(facts);
+        news.log(turned, &ports);
+    });
+    match started {
+        Ok(probes) => Probing::by(probes),
+        Err(error) => {
+            tracing::warn!(
+                error = %error,
+                "peers are not probed; echoes need CAP_NET_RAW, or say --probes=false"
+            );
+            Probing::default()
+        }
+    }
+}
