@@ -4,6 +4,7 @@ mod news;
 pub mod start;
 pub mod words;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -136,15 +137,16 @@ fn target(lease: &Lease, family: Family, mtu: u16) -> Option<Target> {
 
 impl Answers {
     pub(super) fn of(prober: &Prober, now: Duration, ports: &[u16]) -> Self {
-        let bad = prober.peers().filter(|(_, health)| health.state.is_bad());
-        let bad = bad.map(|(key, health)| BadPeer {
+        let mut worst: Vec<_> = prober.peers().collect();
+        worst.retain(|(_, health)| health.state.is_bad());
+        worst.sort_by_key(|(_, health)| (Reverse(health.state), health.since));
+        let bad = worst.iter().take(NAMED).map(|(key, health)| BadPeer {
             lease: key.to_string(),
             subnets: key.0,
-            public: prober.announced(&key),
-            probe: PeerProbe::of(&health, now, ports),
+            public: prober.announced(key),
+            probe: PeerProbe::of(health, now, ports),
         });
-        let mut bad: Vec<_> = bad.collect();
-        bad.sort_by_key(|peer| (std::cmp::Reverse(peer.probe.state), peer.probe.since));
+        let bad: Vec<_> = bad.collect();
         let all_lost = prober.all_lost().map(|peers| {
             let note = bad.first().and_then(|peer| peer.probe.note.clone());
             format!(
@@ -152,7 +154,6 @@ impl Answers {
                 note.unwrap_or_default()
             )
         });
-        bad.truncate(NAMED);
         Self {
             states: prober.states(),
             bad,

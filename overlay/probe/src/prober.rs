@@ -25,7 +25,7 @@ pub type Targets = BTreeMap<Id, Target>;
 const OFTEN: Duration = Duration::from_secs(10);
 const SELDOM: Duration = Duration::from_secs(60);
 /// For each peer, so much time between two looks at the same.
-const EACH: Duration = Duration::from_millis(12);
+const EACH: Duration = Duration::from_millis(30);
 /// The same of suspects.
 const SUSPECT: Duration = Duration::from_secs(1);
 const SUSPECT_EACH: Duration = Duration::from_millis(20);
@@ -99,7 +99,7 @@ impl Prober {
         for id in gone.copied().collect::<Vec<_>>() {
             self.remove(id);
         }
-        let pause = spread(EACH, targets.len(), Duration::ZERO);
+        let pause = spread(EACH, targets.len(), Duration::ZERO).min(SELDOM);
         for (id, target) in targets {
             match self.sides.get(id) {
                 Some(side) if side.target == *target => continue,
@@ -232,9 +232,16 @@ impl Prober {
 
     /// The peers, each with its health.
     pub fn peers(&self) -> impl Iterator<Item = (SubnetKey, Health)> {
-        let keys: BTreeSet<_> = self.sides.keys().map(|(key, _)| *key).collect();
-        keys.into_iter()
-            .filter_map(|key| Some((key, self.health(&key)?)))
+        // The subnets of one peer stand beside each other.
+        let mut sides = self.sides.iter().peekable();
+        std::iter::from_fn(move || {
+            let ((key, _), side) = sides.next()?;
+            let mut health = *side.health();
+            while let Some((_, side)) = sides.next_if(|((next, _), _)| next == key) {
+                health = health.worse(*side.health());
+            }
+            Some((*key, health))
+        })
     }
 
     /// The addresses that a peer announces.

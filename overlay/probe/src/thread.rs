@@ -18,10 +18,10 @@ use crate::echo;
 use crate::prober::{Prober, Targets, Turned};
 use crate::socket::EchoSocket;
 
-/// Peers that come and go all the time are taken over so often.
+/// Peers that come, go and turn all the time are taken over and told of so often.
 const SETTLES: Duration = Duration::from_secs(1);
 /// What is due within this time of each other is done together.
-const SLACK: Duration = Duration::from_millis(20);
+const SLACK: Duration = Duration::from_millis(100);
 
 type Make = Box<dyn FnOnce() -> Targets + Send>;
 
@@ -84,11 +84,12 @@ impl Probes {
 impl Shared {
     fn run(&self, sockets: &[EchoSocket], mut tell: impl FnMut(&Prober, Duration, &[Turned])) {
         let mut buffer = vec![0; 1 << 16];
-        let mut taken: Option<Duration> = None;
+        let (mut taken, mut told): (Option<Duration>, Option<Duration>) = (None, None);
+        let (mut turned, mut others) = (Vec::new(), false);
         loop {
             let now = self.origin.elapsed();
             let settled = taken.map_or(now, |taken| taken + SETTLES);
-            let (mut due, mut others) = (None, false);
+            let mut due = None;
             if settled > now {
                 due = lock(&self.wanted).is_some().then_some(settled);
             } else if let Some(make) = lock(&self.wanted).take() {
@@ -99,9 +100,15 @@ impl Shared {
                 taken = Some(now);
                 others = true;
             }
-            let turned = self.ask(sockets, &mut due);
+            turned.extend(self.ask(sockets, &mut due));
+            let settled = told.map_or(now, |told| told + SETTLES);
             if others || !turned.is_empty() {
-                tell(&lock(&self.prober), self.origin.elapsed(), &turned);
+                if settled > now {
+                    due = due.into_iter().chain([settled]).min();
+                } else {
+                    tell(&lock(&self.prober), now, &turned);
+                    (turned, others, told) = (Vec::new(), false, Some(now));
+                }
             }
             self.listen(sockets, due, &mut buffer);
         }
