@@ -23,6 +23,9 @@ const SETTLES: Duration = Duration::from_secs(1);
 /// What is due within this time of each other is done together.
 const SLACK: Duration = Duration::from_millis(100);
 
+/// Room for the headers of an answer with IPv4's options, and its number. The rest is cut off.
+const BUFFER: usize = 128;
+
 type Make = Box<dyn FnOnce() -> Targets + Send>;
 
 /// The thread's other end. Clones share it.
@@ -83,7 +86,7 @@ impl Probes {
 
 impl Shared {
     fn run(&self, sockets: &[EchoSocket], mut tell: impl FnMut(&Prober, Duration, &[Turned])) {
-        let mut buffer = vec![0; 1 << 16];
+        let mut buffer = [0; BUFFER];
         let (mut taken, mut told): (Option<Duration>, Option<Duration>) = (None, None);
         let (mut turned, mut others) = (Vec::new(), false);
         loop {
