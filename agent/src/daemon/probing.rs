@@ -6,6 +6,7 @@ pub mod words;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -133,6 +134,19 @@ fn target(lease: &Lease, family: Family, mtu: u16) -> Option<Target> {
         tunnel: tunnel.then(|| subnet.network()),
         mtu,
     })
+}
+
+impl fmt::Display for BadPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = words::from(self.probe.state);
+        let public: Vec<String> = self.public.values().map(ToString::to_string).collect();
+        let subnets: Vec<String> = self.subnets.values().map(ToString::to_string).collect();
+        write!(f, "{what} {} ({})", public.join(" "), subnets.join(" "))?;
+        match &self.probe.note {
+            Some(note) => write!(f, ": {note}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Answers {

@@ -167,6 +167,8 @@ pub struct NodeReport {
     pub cni_warnings: Vec<String>,
     /// What on the host is in the way of pods' packets, and what to do about it.
     pub host_warnings: Vec<String>,
+    /// Other nodes that packets don't reach, and what that means; a few of many.
+    pub peer_warnings: Vec<String>,
 }
 
 /// A place where nodes lease subnets and see each other's leases.

@@ -17,6 +17,9 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a network that works is looked at.
 const LOOK_WHEN_UP: Duration = Duration::from_secs(10);
 
+/// So many peers that don't answer are told of.
+const PEERS: usize = 3;
+
 /// Keeps the report up to date.
 pub struct NodeReports {
     clock: Clock,
@@ -50,8 +53,11 @@ impl Keeper for NodeReports {
         let cni_warnings: Vec<String> = cni_warnings.unwrap_or_default();
         let warnings = facts.warnings().map(|warning| &warning.text);
         let host_warnings: Vec<String> = warnings.chain(&facts.host).cloned().collect();
+        let bad = facts.cluster.answers.bad.iter().take(PEERS);
+        let peer_warnings: Vec<String> = bad.map(ToString::to_string).collect();
         self.tell.send_if_modified(|told| {
             let news = worth_telling(&told.health, &health)
+                || told.peer_warnings != peer_warnings
                 || told.cni_warnings != cni_warnings
                 || told.host_warnings != host_warnings;
             if news {
@@ -59,6 +65,7 @@ impl Keeper for NodeReports {
                     health,
                     cni_warnings,
                     host_warnings,
+                    peer_warnings,
                 };
             }
             news
@@ -105,7 +112,40 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
+    use tweed_model::Dual;
+    use tweed_probe::health::State;
+
     use super::*;
+    use crate::daemon::probing::{BadPeer, PeerProbe};
+
+    #[test]
+    fn peers_that_do_not_answer_are_told_by_name_a_few_of_many() {
+        let (tell, mut told) = watch::channel(NodeReport::default());
+        let now = Instant::now();
+        let mut reports = NodeReports::new(tell, now);
+        let mut facts = Facts::default();
+        let bad = |number: u8| BadPeer {
+            lease: format!("10.244.{number}.0-24"),
+            subnets: Dual::of_nets([format!("10.244.{number}.0/24").parse().expect("a subnet")]),
+            public: Dual::of_addrs([format!("192.0.2.{number}").parse().expect("an address")]),
+            probe: PeerProbe {
+                state: State::NoAnswer,
+                since: 1,
+                last_seen: None,
+                rtt_us: None,
+                mtu: None,
+                note: Some("is its host down?".to_owned()),
+            },
+        };
+        facts.cluster.answers.bad = (1..=9).map(bad).collect();
+        reports.look(&mut facts, now);
+        let warnings = told.borrow_and_update().peer_warnings.clone();
+        assert_eq!(warnings.len(), PEERS);
+        assert_eq!(
+            warnings[0],
+            "no answer from 192.0.2.1 (10.244.1.0/24): is its host down?"
+        );
+    }
 
     #[test]
     fn down_is_told_after_a_while_and_up_at_once() {

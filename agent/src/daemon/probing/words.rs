@@ -16,6 +16,15 @@ pub fn state(state: State) -> &'static str {
     }
 }
 
+/// What comes or doesn't from a peer of a bad state.
+pub(super) fn from(state: State) -> &'static str {
+    match state {
+        State::NoAnswerByTunnel => "no answer by tunnel from",
+        State::NoAnswer => "no answer from",
+        _ => "not all packets reach",
+    }
+}
+
 /// Why, where something is wrong. `ports` are the tunnels'.
 pub(super) fn note(health: &Health, ports: &[u16]) -> Option<String> {
     let note = match health.state {

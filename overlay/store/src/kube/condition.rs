@@ -74,7 +74,9 @@ async fn warn(network: &Network, node: &NodeRecord, report: &NodeReport) {
     let cni = cni.map(|note| ("CNIConfiguration", "InstallCNI", note));
     let host = report.host_warnings.iter();
     let host = host.map(|note| ("HostNetwork", "ForwardPackets", note));
-    for (reason, action, note) in cni.chain(host) {
+    let peers = report.peer_warnings.iter();
+    let peers = peers.map(|note| ("PeerUnreachable", "ProbePeers", note));
+    for (reason, action, note) in cni.chain(host).chain(peers) {
         let warning = Warning {
             reason,
             action,
