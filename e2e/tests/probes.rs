@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tweed_lab::agent::Agent;
 use tweed_lab::cluster::Cluster;
-use tweed_lab::launch::{config, vxlan, vxlan_dual};
+use tweed_lab::launch::{Launch, config, vxlan, vxlan_dual};
 use tweed_lab::topology::Topology;
 use tweed_lab::wait::{stays, timed};
 use tweed_model::Family;
@@ -144,6 +144,23 @@ fn a_path_that_lost_a_part_of_its_mtu_is_named_with_what_gets_through() -> Resul
         let mtu = status["bad_peers"][0]["probe"]["mtu"].as_u64().context("no MTU")?;
         // 50 bytes are the tunnel's.
         ensure!((1346..=1350).contains(&mtu), "{mtu}");
+        Ok(())
+    })
+}
+
+#[test]
+fn an_agent_without_the_right_to_raw_sockets_probes_where_systemds_default_is_set() -> Result<()> {
+    Topology::hosts(2).play(|lab| {
+        for host in &lab.hosts {
+            shell(
+                host,
+                "sysctl -q -w net.ipv4.ping_group_range='0 2147483647'",
+            )?;
+        }
+        let only = "setpriv --bounding-set=-all,+net_admin --inh-caps=-all --no-new-privs";
+        let launch = |launch: Launch| launch.through(only);
+        let cluster = Cluster::on_etcd_with(lab, &vxlan_dual(), launch)?;
+        all_answer(&cluster)?;
         Ok(())
     })
 }

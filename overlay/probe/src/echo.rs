@@ -38,11 +38,16 @@ pub fn request(family: Family, number: u64, length: u16) -> Vec<u8> {
     packet
 }
 
-/// The number in a reply as a raw socket gives it: with the IP header in IPv4, without it in IPv6.
-pub fn number(family: Family, packet: &[u8]) -> Option<u64> {
-    let (icmp, reply) = match family {
-        Family::V4 => (packet.get(usize::from(packet.first()? & 0xf) * 4..)?, 0),
-        Family::V6 => (packet, 129),
+/// What follows the header of an IPv4 packet.
+pub fn without_header(packet: &[u8]) -> Option<&[u8]> {
+    packet.get(usize::from(packet.first()? & 0xf) * 4..)
+}
+
+/// The number in a reply.
+pub fn number(family: Family, icmp: &[u8]) -> Option<u64> {
+    let reply = match family {
+        Family::V4 => 0,
+        Family::V6 => 129,
     };
     let &[kind, 0, ..] = icmp else { return None };
     let number = icmp.get(HEADER..HEADER + NUMBER)?.try_into().ok()?;
@@ -70,19 +75,11 @@ mod tests {
 
     fn reply(family: Family, number: u64, length: u16) -> Vec<u8> {
         let mut icmp = request(family, number, length);
-        match family {
-            Family::V4 => {
-                icmp[0] = 0;
-                let mut packet = vec![0; 20];
-                packet[0] = 0x45;
-                packet.extend(icmp);
-                packet
-            }
-            Family::V6 => {
-                icmp[0] = 129;
-                icmp
-            }
-        }
+        icmp[0] = match family {
+            Family::V4 => 0,
+            Family::V6 => 129,
+        };
+        icmp
     }
 
     #[test]
@@ -98,6 +95,13 @@ mod tests {
         assert_eq!(checksum(&request(Family::V4, u64::MAX - 5, 61)), 0);
     }
 
+    #[test]
+    fn a_header_is_as_long_as_it_says() {
+        let packet = [&[0x46][..], &[0; 23], &[7]].concat();
+        assert_eq!(without_header(&packet), Some(&[7][..]));
+        assert_eq!(without_header(&packet[..20]), None);
+    }
+
     proptest! {
         #[test]
         fn what_is_sent_is_what_comes_back(number: u64, length in 0_u16..2000, v6: bool) {
@@ -110,6 +114,7 @@ mod tests {
         fn any_bytes_are_a_number_or_nothing(bytes: Vec<u8>, v6: bool) {
             let family = if v6 { Family::V6 } else { Family::V4 };
             let _ = number(family, &bytes);
+            let _ = without_header(&bytes);
         }
 
         #[test]

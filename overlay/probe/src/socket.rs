@@ -1,4 +1,6 @@
-//! Raw sockets of ICMP and ICMPv6 that take nothing but echo replies, and send each packet whole or not at all.
+//! Sockets that take nothing but echo replies, and send each packet whole or not at all. Those that are meant for it need
+//! no right but that the agent's group is in `net.ipv4.ping_group_range` (icmp(7)), where systemd puts every group; raw
+//! sockets need `CAP_NET_RAW`.
 
 use std::io;
 use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
@@ -11,6 +13,8 @@ use nix::sys::socket::{
 use nix::{setsockopt_impl, sockopt_impl};
 use tweed_host::path_mtu;
 use tweed_model::Family;
+
+use crate::echo;
 
 /// linux/icmp.h, linux/icmpv6.h.
 const ICMP_FILTER: libc::c_int = 1;
@@ -40,27 +44,35 @@ const REPLY6: usize = 129;
 pub(crate) struct EchoSocket {
     fd: OwnedFd,
     pub(crate) family: Family,
+    /// What it gives has the header of IPv4.
+    header: bool,
 }
 
 impl EchoSocket {
-    /// Needs `CAP_NET_RAW`.
     pub(crate) fn open(family: Family) -> io::Result<Self> {
         let (domain, protocol) = match family {
             Family::V4 => (AddressFamily::Inet, SockProtocol::Icmp),
             Family::V6 => (AddressFamily::Inet6, SockProtocol::IcmpV6),
         };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let fd = socket(domain, SockType::Raw, flags, protocol)?;
+        let of = |kind| socket(domain, kind, flags, protocol);
+        let (fd, raw) = match of(SockType::Datagram) {
+            Ok(fd) => (fd, false),
+            Err(_) => (of(SockType::Raw)?, true),
+        };
         match family {
-            Family::V4 => setsockopt(&fd, IcmpFilter, &!(1 << REPLY))?,
-            Family::V6 => {
+            Family::V4 if raw => setsockopt(&fd, IcmpFilter, &!(1 << REPLY))?,
+            Family::V6 if raw => {
                 let mut filter = [u32::MAX; 8];
                 filter[REPLY6 / 32] &= !(1 << (REPLY6 % 32));
                 setsockopt(&fd, Icmp6Filter, &filter)?;
             }
+            // The kernel gives it the replies to its own requests.
+            Family::V4 | Family::V6 => {}
         }
         path_mtu::set_discovery(&fd, family == Family::V6, libc::IP_PMTUDISC_PROBE)?;
-        Ok(Self { fd, family })
+        let header = raw && family == Family::V4;
+        Ok(Self { fd, family, header })
     }
 
     pub(crate) fn send(&self, to: IpAddr, packet: &[u8]) -> io::Result<()> {
@@ -79,13 +91,18 @@ impl EchoSocket {
         Ok(())
     }
 
-    /// The next packet, and where it came from; none if there is none.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Option<(usize, IpAddr)> {
+    /// The next message, and where it came from; none if there is none.
+    pub(crate) fn receive<'a>(&self, buffer: &'a mut [u8]) -> Option<(&'a [u8], IpAddr)> {
         let (length, from) = recvfrom::<SockaddrStorage>(self.fd.as_raw_fd(), buffer).ok()?;
         let from = from?;
         let v4 = from.as_sockaddr_in().map(|addr| IpAddr::V4(addr.ip()));
         let v6 = from.as_sockaddr_in6().map(|addr| IpAddr::V6(addr.ip()));
-        Some((length, v4.or(v6)?))
+        let packet = &buffer[..length.min(buffer.len())];
+        let icmp = match self.header {
+            true => echo::without_header(packet).unwrap_or_default(),
+            false => packet,
+        };
+        Some((icmp, v4.or(v6)?))
     }
 }
 

@@ -49,7 +49,7 @@ impl Probes {
     /// Starts the thread, which ends with the process. `tell` is called when peers have turned, come or gone.
     ///
     /// # Errors
-    /// The kernel's, when it gives no raw socket at all; `CAP_NET_RAW` is missing then.
+    /// The kernel's, when it gives no socket for echoes.
     pub fn start(
         tell: impl FnMut(&Prober, Duration, &[Turned]) + Send + 'static,
     ) -> io::Result<Self> {
@@ -154,8 +154,8 @@ impl Shared {
         }
         let _ = self.wake.read();
         for socket in sockets {
-            while let Some((length, from)) = socket.receive(buffer) {
-                if let Some(number) = echo::number(socket.family, &buffer[..length]) {
+            while let Some((icmp, from)) = socket.receive(buffer) {
+                if let Some(number) = echo::number(socket.family, icmp) {
                     self.take(number, from);
                 }
             }

@@ -24,7 +24,7 @@ pub fn start(on: bool, facts: SharedFacts) -> Probing {
         Err(error) => {
             tracing::warn!(
                 error = %error,
-                "peers are not probed; echoes need CAP_NET_RAW, or say --probes=false"
+                "the other nodes are not probed: echoes need the agent's group in net.ipv4.ping_group_range (sysctl -w net.ipv4.ping_group_range='0 0'), or CAP_NET_RAW; --probes=false says that none are wanted"
             );
             Probing::default()
         }
