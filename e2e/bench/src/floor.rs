@@ -7,10 +7,18 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 use tweed_netlink::netns::Netns;
-use tweed_netlink::{AddrSpec, Dev, LinkChange, Netlink, RouteSpec, VethEnd, VethSpec};
+use tweed_netlink::{
+    AddrSpec, Dev, LinkChange, Netfilter, Netlink, RouteSpec, TokenBucket, VethEnd, VethSpec,
+};
+use tweed_nft::live::table::transact;
+use tweed_nft::render::{add_elements, del_elements};
+use tweed_nft::{Element, Message};
 
 /// The word that makes the benchmark do this instead of measuring.
 pub const COMMAND: &str = "floor";
+
+/// Its number.
+const TCP: u8 = 6;
 
 /// What to do, as words of a command line.
 ///
@@ -18,15 +26,26 @@ pub const COMMAND: &str = "floor";
 /// When a word is missing or the kernel refuses.
 pub fn run(words: &[String]) -> Result<()> {
     match words {
-        [verb, netns, veth, addr, gateway] if verb == "ADD" => {
-            add(Path::new(netns), veth, addr.parse()?, gateway.parse()?)
+        [verb, netns, veth, addr, gateway, more @ ..] if verb == "ADD" => {
+            let (addr, gateway) = (addr.parse()?, gateway.parse()?);
+            let host = add(Path::new(netns), veth, addr, gateway)?;
+            match more {
+                [] => Ok(()),
+                _ => limit(host, Path::new(netns), veth, addr),
+            }
         }
-        [verb, netns] if verb == "DEL" => del(Path::new(netns)),
-        _ => bail!("{COMMAND} ADD <netns> <veth> <addr> <gateway> | DEL <netns>, not {words:?}"),
+        [verb, netns, _] if verb == "DEL" => del(Path::new(netns)),
+        [verb, netns, veth, _] if verb == "DEL" => {
+            unlimit(Path::new(netns), veth)?;
+            del(Path::new(netns))
+        }
+        _ => bail!(
+            "{COMMAND} ADD <netns> <veth> <addr> <gateway> [limited] | DEL <netns> <veth> [limited], not {words:?}"
+        ),
     }
 }
 
-fn add(netns: &Path, veth: &str, addr: IpNet, gateway: IpAddr) -> Result<()> {
+fn add(netns: &Path, veth: &str, addr: IpNet, gateway: IpAddr) -> Result<Netlink> {
     let netns = Netns::open(netns)?;
     let mut host = Netlink::open()?;
     let bridge = host.link("cni0")?.context("there is no cni0")?.index;
@@ -62,7 +81,65 @@ fn add(netns: &Path, veth: &str, addr: IpNet, gateway: IpAddr) -> Result<()> {
     pod.add_addr(dev, &AddrSpec::plain(addr))?;
     let default = IpNet::new(gateway, 0).context("a default route")?.trunc();
     pod.add_route(&RouteSpec::to(default).dev(dev).via(gateway))?;
+    Ok(host)
+}
+
+/// A port that leads to the pod, a token bucket each way, and a switch.
+fn limit(mut host: Netlink, netns: &Path, veth: &str, addr: IpNet) -> Result<()> {
+    let bucket = TokenBucket {
+        rate: 100_000_000,
+        buffer: 1_562_500,
+        limit: 12_500_000,
+    };
+    let (end, ifb) = (host.link(veth)?, ifb(veth));
+    let end = end.context("there is no pair")?;
+    host.put_token_bucket(end.dev(), &bucket)?;
+    host.add_ifb(&ifb, 1450)?;
+    let device = host.link(&ifb)?.context("there is no ifb")?;
+    host.put_token_bucket(device.dev(), &bucket)?;
+    host.add_redirect(end.dev(), device.dev())?;
+    put_port(&port(addr)?, add_elements)?;
+    let switch = "/proc/sys/net/core/somaxconn";
+    Netns::open(netns)?.run(|| std::fs::write(switch, "500"))??;
     Ok(())
+}
+
+fn unlimit(netns: &Path, veth: &str) -> Result<()> {
+    let mut pod = Netns::open(netns)?.netlink()?;
+    let end = pod.link("eth0")?.context("there is no eth0")?;
+    let mut addrs = pod.addrs(Some(end.index))?.into_iter().map(|addr| addr.net);
+    let addr = addrs.find(|net| net.addr().is_ipv4());
+    put_port(&port(addr.context("there is no address")?)?, del_elements)?;
+    let mut host = Netlink::open()?;
+    let device = host.link(&ifb(veth))?.context("there is no ifb")?;
+    host.del_link(device.dev())?;
+    Ok(())
+}
+
+/// A port of its own for each address, which leads there. The map is that of the plugins.
+fn port(addr: IpNet) -> Result<Element> {
+    let IpAddr::V4(addr) = addr.addr() else {
+        bail!("{addr} is not IPv4");
+    };
+    let [.., last] = addr.octets();
+    let [high, low] = (40_000 + u16::from(last)).to_be_bytes();
+    let value = [addr.octets(), [0, 80, 0, 0]].concat();
+    Ok(Element {
+        key: vec![TCP, 0, 0, 0, high, low, 0, 0],
+        key_end: None,
+        value: Some(value),
+        comment: Some("bench/floor/eth0".to_owned()),
+    })
+}
+
+fn put_port(element: &Element, how: fn(&str, &str, &[Element]) -> Vec<Message>) -> Result<()> {
+    let messages = how("tweed-cni", "hostport4", std::slice::from_ref(element));
+    transact(&mut Netfilter::open()?, messages, None)?;
+    Ok(())
+}
+
+fn ifb(veth: &str) -> String {
+    veth.replace("veth", "ifb")
 }
 
 fn del(netns: &Path) -> Result<()> {

@@ -1,7 +1,7 @@
 //! `make bench`: Tweed beside what it is compared with, in one run. Prints a table in Markdown.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tweed_bench::dataplane::{self, naive, shuffle};
 use tweed_bench::row::{Row, table};
 use tweed_bench::{agent, cni, floor, kube, path, plan, routes, scale};
+use tweed_lab::cni::GO_PLUGINS;
 
 /// Measures Tweed beside what it is compared with; prints Markdown
 #[derive(Debug, Parser)]
@@ -27,6 +28,10 @@ struct Measured {
     /// A flanneld to measure `scale` beside
     #[arg(long, value_name = "PROGRAM")]
     flanneld: Option<PathBuf>,
+    /// The Go plugins to measure `cni` beside; outside `/run`, `/etc`, `/opt` and `/var/lib`, which hosts of the lab have for
+    /// themselves
+    #[arg(long, value_name = "FOLDER", default_value = GO_PLUGINS)]
+    go_plugins: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -70,13 +75,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(Measured { parts, flanneld }: &Measured) -> Result<()> {
+fn measure(measured: &Measured) -> Result<()> {
+    let parts = &measured.parts;
     let mut rows = Vec::new();
     for part in Part::value_variants() {
         let by_default = parts.is_empty() && *part != Part::Kube;
         if by_default || parts.contains(part) {
             eprintln!("measuring: {part:?}");
-            rows.extend(part.run(flanneld.as_deref())?);
+            rows.extend(part.run(measured)?);
         }
     }
     print!("{}", table(&rows).markdown());
@@ -84,14 +90,14 @@ fn measure(Measured { parts, flanneld }: &Measured) -> Result<()> {
 }
 
 impl Part {
-    fn run(self, flanneld: Option<&Path>) -> Result<Vec<Row>> {
+    fn run(self, measured: &Measured) -> Result<Vec<Row>> {
         match self {
-            Self::Cni => cni::run(),
+            Self::Cni => cni::run(&measured.go_plugins),
             Self::Path => path::run(),
             Self::Plan => plan::run(),
             Self::Routes => routes::run(),
             Self::Agent => agent::run(),
-            Self::Scale => scale::run(flanneld),
+            Self::Scale => scale::run(measured.flanneld.as_deref()),
             Self::Kube => kube::run(),
         }
     }
@@ -109,6 +115,7 @@ mod tests {
         assert_eq!(parts, [Part::Path, Part::Cni]);
         for line in [
             "bench kube",
+            "bench cni --go-plugins /usr/libexec/cni",
             "bench scale --flanneld /usr/local/bin/flanneld",
             "bench dataplane",
             "bench dataplane quick",
