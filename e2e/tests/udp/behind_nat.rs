@@ -75,7 +75,9 @@ fn rewritten(source: &str, scenario: impl FnOnce(&Lab, &Cluster<'_>) -> Result<(
                 }}"
             ),
         )?;
-        let cluster = Cluster::on_etcd(lab, &udp(&[Family::V4]))?;
+        // Probes would be packets of their own.
+        let quiet = |launch: Launch| launch.arg("--probes=false");
+        let cluster = Cluster::on_etcd_with(lab, &udp(&[Family::V4]), quiet)?;
         scenario(lab, &cluster)
     })
 }
@@ -135,8 +137,10 @@ fn a_node_behind_a_fixed_mapping_is_reached_as_long_as_keep_alives_hold_it_open(
         let etcd = Etcd::start(lab)?;
         etcd.put_config(&udp(&[Family::V4]))?;
         let launches = [
-            Launch::etcd(),
-            Launch::etcd().arg(format!("--public-ip={OUTER}")),
+            Launch::etcd().arg("--probes=false"),
+            Launch::etcd()
+                .arg("--probes=false")
+                .arg(format!("--public-ip={OUTER}")),
         ];
         let agents = lab.hosts.iter().zip(&launches);
         let agents = agents.map(|(host, launch)| Agent::start(lab, host, launch));

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use tweed_lab::agent::Agent;
 use tweed_lab::cluster::Cluster;
+use tweed_lab::launch::Launch;
 use tweed_lab::topology::Topology;
 use tweed_lab::traffic;
 use tweed_lab::wait::eventually;
@@ -19,7 +20,9 @@ pub(super) fn words(agent: &Agent<'_>) -> Result<String> {
 #[test]
 fn the_status_names_drops_by_reason_errors_and_peers_that_refuse() -> Result<()> {
     Topology::hosts(2).play(|lab| {
-        let mut cluster = Cluster::on_etcd(lab, &udp(&[Family::V4]))?;
+        // Probes would be counted too.
+        let quiet = |launch: Launch| launch.arg("--probes=false");
+        let mut cluster = Cluster::on_etcd_with(lab, &udp(&[Family::V4]), quiet)?;
         cluster.talks(Family::V4)?;
         let text = words(&cluster.agents[0])?;
         for trouble in ["dropped for no_route", "errors at", "offloads", "refused"] {
