@@ -2,6 +2,7 @@
 //! root the status, the preview of a pass and the operator's confirmation.
 
 pub(super) mod collected;
+pub(super) mod exposition;
 mod serve;
 pub mod trace;
 
@@ -12,9 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
@@ -28,12 +28,13 @@ use tweed_reconcile::worker::Wake;
 use super::answers::{Confirmed, Preview};
 use super::data_plane::DataPlane;
 use super::facts::SharedFacts;
-use super::metrics;
+use super::metrics::{self, process::Process};
 use super::published::PublishedSettings;
 use super::status::Status;
 use super::turns::Turns;
 use crate::config::options::Options;
 use collected::{Collected, FRESH};
+use exposition::{Form, Texts};
 use serve::Limits;
 
 /// How long, and how often, one connection may ask for health and metrics.
@@ -48,9 +49,10 @@ pub struct Server {
     facts: SharedFacts,
     data_plane: DataPlane,
     collected: Collected,
+    process: Process,
     registry: Arc<Registry>,
-    /// The metrics as text, and when they were rendered.
-    rendered: Arc<Mutex<Option<(Instant, Bytes)>>>,
+    /// The metrics as texts, and when they were rendered.
+    rendered: Arc<Mutex<Option<(Instant, Texts)>>>,
     turns: Turns,
     kernel: Sender<Wake>,
     told: Arc<PublishedSettings>,
@@ -66,12 +68,15 @@ impl Server {
     ) -> Self {
         let peers = options.metrics_peers;
         let collected = Collected::of(data_plane.clone());
-        let registry = metrics::registry(facts.clone(), collected.clone(), turns.clone(), peers);
+        let process = Process::default();
+        let beside = (collected.clone(), process.clone());
+        let registry = metrics::registry(facts.clone(), beside, turns.clone(), peers);
         let registry = Arc::new(registry);
         Self {
             facts,
             data_plane,
             collected,
+            process,
             registry,
             rendered: Arc::default(),
             turns,
@@ -113,17 +118,19 @@ impl Server {
     }
 
     /// Requests within a moment get the same text.
-    async fn metrics_text(&self) -> Result<Bytes, std::fmt::Error> {
+    async fn metrics_texts(&self) -> Result<Texts, std::fmt::Error> {
         let mut rendered = self.rendered.lock().await;
-        if let Some((_, text)) = rendered.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
-            return Ok(text.clone());
+        if let Some((_, texts)) = rendered.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return Ok(texts.clone());
         }
         self.collected.refresh().await;
+        let started = self.facts.lock().agent.started;
+        self.process.look(started).await;
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
-        let text = Bytes::from(text);
-        *rendered = Some((Instant::now(), text.clone()));
-        Ok(text)
+        let texts = Texts::of(text);
+        *rendered = Some((Instant::now(), texts.clone()));
+        Ok(texts)
     }
 
     fn public(self) -> Router {
@@ -198,11 +205,15 @@ async fn ready(State(server): State<Server>) -> (StatusCode, String) {
     }
 }
 
-async fn metrics_text(State(server): State<Server>) -> Response {
-    match server.metrics_text().await {
-        Ok(text) => {
-            let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, content_type)], text).into_response()
+async fn metrics_text(State(server): State<Server>, headers: HeaderMap) -> Response {
+    match server.metrics_texts().await {
+        Ok(texts) => {
+            let form = Form::asked_for(&headers);
+            let described = [
+                (header::CONTENT_TYPE, form.content_type()),
+                (header::VARY, "accept"),
+            ];
+            (described, texts.get(form)).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

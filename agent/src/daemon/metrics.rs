@@ -3,6 +3,7 @@
 
 mod data_plane;
 mod probes;
+pub mod process;
 mod single;
 
 use std::collections::BTreeMap;
@@ -12,23 +13,27 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::facts::SharedFacts;
 use super::http::collected::Collected;
 use super::status::{NAMED, Standing, Status};
 use super::turns::{Longest, Turns};
+use process::Process;
 use single::single;
 
 /// A registry that renders the status. More peers than `most_peers` have no metrics of their own.
 pub fn registry(
     facts: SharedFacts,
-    collected: Collected,
+    (collected, process): (Collected, Process),
     turns: Turns,
     most_peers: usize,
 ) -> Registry {
-    let mut registry = Registry::with_prefix("tweed");
-    registry.register_collector(Box::new(FromStatus {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(process));
+    let own = registry.sub_registry_with_prefix("tweed");
+    own.register_collector(Box::new(FromStatus {
         facts,
         collected,
         turns,
@@ -57,6 +62,7 @@ impl Collector for FromStatus {
             let probed = facts.cluster.probing.clone();
             (Status::of(&facts, Instant::now()), probed)
         };
+        build(&mut encoder, &status)?;
         gauges(&mut encoder, &status)?;
         counters(&mut encoder, &status)?;
         refused(&mut encoder, &status)?;
@@ -64,11 +70,24 @@ impl Collector for FromStatus {
         named(&mut encoder, &status)?;
         turns(&mut encoder, self.turns.longest())?;
         probes::encode(&mut encoder, &status.peer_states, &probed.counters())?;
+        if let Some(peers) = probed.few(self.most_peers) {
+            probes::each(&mut encoder, &peers)?;
+        }
         match self.collected.last() {
             Some(plane) => data_plane::encode(&mut encoder, &plane, self.most_peers),
             None => Ok(()),
         }
     }
+}
+
+/// What runs here: the version is no value, and the backend may change.
+fn build(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), std::fmt::Error> {
+    let labels = [
+        ("version", status.version.clone()),
+        ("backend", status.backend.clone().unwrap_or_default()),
+    ];
+    let help = "Version of the agent, and the backend that it runs";
+    single(encoder, "build", help, &Info::new(labels.to_vec()))
 }
 
 fn gauges(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), std::fmt::Error> {

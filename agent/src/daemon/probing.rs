@@ -52,6 +52,17 @@ pub struct BadPeer {
     pub probe: PeerProbe,
 }
 
+/// A peer with what is known of its answers.
+#[derive(Clone, Debug)]
+pub struct Probed {
+    /// Where it is asked, with spaces between two families.
+    pub public: String,
+    /// Its pods' subnets.
+    pub subnets: String,
+    /// How it answers.
+    pub health: Health,
+}
+
 /// Which peers answer, as of the last time that one turned.
 #[derive(Debug, Default)]
 pub struct Answers {
@@ -101,6 +112,20 @@ impl Probing {
         })
     }
 
+    /// All peers, if there are no more than so many.
+    pub(super) fn few(&self, most: usize) -> Option<Vec<Probed>> {
+        let peers = self.0.as_ref()?.look(|prober, _| {
+            let peers = prober.peers().take(most.saturating_add(1));
+            let named = peers.map(|(key, health)| Probed {
+                public: words::list(prober.announced(&key).values()),
+                subnets: words::list(key.0.values()),
+                health,
+            });
+            named.collect::<Vec<_>>()
+        });
+        (peers.len() <= most).then_some(peers)
+    }
+
     /// What was lost and how long answers took.
     pub(super) fn counters(&self) -> Counters {
         let probes = self.0.as_ref();
@@ -139,9 +164,9 @@ fn target(lease: &Lease, family: Family, mtu: u16) -> Option<Target> {
 impl fmt::Display for BadPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = words::from(self.probe.state);
-        let public: Vec<String> = self.public.values().map(ToString::to_string).collect();
-        let subnets: Vec<String> = self.subnets.values().map(ToString::to_string).collect();
-        write!(f, "{what} {} ({})", public.join(" "), subnets.join(" "))?;
+        let public = words::list(self.public.values());
+        let subnets = words::list(self.subnets.values());
+        write!(f, "{what} {public} ({subnets})")?;
         match &self.probe.note {
             Some(note) => write!(f, ": {note}"),
             None => Ok(()),

@@ -260,7 +260,7 @@ pub static HEALTHZ_PORT: Flag = Flag::new(
 pub static METRICS_PEERS: Flag = Flag::new(
     "metrics-peers",
     One("NUMBER"),
-    "Other nodes up to which backend udp has metrics for each of them; where there are more, and with 0, there are sums only",
+    "Other nodes up to which there are metrics for each of them; where there are more, and with 0, there are sums only",
 )
 .default("100")
 .ours();

@@ -114,18 +114,23 @@ fn a_flood_of_metrics_keeps_no_health_check_waiting() {
     assert!(worst < Duration::from_secs(1), "{worst:?}");
 }
 
+async fn text(server: &Server) -> axum::body::Bytes {
+    let texts = server.metrics_texts().await;
+    texts.expect("rendered").get(Form::Open)
+}
+
 #[tokio::test]
 async fn all_who_ask_within_a_moment_get_one_text() {
     let options = options();
     let facts = SharedFacts::new(Facts::of(&options, Vec::new()));
     let threads = (channel().0, Turns::of_this_thread());
     let server = Server::new(facts.clone(), DataPlane::default(), threads, &options);
-    let first = server.metrics_text().await.expect("rendered");
+    let first = text(&server).await;
     facts.lock().cluster.peers = 7;
-    let second = server.metrics_text().await.expect("rendered");
+    let second = text(&server).await;
     assert_eq!(first.as_ptr(), second.as_ptr());
     tokio::time::sleep(FRESH).await;
-    let third = server.metrics_text().await.expect("rendered");
+    let third = text(&server).await;
     let third = String::from_utf8_lossy(&third);
     assert!(third.contains("\ntweed_peers 7\n"), "{third}");
 }

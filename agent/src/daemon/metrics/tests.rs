@@ -1,19 +1,27 @@
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tweed_forward::peers::PeerTraffic;
+use tweed_probe::health::{Health, State};
 use tweed_reconcile::Outcome;
 
 use super::*;
 use crate::daemon::data_plane::status::{DataPlaneStatus, PeerStatus};
+use crate::daemon::http::exposition::{Form, Texts};
+use crate::daemon::probing::Probed;
 use crate::daemon::status::{HostWarning, RefusedLease};
 
 fn render(facts: SharedFacts) -> String {
     let mut text = String::new();
-    prometheus_client::encoding::text::encode(
-        &mut text,
-        &registry(facts, Collected::default(), Turns::of_this_thread(), 100),
-    )
-    .expect("encoded");
+    let process = Process::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let looked = process.look(Some(1_709_175_127));
+    runtime.expect("a runtime").block_on(looked);
+    let beside = (Collected::default(), process);
+    let registry = registry(facts, beside, Turns::of_this_thread(), 100);
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("encoded");
     text
 }
 
@@ -21,10 +29,13 @@ fn render(facts: SharedFacts) -> String {
 fn every_metric_has_a_help_line_and_the_prefix() {
     let text = render(SharedFacts::default());
     for line in text.lines().filter(|line| *line != "# EOF") {
+        let told = line.strip_prefix("# HELP ");
+        let name = told
+            .or_else(|| line.strip_prefix("# TYPE "))
+            .unwrap_or(line);
+        let known = ["tweed_", "process_"];
         assert!(
-            line.starts_with("# HELP tweed_")
-                || line.starts_with("# TYPE tweed_")
-                || line.starts_with("tweed_"),
+            known.iter().any(|prefix| name.starts_with(prefix)),
             "{line}"
         );
     }
@@ -40,6 +51,77 @@ fn every_metric_has_a_help_line_and_the_prefix() {
     assert!(text.ends_with("# EOF\n"));
 }
 
+/// Metrics of peers that are asked.
+#[derive(Debug)]
+struct Each(Vec<Probed>);
+
+impl Collector for Each {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        probes::each(&mut encoder, &self.0)
+    }
+}
+
+fn of_two_peers() -> String {
+    let probed = |state, rtt| Probed {
+        public: "192.0.2.12 fd00::12".to_owned(),
+        subnets: "10.244.86.0/24".to_owned(),
+        health: Health {
+            state,
+            since: Duration::ZERO,
+            last_seen: None,
+            rtt,
+            mtu: None,
+            tunnel: true,
+        },
+    };
+    let answer = Some(Duration::from_micros(200));
+    let peers = vec![probed(State::Ok, answer), probed(State::NoAnswer, None)];
+    let mut registry = Registry::with_prefix("tweed");
+    registry.register_collector(Box::new(Each(peers)));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("encoded");
+    text
+}
+
+#[test]
+fn each_peer_that_is_asked_has_its_state_and_time() {
+    let text = of_two_peers();
+    for line in [
+        r#"tweed_peer_probe{peer="192.0.2.12 fd00::12",subnet="10.244.86.0/24",state="ok"} 1"#,
+        r#"tweed_peer_probe{peer="192.0.2.12 fd00::12",subnet="10.244.86.0/24",state="no_answer"} 1"#,
+        r#"tweed_peer_rtt_seconds{peer="192.0.2.12 fd00::12",subnet="10.244.86.0/24"} 0.0002"#,
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert_eq!(text.matches("tweed_peer_rtt_seconds{").count(), 1, "{text}");
+}
+
+#[test]
+fn promtool_has_nothing_to_say_against_any_metric() {
+    let all = [
+        render(SharedFacts::default()),
+        rendered(DataPlaneStatus::default()),
+        of_two_peers(),
+    ];
+    let text: String = all.map(|text| text.replace("# EOF\n", "")).concat();
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool: `.ci/setup test` installs it with Debian's prometheus");
+    let stdin = promtool.stdin.take();
+    let mut stdin = stdin.expect("a pipe");
+    let plain = Texts::of(text).get(Form::Plain);
+    stdin.write_all(&plain).expect("it reads");
+    drop(stdin);
+    let output = promtool.wait_with_output().expect("it ends");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
 /// The metrics of a text by the names under which they are asked for.
 fn names(text: &str) -> BTreeSet<String> {
     let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
@@ -47,6 +129,7 @@ fn names(text: &str) -> BTreeSet<String> {
     kinds
         .map(|(name, kind)| match kind {
             "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
             _ => name.to_owned(),
         })
         .collect()
@@ -60,6 +143,7 @@ fn document(name: &str) -> String {
 #[test]
 fn the_documents_name_every_metric_and_no_other() {
     let mut there = names(&render(SharedFacts::default()));
+    there.extend(names(&of_two_peers()));
     let own = document("CONFIGURATION");
     for name in &there {
         assert!(own.contains(&format!("`{name}`")), "{name} is missing");

@@ -52,6 +52,12 @@ pub(super) fn note(health: &Health, ports: &[u16]) -> Option<String> {
     Some(note)
 }
 
+/// Values with spaces between them.
+pub fn list<T: ToString>(values: impl Iterator<Item = T>) -> String {
+    let values: Vec<String> = values.map(|value| value.to_string()).collect();
+    values.join(" ")
+}
+
 /// `0.2 ms`, `37 ms`, `1.2 s`.
 pub fn short(time: Duration) -> String {
     let milliseconds = time.as_secs_f64() * 1e3;
