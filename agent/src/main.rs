@@ -13,6 +13,7 @@ mod files;
 mod fixture;
 mod host;
 mod operator;
+mod page;
 mod runtime;
 mod store;
 mod telemetry;

@@ -37,6 +37,7 @@ mod nexthops;
 mod operator;
 mod outage;
 mod own_subnet;
+mod page;
 mod pinned;
 mod podman;
 mod pods_come_and_go;

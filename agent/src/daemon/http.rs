@@ -5,6 +5,7 @@ pub(super) mod collected;
 pub(super) mod exposition;
 mod serve;
 pub mod trace;
+mod visitor;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,11 +13,12 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -26,6 +28,7 @@ use tweed_model::SubnetKey;
 use tweed_reconcile::worker::Wake;
 
 use super::answers::{Confirmed, Preview};
+use super::clock;
 use super::data_plane::DataPlane;
 use super::facts::SharedFacts;
 use super::metrics::{self, process::Process};
@@ -33,15 +36,20 @@ use super::published::PublishedSettings;
 use super::status::Status;
 use super::turns::Turns;
 use crate::config::options::Options;
+use crate::page;
 use collected::{Collected, FRESH};
 use exposition::{Form, Texts};
 use serve::Limits;
+use visitor::Visitor;
 
 /// How long, and how often, one connection may ask for health and metrics.
 const LIMITS: Limits = Limits {
     lifetime: Duration::from_secs(300),
     requests: 100,
 };
+
+/// A page that was drawn within this time is not drawn again.
+const DRAWN_FRESH: Duration = Duration::from_secs(1);
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -53,6 +61,8 @@ pub struct Server {
     registry: Arc<Registry>,
     /// The metrics as texts, and when they were rendered.
     rendered: Arc<Mutex<Option<(Instant, Texts)>>>,
+    /// The page, and when it was drawn.
+    drawn: Arc<Mutex<Option<(Instant, Bytes)>>>,
     turns: Turns,
     kernel: Sender<Wake>,
     told: Arc<PublishedSettings>,
@@ -79,6 +89,7 @@ impl Server {
             process,
             registry,
             rendered: Arc::default(),
+            drawn: Arc::default(),
             turns,
             kernel,
             told: Arc::new(PublishedSettings::of(options)),
@@ -137,7 +148,9 @@ impl Server {
         let router = Router::new()
             .route("/healthz", get(async || "tweedd is running"))
             .route("/readyz", get(ready))
-            .route("/metrics", get(metrics_text));
+            .route("/metrics", get(metrics_text))
+            .route("/", get(page))
+            .route("/page.css", get(style));
         router.with_state(self)
     }
 
@@ -162,8 +175,16 @@ async fn status(State(server): State<Server>) -> Json<Status> {
     Json(status)
 }
 
-/// Builds the list of peers on another thread: thousands of them take long.
 async fn status_with_peers(State(server): State<Server>) -> Response {
+    let listed = with_peers(&server, |status| Json(status).into_response());
+    listed.await.unwrap_or_else(|response| response)
+}
+
+/// Makes something of the status and the list of peers on another thread: thousands of them take long.
+async fn with_peers<T: Send + 'static>(
+    server: &Server,
+    make: impl FnOnce(Status) -> T + Send + 'static,
+) -> Result<T, Response> {
     let Json(mut status) = status(State(server.clone())).await;
     let (known, probing, ports) = {
         let facts = server.facts.lock();
@@ -184,12 +205,50 @@ async fn status_with_peers(State(server): State<Server>) -> Response {
         }
         status.peer_list = Some(list);
         status.peers_left_out = left_out;
-        Json(status).into_response()
+        make(status)
     });
-    match listing.await {
-        Ok(response) => response,
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    let made = listing.await;
+    made.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response())
+}
+
+/// The page. All who ask within a second get one.
+async fn page(
+    State(server): State<Server>,
+    Extension(visitor): Extension<Visitor>,
+    headers: HeaderMap,
+) -> Response {
+    if let Some(why) = visitor.refused(&headers) {
+        return (StatusCode::FORBIDDEN, why).into_response();
     }
+    let mut drawn = server.drawn.lock().await;
+    let fresh = |(at, _): &&(Instant, Bytes)| at.elapsed() < DRAWN_FRESH;
+    let page = match drawn.as_ref().filter(fresh) {
+        Some((_, page)) => page.clone(),
+        None => {
+            let draw = |status| Bytes::from(page::html(&status, clock::seconds()));
+            let page = match with_peers(&server, draw).await {
+                Ok(page) => page,
+                Err(response) => return response,
+            };
+            *drawn = Some((Instant::now(), page.clone()));
+            page
+        }
+    };
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, page::POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, page).into_response()
+}
+
+async fn style() -> impl IntoResponse {
+    (
+        [(header::CONTENT_TYPE, "text/css; charset=utf-8")],
+        page::STYLE,
+    )
 }
 
 async fn settings(State(server): State<Server>) -> Json<PublishedSettings> {

@@ -14,6 +14,6 @@ pub mod plan;
 mod print;
 pub mod status;
 mod table;
-mod times;
+pub mod times;
 pub mod trace;
 pub mod version;

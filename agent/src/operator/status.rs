@@ -18,7 +18,7 @@ use screen::Screen;
 mod data_plane;
 mod peers;
 mod rows;
-mod screen;
+pub mod screen;
 mod teller;
 mod trouble;
 mod watch;

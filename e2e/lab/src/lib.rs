@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod backend;
 pub mod binaries;
+pub mod browser;
 pub mod cluster;
 pub mod cni;
 pub mod containerd;

@@ -247,13 +247,13 @@ pub static IPTABLES_RESYNC: Flag = Flag::new(
 pub static HEALTHZ_IP: Flag = Flag::new(
     "healthz-ip",
     One("ADDRESS"),
-    "Address for /healthz, /readyz and /metrics; flannel's default is 0.0.0.0, which lets other machines ask, such as a Prometheus",
+    "Address for /healthz, /readyz, /metrics and the page; flannel's default is 0.0.0.0, which lets other machines ask, such as a Prometheus",
 )
 .default("127.0.0.1");
 pub static HEALTHZ_PORT: Flag = Flag::new(
     "healthz-port",
     One("PORT"),
-    "Port for /healthz, /readyz and /metrics; 0 means no server",
+    "Port for /healthz, /readyz, /metrics and the page; 0 means no server",
 )
 .default("0");
 

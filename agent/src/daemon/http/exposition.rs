@@ -11,7 +11,7 @@ pub struct Texts {
     plain: Bytes,
 }
 
-/// A form.
+/// How the samples are written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// OpenMetrics 1.0.0.

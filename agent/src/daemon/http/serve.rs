@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tweed_connectivity::{Busy, Connections};
 use tweed_host::bounded_file::KIB;
 
+use super::visitor::{Origin, Visitor};
 use crate::daemon::turns::Turns;
 
 /// Open connections of one server.
@@ -45,7 +46,7 @@ pub(super) struct Limits {
 
 /// Serves until dropped.
 pub(super) async fn serve(
-    mut listener: impl Listener,
+    mut listener: impl Listener<Addr: Origin>,
     router: Router,
     limits: Option<Limits>,
     turns: Turns,
@@ -53,10 +54,11 @@ pub(super) async fn serve(
     let mut open = Connections::new(connections());
     loop {
         // Waits a second where there are no descriptors.
-        let (stream, _) = listener.accept().await;
+        let (stream, from) = listener.accept().await;
         open.make_room();
         let busy = Busy::default();
-        let task = connection(stream, router.clone(), busy.clone(), limits);
+        let router = router.clone();
+        let task = connection(stream, from.visitor(), router, busy.clone(), limits);
         let turns = turns.clone();
         let task = tokio::spawn(async move { turns.measure(task).await }).abort_handle();
         open.add(task, busy);
@@ -73,6 +75,7 @@ fn connections() -> usize {
 
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    visitor: Visitor,
     router: Router,
     busy: Busy,
     limits: Option<Limits>,
@@ -83,7 +86,8 @@ async fn connection(
         .header_read_timeout(QUIET)
         .max_buf_size(HEADER);
     let answered = AtomicUsize::new(1);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(visitor);
         let number = answered.fetch_add(1, Ordering::Relaxed);
         let last = limits.is_some_and(|limits| number >= limits.requests);
         answer(router.clone(), request, busy.clone(), last)

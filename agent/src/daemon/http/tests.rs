@@ -114,7 +114,7 @@ fn a_flood_of_metrics_keeps_no_health_check_waiting() {
     assert!(worst < Duration::from_secs(1), "{worst:?}");
 }
 
-async fn text(server: &Server) -> axum::body::Bytes {
+async fn text(server: &Server) -> Bytes {
     let texts = server.metrics_texts().await;
     texts.expect("rendered").get(Form::Open)
 }

@@ -11,10 +11,10 @@ use crate::daemon::status::{BridgeStatus, Standing, Status};
 use crate::operator::times::ago;
 
 /// The screen at a time in seconds since 1970; with `all`, what is as it should be has rows too.
-pub(super) struct Screen<'a> {
-    pub(super) status: &'a Status,
-    pub(super) all: bool,
-    pub(super) now: u64,
+pub struct Screen<'a> {
+    pub status: &'a Status,
+    pub all: bool,
+    pub now: u64,
 }
 
 impl fmt::Display for Screen<'_> {
