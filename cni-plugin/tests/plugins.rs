@@ -37,6 +37,7 @@ mod plugins {
     mod matrix;
     mod model;
     mod portmap;
+    mod portmap_again;
     mod portmap_conditions;
     mod portmap_faults;
     mod portmap_results;

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde_json::Value;
 use tweed_attach::Owner;
-use tweed_attach::live::{masquerade, masqueraded, owners, remove_migrated, remove_owner};
+use tweed_attach::live::{
+    masquerade, masqueraded, owners, remove_migrated, remove_owner, unmasquerade,
+};
 use tweed_attach::record::{Record, file_name, leaving};
 use tweed_model::{Bridged, Routed};
 
@@ -154,7 +156,7 @@ impl<'a> Masquerade<'a> {
 
 fn take_back(owner: &Owner, record: &Path, masqueraded: bool) -> Result<(), CniError> {
     if masqueraded {
-        remove_owner(&mut packet_filter::socket()?, owner)
+        unmasquerade(&mut packet_filter::socket()?, owner)
             .context(|| "failed to remove masquerading")?;
     }
     file::forget(record)?;

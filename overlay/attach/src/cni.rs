@@ -34,6 +34,15 @@ pub(crate) fn own_network_set(family: Family) -> &'static str {
     }
 }
 
+/// Whether a set of the plugins' table is one of the two above.
+pub(crate) fn is_masquerading(set: &str) -> bool {
+    Family::BOTH.iter().any(|family| {
+        [masquerade_set, own_network_set]
+            .map(|of| of(*family))
+            .contains(&set)
+    })
+}
+
 /// The table without attachments.
 pub fn cni_base() -> Ruleset {
     let mut ruleset = Ruleset {

@@ -93,6 +93,12 @@ impl Claim {
         same(self) == same(other) && !apart
     }
 
+    /// The element of its port on all addresses, as far as its key says.
+    pub(crate) fn on_all_addresses(&self) -> (&'static str, Element) {
+        let key = service(self.protocol, self.host_port);
+        (port_map(self.family), Element::plain(key))
+    }
+
     /// The map that has it as a key.
     fn map(&self) -> &'static str {
         match self.host_addr {
@@ -340,6 +346,16 @@ fn everything(family: Family) -> IpNet {
 pub(crate) fn is_port_set(name: &str) -> bool {
     Family::BOTH.iter().any(|family| {
         [port_map, addr_port_map, flow_map, flow_set]
+            .map(|of| of(*family))
+            .contains(&name)
+    })
+}
+
+/// Whether a set holds ports of single addresses or under conditions. One of them clashes with elements of another key,
+/// which only a look at all of them finds; there are few.
+pub(crate) fn is_of_addresses(name: &str) -> bool {
+    Family::BOTH.iter().any(|family| {
+        [addr_port_map, flow_map]
             .map(|of| of(*family))
             .contains(&name)
     })

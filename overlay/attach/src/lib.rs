@@ -13,7 +13,7 @@ pub mod reservation;
 mod source;
 
 pub use cni::{CNI_TABLE, cni_base};
-use cni::{masquerade_elements, masquerade_set, own_network_set};
+use cni::{is_masquerading, masquerade_elements, masquerade_set, own_network_set};
 pub use digest::sha512_hex;
 pub use forwarding::{ForwardRecord, Isolation};
 pub use hostport::{Claim, PortMapping, PortMasquerade, Publication};

@@ -13,10 +13,13 @@ mod records;
 mod source;
 mod table;
 
-pub use attachment::{masquerade, masqueraded, owners, put_base, remove_owner};
+pub use attachment::{masquerade, masqueraded, owners, put_base, remove_owner, unmasquerade};
 pub use dropping::dropping;
 pub use gone::is_surely_gone;
-pub use hostport::{Missing, PublishError, publish, published, publishers, unpublish};
+pub use hostport::{
+    Missing, PublishError, publish, publish_new, published, publishers, unpublish,
+    unpublish_recorded,
+};
 pub use migrated::{remove_migrated, remove_migrated_ports, remove_migrated_source};
 pub use published_flows::{forget_flows_past, forget_flows_to};
 pub use records::{Attachment, CNI_DATA_DIR, Recorded, Records};

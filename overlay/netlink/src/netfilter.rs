@@ -93,6 +93,22 @@ impl Netfilter {
         self.transport.get(Object::Netfilter, what, message)
     }
 
+    /// Sends one request, and returns what `read` makes of the payload that answers it.
+    ///
+    /// # Errors
+    /// As for [`Self::get`].
+    pub fn get_raw<T: NetlinkSerializable, V>(
+        &mut self,
+        what: impl Display,
+        message: T,
+        read: impl Fn(&[u8]) -> V,
+    ) -> Result<V, NetlinkError> {
+        self.transport
+            .get_raw(Object::Netfilter, what, message, |_, payload| {
+                Ok(read(payload))
+            })
+    }
+
     /// Dumps, as the list of what `pick` finds in the messages; repeated while the kernel marks it interrupted.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use tweed_attach::live::{PublishError, forget_flows_past, publish, unpublish};
+use tweed_attach::live::{PublishError, forget_flows_past, publish, publish_new, unpublish};
 use tweed_attach::record::leaving;
 use tweed_attach::{Owner, PortRecord, Publication};
 use tweed_netlink::{Netfilter, Netlink};
@@ -52,9 +52,12 @@ pub(super) fn attach(
     };
     let (owner, path) = (file.owner.clone(), file.path.clone());
     undo.push(move || take_back(&owner, &path));
+    // A record of an earlier ADD stays until its ports are gone.
+    records::leave(&file.path)?;
     records::write(&file.path, &record.render())?;
     let mut socket = packet_filter::socket()?;
-    put(&mut socket, &mut netlink, &file, &record.publication)
+    put(&mut socket, &mut netlink, &file, &record.publication)?;
+    file::remove(&leaving(&file.path))
 }
 
 fn take_back(owner: &Owner, record: &Path) -> Result<(), CniError> {
@@ -79,7 +82,11 @@ fn put(
         }
         is_dead
     };
-    publish(socket, &file.owner, publication, is_dead).map_err(refused)?;
+    let published = match file.is_whole() {
+        true => publish_new(socket, &file.owner, publication, is_dead),
+        false => publish(socket, &file.owner, publication, is_dead),
+    };
+    published.map_err(refused)?;
     // The agent must not give back what has just been taken.
     dead.into_inner().iter().try_for_each(|path| {
         file::forget(path)?;

@@ -19,7 +19,7 @@ use std::fmt::Debug;
 use config::PortmapConfig;
 use record_file::RecordFile;
 use tweed_attach::live::{
-    forget_flows_to, published, publishers, remove_migrated_ports, unpublish,
+    forget_flows_to, published, publishers, remove_migrated_ports, unpublish, unpublish_recorded,
 };
 use tweed_attach::record::leaving;
 use tweed_attach::{Owner, PortRecord};
@@ -57,10 +57,15 @@ impl Plugin for PortMap {
         if text.is_none() && !config::has_ports(conf) {
             return Ok(());
         }
+        let record = text.as_deref().and_then(PortRecord::parse);
+        let recorded = record.as_ref().filter(|_| file.is_whole());
         records::leave(&file.path)?;
         let mut socket = packet_filter::socket()?;
-        unpublish(&mut socket, &file.owner).context(|| "failed to remove host ports")?;
-        let record = text.as_deref().and_then(PortRecord::parse);
+        let removed = match recorded {
+            Some(record) => unpublish_recorded(&mut socket, &file.owner, &record.publication),
+            None => unpublish(&mut socket, &file.owner),
+        };
+        removed.context(|| "failed to remove host ports")?;
         let publication = match record {
             Some(record) => Some(record.publication),
             None => {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tweed_attach::record::port_file_name;
+use tweed_attach::record::{leaving, port_file_name};
 use tweed_attach::{Owner, PortRecord};
 use tweed_netlink::netns::Netns;
 
@@ -23,6 +23,12 @@ impl RecordFile {
         let owner = identity::owner(network, attachment);
         let path = folder.join(port_file_name(&owner));
         Self { owner, path }
+    }
+
+    /// Whether the record says all that the attachment may have in the packet filter: there is none beside it of an
+    /// earlier ADD or of a DEL, be it that either was killed.
+    pub(super) fn is_whole(&self) -> bool {
+        !leaving(&self.path).exists()
     }
 
     /// The file of another attachment whose record is in the same folder.

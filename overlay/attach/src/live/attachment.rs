@@ -9,14 +9,18 @@ use ipnet::IpNet;
 use tweed_host::KernelError;
 use tweed_model::Family;
 use tweed_netlink::Netfilter;
-use tweed_nft::live::read::{self, TableReading};
-use tweed_nft::live::table::{Sets, persist};
+use tweed_nft::live::read::{self, INET, TableReading};
+use tweed_nft::live::table::{Sets, persist, persist_new};
 use tweed_nft::render::{
-    Message, add_elements, add_rule, chain_message, del_elements, flush_chain, set_message,
+    Message, add_elements, add_new_elements, add_rule, chain_message, del_elements, flush_chain,
+    set_message,
 };
 use tweed_nft::{Change, Element, Ruleset, change_messages};
 
-use crate::{CNI_TABLE, Owner, cni_base, masquerade_elements, masquerade_set, own_network_set};
+use crate::{
+    CNI_TABLE, Owner, cni_base, is_masquerading, masquerade_elements, masquerade_set,
+    own_network_set,
+};
 
 /// Masquerades what these addresses (each with the length of its own network) send outside that network. Creates or
 /// mends the table where needed. What another owner left under the same address is replaced.
@@ -29,12 +33,18 @@ pub fn masquerade(
     addrs: &[IpNet],
 ) -> Result<(), KernelError> {
     let base = cni_base();
-    persist(socket, |socket| {
-        let (generation, there) = read::table(socket, CNI_TABLE)?;
+    persist_new(socket, |socket, in_the_way| {
+        // The kernel finds what is there already: what is read doesn't grow with the number of containers.
+        let filled = |set: &str| in_the_way && is_masquerading(set);
+        let (generation, there) = read::table_with(socket, (INET, CNI_TABLE), filled)?;
         let (mut messages, sets) = prepare(&base, there);
         let mut replaces = !messages.is_empty();
         for addr in addrs {
             for (set, element) in masquerade_elements(owner, *addr) {
+                if !in_the_way {
+                    messages.extend(add_new_elements(CNI_TABLE, set, &[element]));
+                    continue;
+                }
                 let put = put(&sets, set, element);
                 replaces |= put.len() > 1;
                 messages.extend(put);
@@ -45,6 +55,14 @@ pub fn masquerade(
         Ok((!messages.is_empty()).then_some((messages, generation)))
     })
     .map_err(KernelError::from)
+}
+
+/// Removes the masquerading of this owner. Without any there is nothing to do.
+///
+/// # Errors
+/// When the kernel refuses, or other programs change the packet filter without pause.
+pub fn unmasquerade(socket: &mut Netfilter, owner: &Owner) -> Result<(), KernelError> {
+    remove_from(socket, owner, is_masquerading)
 }
 
 /// Removes everything of this owner. Without the table, or without elements in it, there is nothing to do.
@@ -63,11 +81,11 @@ pub(super) fn remove_from(
 ) -> Result<(), KernelError> {
     let comment = Some(owner.to_string());
     persist(socket, |socket| {
-        let (generation, Some(there)) = read::table(socket, CNI_TABLE)? else {
+        let (generation, Some(there)) = read::table_with(socket, (INET, CNI_TABLE), &which)? else {
             return Ok(None);
         };
         let mut messages = Vec::new();
-        for (name, set) in there.sets.into_iter().filter(|(name, _)| which(name)) {
+        for (name, set) in there.sets {
             let theirs: Vec<Element> = set
                 .elements
                 .into_iter()
@@ -97,7 +115,8 @@ pub fn owners(socket: &mut Netfilter) -> Result<BTreeSet<Owner>, KernelError> {
 /// # Errors
 /// When the kernel refuses to say.
 pub fn masqueraded(socket: &mut Netfilter, owner: &Owner) -> Result<BTreeSet<IpNet>, KernelError> {
-    let (_, Some(there)) = read::table(socket, CNI_TABLE)? else {
+    let (_, there) = read::table_with(socket, (INET, CNI_TABLE), is_masquerading)?;
+    let Some(there) = there else {
         return Ok(BTreeSet::new());
     };
     if !mend(&cni_base(), Some(&there)).is_empty() {

@@ -6,12 +6,12 @@ use std::fmt;
 use tweed_host::KernelError;
 use tweed_netlink::{Netfilter, NetlinkError};
 use tweed_nft::Element;
-use tweed_nft::live::read;
-use tweed_nft::live::table::{Sets, persist};
-use tweed_nft::render::{Message, add_elements, del_elements};
+use tweed_nft::live::read::{self, INET, element_at};
+use tweed_nft::live::table::{Sets, Step, persist, persist_new};
+use tweed_nft::render::{Message, add_elements, add_new_elements, del_elements};
 
 use super::attachment::{mend, prepare, remove_from};
-use crate::hostport::{Ambiguous, claims_of, is_port_set};
+use crate::hostport::{Ambiguous, claims_of, is_of_addresses, is_port_set};
 use crate::{CNI_TABLE, Claim, Owner, Publication, cni_base};
 
 /// Why a container doesn't get its host ports.
@@ -65,11 +65,40 @@ pub fn publish(
     publication: &Publication,
     is_dead: impl Fn(&Owner) -> bool,
 ) -> Result<(), PublishError> {
+    put(socket, owner, publication, (false, &is_dead))
+}
+
+/// The same for an owner that has no ports yet, as far as is known. What this costs does not grow with the number of
+/// ports that others have: the kernel itself refuses one that is taken, and only then all are read.
+///
+/// # Errors
+/// As for [`publish`].
+pub fn publish_new(
+    socket: &mut Netfilter,
+    owner: &Owner,
+    publication: &Publication,
+    is_dead: impl Fn(&Owner) -> bool,
+) -> Result<(), PublishError> {
+    put(socket, owner, publication, (true, &is_dead))
+}
+
+fn put(
+    socket: &mut Netfilter,
+    owner: &Owner,
+    publication: &Publication,
+    (is_new, is_dead): (bool, &dyn Fn(&Owner) -> bool),
+) -> Result<(), PublishError> {
     let base = cni_base();
     let claims: Vec<Claim> = publication.claims()?.into_keys().collect();
     let elements = by_set(publication.elements(owner)?);
     let mut taken = None;
-    persist(socket, |socket| {
+    persist_new(socket, |socket, in_the_way| {
+        if is_new && !in_the_way {
+            let step = put_unread(socket, (owner, publication), (&claims, &elements))?;
+            if step.is_some() {
+                return Ok(step);
+            }
+        }
         let (generation, there) = read::table(socket, CNI_TABLE)?;
         let (mut messages, sets) = prepare(&base, there);
         let clash = clashes(&sets, owner, &claims);
@@ -90,12 +119,80 @@ pub fn publish(
     }
 }
 
+/// What puts elements that nothing is in the way of; `None` where the table must be read. Of others' ports only those of
+/// single addresses are read; one on all addresses is a key, which the kernel looks up or refuses.
+fn put_unread(
+    socket: &mut Netfilter,
+    (owner, publication): (&Owner, &Publication),
+    (claims, elements): (&[Claim], &Elements),
+) -> Result<Option<Step>, NetlinkError> {
+    let (generation, there) = read::table_with(socket, (INET, CNI_TABLE), is_of_addresses)?;
+    if !mend(&cni_base(), there.as_ref()).is_empty() {
+        return Ok(None);
+    }
+    let sets = there.map(|there| there.sets).unwrap_or_default();
+    let is_own = |element: &Element| element.comment.as_deref() == Some(&*owner.to_string());
+    let has_some = sets.values().any(|set| set.elements.iter().any(is_own));
+    if has_some || !clashes(&sets, owner, claims).is_empty() {
+        return Ok(None);
+    }
+    for claim in claims {
+        // Where it stands in that map itself, the kernel refuses a second one.
+        let is_elsewhere =
+            claim.host_addr.is_some() || publication.conditions.get(claim.family).is_some();
+        let (set, port) = claim.on_all_addresses();
+        if is_elsewhere && element_at(socket, (CNI_TABLE, set), &port)?.is_some() {
+            return Ok(None);
+        }
+    }
+    let mut messages = Vec::new();
+    for (set, elements) in elements {
+        let elements: Vec<Element> = elements.iter().cloned().collect();
+        messages.extend(add_new_elements(CNI_TABLE, set, &elements));
+    }
+    Ok(Some((messages, Some(generation))))
+}
+
 /// Removes the host ports of an owner. Without any there is nothing to do.
 ///
 /// # Errors
 /// When the kernel refuses, or other programs change the packet filter without pause.
 pub fn unpublish(socket: &mut Netfilter, owner: &Owner) -> Result<(), KernelError> {
     remove_from(socket, owner, is_port_set)
+}
+
+/// Removes the host ports that a record says an owner has, by their keys: what this costs does not grow with the number
+/// of ports that others have. Where they are not as recorded, all are read.
+///
+/// # Errors
+/// As for [`unpublish`].
+pub fn unpublish_recorded(
+    socket: &mut Netfilter,
+    owner: &Owner,
+    publication: &Publication,
+) -> Result<(), KernelError> {
+    let elements = by_set(publication.elements(owner).unwrap_or_default());
+    let mut is_as_recorded = !elements.is_empty();
+    persist(socket, |socket| {
+        let generation = read::generation(socket)?;
+        let mut messages = Vec::new();
+        for (set, elements) in &elements {
+            for element in elements {
+                if element_at(socket, (CNI_TABLE, set), element)?.as_ref() != Some(element) {
+                    is_as_recorded = false;
+                    return Ok(None);
+                }
+            }
+            let elements: Vec<Element> = elements.iter().cloned().collect();
+            messages.extend(del_elements(CNI_TABLE, set, &elements));
+        }
+        // An element is removed by its key: a port of a container that is gone may belong to another by now.
+        Ok((!messages.is_empty()).then_some((messages, Some(generation))))
+    })?;
+    match is_as_recorded {
+        true => Ok(()),
+        false => unpublish(socket, owner),
+    }
 }
 
 /// Looks whether all that [`publish`] sets is there; `None` if so.
@@ -107,25 +204,18 @@ pub fn published(
     owner: &Owner,
     publication: &Publication,
 ) -> Result<Option<Missing>, PublishError> {
-    let elements = publication.elements(owner)?;
-    let (_, there) = read::table(socket, CNI_TABLE).map_err(KernelError::from)?;
+    let (_, there) = read::table_with(socket, (INET, CNI_TABLE), |_| false)?;
     if !mend(&cni_base(), there.as_ref()).is_empty() {
         return Ok(Some(Missing::Rules));
     }
-    let sets = there.map(|there| there.sets).unwrap_or_default();
-    let present: BTreeSet<(&str, &Element)> = sets
-        .iter()
-        .flat_map(|(name, set)| set.elements.iter().map(|element| (name.as_str(), element)))
-        .collect();
-    let missing = elements
-        .iter()
-        .find(|(name, element)| !present.contains(&(name, element)));
-    let Some((name, element)) = missing else {
-        return Ok(None);
-    };
-    let any = publication.claims()?.into_keys().next();
-    let claim = Claim::of_element(name, &element.key).or(any);
-    Ok(Some(claim.map_or(Missing::Rules, Missing::Port)))
+    for (set, element) in publication.elements(owner)? {
+        if element_at(socket, (CNI_TABLE, set), &element)?.as_ref() != Some(&element) {
+            let any = publication.claims()?.into_keys().next();
+            let claim = Claim::of_element(set, &element.key).or(any);
+            return Ok(Some(claim.map_or(Missing::Rules, Missing::Port)));
+        }
+    }
+    Ok(None)
 }
 
 /// All owners of host ports.

@@ -13,12 +13,16 @@ use tweed_nft::ruleset::L4Proto;
 
 use crate::lab::{Healer, isolated, nft, sh};
 
-fn owner(n: u8) -> Owner {
+pub(crate) fn owner(n: u8) -> Owner {
     Owner::new("cbr0", &format!("container{n}"), "eth0")
 }
 
 /// TCP ports of a container, all to its port 80.
-fn ports(n: u8, host_addr: Option<&str>, ports: impl IntoIterator<Item = u16>) -> Publication {
+pub(crate) fn ports(
+    n: u8,
+    host_addr: Option<&str>,
+    ports: impl IntoIterator<Item = u16>,
+) -> Publication {
     let host_addr: Option<IpAddr> = host_addr.map(|addr| addr.parse().unwrap());
     let mapping = |host_port| PortMapping {
         protocol: L4Proto::Tcp,
@@ -36,7 +40,7 @@ fn ports(n: u8, host_addr: Option<&str>, ports: impl IntoIterator<Item = u16>) -
     }
 }
 
-fn alive(_: &Owner) -> bool {
+pub(crate) fn alive(_: &Owner) -> bool {
     false
 }
 

@@ -8,6 +8,7 @@ mod drift;
 mod forward;
 mod forwarded;
 mod hostport;
+mod hostport_keys;
 mod input;
 mod lab;
 mod made_up;

@@ -17,8 +17,8 @@ pub use chain::{BaseChain, all_chains, base_chains, drops_by_default};
 pub(crate) use request::dump_raw;
 pub use request::{BRIDGE, INET, consistent, dump, generation, proto, request, text};
 pub use rule::{RuleReading, comment_match, rules};
-pub use set::SetReading;
 pub(crate) use set::read_elements;
+pub use set::{SetReading, element_at};
 pub use tweed_netlink::{attribute, attributes};
 
 use tweed_netlink::{Netfilter, NetlinkError};
@@ -46,6 +46,15 @@ pub fn table_of(
     family: NetfilterProtoFamily,
     name: &str,
 ) -> Result<(u32, Option<TableReading>), NetlinkError> {
+    table_with(socket, (family, name), |_| true)
+}
+
+/// The same with the elements of some sets only: the others show as empty. What is read does not grow with those.
+pub fn table_with(
+    socket: &mut Netfilter,
+    (family, name): (NetfilterProtoFamily, &str),
+    filled: impl Fn(&str) -> bool,
+) -> Result<(u32, Option<TableReading>), NetlinkError> {
     consistent(socket, |socket, generation| {
         if !is_active(socket, family, name)? {
             return Ok((generation, None));
@@ -59,7 +68,7 @@ pub fn table_of(
                 chain.rules.push(rule.fingerprint());
             }
         }
-        for (set, there) in &mut reading.sets {
+        for (set, there) in reading.sets.iter_mut().filter(|(set, _)| filled(set)) {
             there.elements = set::elements(socket, (family, name), set, generation)?;
         }
         Ok((generation, Some(reading)))

@@ -165,13 +165,25 @@ pub fn persist(
     socket: &mut Netfilter,
     mut step: impl FnMut(&mut Netfilter) -> Result<Option<Step>, NetlinkError>,
 ) -> Result<(), NetlinkError> {
-    let mut attempt = 0;
+    persist_new(socket, |socket, _| step(socket))
+}
+
+/// The same for what is probably new, so that there is no need to look for it: `step` is told whether something has been
+/// in the way of an attempt.
+pub fn persist_new(
+    socket: &mut Netfilter,
+    mut step: impl FnMut(&mut Netfilter, bool) -> Result<Option<Step>, NetlinkError>,
+) -> Result<(), NetlinkError> {
+    let (mut attempt, mut in_the_way) = (0, false);
     loop {
-        let Some((messages, generation)) = step(socket)? else {
+        let Some((messages, generation)) = step(socket, in_the_way)? else {
             return Ok(());
         };
         match transact(socket, messages, generation) {
-            Err(error) if lost_race(&error) && attempt < ATTEMPTS => attempt += 1,
+            Err(error) if lost_race(&error) && attempt < ATTEMPTS => {
+                attempt += 1;
+                in_the_way |= !matches!(error.errno, libc::ERESTART | libc::EAGAIN);
+            }
             result => return result,
         }
     }

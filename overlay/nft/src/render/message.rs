@@ -1,6 +1,6 @@
 //! One nfnetlink message for each object of a table.
 
-use netlink_packet_core::{DefaultNla, NLM_F_APPEND, NLM_F_CREATE};
+use netlink_packet_core::{DefaultNla, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, DataAttribute, Hook as HookAttribute, InetHookNumber,
     ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetDescription,
@@ -301,6 +301,27 @@ pub fn add_elements(table: &str, set: &str, elements: &[Element]) -> Vec<Message
     element_messages(table, set, elements)
         .map(|message| inet(NLM_F_CREATE, NfTablesMessage::NewSetElement(message)))
         .collect()
+}
+
+/// Adds elements; one that is there already fails the transaction, as does a range that meets another one.
+pub fn add_new_elements(table: &str, set: &str, elements: &[Element]) -> Vec<Message> {
+    let mut messages = add_elements(table, set, elements);
+    messages
+        .iter_mut()
+        .for_each(|(_, flags)| *flags |= NLM_F_EXCL);
+    messages
+}
+
+/// Asks for the element at a key.
+pub(crate) fn element_question(table: &str, set: &str, wanted: &Element) -> NfTablesMessage {
+    let key = Element::plain(wanted.key.clone());
+    NfTablesMessage::GetSetElement(SetElementMessage {
+        attributes: vec![
+            SetElementList::Table(table.to_owned()),
+            SetElementList::Set(set.to_owned()),
+            SetElementList::Elements(vec![element_attribute(&key)]),
+        ],
+    })
 }
 
 /// Deletes elements; one that isn't there fails the transaction.

@@ -13,10 +13,10 @@ pub(crate) use expression::rule_expressions;
 pub use iptables::{IptablesMatch, iptables_chain, iptables_rule, iptables_table};
 pub use message::{Element, Message};
 pub use message::{
-    add_elements, add_rule, chain_message, del_chain, del_elements, del_rule, flush_chain,
-    for_bridges, rule_message, set_message,
+    add_elements, add_new_elements, add_rule, chain_message, del_chain, del_elements, del_rule,
+    flush_chain, for_bridges, rule_message, set_message,
 };
-pub(crate) use message::{add_table, del_table, types_of_number};
+pub(crate) use message::{add_table, del_table, element_question, types_of_number};
 
 pub use words::describe;
 

@@ -8,8 +8,8 @@ use netlink_packet_netfilter::nftables::{
 };
 use tweed_netlink::{Netfilter, NetlinkError};
 
-use super::{attribute, attributes, dump, dump_raw, request};
-use crate::render::types_of_number;
+use super::{INET, attribute, attributes, dump, dump_raw, request};
+use crate::render::{element_question, types_of_number};
 use crate::ruleset::Set;
 use crate::{Element, userdata};
 
@@ -91,7 +91,6 @@ pub(crate) fn read_elements<T>(
     generation: Option<u32>,
     mut read: impl FnMut(&[u8]) -> T,
 ) -> Result<Vec<T>, NetlinkError> {
-    const ELEMENTS: u16 = 3;
     let inner = NfTablesMessage::GetSetElement(SetElementMessage {
         attributes: vec![
             SetElementList::Table(table.to_owned()),
@@ -101,10 +100,41 @@ pub(crate) fn read_elements<T>(
     let what = format!("list set {set} of nftables table {table}");
     let request = request(family, inner);
     dump_raw(socket, &what, request, generation, |elements, message| {
-        let lists = attributes(message).filter(|(kind, _)| *kind == ELEMENTS);
-        let list = lists.flat_map(|(_, list)| attributes(list));
-        elements.extend(list.map(|(_, attributes)| read(attributes)));
+        elements.extend(listed(message).map(&mut read));
     })
+}
+
+/// The attributes of each element in a message.
+fn listed(message: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const ELEMENTS: u16 = 3;
+    let lists = attributes(message).filter(|(kind, _)| *kind == ELEMENTS);
+    lists
+        .flat_map(|(_, list)| attributes(list))
+        .map(|(_, element)| element)
+}
+
+/// The element that a set of a table of ours has at the key of another; in a set of ranges, the one that the key lies in.
+/// The kernel looks it up as it does for a packet, however many there are. `None` without element, set or table.
+///
+/// # Errors
+/// When the kernel refuses to say.
+pub fn element_at(
+    socket: &mut Netfilter,
+    (table, set): (&str, &str),
+    wanted: &Element,
+) -> Result<Option<Element>, NetlinkError> {
+    /// Family, version, and part of the generation.
+    const HEADER: usize = 4;
+    let what = format!("look into set {set} of nftables table {table}");
+    let message = request(INET, element_question(table, set, wanted));
+    let found = socket.get_raw(what, message, |payload| {
+        let mut elements = listed(payload.get(HEADER..).unwrap_or_default());
+        elements.next().map(element)
+    });
+    match found {
+        Err(error) if error.is_not_found() => Ok(None),
+        found => found,
+    }
 }
 
 fn element(bytes: &[u8]) -> Element {
