@@ -31,7 +31,7 @@ use super::answers::{Confirmed, Preview};
 use super::clock;
 use super::data_plane::DataPlane;
 use super::facts::SharedFacts;
-use super::metrics::{self, process::Process};
+use super::metrics::{self, addresses::Addresses, process::Process};
 use super::published::PublishedSettings;
 use super::status::Status;
 use super::turns::Turns;
@@ -58,6 +58,7 @@ pub struct Server {
     data_plane: DataPlane,
     collected: Collected,
     process: Process,
+    addresses: Addresses,
     registry: Arc<Registry>,
     /// The metrics as texts, and when they were rendered.
     rendered: Arc<Mutex<Option<(Instant, Texts)>>>,
@@ -78,8 +79,8 @@ impl Server {
     ) -> Self {
         let peers = options.metrics_peers;
         let collected = Collected::of(data_plane.clone());
-        let process = Process::default();
-        let beside = (collected.clone(), process.clone());
+        let (process, addresses) = (Process::default(), Addresses::default());
+        let beside = (collected.clone(), process.clone(), addresses.clone());
         let registry = metrics::registry(facts.clone(), beside, turns.clone(), peers);
         let registry = Arc::new(registry);
         Self {
@@ -87,6 +88,7 @@ impl Server {
             data_plane,
             collected,
             process,
+            addresses,
             registry,
             rendered: Arc::default(),
             drawn: Arc::default(),
@@ -135,8 +137,12 @@ impl Server {
             return Ok(texts.clone());
         }
         self.collected.refresh().await;
-        let started = self.facts.lock().agent.started;
+        let (started, subnets) = {
+            let facts = self.facts.lock();
+            (facts.agent.started, facts.session.subnets)
+        };
         self.process.look(started).await;
+        self.addresses.look(subnets).await;
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         let texts = Texts::of(text);

@@ -1,6 +1,7 @@
 //! The status as Prometheus metrics. Everything is derived from [`Status`] at the moment of the request, so that metrics
 //! and `tweedd status` cannot disagree.
 
+pub mod addresses;
 mod data_plane;
 mod probes;
 pub mod process;
@@ -20,19 +21,21 @@ use super::facts::SharedFacts;
 use super::http::collected::Collected;
 use super::status::{NAMED, Standing, Status};
 use super::turns::{Longest, Turns};
+use addresses::Addresses;
 use process::Process;
 use single::single;
 
 /// A registry that renders the status. More peers than `most_peers` have no metrics of their own.
 pub fn registry(
     facts: SharedFacts,
-    (collected, process): (Collected, Process),
+    (collected, process, addresses): (Collected, Process, Addresses),
     turns: Turns,
     most_peers: usize,
 ) -> Registry {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(process));
     let own = registry.sub_registry_with_prefix("tweed");
+    own.register_collector(Box::new(addresses));
     own.register_collector(Box::new(FromStatus {
         facts,
         collected,

@@ -60,6 +60,11 @@ const ELSEWHERE: &[(&str, &[&str], &str)] = &[
         &["fs::read"],
         "the kernel thread, and a thread of the pool",
     ),
+    (
+        "metrics/addresses.rs",
+        &["fs::read"],
+        "a thread of the pool",
+    ),
     ("metrics/process.rs", &["fs::read"], "a thread of the pool"),
     (
         "keepers/cni.rs",

@@ -63,6 +63,23 @@ fn values_of_the_chart_reach_the_agent() -> Result<()> {
             vec![r#""Type": "wireguard""#, r#""PSK": "secret""#],
         ),
         (
+            vec![
+                "monitoring.rules.enabled=true",
+                "monitoring.rules.runbook=https://example.org/doctor",
+                "monitoring.podMonitor.enabled=true",
+                "monitoring.dashboard.enabled=true",
+            ],
+            vec![
+                "kind: PodMonitor",
+                "kind: PrometheusRule",
+                "alert: TweedNotReady",
+                "{{ $labels.instance }} has not been ready",
+                "runbook_url: https://example.org/doctor#checks",
+                "grafana_dashboard: \"1\"",
+                "\"title\": \"Tweed\"",
+            ],
+        ),
+        (
             vec!["annotationPrefix=example.org/9"],
             vec![
                 "--kube-annotation-prefix=example.org/9",

@@ -19,7 +19,7 @@ fn render(facts: SharedFacts) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let looked = process.look(Some(1_709_175_127));
     runtime.expect("a runtime").block_on(looked);
-    let beside = (Collected::default(), process);
+    let beside = (Collected::default(), process, Addresses::default());
     let registry = registry(facts, beside, Turns::of_this_thread(), 100);
     prometheus_client::encoding::text::encode(&mut text, &registry).expect("encoded");
     text
