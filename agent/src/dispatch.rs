@@ -17,7 +17,7 @@ use crate::files;
 use crate::operator::find::{self, About};
 use crate::operator::{
     adopt, cleanup, config, connectivity, docker_opts, doctor, install_cni, leases, plan, status,
-    trace, version,
+    trace, version, views,
 };
 use crate::runtime;
 use crate::store::Store;
@@ -65,6 +65,7 @@ pub fn dispatch(invocation: Invocation, inherited: Inherited) -> anyhow::Result<
         Command::InstallCni(args) => install_cni::install_cni(&args),
         Command::Connectivity(args) => match args.command {
             Some(ConnectivityCommand::Serve(args)) => done(connectivity::serve(args)),
+            Some(ConnectivityCommand::Views(args)) => views::views(&args),
             None => connectivity::test(args.test),
         },
         Command::Version(args) => done(version::version(args.output)),

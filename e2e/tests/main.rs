@@ -31,6 +31,7 @@ mod lab;
 mod main_thread;
 mod mistakes;
 mod mixed;
+mod monitoring;
 mod nat;
 mod neighbours;
 mod nexthops;

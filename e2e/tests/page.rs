@@ -21,7 +21,7 @@ const NOTICED: Duration = Duration::from_secs(30);
 const PORT: u16 = 10_500;
 
 /// Drops what comes to a host's tunnel.
-fn block(host: &Host) -> Result<()> {
+pub(crate) fn block(host: &Host) -> Result<()> {
     let rules = "nft 'add table netdev wall; \
         add chain netdev wall in { type filter hook ingress device eth0 priority 0; }; \
         add rule netdev wall in udp dport 8472 drop'";

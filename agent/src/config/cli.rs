@@ -23,6 +23,7 @@ mod tips;
 
 pub use connectivity::{
     ConnectivityArgs, ConnectivityCommand, ConnectivityServeArgs, ConnectivityTestArgs,
+    ConnectivityViewsArgs,
 };
 pub use doctor::{DoctorArgs, DoctorOutput};
 pub use output::{Output, OutputArgs};

@@ -17,3 +17,4 @@ mod table;
 pub mod times;
 pub mod trace;
 pub mod version;
+pub mod views;

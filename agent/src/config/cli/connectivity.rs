@@ -14,7 +14,7 @@ use super::output::OutputArgs;
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct ConnectivityArgs {
-    /// The other half of the test; the test itself where there is none
+    /// The other half of the test, or a look at what agents know anyway; the test itself where there is none
     #[command(subcommand)]
     pub command: Option<ConnectivityCommand>,
     /// The test's own arguments
@@ -27,6 +27,8 @@ pub struct ConnectivityArgs {
 pub enum ConnectivityCommand {
     /// Answer probes, and probe other responders when the test says so. One has to run on each node
     Serve(ConnectivityServeArgs),
+    /// Which nodes don't reach each other, as their agents see it, by what the bad pairs have in common
+    Views(ConnectivityViewsArgs),
 }
 
 /// Arguments of the test.
@@ -69,6 +71,17 @@ pub struct ConnectivityServeArgs {
     /// What test and responders share
     #[command(flatten)]
     pub shared: SharedArgs,
+}
+
+/// The views of all nodes.
+#[derive(Debug, Args)]
+pub struct ConnectivityViewsArgs {
+    /// What `tweedd status --output json` prints on each node, one document after the other; - is standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub files: Vec<PathBuf>,
+    /// How to print
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// What is the same on both sides.

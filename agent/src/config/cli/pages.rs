@@ -187,4 +187,5 @@ Examples:
   tweedd connectivity serve --token-file token --address 192.0.2.11
   ip netns exec POD tweedd connectivity serve --token-file token --address 10.244.1.5
   tweedd connectivity --token-file token --host a=192.0.2.11 --pod a=10.244.1.5 …
+  for n in a b c; do ssh $n tweedd status -o json; done | tweedd connectivity views
 ";
