@@ -8,6 +8,7 @@ mod finding;
 mod gather;
 mod judge;
 mod junit;
+mod surroundings;
 mod words;
 
 use std::process::ExitCode;

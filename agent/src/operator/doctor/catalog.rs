@@ -1,7 +1,7 @@
 //! Every check, in the order of the layers: what comes first can be the cause of what follows. `docs/DOCTOR.md` lists
 //! them; a test compares.
 
-use super::checks::{agent, firewall, host, network, pods};
+use super::checks::{agent, firewall, host, network, pods, surroundings, underlay};
 use super::facts::Facts;
 use super::finding::Verdict;
 
@@ -29,11 +29,32 @@ pub static CHECKS: &[Check] = &[
         look: host::modules,
     },
     Check {
+        id: "folders",
+        about: "there is room in the folders that agent and plugins write to",
+        why: "neither a lease nor a pod's address can be noted down then",
+        after: &[],
+        look: surroundings::folders,
+    },
+    Check {
         id: "uplink",
-        about: "the interface towards the other nodes is there and up, and has the address that is announced",
+        about: "the interface towards the other nodes is there and up",
         why: "all packets to other nodes leave by it",
         after: &[],
         look: agent::uplink,
+    },
+    Check {
+        id: "host-network",
+        about: "the host's own network is as the agent needs it",
+        why: "the agent can't use it, and puts nothing of the host's right",
+        after: &["uplink"],
+        look: surroundings::own_network,
+    },
+    Check {
+        id: "duplicate-addresses",
+        about: "no two nodes announce the same address",
+        why: "packets to one of them reach the other",
+        after: &[],
+        look: underlay::duplicates,
     },
     Check {
         id: "agent",
@@ -78,11 +99,32 @@ pub static CHECKS: &[Check] = &[
         look: agent::held,
     },
     Check {
+        id: "clock",
+        about: "the clock is not behind the agent's files",
+        why: "leases run out early or late, and certificates are refused",
+        after: &[],
+        look: surroundings::clock,
+    },
+    Check {
+        id: "limits",
+        about: "the agent's memory and open files are not nearly used up",
+        why: "the kernel ends the agent, or refuses it what it needs",
+        after: &["agent"],
+        look: surroundings::limits,
+    },
+    Check {
         id: "other-agent",
         about: "no second agent, and no flanneld, works on this network",
         why: "two programs that change the same objects undo each other's work",
         after: &[],
         look: agent::other,
+    },
+    Check {
+        id: "other-services",
+        about: "no network service of the host looks after our devices",
+        why: "it takes away addresses and routes when it is restarted",
+        after: &[],
+        look: surroundings::keepers,
     },
     Check {
         id: "fights",
@@ -104,6 +146,34 @@ pub static CHECKS: &[Check] = &[
         why: "with backend udp it carries every packet between nodes",
         after: &["agent", "lease", "uplink"],
         look: agent::data_plane,
+    },
+    Check {
+        id: "public-address",
+        about: "the address that is announced leads to this host",
+        why: "the other nodes send packets for this node's pods to it",
+        after: &["agent", "uplink"],
+        look: underlay::public_address,
+    },
+    Check {
+        id: "underlay-paths",
+        about: "the kernel's route to each other node leads out by the uplink",
+        why: "tunnels end nowhere without it, and with another way back packets are dropped",
+        after: &["uplink"],
+        look: underlay::ways,
+    },
+    Check {
+        id: "neighbour-entries",
+        about: "no Ethernet address of another node is fixed to one that does not answer",
+        why: "packets go to an interface that is no longer that node's",
+        after: &["uplink"],
+        look: underlay::neighbours,
+    },
+    Check {
+        id: "ipv6",
+        about: "IPv6 is on where the pod network has it",
+        why: "pods get no IPv6 addresses, or reach no other node by them",
+        after: &[],
+        look: surroundings::ipv6,
     },
     Check {
         id: "overlap",
@@ -176,6 +246,13 @@ pub static CHECKS: &[Check] = &[
         look: host::bridge_netfilter,
     },
     Check {
+        id: "service-proxy",
+        about: "kube-proxy works (Kubernetes)",
+        why: "Services lead to pods that are gone",
+        after: &[],
+        look: surroundings::proxy,
+    },
+    Check {
         id: "reverse-path",
         about: "the kernel drops no packets for their source's route",
         why: "packets that come by another interface than answers would leave by are dropped",
@@ -223,6 +300,9 @@ pub static CHECKS: &[Check] = &[
             "paths",
             "tunnel-port",
             "firewall-input",
+            "public-address",
+            "underlay-paths",
+            "neighbour-entries",
         ],
         look: agent::peers,
     },
@@ -260,6 +340,13 @@ pub static CHECKS: &[Check] = &[
         why: "it is the gateway of every pod of this node",
         after: &["earlier-subnet"],
         look: pods::bridge,
+    },
+    Check {
+        id: "pods-mtu",
+        about: "pods have the MTU of today",
+        why: "after a change of the MTU, large packets of pods that are older get lost",
+        after: &["bridge"],
+        look: pods::sizes,
     },
     Check {
         id: "attachments",

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use tweed_kernel::firewall::Hindrance;
 use tweed_model::subnet_env::SubnetEnv;
-use tweed_netlink::{AddrInfo, LinkInfo, RouteInfo};
+use tweed_netlink::{AddrInfo, LinkInfo, NeighInfo, RouteInfo};
 
+use super::surroundings::Surroundings;
 use crate::daemon::answers::Preview;
 use crate::daemon::status::Status;
 
@@ -48,6 +49,8 @@ pub struct Facts {
     pub udp_ports: Vec<u16>,
     /// Addresses of containers, by network.
     pub pools: Vec<Pool>,
+    /// What the host has around the agent.
+    pub surroundings: Surroundings,
 }
 
 /// Interfaces, addresses and routes.
@@ -59,6 +62,10 @@ pub struct Net {
     pub routes: Vec<RouteInfo>,
     /// The route to the first address of each peer's subnet.
     pub paths: Vec<(IpNet, Option<RouteInfo>)>,
+    /// The route to each address that a peer announces.
+    pub underlay: Vec<(IpAddr, Option<RouteInfo>)>,
+    /// The kernel's neighbours.
+    pub neighs: Vec<NeighInfo>,
 }
 
 impl Net {
@@ -102,6 +109,8 @@ pub struct List {
     pub file: PathBuf,
     /// Whether our plugin or flannel's comes first.
     pub ours: bool,
+    /// A list of ours that comes later by name, where this one isn't.
+    pub shadowed: Option<PathBuf>,
     /// Plugins that it names and the folder of plugins lacks.
     pub missing: Vec<String>,
     /// Why it can't be used.

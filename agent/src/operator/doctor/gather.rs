@@ -27,6 +27,7 @@ use crate::runtime;
 
 mod counters;
 mod files;
+mod surroundings;
 
 /// What the agent, or the store without one, may take.
 const LIMIT: Duration = Duration::from_secs(4);
@@ -55,11 +56,13 @@ pub fn gather(options: &Options, silent: Option<&str>) -> Facts {
 fn of(options: &Options, counters: [Counters; 2], status: Status, due: Read<Preview>) -> Facts {
     let networks = networks(options);
     let modules = files::modules(Path::new("/"));
+    let net = net(&status);
     Facts {
         network_name: options.host.instance.to_string(),
         kubernetes: matches!(options.store, StoreOptions::Kube(_)),
         subnet_file: options.host.subnet_file.clone(),
-        net: net(&status),
+        surroundings: surroundings::read(options, &status, &net),
+        net,
         hindrances: packet_filter(options, &status, &networks),
         switches: switches(),
         counters,
@@ -157,8 +160,12 @@ fn net(status: &Status) -> Read<Net> {
             let table = None;
             let routes = netlink.routes(&RouteFilter { family, table })?;
             net.routes.extend(routes);
+            net.neighs.extend(netlink.all_neighs(family)?);
         }
         for peer in status.peer_list.iter().flatten() {
+            for addr in peer.public.values() {
+                net.underlay.push((*addr, netlink.route_to(*addr)?));
+            }
             for subnet in peer.subnets.values() {
                 let first = subnet.hosts().next().unwrap_or(subnet.network());
                 net.paths.push((*subnet, netlink.route_to(first)?));

@@ -13,7 +13,7 @@ use netlink_packet_netfilter::nftables::{
 };
 use netlink_packet_netfilter::{NetfilterMessageInner, NetfilterProtoFamily};
 
-pub use chain::{BaseChain, all_chains, base_chains, drops_by_default};
+pub use chain::{BaseChain, all_chains, base_chains, drops_by_default, every_chain};
 pub(crate) use request::dump_raw;
 pub use request::{BRIDGE, INET, consistent, dump, generation, proto, request, text};
 pub use rule::{RuleReading, comment_match, rules};

@@ -248,15 +248,7 @@ pub fn uplink(facts: &Facts) -> Verdict {
             ),
         );
     }
-    let elsewhere = status.public.values().find(|addr| !net.has_addr(addr));
-    match elsewhere {
-        Some(addr) => Verdict::info(format!(
-            "{addr} is announced and no address of this host: something on the way must translate it"
-        )),
-        None => Verdict::ok(format!(
-            "{name} is up, and has the address that is announced"
-        )),
-    }
+    Verdict::ok(format!("{name} is up"))
 }
 
 pub fn data_plane(facts: &Facts) -> Verdict {
@@ -341,7 +333,13 @@ pub fn peers(facts: &Facts) -> Verdict {
             format!("packets of the pods' size don't reach {}", of(bad, all)),
             remedy,
         ),
-        _ => Verdict::fail(format!("no answer from {}", of(lost, all)), remedy),
+        _ => Verdict::fail(
+            match &worst.probe.note {
+                Some(note) => format!("no answer from {}: {note}", of(lost, all)),
+                None => format!("no answer from {}", of(lost, all)),
+            },
+            remedy,
+        ),
     }
     .because(evidence)
 }

@@ -72,8 +72,14 @@ pub fn list(facts: &Facts) -> Verdict {
                     format!("{file} can't be read: {error}"),
                     format!("mend it, or delete it; {place}"),
                 ),
-                (None, false) if facts.kubernetes => Verdict::fail(
-                    format!("the runtime takes {file}, which is not ours"),
+                (None, false) if facts.kubernetes || list.shadowed.is_some() => Verdict::fail(
+                    match &list.shadowed {
+                        Some(ours) => format!(
+                            "the runtime takes {file}, which comes before ours, {}",
+                            ours.display()
+                        ),
+                        None => format!("the runtime takes {file}, which is not ours"),
+                    },
                     "move it away if its network is gone; ours must come first by name",
                 ),
                 (None, false) => {
@@ -140,6 +146,39 @@ pub fn bridge(facts: &Facts) -> Verdict {
             "a bridge has 1,024 ports at most: fewer pods on this node",
         ),
         false => Verdict::ok(fact),
+    }
+}
+
+/// Ports of the pods' bridge with another MTU than pods have by now.
+pub fn sizes(facts: &Facts) -> Verdict {
+    let net = match &facts.net {
+        Err(reason) => return Verdict::unknown(reason),
+        Ok(net) => net,
+    };
+    let Some(mtu) = facts.status.mtu else {
+        return Verdict::unknown("the pods' MTU is not known");
+    };
+    let Some(bridge) = net.link("cni0") else {
+        return Verdict::skipped("cni0 comes with the first pod");
+    };
+    let ports = net
+        .links
+        .iter()
+        .filter(|port| port.master == Some(bridge.index));
+    let other: Vec<String> = ports
+        .filter(|port| port.mtu != mtu)
+        .map(|port| format!("{} has {}", port.name, port.mtu))
+        .collect();
+    match other.len() {
+        0 => Verdict::ok(format!("all have {mtu}")),
+        number => Verdict::warn(
+            format!(
+                "{} another MTU than {mtu}",
+                count(number, "pod has", "pods have")
+            ),
+            "delete the pods: they come back with the MTU of today",
+        )
+        .because(other),
     }
 }
 

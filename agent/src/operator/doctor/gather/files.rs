@@ -55,14 +55,22 @@ fn first(conf_dir: &Path, bin_dir: &Path) -> Result<Option<List>, String> {
     }
     let names = conflist::sorting_before(conf_dir, "\u{10ffff}");
     let names = names.map_err(|error| format!("{error:#}"))?;
-    let Some(file) = names.into_iter().next() else {
+    let mut names = names.into_iter();
+    let Some(file) = names.next() else {
         return Ok(None);
     };
-    let text = bounded_file::read(&file, Links::Followed, MIB).and_then(bounded_file::text);
-    let text = text.map_err(|error| format!("{}: {error}", file.display()))?;
+    let read = |file: &Path| {
+        let text = bounded_file::read(file, Links::Followed, MIB).and_then(bounded_file::text);
+        text.map_err(|error| format!("{}: {error}", file.display()))
+    };
+    let text = read(&file)?;
     let error = serde_json::from_str::<Value>(&text).err();
+    let is_ours = |text: &str| conflist::is_flannels(text.as_bytes());
+    let ours = is_ours(&text);
+    let mut later = names.filter(|file| read(file).is_ok_and(|text| is_ours(&text)));
     Ok(Some(List {
-        ours: conflist::is_flannels(text.as_bytes()),
+        ours,
+        shadowed: later.next().filter(|_| !ours),
         missing: conflist::missing_plugins(&text, bin_dir),
         error: error.map(|error| error.to_string()),
         file,
@@ -139,11 +147,12 @@ mod tests {
         let ours = r#"{"plugins": [{"type": "flannel"}, {"type": "other"}]}"#;
         fs::write(conf.join("10-tweed.conflist"), ours).expect("written");
         let list = first().expect("a list");
-        assert!(list.ours && list.error.is_none());
+        assert!(list.ours && list.error.is_none() && list.shadowed.is_none());
         assert_eq!(list.missing, ["flannel", "other"]);
         fs::write(conf.join("05-calico.conflist"), "{").expect("written");
         let list = first().expect("a list");
         assert!(!list.ours && list.error.is_some());
+        assert_eq!(list.shadowed, Some(conf.join("10-tweed.conflist")));
         assert!(list.file.ends_with("05-calico.conflist"));
     }
 }

@@ -12,6 +12,7 @@ use crate::daemon::peers::{Peer, Standing as PeerStanding};
 use crate::daemon::status::{Standing, Status};
 use crate::operator::doctor::checks::host::SWITCHES;
 use crate::operator::doctor::facts::{Counters, Facts, List, Net, Pool, Runtime};
+use crate::operator::doctor::surroundings::{Folder, Limit, Proxy, Room, Surroundings};
 
 pub(super) const UPLINK: u32 = 2;
 pub(super) const TUNNEL: u32 = 3;
@@ -154,6 +155,8 @@ fn host() -> Net {
         ],
         routes: vec![route("10.244.2.0/24", TUNNEL)],
         paths: vec![(net("10.244.2.0/24"), Some(route("10.244.2.0/24", TUNNEL)))],
+        underlay: vec![(addr("192.0.2.12"), Some(route("192.0.2.0/24", UPLINK)))],
+        neighs: Vec::new(),
     }
 }
 
@@ -174,11 +177,36 @@ fn runtime() -> Runtime {
         list: Ok(Some(List {
             file: "/etc/cni/net.d/10-flannel.conflist".into(),
             ours: true,
+            shadowed: None,
             missing: Vec::new(),
             error: None,
         })),
         conf_dir: "/etc/cni/net.d".into(),
         bin_dir: "/opt/cni/bin".into(),
+    }
+}
+
+fn surroundings() -> Surroundings {
+    let room = Room {
+        bytes: 1 << 30,
+        free: 50,
+        read_only: false,
+    };
+    Surroundings {
+        folders: vec![Folder {
+            path: "/var/lib/tweed".into(),
+            room: Ok(room),
+        }],
+        limits: vec![Limit {
+            what: "open files",
+            used: 30,
+            most: 1024,
+        }],
+        proxy: Proxy {
+            rules: true,
+            answers: true,
+        },
+        ..Surroundings::default()
     }
 }
 
@@ -207,5 +235,6 @@ pub(super) fn healthy() -> Facts {
         runtime: runtime(),
         udp_ports: vec![8472],
         pools: vec![pool],
+        surroundings: surroundings(),
     }
 }

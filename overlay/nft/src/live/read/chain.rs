@@ -159,6 +159,23 @@ pub fn all_chains(
     Ok(found.into_iter().collect())
 }
 
+/// The chains of every family's tables: table and name.
+///
+/// # Errors
+/// When the kernel refuses to say.
+pub fn every_chain(socket: &mut Netfilter) -> Result<BTreeSet<(String, String)>, NetlinkError> {
+    let families = [
+        NetfilterProtoFamily::IPv4,
+        NetfilterProtoFamily::IPv6,
+        NetfilterProtoFamily::Inet,
+    ];
+    let mut found = BTreeSet::new();
+    for family in families {
+        found.extend(all_chains(socket, family)?);
+    }
+    Ok(found)
+}
+
 /// Whether a base chain is there, and drops what meets no verdict.
 pub fn drops_by_default(
     socket: &mut Netfilter,
