@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::facts::Read;
-
 /// What was read of the host's surroundings.
 #[derive(Debug, Default)]
 pub struct Surroundings {
@@ -34,7 +32,7 @@ pub struct Surroundings {
 pub struct Folder {
     pub path: PathBuf,
     /// What was read of it.
-    pub room: Read<Room>,
+    pub room: Result<Room, String>,
 }
 
 /// What a file system has.

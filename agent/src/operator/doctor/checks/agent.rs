@@ -47,7 +47,12 @@ pub fn store(facts: &Facts) -> Verdict {
             "the network goes on with what is known; mend the store or the way to it before nodes change",
         ),
         None if !status.in_sync => Verdict::fail(
-            format!("no full list has come from {} yet", status.store),
+            match &status.waiting {
+                Some(reason) => {
+                    format!("no full list has come from {} yet: {reason}", status.store)
+                }
+                None => format!("no full list has come from {} yet", status.store),
+            },
             "wait a minute; then look at the agent's log for what the store answers",
         ),
         None => Verdict::ok(format!(
