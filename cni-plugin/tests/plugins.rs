@@ -40,6 +40,7 @@ mod plugins {
     mod portmap_again;
     mod portmap_conditions;
     mod portmap_faults;
+    mod portmap_loopback;
     mod portmap_results;
     mod portmap_tunnel;
     mod process;

@@ -60,8 +60,6 @@ fn the_blocks_of_bare_metal_do_what_they_say() -> Result<()> {
             "not what the document says: {summary}"
         );
         run("networkd.conf", first)?;
-        run("loopback.nft", first)?;
-        first.cmd(["nft", "-c", "-f", "/etc/tweed/loopback.nft"])?;
         let managers = lab
             .hosts
             .iter()

@@ -10,8 +10,8 @@ use super::dhcp_lab::{Link, alone, daemon, eventually, given, kept};
 use super::lab::{Host, Pod, on_host, sh};
 use super::traffic::{attached, mapping};
 
-/// Not of one attachment: what is kept for the next call, and that `route_localnet` has been set.
-const OF_ALL: [&str; 3] = ["lock", ".index", "loopback-open"];
+/// Not of one attachment: what is kept for the next call.
+const OF_ALL: [&str; 2] = ["lock", ".index"];
 
 /// All files below a folder with their texts, those of no attachment aside.
 fn below(folder: &Path) -> Vec<String> {

@@ -204,10 +204,7 @@ fn check_finds_whatever_keeps_a_port_from_working() {
             ("nft flush chain inet tweed-cni hostports", "rules"),
             ("nft insert rule inet tweed-cni output accept", "rules"),
             ("nft flush ruleset", "rules"),
-            (
-                "sysctl -qw net.ipv4.conf.cni0.route_localnet=0",
-                "route_localnet",
-            ),
+            ("nft flush map inet tweed-cni loopback4", "host port"),
         ] {
             mapped.call.ok("CHECK");
             sh(damage);

@@ -2,19 +2,20 @@
 //! same look-up however many there are; the rules around the maps never change.
 //!
 //! Connections that the container would answer past the host get the host's address as source: those of its own
-//! network, itself included, and those of the host's loopback. They are found by what they look like before the
-//! translation, marked, and masqueraded by the mark. Without the mark the same port of a cluster's service, which leads
-//! to the same container, would look alike.
+//! network, itself included. They are found by what they look like before the translation, marked, and masqueraded by
+//! the mark. Without the mark the same port of a cluster's service, which leads to the same container, would look alike.
+//! What comes from the host's loopback gets another source before all that.
 
 mod base;
+mod claim;
 mod conditions;
+mod loopback;
 mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tweed_model::{Dual, Family};
 use tweed_nft::render::Element;
@@ -23,10 +24,12 @@ use tweed_nft::ruleset::{L4Proto, addr_bytes};
 use super::owner::Owner;
 
 pub(super) use base::{add_base, masquerade_marked};
+pub use claim::Claim;
+use claim::{everything, keys, padded, service};
 use conditions::pairs;
 pub use conditions::{Condition, Part};
 pub use names::MASQUERADE_MARK;
-use names::{addr_port_map, flow_map, flow_set, loopback4, port_map};
+use names::{LOOPBACK_ADDR_MAP, LOOPBACK_MAP, addr_port_map, flow_map, flow_set, port_map};
 
 /// A port of the host, as the operator asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,6 +67,9 @@ pub struct Publication {
     pub ports: Vec<PortMapping>,
     /// Which connections are masqueraded.
     pub masquerade: PortMasquerade,
+    /// The host's address towards the container, where its loopback leads there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_address: Option<Ipv4Addr>,
     /// Conditions that connections meet, a list a family.
     #[serde(default, skip_serializing_if = "has_none")]
     pub conditions: Dual<Vec<Condition>>,
@@ -71,84 +77,6 @@ pub struct Publication {
 
 fn has_none(conditions: &Dual<Vec<Condition>>) -> bool {
     conditions.values().next().is_none()
-}
-
-/// What a mapping takes from the host in one family, and nobody else may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Claim {
-    pub family: Family,
-    /// The host's address; none for all.
-    pub host_addr: Option<IpAddr>,
-    /// The transport protocol.
-    pub protocol: L4Proto,
-    pub host_port: u16,
-}
-
-impl Claim {
-    /// Whether a packet could be meant for either, as two sockets that can't both be bound.
-    pub fn clashes(&self, other: &Self) -> bool {
-        let same = |claim: &Self| (claim.family, claim.protocol, claim.host_port);
-        let apart =
-            matches!((self.host_addr, other.host_addr), (Some(one), Some(two)) if one != two);
-        same(self) == same(other) && !apart
-    }
-
-    /// The element of its port on all addresses, as far as its key says.
-    pub(crate) fn on_all_addresses(&self) -> (&'static str, Element) {
-        let key = service(self.protocol, self.host_port);
-        (port_map(self.family), Element::plain(key))
-    }
-
-    /// The map that has it as a key.
-    fn map(&self) -> &'static str {
-        match self.host_addr {
-            None => port_map(self.family),
-            Some(_) => addr_port_map(self.family),
-        }
-    }
-
-    fn key(&self) -> Vec<u8> {
-        let mut key = self.host_addr.map(addr_bytes).unwrap_or_default();
-        key.extend(service(self.protocol, self.host_port));
-        key
-    }
-
-    /// Reads an element's key back.
-    pub(crate) fn of_element(map: &str, key: &[u8]) -> Option<Self> {
-        let family = Family::BOTH.into_iter().find(|family| {
-            [port_map, addr_port_map, flow_map]
-                .map(|of| of(*family))
-                .contains(&map)
-        })?;
-        let (addr, service) = key.split_at_checked(key.len().checked_sub(8)?)?;
-        // Whatever its conditions, a port under conditions is one container's on all addresses.
-        let addr = if map == flow_map(family) { &[] } else { addr };
-        let protocol = L4Proto::of_number(service[0])?;
-        let host_port = u16::from_be_bytes([service[4], service[5]]);
-        let host_addr = match addr.len() {
-            0 => None,
-            4 => Some(IpAddr::from(<[u8; 4]>::try_from(addr).ok()?)),
-            _ => Some(IpAddr::from(<[u8; 16]>::try_from(addr).ok()?)),
-        };
-        Some(Self {
-            family,
-            host_addr,
-            protocol,
-            host_port,
-        })
-    }
-}
-
-impl fmt::Display for Claim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (protocol, port) = (self.protocol, self.host_port);
-        match (self.host_addr, self.family) {
-            (Some(IpAddr::V6(addr)), _) => write!(f, "{protocol} [{addr}]:{port}"),
-            (Some(addr), _) => write!(f, "{protocol} {addr}:{port}"),
-            (None, Family::V4) => write!(f, "{protocol} 0.0.0.0:{port}"),
-            (None, Family::V6) => write!(f, "{protocol} [::]:{port}"),
-        }
-    }
 }
 
 /// Two mappings of one container that lead the same port to different container ports.
@@ -217,6 +145,11 @@ impl Publication {
                 elements.push((flow_map(claim.family), to(first, Some(last))));
             }
         }
+        if let Some(source) = self.host_address.filter(|_| self.leads_from_loopback()) {
+            let conditions = self.conditions.get(Family::V4);
+            let from_loopback = loopback::elements(source, conditions, &claims, &comment);
+            elements.extend(from_loopback);
+        }
         for (flow, first, last) in ranges(&claims) {
             let address = claims[&first].0;
             for source in self.masqueraded_sources(address) {
@@ -229,12 +162,15 @@ impl Publication {
         Ok(elements)
     }
 
+    fn leads_from_loopback(&self) -> bool {
+        self.masquerade != PortMasquerade::Off
+    }
+
     fn masqueraded_sources(&self, address: IpNet) -> Vec<IpNet> {
         match (self.masquerade, address) {
             (PortMasquerade::Off, _) => Vec::new(),
             (PortMasquerade::All, _) => vec![everything(Family::of_net(&address))],
-            (PortMasquerade::Needed, IpNet::V4(_)) => vec![address.trunc(), loopback4()],
-            (PortMasquerade::Needed, IpNet::V6(_)) => vec![address.trunc()],
+            (PortMasquerade::Needed, address) => vec![address.trunc()],
         }
     }
 
@@ -244,7 +180,7 @@ impl Publication {
         let loopback = |claim: &Claim| {
             claim.family == Family::V4
                 && claim.host_addr.is_none_or(|addr| addr.is_loopback())
-                && self.masquerade != PortMasquerade::Off
+                && self.leads_from_loopback()
         };
         let mut found = claims.iter().filter(|(claim, _)| loopback(claim));
         found.next().map(|(_, (address, _))| address.addr())
@@ -310,45 +246,15 @@ fn flow_element(
     }
 }
 
-/// The first and the last key of a range of sources, destinations and ports.
-fn keys(
-    (source, destination): ([IpAddr; 2], [IpAddr; 2]),
-    first: &[u8],
-    last: &[u8],
-) -> [Vec<u8>; 2] {
-    let key = |end: usize, service: &[u8]| {
-        let mut key = addr_bytes(source[end]);
-        key.extend(addr_bytes(destination[end]));
-        key.extend(service);
-        key
-    };
-    [key(0, first), key(1, last)]
-}
-
-/// Protocol and port as parts of a key.
-fn service(protocol: L4Proto, port: u16) -> Vec<u8> {
-    [vec![protocol.number(), 0, 0, 0], padded(port)].concat()
-}
-
-fn padded(port: u16) -> Vec<u8> {
-    let [high, low] = port.to_be_bytes();
-    vec![high, low, 0, 0]
-}
-
-fn everything(family: Family) -> IpNet {
-    match family {
-        Family::V4 => Ipv4Net::default().into(),
-        Family::V6 => ipnet::Ipv6Net::default().into(),
-    }
-}
-
 /// Whether a set of the plugins' table holds host ports.
 pub(crate) fn is_port_set(name: &str) -> bool {
-    Family::BOTH.iter().any(|family| {
-        [port_map, addr_port_map, flow_map, flow_set]
-            .map(|of| of(*family))
-            .contains(&name)
-    })
+    let loopback = [LOOPBACK_MAP, LOOPBACK_ADDR_MAP];
+    loopback.contains(&name)
+        || Family::BOTH.iter().any(|family| {
+            [port_map, addr_port_map, flow_map, flow_set]
+                .map(|of| of(*family))
+                .contains(&name)
+        })
 }
 
 /// Whether a set holds ports of single addresses or under conditions. One of them clashes with elements of another key,

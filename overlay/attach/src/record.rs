@@ -22,9 +22,9 @@ pub const RECORDS_DIR: &str = "/run/tweed/cni";
 /// The folder, within that of records, in which a plugin with another folder for its records points to it.
 pub const ELSEWHERE: &str = "elsewhere";
 
-/// A file beside the records: a plugin has set `route_localnet`, with which packets from 127.0.0.1 may leave by another
-/// interface, and packets to it may come in. The table's rule against the latter is wanted from then on, with or without
-/// host ports.
+/// A file beside the records: a plugin of a version before has set `route_localnet`, with which packets to 127.0.0.1 may
+/// come in. The switch is to be off again, and the table's rule against them is wanted until then, with or without host
+/// ports.
 pub const LOOPBACK_OPEN: &str = "loopback-open";
 
 /// A pointer to another folder with records.

@@ -1,6 +1,6 @@
 //! A rule as values: what a packet must be like, and what happens to it then.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -108,6 +108,8 @@ pub enum Match {
     LocalDestination,
     /// The connection's destination has been translated.
     Translated,
+    /// An answer, within a connection whose destination was this prefix before any translation.
+    AnswerOf(Ipv4Net),
     /// The name of the interface that the packet came in by.
     InInterface {
         /// Negated.
@@ -179,6 +181,16 @@ pub enum Verdict {
         /// Choose the source port at random, which avoids most clashes between parallel connections.
         fully_random: bool,
     },
+    /// The packet's source becomes what a map says, which is asked for the destination: address or not, transport protocol
+    /// and port. Connection tracking doesn't learn of it. Without an entry the next rule follows.
+    WriteSource {
+        /// What the map is asked.
+        key: MapKey,
+        /// The map's name; its value is an IPv4 address.
+        map: String,
+    },
+    /// The packet's destination becomes this one, and the next rule follows. Connection tracking doesn't learn of it.
+    WriteDestination(Ipv4Addr),
     /// The destination becomes this one. The rule must match a transport protocol too, or nft can't read it back.
     Dnat(SocketAddr),
     /// The destination becomes what a map says; without an entry the packet goes on.
@@ -186,15 +198,15 @@ pub enum Verdict {
         /// The family of the address that the map leads to.
         family: Family,
         /// What the map is asked.
-        key: DnatKey,
+        key: MapKey,
         /// The map's name; its value is address and port.
         map: String,
     },
 }
 
-/// The key of a map of destinations.
+/// The key of a map that is asked about a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DnatKey {
+pub enum MapKey {
     /// Transport protocol and destination port.
     ProtoPort,
     /// Destination address, transport protocol and destination port.

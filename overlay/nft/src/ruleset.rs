@@ -8,7 +8,7 @@ use tweed_model::{Family, SharedSet};
 
 use super::element_bytes::ElementBytes;
 
-pub use super::rule::{DnatKey, L4Proto, Match, Rule, Side, Verdict};
+pub use super::rule::{L4Proto, MapKey, Match, Rule, Side, Verdict};
 
 /// The table we want: family inet, sets first, then chains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

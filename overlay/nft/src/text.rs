@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use tweed_model::Family;
 
 use super::ruleset::{
-    Chain, ChainKind, DataType, DnatKey, Hook, HookPoint, L4Proto, Match, Rule, Ruleset, Set, Side,
+    Chain, ChainKind, DataType, Hook, HookPoint, L4Proto, MapKey, Match, Rule, Ruleset, Set, Side,
     Verdict, data_len,
 };
 use super::userdata::cut_comment;
@@ -271,6 +271,7 @@ impl fmt::Display for Match {
             Self::TooBig { outside } => f.write_str(&too_big::words(outside)),
             Self::LocalDestination => f.write_str("fib daddr type local"),
             Self::Translated => f.write_str("ct status dnat"),
+            Self::AnswerOf(net) => write!(f, "ct direction reply ct original ip daddr {net}"),
             Self::InInterface { not, name } => write!(f, "iifname {}\"{name}\"", unequal(*not)),
             Self::InKind(kind) => write!(f, "meta iifkind \"{kind}\""),
             Self::PortInSet(set) => write!(f, "iifname @{set}"),
@@ -311,6 +312,17 @@ impl fmt::Display for L4Proto {
     }
 }
 
+impl MapKey {
+    fn words(self, ip: &str) -> String {
+        let addr = match self {
+            Self::ProtoPort => String::new(),
+            Self::AddrProtoPort => format!("{ip} daddr . "),
+            Self::Flow => format!("{ip} saddr . {ip} daddr . "),
+        };
+        format!("{addr}meta l4proto . th dport")
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -328,13 +340,12 @@ impl fmt::Display for Verdict {
             Self::Dnat(to) => write!(f, "dnat {} to {to}", ip(Family::of(&to.ip()))),
             Self::DnatMap { family, key, map } => {
                 let ip = ip(*family);
-                let addr = match key {
-                    DnatKey::ProtoPort => String::new(),
-                    DnatKey::AddrProtoPort => format!("{ip} daddr . "),
-                    DnatKey::Flow => format!("{ip} saddr . {ip} daddr . "),
-                };
-                write!(f, "dnat {ip} to {addr}meta l4proto . th dport map @{map}")
+                write!(f, "dnat {ip} to {} map @{map}", key.words(ip))
             }
+            Self::WriteSource { key, map } => {
+                write!(f, "ip saddr set {} map @{map}", key.words("ip"))
+            }
+            Self::WriteDestination(to) => write!(f, "ip daddr set {to}"),
         }
     }
 }

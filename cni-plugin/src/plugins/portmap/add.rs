@@ -33,7 +33,7 @@ pub(super) fn attach(
 ) -> Result<(), CniError> {
     let Request { call, conf, .. } = request;
     let file = RecordFile::of(&config.state_dir, &conf.name, &call.attachment);
-    let Some(publication) = wanted(call, config, result)? else {
+    let Some(mut publication) = wanted(call, config, result)? else {
         let ifname = &call.attachment.ifname;
         log::line(format_args!(
             "portmap: {ifname} has no address, so that its host ports lead nowhere"
@@ -42,6 +42,7 @@ pub(super) fn attach(
     };
     let mut netlink = link::socket()?;
     tunnel::refuse(&mut netlink, &publication)?;
+    publication.host_address = localnet::host_address(&mut netlink, &publication)?;
     let netns = call.netns.as_deref().unwrap_or(Path::new(""));
     let record = PortRecord {
         network: conf.name.clone(),
@@ -92,8 +93,6 @@ fn put(
         file::forget(path)?;
         file::remove(&leaving(path))
     })?;
-    // After the table, which has the rule that keeps others from 127.0.0.1.
-    localnet::enable(netlink, publication, &file.path)?;
     let local = netlink.addrs(None)?.into_iter();
     let local = local.map(|addr| addr.net.addr()).collect();
     flows::log_failure(forget_flows_past(socket, publication, &local));

@@ -90,9 +90,10 @@ impl Plugin for PortMap {
         if !config::has_ports(conf) {
             return Ok(());
         }
-        let Some(publication) = wanted(call, PortmapConfig::parse(conf)?, &prev)? else {
+        let Some(mut publication) = wanted(call, PortmapConfig::parse(conf)?, &prev)? else {
             return Ok(());
         };
+        publication.host_address = localnet::host_address(&mut link::socket()?, &publication)?;
         let owner = identity::owner(&conf.name, &call.attachment);
         let missing = published(&mut packet_filter::socket()?, &owner, &publication);
         if let Some(missing) = missing.map_err(add::refused)? {
@@ -100,7 +101,7 @@ impl Plugin for PortMap {
                 "another program has changed the ruleset; tweedd restores it, or a new ADD",
             ));
         }
-        localnet::check(&mut link::socket()?, &publication)
+        Ok(())
     }
 
     fn gc(&self, request: &Request<'_>, removal: &mut Removal) -> Result<(), CniError> {

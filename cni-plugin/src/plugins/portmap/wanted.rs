@@ -40,6 +40,7 @@ pub(super) fn wanted(
         ports: config.ports,
         masquerade: config.masquerade,
         conditions: config.conditions,
+        host_address: None,
     };
     publication.claims().map_err(CniError::config)?;
     Ok(Some(publication))

@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use tweed_model::Family;
 use tweed_nft::rule::{rule, to};
 use tweed_nft::ruleset::{
-    Chain, ChainKind, DataType, DnatKey, Hook, HookPoint, L4Proto, Match, Rule, Ruleset, Set,
+    Chain, ChainKind, DataType, Hook, HookPoint, L4Proto, MapKey, Match, Rule, Ruleset, Set,
     Verdict,
 };
 
+use super::loopback::add_loopback;
 use super::names::{MASQUERADE_MARK, addr_port_map, flow_map, flow_set, loopback4, port_map};
 
 /// nft's `dstnat` priority.
@@ -81,6 +82,7 @@ pub(crate) fn add_base(ruleset: &mut Ruleset) {
             loopback_guard().to_vec(),
         ),
     ];
+    add_loopback(ruleset);
     for (name, hook, rules) in chains {
         let hook = hook.map(|(kind, point, priority)| Hook {
             kind,
@@ -108,12 +110,12 @@ fn lookup(family: Family) -> Vec<Rule> {
         rule(vec![flow], Verdict::Mark(MASQUERADE_MARK), "to masquerade"),
         rule(
             Vec::new(),
-            dnat(DnatKey::AddrProtoPort, addr_port_map(family)),
+            dnat(MapKey::AddrProtoPort, addr_port_map(family)),
             "ports of one address",
         ),
         rule(
             Vec::new(),
-            dnat(DnatKey::ProtoPort, port_map(family)),
+            dnat(MapKey::ProtoPort, port_map(family)),
             "ports of all addresses",
         ),
     ];
@@ -121,7 +123,7 @@ fn lookup(family: Family) -> Vec<Rule> {
     rules.extend([L4Proto::Tcp, L4Proto::Udp, L4Proto::Sctp].map(|protocol| {
         rule(
             vec![Match::L4Proto(protocol)],
-            dnat(DnatKey::Flow, flow_map(family)),
+            dnat(MapKey::Flow, flow_map(family)),
             "ports under conditions",
         )
     }));
@@ -133,7 +135,7 @@ fn lookup(family: Family) -> Vec<Rule> {
 fn from_outside() -> [Rule; 2] {
     [
         rule(
-            vec![to(loopback4())],
+            vec![to(loopback4().into())],
             Verdict::Return,
             "loopback is reached from this host alone",
         ),
@@ -162,7 +164,8 @@ fn from_host() -> [Rule; 2] {
     ]
 }
 
-/// With `route_localnet` the kernel takes packets to 127.0.0.0/8 from containers. Only answers are meant.
+/// Where other programs have set `route_localnet`, the kernel takes packets to 127.0.0.0/8 from containers. Only answers
+/// are meant.
 fn loopback_guard() -> [Rule; 2] {
     let strange = || Match::InInterface {
         not: true,
@@ -170,12 +173,12 @@ fn loopback_guard() -> [Rule; 2] {
     };
     [
         rule(
-            vec![strange(), to(loopback4()), Match::Translated],
+            vec![strange(), to(loopback4().into()), Match::Translated],
             Verdict::Accept,
             "answers to this host",
         ),
         rule(
-            vec![strange(), to(loopback4())],
+            vec![strange(), to(loopback4().into())],
             Verdict::Drop,
             "to this host's loopback from elsewhere",
         ),

@@ -18,7 +18,7 @@ fn publication(ports: Vec<PortMapping>) -> Publication {
             .into(),
         ports,
         masquerade: PortMasquerade::Needed,
-        conditions: Dual::default(),
+        ..Publication::default()
     }
 }
 
@@ -74,10 +74,7 @@ fn ports_in_a_row_are_one_range_of_connections_to_masquerade() {
             (element.key[0], port(&element.key), port(end))
         })
         .collect();
-    assert_eq!(
-        ranges,
-        [(10, 20, 22), (127, 20, 22), (10, 30, 30), (127, 30, 30)]
-    );
+    assert_eq!(ranges, [(10, 20, 22), (10, 30, 30)]);
 }
 
 #[test]
@@ -96,6 +93,96 @@ fn the_loopback_leads_on_where_a_mapping_says_so_and_sources_may_change() {
     assert_eq!(target(None, PortMasquerade::Off), None);
     assert_eq!(target(Some("192.0.2.1"), PortMasquerade::Needed), None);
     assert_eq!(target(Some("::"), PortMasquerade::Needed), None);
+}
+
+/// Map, key and value of the elements by which 127.0.0.1 leads on; and those of conditions.
+fn from_loopback(
+    host_addr: Option<&str>,
+    masquerade: PortMasquerade,
+    conditions: &[(bool, Part)],
+) -> Vec<String> {
+    let conditions = conditions
+        .iter()
+        .map(|(not, part)| Condition {
+            not: *not,
+            part: *part,
+        })
+        .collect::<Vec<_>>();
+    let publication = Publication {
+        masquerade,
+        host_address: Some([10, 1, 2, 1].into()),
+        conditions: Dual {
+            v4: (!conditions.is_empty()).then_some(conditions),
+            v6: None,
+        },
+        ..publication(vec![mapping(L4Proto::Tcp, host_addr, (8080, 80))])
+    };
+    let elements = publication.elements(&Owner::new("n", "c", "eth0")).unwrap();
+    let addr = |key: &[u8]| {
+        key[..4]
+            .iter()
+            .map(u8::to_string)
+            .collect::<Vec<_>>()
+            .join(".")
+    };
+    let words = |(map, element): &(&'static str, Element)| match *map {
+        "loopback4" => Some(format!("all {}", addr(element.value.as_ref()?))),
+        "loopbackaddr4" => Some(format!(
+            "{} {}",
+            addr(&element.key),
+            addr(element.value.as_ref()?)
+        )),
+        "hostflow4" => Some(format!(
+            "if {}-{} to {}-{}",
+            addr(&element.key),
+            addr(element.key_end.as_ref()?),
+            addr(&element.key[4..]),
+            addr(&element.key_end.as_ref()?[4..])
+        )),
+        _ => None,
+    };
+    elements.iter().filter_map(words).collect()
+}
+
+#[test]
+fn what_the_loopback_sends_gets_the_hosts_address_as_source() {
+    use PortMasquerade::{All, Needed, Off};
+    let source = |net: &str| Part::Source(net.parse().unwrap());
+    let all = ["all 10.1.2.1"];
+    assert_eq!(from_loopback(None, Needed, &[]), all);
+    assert_eq!(from_loopback(Some("0.0.0.0"), All, &[]), all);
+    assert_eq!(from_loopback(None, Off, &[]), [""; 0]);
+    assert_eq!(from_loopback(Some("192.0.2.1"), Needed, &[]), [""; 0]);
+    assert_eq!(
+        from_loopback(Some("127.0.0.5"), Needed, &[]),
+        ["127.0.0.5 10.1.2.1"]
+    );
+    // Conditions are asked about 127.0.0.1, and look at packets that have another source.
+    let any = "to 0.0.0.0-255.255.255.255";
+    let within = "to 127.0.0.0-127.255.255.255";
+    assert_eq!(
+        from_loopback(None, Needed, &[(true, source("127.0.0.0/8"))]),
+        [
+            format!("if 0.0.0.0-126.255.255.255 {any}"),
+            format!("if 128.0.0.0-255.255.255.255 {any}")
+        ]
+    );
+    assert_eq!(
+        from_loopback(None, Needed, &[(false, source("127.0.0.0/8"))]),
+        [
+            format!("if 127.0.0.0-127.255.255.255 {any}"),
+            "all 10.1.2.1".to_owned(),
+            format!("if 10.1.2.1-10.1.2.1 {within}")
+        ]
+    );
+    assert_eq!(
+        from_loopback(None, Needed, &[(true, source("192.0.2.0/24"))]),
+        [
+            format!("if 0.0.0.0-192.0.1.255 {any}"),
+            format!("if 192.0.3.0-255.255.255.255 {any}"),
+            "all 10.1.2.1".to_owned()
+        ]
+    );
 }
 
 fn any_mapping() -> impl Strategy<Value = PortMapping> {

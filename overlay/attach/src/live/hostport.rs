@@ -172,7 +172,9 @@ pub fn unpublish_recorded(
     publication: &Publication,
 ) -> Result<(), KernelError> {
     let elements = by_set(publication.elements(owner).unwrap_or_default());
-    let mut is_as_recorded = !elements.is_empty();
+    // Of a record of an earlier version the agent has made more.
+    let is_earlier = publication.host_address.is_none() && publication.loopback_target().is_some();
+    let mut is_as_recorded = !elements.is_empty() && !is_earlier;
     persist(socket, |socket| {
         let generation = read::generation(socket)?;
         let mut messages = Vec::new();

@@ -192,6 +192,8 @@ impl Records {
                 }
             }
         }
+        let attachments = recorded.attachments.values_mut();
+        attachments.for_each(Attachment::complete);
         recorded
     }
 }
@@ -254,6 +256,19 @@ impl Recorded {
 }
 
 impl Attachment {
+    /// A version before wrote host ports down without the host's address.
+    fn complete(&mut self) {
+        let (Some(publication), Some(bridged)) = (&mut self.publication, &self.bridged) else {
+            return;
+        };
+        if publication.host_address.is_none() && publication.loopback_target().is_some() {
+            publication.host_address = bridged.gateways.iter().find_map(|net| match net {
+                IpNet::V4(net) => Some(net.addr()),
+                IpNet::V6(_) => None,
+            });
+        }
+    }
+
     fn knows_netns(&mut self, netns: &str) {
         if self.netns.is_empty() {
             netns.clone_into(&mut self.netns);

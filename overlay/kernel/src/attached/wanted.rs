@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use tweed_attach::Publication;
 use tweed_attach::live::{Attachment, Recorded};
 use tweed_model::{Bridged, Port, Routed};
 use tweed_state::Attached;
@@ -23,10 +22,12 @@ pub(super) fn wanted(
     };
     let mut attachments: Vec<&Attachment> = recorded.attachments.values().collect();
     attachments.sort_by_key(|attachment| std::cmp::Reverse(attachment.written));
+    let mut towards = BTreeSet::new();
     for attachment in attachments {
         add_table(&mut want, attachment);
         if let Some(routed) = &attachment.routed {
             add_ways(&mut want, routed, attachment);
+            towards.insert(routed.port.as_str());
         }
         let Some(bridged) = attachment
             .bridged
@@ -47,9 +48,14 @@ pub(super) fn wanted(
         }
         if is_there(&first.name) {
             let gateways = gateways(attachment, bridged, networks);
-            let publication = attachment.publication.as_ref();
-            add_bridge(&mut want, bridged, &gateways, publication);
+            add_bridge(&mut want, bridged, &gateways);
+            towards.insert(bridged.holder());
         }
+    }
+    // A version before has opened the loopback to containers.
+    for name in towards.into_iter().filter(|_| recorded.loopback_open) {
+        let key = format!("net/ipv4/conf/{name}/route_localnet");
+        want.sysctls.insert(key, "0".to_owned());
     }
     want
 }
@@ -109,11 +115,6 @@ fn add_ways(want: &mut Attached, routed: &Routed, attachment: &Attachment) {
             want.neighs.insert((name.clone(), *addr), routed.mac);
         }
     }
-    let publication = attachment.publication.as_ref();
-    if publication.is_some_and(|publication| publication.loopback_target().is_some()) {
-        let key = format!("net/ipv4/conf/{name}/route_localnet");
-        want.sysctls.insert(key, "1".to_owned());
-    }
 }
 
 fn add_ports(want: &mut Attached, bridged: &Bridged) {
@@ -135,12 +136,7 @@ fn as_port(port: &Port, bridged: &Bridged) -> PodPort {
     }
 }
 
-fn add_bridge(
-    want: &mut Attached,
-    bridged: &Bridged,
-    gateways: &BTreeSet<IpNet>,
-    publication: Option<&Publication>,
-) {
+fn add_bridge(want: &mut Attached, bridged: &Bridged, gateways: &BTreeSet<IpNet>) {
     let bridge = want.bridges.entry(bridged.bridge.clone()).or_default();
     bridge.up = true;
     bridge.mac = bridge.mac.or(bridged.mac);
@@ -167,10 +163,6 @@ fn add_bridge(
     let gateways = gateways.iter().filter(fits);
     want.addrs
         .extend(gateways.map(|net| (holder.to_owned(), *net)));
-    if publication.is_some_and(|publication| publication.loopback_target().is_some()) {
-        let key = format!("net/ipv4/conf/{holder}/route_localnet");
-        want.sysctls.insert(key, "1".to_owned());
-    }
 }
 
 /// Whether the plugin allows only one of two gateway addresses on a bridge: any two of IPv4, overlapping ones of IPv6.

@@ -1,6 +1,6 @@
 //! Rulesets and rules, made up at random.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::collection::vec;
@@ -8,8 +8,10 @@ use proptest::prelude::*;
 use tweed_model::Family;
 use tweed_nft::Ruleset;
 use tweed_nft::ruleset::{
-    Chain, ChainKind, DataType, DnatKey, Hook, HookPoint, L4Proto, Match, Rule, Set, Side, Verdict,
+    Chain, ChainKind, Hook, HookPoint, L4Proto, MapKey, Match, Rule, Side, Verdict,
 };
+
+use crate::made_up_sets::sets;
 
 /// What a chain's place allows.
 #[derive(Clone, Copy, Debug)]
@@ -108,145 +110,6 @@ fn jumps(rule: &Rule) -> bool {
     matches!(rule.verdict, Verdict::Jump(_) | Verdict::Goto(_))
 }
 
-fn sets(
-    v4: &[u32],
-    v6: &[u128],
-    pairs: &[(u32, u32, u8)],
-    targets: &[(u8, u16, u32, u16)],
-) -> std::collections::BTreeMap<String, Set> {
-    let pair = |&(addr, net, len): &(u32, u32, u8)| {
-        let net = Ipv4Net::new(Ipv4Addr::from(net), len).unwrap();
-        let addr = addr.to_be_bytes();
-        let ends = [addr, net.network().octets(), addr, net.broadcast().octets()];
-        ends.concat().into()
-    };
-    let mut seen = std::collections::BTreeSet::new();
-    let mut seen_flow = std::collections::BTreeSet::new();
-    let distinct_flow = |&&(addr, _, _): &&(u32, u32, u8)| seen_flow.insert(addr);
-    let distinct = |&&(addr, _, _): &&(u32, u32, u8)| seen.insert(addr);
-    let target = |&(proto, port, addr, to): &(u8, u16, u32, u16)| {
-        let [high, low] = port.to_be_bytes();
-        let key = vec![proto, 0, 0, 0, high, low, 0, 0];
-        let [a, b] = to.to_be_bytes();
-        let value = [addr.to_be_bytes(), [a, b, 0, 0]].concat();
-        (key, value)
-    };
-    // From a network to any address, a protocol and a range of ports; distinct by its first address.
-    let flow_key = |addrs: [[u8; 4]; 2], proto: u8, port: u16| {
-        let [high, low] = port.to_be_bytes();
-        [addrs.concat(), vec![proto, 0, 0, 0, high, low, 0, 0]].concat()
-    };
-    let flows = pairs.iter().filter(distinct_flow).map(|&(addr, _, len)| {
-        let (from, proto) = (addr.to_be_bytes(), 6 + len % 2 * 11);
-        let port = 1000 + u16::from(len);
-        [
-            flow_key([from, [0; 4]], proto, port),
-            flow_key([from, [255; 4]], proto, 2 * port),
-        ]
-        .concat()
-        .into()
-    });
-    let flows = flows.collect();
-    let flow = |addr| vec![addr, addr, DataType::InetProto, DataType::InetService];
-    // One value a key.
-    let targets: std::collections::BTreeMap<_, _> = targets.iter().map(target).collect();
-    let to_v4 = vec![DataType::Ipv4Addr, DataType::InetService];
-    let to_v6 = vec![DataType::Ipv6Addr, DataType::InetService];
-    let ports = vec![DataType::InetProto, DataType::InetService];
-    let map = |key: Vec<DataType>, value: &[DataType]| Set {
-        key,
-        value: value.to_vec(),
-        ..Set::default()
-    };
-    let with = |addr, parts: &[DataType]| [&[addr], parts].concat();
-    let inner = |family, addrs: Vec<Vec<u8>>| Set {
-        key: vec![DataType::addr(family), DataType::InnerSource(family)],
-        elements: addrs.iter().map(|addr| addr.repeat(2).into()).collect(),
-        ..Set::default()
-    };
-    let pair_set = |addr| Set {
-        key: vec![addr, addr],
-        interval: true,
-        ..Set::default()
-    };
-    [
-        (
-            "four",
-            Set::of_addrs(Family::V4, v4.iter().map(|a| Ipv4Addr::from(*a).into())),
-        ),
-        (
-            "six",
-            Set::of_addrs(Family::V6, v6.iter().map(|a| Ipv6Addr::from(*a).into())),
-        ),
-        (
-            "pairs4",
-            Set {
-                elements: pairs.iter().filter(distinct).map(pair).collect(),
-                ..pair_set(DataType::Ipv4Addr)
-            },
-        ),
-        (
-            "inner4",
-            inner(
-                Family::V4,
-                v4.iter().map(|a| a.to_be_bytes().to_vec()).collect(),
-            ),
-        ),
-        (
-            "inner6",
-            inner(
-                Family::V6,
-                v6.iter().map(|a| a.to_be_bytes().to_vec()).collect(),
-            ),
-        ),
-        ("pairs6", pair_set(DataType::Ipv6Addr)),
-        (
-            "ports4",
-            Set {
-                elements: targets
-                    .into_iter()
-                    .map(|(k, v)| [k, v].concat().into())
-                    .collect(),
-                ..map(ports.clone(), &to_v4)
-            },
-        ),
-        (
-            "flows4",
-            Set {
-                interval: true,
-                elements: flows,
-                ..map(flow(DataType::Ipv4Addr), &[])
-            },
-        ),
-        (
-            "flows6",
-            Set {
-                interval: true,
-                ..map(flow(DataType::Ipv6Addr), &[])
-            },
-        ),
-        (
-            "led4",
-            Set {
-                interval: true,
-                ..map(flow(DataType::Ipv4Addr), &to_v4)
-            },
-        ),
-        (
-            "led6",
-            Set {
-                interval: true,
-                ..map(flow(DataType::Ipv6Addr), &to_v6)
-            },
-        ),
-        ("ports6", map(ports.clone(), &to_v6)),
-        ("hosts4", map(with(DataType::Ipv4Addr, &ports), &to_v4)),
-        ("hosts6", map(with(DataType::Ipv6Addr, &ports), &to_v6)),
-    ]
-    .map(|(name, set)| (name.to_owned(), set))
-    .into()
-}
-
 fn of_family(name: &str, family: Family) -> String {
     match (name, family) {
         ("", Family::V4) => "four".to_owned(),
@@ -276,7 +139,7 @@ pub(crate) fn rule(family: Family, place: Place) -> impl Strategy<Value = Rule> 
                     verdict,
                     Verdict::Dnat(_)
                         | Verdict::DnatMap {
-                            key: DnatKey::Flow,
+                            key: MapKey::Flow,
                             ..
                         }
                 );
@@ -348,6 +211,7 @@ fn condition(family: Family, proto: L4Proto, place: Place) -> impl Strategy<Valu
         Just(Match::L4Proto(proto)),
         Just(Match::LocalDestination),
         Just(Match::Translated),
+        answer_of(family),
         Just(match place {
             // While a packet leaves, the kernel does not say.
             Place::DestinationNat => Match::NoWayBack,
@@ -356,6 +220,18 @@ fn condition(family: Family, proto: L4Proto, place: Place) -> impl Strategy<Valu
         (any::<bool>(), name).prop_map(|(not, name)| Match::InInterface { not, name }),
         (any::<bool>(), name).prop_map(|(not, name)| Match::OutInterface { not, name }),
     ]
+}
+
+/// Of connections of IPv4; in its place another condition of the other family.
+fn answer_of(family: Family) -> BoxedStrategy<Match> {
+    match family {
+        Family::V4 => (any::<u32>(), 1..32u8)
+            .prop_map(|(addr, len)| {
+                Match::AnswerOf(Ipv4Net::new(addr.into(), len).unwrap().trunc())
+            })
+            .boxed(),
+        Family::V6 => Just(Match::Translated).boxed(),
+    }
 }
 
 fn verdict(family: Family, place: Place) -> BoxedStrategy<Verdict> {
@@ -368,6 +244,19 @@ fn verdict(family: Family, place: Place) -> BoxedStrategy<Verdict> {
         (1..u32::MAX).prop_map(Verdict::Mark),
     ];
     match place {
+        Place::Filter if family == Family::V4 => prop_oneof![
+            plain,
+            any::<u32>().prop_map(|to| Verdict::WriteDestination(to.into())),
+            prop::sample::select(vec![
+                (MapKey::ProtoPort, "own4"),
+                (MapKey::AddrProtoPort, "own-hosts4"),
+            ])
+            .prop_map(|(key, map)| Verdict::WriteSource {
+                key,
+                map: map.to_owned(),
+            }),
+        ]
+        .boxed(),
         Place::Filter => plain.boxed(),
         Place::SourceNat => prop_oneof![
             plain,
@@ -379,9 +268,9 @@ fn verdict(family: Family, place: Place) -> BoxedStrategy<Verdict> {
             (net(family), 1..u16::MAX)
                 .prop_map(|(net, port)| Verdict::Dnat(SocketAddr::new(net.addr(), port))),
             prop::sample::select(vec![
-                (DnatKey::ProtoPort, "ports"),
-                (DnatKey::AddrProtoPort, "hosts"),
-                (DnatKey::Flow, "led"),
+                (MapKey::ProtoPort, "ports"),
+                (MapKey::AddrProtoPort, "hosts"),
+                (MapKey::Flow, "led"),
             ])
             .prop_map(move |(key, map)| Verdict::DnatMap {
                 family,

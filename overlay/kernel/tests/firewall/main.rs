@@ -12,6 +12,7 @@ mod hostport_keys;
 mod input;
 mod lab;
 mod made_up;
+mod made_up_sets;
 mod random;
 mod remembered;
 mod routed;

@@ -1,7 +1,7 @@
 //! A rule as the list of expressions that the kernel evaluates: loads into registers, comparisons, actions. The
 //! sequences are those that nft itself sends (read off `nft --debug=netlink` 1.0.6), so that it lists them in words.
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::nftables::{
     Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, ListAttribute, Lookup, Meta,
@@ -59,6 +59,22 @@ pub(super) struct Writer {
 /// The 4-byte register at this place. The 16-byte registers 1 to 4 begin at 0, 4, 8 and 12.
 pub(super) fn register(slot: usize) -> Register {
     Register::from(8 + u32::try_from(slot).expect("there are sixteen registers"))
+}
+
+/// Where an address stands in a packet.
+pub(super) fn payload_addr(family: Family, side: Side) -> [Payload; 3] {
+    const NETWORK_HEADER: u32 = 1;
+    let offset = match (family, side) {
+        (Family::V4, Side::Source) => 12,
+        (Family::V4, Side::Destination) => 16,
+        (Family::V6, Side::Source) => 8,
+        (Family::V6, Side::Destination) => 24,
+    };
+    [
+        Payload::Base(NETWORK_HEADER),
+        Payload::Offset(offset),
+        Payload::Len(u32::from(family.bits()) / 8),
+    ]
 }
 
 impl Writer {
@@ -131,6 +147,7 @@ impl Writer {
             Match::TooBig { outside } => self.too_big(outside),
             Match::LocalDestination => self.destination_is_local(),
             Match::Translated => self.translated(),
+            Match::AnswerOf(net) => self.answer_of(*net),
             Match::InInterface { not, name } => self.interface(MetaKey::Iifname, *not, name),
             Match::InKind(kind) => self.interface(MetaKey::Iifkind, false, kind),
             Match::PortInSet(set) => {
@@ -175,19 +192,9 @@ impl Writer {
     }
 
     pub(super) fn load_addr(&mut self, family: Family, side: Side, slot: usize) {
-        const NETWORK_HEADER: u32 = 1;
-        let offset = match (family, side) {
-            (Family::V4, Side::Source) => 12,
-            (Family::V4, Side::Destination) => 16,
-            (Family::V6, Side::Source) => 8,
-            (Family::V6, Side::Destination) => 24,
-        };
-        self.push(Expressions::Payload(vec![
-            Payload::DestinationRegister(register(slot)),
-            Payload::Base(NETWORK_HEADER),
-            Payload::Offset(offset),
-            Payload::Len(u32::from(family.bits()) / 8),
-        ]));
+        let mut payload = vec![Payload::DestinationRegister(register(slot))];
+        payload.extend(payload_addr(family, side));
+        self.push(Expressions::Payload(payload));
     }
 
     pub(super) fn transport(&mut self, offset: u8, len: usize, slot: usize) {
@@ -321,16 +328,33 @@ impl Writer {
     }
 
     fn translated(&mut self) {
-        const DREG: u16 = 1;
-        const KEY: u16 = 2;
         const STATUS: u32 = 2;
         const IPS_DST_NAT: u32 = 1 << 5;
-        self.other(
-            "ct",
-            vec![number(DREG, register(0).into()), number(KEY, STATUS)],
-        );
+        self.connection(STATUS, None);
         self.mask(0, &IPS_DST_NAT.to_ne_bytes(), &[0; 4]);
         self.compare(true, &0u32.to_ne_bytes());
+    }
+
+    fn answer_of(&mut self, net: Ipv4Net) {
+        const DIRECTION: u32 = 1;
+        const DST_IP: u32 = 20;
+        const IP_CT_DIR_ORIGINAL: u8 = 0;
+        const IP_CT_DIR_REPLY: u8 = 1;
+        self.connection(DIRECTION, None);
+        self.compare(false, &[IP_CT_DIR_REPLY]);
+        self.connection(DST_IP, Some(IP_CT_DIR_ORIGINAL));
+        self.mask(0, &net.netmask().octets(), &[0; 4]);
+        self.compare(false, &net.network().octets());
+    }
+
+    /// Asks connection tracking.
+    fn connection(&mut self, key: u32, direction: Option<u8>) {
+        const DREG: u16 = 1;
+        const KEY: u16 = 2;
+        const DIRECTION: u16 = 3;
+        let mut attributes = vec![number(DREG, register(0).into()), number(KEY, key)];
+        attributes.extend(direction.map(|direction| DefaultNla::new(DIRECTION, vec![direction])));
+        self.other("ct", attributes);
     }
 
     pub(super) fn counter(&mut self) {

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 
 use netlink_packet_netfilter::nftables::{
-    DataAttribute, Expressions, Immediate, Lookup, Meta, MetaKey, Register,
-    Verdict as KernelVerdict, VerdictAttribute,
+    ChecksumFlags, ChecksumType, DataAttribute, Expressions, Immediate, Lookup, Meta, MetaKey,
+    Payload, Register, Verdict as KernelVerdict, VerdictAttribute,
 };
 use tweed_model::Family;
 
-use super::expression::{Writer, nfproto, number, register};
-use crate::ruleset::{DnatKey, Side, Verdict, addr_bytes};
+use super::expression::{Writer, nfproto, number, payload_addr, register};
+use crate::ruleset::{MapKey, Side, Verdict, addr_bytes};
 
 impl Writer {
     pub(super) fn verdict(&mut self, verdict: &Verdict) {
@@ -24,7 +24,20 @@ impl Writer {
             Verdict::Mark(bits) => self.set_mark(*bits),
             Verdict::Masquerade { fully_random } => self.masquerade(*fully_random),
             Verdict::Dnat(to) => self.dnat(*to),
-            Verdict::DnatMap { family, key, map } => self.dnat_map(*family, *key, map),
+            Verdict::DnatMap { family, key, map } => {
+                self.map(*family, *key, map);
+                self.nat(*family, usize::from(family.bits()) / 32);
+            }
+            Verdict::WriteSource { key, map } => {
+                self.need_family(Family::V4);
+                self.map(Family::V4, *key, map);
+                self.write_addr(Side::Source);
+            }
+            Verdict::WriteDestination(to) => {
+                self.need_family(Family::V4);
+                self.immediate(0, &to.octets());
+                self.write_addr(Side::Destination);
+            }
         }
     }
 
@@ -71,16 +84,17 @@ impl Writer {
         ]));
     }
 
-    fn dnat_map(&mut self, family: Family, key: DnatKey, map: &str) {
+    /// What the map has for this packet, into the first registers; without an entry the next rule follows.
+    fn map(&mut self, family: Family, key: MapKey, map: &str) {
         let addr_slots = usize::from(family.bits()) / 32;
         let proto_slot = match key {
-            DnatKey::ProtoPort => 0,
-            DnatKey::AddrProtoPort => {
+            MapKey::ProtoPort => 0,
+            MapKey::AddrProtoPort => {
                 self.need_family(family);
                 self.load_addr(family, Side::Destination, 0);
                 addr_slots
             }
-            DnatKey::Flow => {
+            MapKey::Flow => {
                 self.need_family(family);
                 self.load_addr(family, Side::Source, 0);
                 self.load_addr(family, Side::Destination, addr_slots);
@@ -95,7 +109,19 @@ impl Writer {
             Lookup::DestinationRegister(register(0)),
             Lookup::Flags(0),
         ]));
-        self.nat(family, addr_slots);
+    }
+
+    /// Writes the first register over an address of IPv4, and makes the checksums right that it is part of.
+    fn write_addr(&mut self, side: Side) {
+        const HEADER_CHECKSUM: u32 = 10;
+        let mut payload = payload_addr(Family::V4, side).to_vec();
+        payload.extend([
+            Payload::SourceRegister(register(0)),
+            Payload::CsumType(ChecksumType::Inet),
+            Payload::CsumOffset(HEADER_CHECKSUM),
+            Payload::CsumFlags(ChecksumFlags::L4PseudoHeader),
+        ]);
+        self.push(Expressions::Payload(payload));
     }
 
     /// Destination translation to the address in the first registers and the port in `port_slot`.
