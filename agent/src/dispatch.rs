@@ -17,7 +17,7 @@ use crate::files;
 use crate::operator::find::{self, About};
 use crate::operator::{
     adopt, cleanup, config, connectivity, docker_opts, doctor, install_cni, leases, plan, status,
-    trace, version, views,
+    trace, tx_checksum, version, views,
 };
 use crate::runtime;
 use crate::store::Store;
@@ -66,6 +66,9 @@ pub fn dispatch(invocation: Invocation, inherited: Inherited) -> anyhow::Result<
         Command::Connectivity(args) => match args.command {
             Some(ConnectivityCommand::Serve(args)) => done(connectivity::serve(args)),
             Some(ConnectivityCommand::Views(args)) => views::views(&args),
+            Some(ConnectivityCommand::TxChecksum { args, flags }) => {
+                tx_checksum::measure(&quiet(&flags.0)?, &args)
+            }
             None => connectivity::test(args.test),
         },
         Command::Version(args) => done(version::version(args.output)),

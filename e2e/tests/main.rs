@@ -7,6 +7,7 @@ mod alone;
 mod another_network;
 mod backends;
 mod beside;
+mod checksums;
 mod cleanup;
 mod collection;
 mod config_change;

@@ -23,7 +23,7 @@ mod tips;
 
 pub use connectivity::{
     ConnectivityArgs, ConnectivityCommand, ConnectivityServeArgs, ConnectivityTestArgs,
-    ConnectivityViewsArgs,
+    ConnectivityViewsArgs, TxChecksumArgs,
 };
 pub use doctor::{DoctorArgs, DoctorOutput};
 pub use output::{Output, OutputArgs};

@@ -16,5 +16,6 @@ pub mod status;
 mod table;
 pub mod times;
 pub mod trace;
+pub mod tx_checksum;
 pub mod version;
 pub mod views;

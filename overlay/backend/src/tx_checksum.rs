@@ -39,13 +39,13 @@ impl TxChecksum {
     /// What was decided and why, on a kernel of this version (major, minor).
     ///
     /// Slow devices were reported from Linux 6.12 on, and neither version nor driver tells them from good ones, which lose by
-    /// `off`. So `auto` doesn't guess, and says what to try.
+    /// `off`. So `auto` doesn't guess, and says what measures it.
     pub fn reason(self, kernel: (u32, u32)) -> String {
         let (major, minor) = kernel;
         match self {
             Self::On | Self::Off => format!("as Backend.{} says", Self::KEY),
             Self::Auto if kernel >= (6, 12) => format!(
-                "left as it is; this is Linux {major}.{minor}, and some hosts with 6.12 or newer carry 50 to 300 Mbit/s by VXLAN until it is off: if pods are slow where nodes aren't, set Backend.{} to \"off\"",
+                "left as it is; this is Linux {major}.{minor}, and some hosts with 6.12 or newer carry 50 to 300 Mbit/s by VXLAN until it is off: `tweedd connectivity tx-checksum` measures it; if it says so, set Backend.{} to \"off\"",
                 Self::KEY
             ),
             Self::Auto => "left as it is".to_owned(),

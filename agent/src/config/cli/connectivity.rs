@@ -9,6 +9,8 @@ use clap::{Args, Subcommand};
 use tweed_connectivity::{Endpoint, PORT, Side};
 
 use super::output::OutputArgs;
+use super::pages;
+use crate::config::flags::AgentFlags;
 
 /// `tweedd connectivity`
 #[derive(Debug, Args)]
@@ -29,6 +31,17 @@ pub enum ConnectivityCommand {
     Serve(ConnectivityServeArgs),
     /// Which nodes don't reach each other, as their agents see it, by what the bad pairs have in common
     Views(ConnectivityViewsArgs),
+    /// Measure whether pods are faster with `Backend.TxChecksum` off, by switching it on this node in turns. Exit code 2
+    /// if so
+    #[command(after_help = pages::OTHER_FLAGS, after_long_help = pages::TX_CHECKSUM)]
+    TxChecksum {
+        /// Where to
+        #[command(flatten)]
+        args: TxChecksumArgs,
+        /// The flags with which the agent runs
+        #[command(flatten)]
+        flags: AgentFlags,
+    },
 }
 
 /// Arguments of the test.
@@ -79,6 +92,20 @@ pub struct ConnectivityViewsArgs {
     /// What `tweedd status --output json` prints on each node, one document after the other; - is standard input
     #[arg(value_name = "FILE", default_value = "-")]
     pub files: Vec<PathBuf>,
+    /// How to print
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// A measurement of what checksums cost.
+#[derive(Debug, Args)]
+pub struct TxChecksumArgs {
+    /// The address of a responder in a pod of another node
+    #[arg(value_name = "ADDR")]
+    pub pod: IpAddr,
+    /// What test and responders share
+    #[command(flatten)]
+    pub shared: SharedArgs,
     /// How to print
     #[command(flatten)]
     pub output: OutputArgs,

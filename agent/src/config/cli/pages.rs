@@ -189,3 +189,17 @@ Examples:
   tweedd connectivity --token-file token --host a=192.0.2.11 --pod a=10.244.1.5 …
   for n in a b c; do ssh $n tweedd status -o json; done | tweedd connectivity views
 ";
+
+/// `tweedd connectivity tx-checksum`
+pub const TX_CHECKSUM: &str = concat!(
+    "\
+Run it as root on a node of vxlan whose Backend.TxChecksum is auto, towards a responder in a pod of another node. Six transfers of a second or two, in turns with tx-checksum-ip-generic of the node's VXLAN devices on and off; pods go on meanwhile, at the speed of either. Both in text and JSON: the rates, and what to do. Afterwards the devices are as they were, also after Ctrl-C and SIGTERM.
+
+Exit codes: 0 leave it, 1 failure, 2 off is at least twice as fast in each turn: set Backend.TxChecksum to \"off\", 64 usage
+
+Example:
+  tweedd connectivity tx-checksum --token-file token 10.244.7.2
+
+",
+    other_flags!()
+);
