@@ -47,6 +47,9 @@ pub(crate) fn marked(scene: &mut Scene<'_>) -> Result<()> {
         ensure!(condition["reason"] == "TweedIsDown", "{condition}");
         tainted(scene, host, true)?;
     }
+    // The others' probes get no answer through its tunnel.
+    let (healthy, addr) = (lab.hosts[0].name(), broken.v4().to_string());
+    events::said(&scene.cluster.api, healthy, "PeerUnreachable", &addr)?;
     give_device_back(scene, broken)?;
     feed(scene)
 }

@@ -36,6 +36,8 @@ pretend kernel.panic_on_oops 1
 pretend kernel.keys.root_maxkeys 1000000
 pretend kernel.keys.root_maxbytes 25000000
 sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+# As systemd sets it.
+sysctl -q -w net.ipv4.ping_group_range='0 2147483647'
 rm -f /opt/cni/bin/*
 "#;
 
