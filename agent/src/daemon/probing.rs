@@ -15,8 +15,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tweed_model::{ClusterSnapshot, Dual, Family, Lease, SubnetKey};
 use tweed_probe::health::{Health, State};
-use tweed_probe::prober::{Counters, Prober, Targets};
-use tweed_probe::target::Target;
+use tweed_probe::prober::{Counters, Prober};
+use tweed_probe::target::{Id, Target};
 use tweed_probe::thread::Probes;
 use tweed_state::Desired;
 
@@ -93,7 +93,7 @@ impl Probing {
     ) {
         if let Some(probes) = &self.0 {
             let (snapshot, desired) = (Arc::clone(snapshot), Arc::clone(desired));
-            probes.want(move || targets((own, mtu), &snapshot, &desired));
+            probes.want(move |each| peers((own, mtu), &snapshot, &desired, each));
         }
     }
 
@@ -134,29 +134,33 @@ impl Probing {
     }
 }
 
-/// Where the peers are asked.
-fn targets((own, mtu): (SubnetKey, u32), snapshot: &ClusterSnapshot, desired: &Desired) -> Targets {
+/// Where each peer is asked, in the order of their ids.
+fn peers(
+    (own, mtu): (SubnetKey, u32),
+    snapshot: &ClusterSnapshot,
+    desired: &Desired,
+    each: &mut dyn FnMut(Id, Target),
+) {
     let peers = snapshot.leases.values().filter(|lease| {
         let key = &lease.key;
         *key != own && !desired.refused.contains_key(key) && !desired.reserved.contains_key(key)
     });
     let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
-    let sides = peers.flat_map(|lease| {
-        let families = [Family::V4, Family::V6].into_iter();
-        families.filter_map(move |family| Some(((lease.key, family), target(lease, family, mtu)?)))
-    });
-    sides.collect()
+    for lease in peers {
+        for family in Family::BOTH {
+            if let Some(target) = target(lease, family, mtu) {
+                each((lease.key, family), target);
+            }
+        }
+    }
 }
 
-/// The device of a node with a tunnel has the first address of its subnet, flannel's too.
 fn target(lease: &Lease, family: Family, mtu: u16) -> Option<Target> {
-    let underlay = *lease.attrs.public.get(family)?;
-    let subnet = lease.key.0.get(family)?;
-    // flannel's udp announces no backend.
-    let tunnel = matches!(&*lease.attrs.backend_type, "vxlan" | "udp" | "");
+    lease.key.0.get(family)?;
     Some(Target {
-        underlay,
-        tunnel: tunnel.then(|| subnet.network()),
+        underlay: *lease.attrs.public.get(family)?,
+        // flannel's udp announces no backend.
+        tunnel: matches!(&*lease.attrs.backend_type, "vxlan" | "udp" | ""),
         mtu,
     })
 }

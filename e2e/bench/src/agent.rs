@@ -10,6 +10,7 @@ use tweed_netlink::{
     AddrSpec, Dev, LinkChange, Netlink, RouteFilter, RouteSpec, TABLE_MAIN, VxlanSpec,
 };
 
+use crate::answering::Answering;
 use crate::row::{Row, median};
 use crate::{gateway, process};
 use tweed_lab::agent::Agent;
@@ -29,6 +30,9 @@ const MEMORY: f64 = 64.0 / 4.0;
 const NEWS: f64 = 8.0;
 /// A fifth of what an idle flanneld needs, percent of a core.
 const CPU: f64 = 0.4 / 5.0;
+
+/// With probes of peers that answer, percent of a core.
+const PROBING: f64 = 0.5;
 
 /// Measures.
 ///
@@ -59,15 +63,27 @@ pub fn run() -> Result<Vec<Row>> {
     let (start, bare) = (median(&starts), median(&bares));
     let extra = start.saturating_sub(bare);
 
-    let mut agent = Agent::start(&lab, host, &Launch::etcd().arg("--log-level=info"))?;
+    let _answering = Answering::start(&lab.hosts[1], host)?;
+    let launch = Launch::etcd().arg("--log-level=info");
+    let mut agent = Agent::start(&lab, host, &launch.clone().arg("--probes=false"))?;
     agent.ready()?;
     programmed(host, PEERS)?;
+    let idle = Idle::watch(host, agent.pid())?;
+    agent.kill()?;
+
+    let mut agent = Agent::start(&lab, host, &launch)?;
+    agent.ready()?;
     let mut news = Vec::new();
     for number in PEERS..PEERS + 20 {
         news.push(new_lease(&lab, host, &peer(number)?)?);
     }
     let memory = process::memory(agent.pid(), "VmRSS")?;
-    let idle = Idle::watch(host, agent.pid())?;
+    let probing = Idle::watch(host, agent.pid())?;
+    let answer = answering(&agent)?;
+    ensure!(
+        answer >= PEERS,
+        "{answer} of {PEERS} peers answer their probes"
+    );
     Ok(vec![
         Row {
             what: format!("start with {PEERS} leases until the kernel is programmed"),
@@ -85,8 +101,15 @@ pub fn run() -> Result<Vec<Row>> {
             NEWS,
         ),
         Row::below("resident memory", memory, "MiB", 1, MEMORY),
-        Row::below("idle, share of a core", idle.cpu, "%", 3, CPU),
-        Row::below("idle, processes started", idle.processes, "", 0, 0.0),
+        Row::below(
+            "idle without probes, share of a core",
+            idle.cpu,
+            "%",
+            3,
+            CPU,
+        ),
+        Row::below("idle, share of a core", probing.cpu, "%", 3, PROBING),
+        Row::below("idle, processes started", probing.processes, "", 0, 0.0),
     ])
 }
 
@@ -109,6 +132,12 @@ pub(super) fn announce(lab: &Lab, peers: &[Node]) -> Result<()> {
         })
         .collect();
     gateway::put(lab, &entries)
+}
+
+/// How many peers answer.
+pub(super) fn answering(agent: &Agent<'_>) -> Result<usize> {
+    let status = agent.status()?;
+    Ok(status["peer_states"]["ok"].as_u64().unwrap_or_default() as usize)
 }
 
 /// Waits until the kernel has a route and an FDB entry for every peer.

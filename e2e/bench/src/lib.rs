@@ -1,6 +1,7 @@
 //! Measurements. Only ratios count: both sides are measured in one run on one machine, in turns.
 
 pub mod agent;
+pub mod answering;
 pub mod cni;
 pub mod dataplane;
 pub mod floor;

@@ -19,7 +19,8 @@ use tweed_lab::report;
 use tweed_lab::topology::{Host, Lab, Topology, UPLINK};
 use tweed_netlink::Netlink;
 
-use crate::agent::{announce, bare, new_lease, peer, programmed};
+use crate::agent::{announce, answering, bare, new_lease, peer, programmed};
+use crate::answering::Answering;
 use crate::process;
 use crate::row::{Row, median};
 
@@ -104,6 +105,7 @@ fn measure(size: &Size, flanneld: Option<&Path>) -> Result<Vec<Row>> {
     let peers = (0..size.leases).map(peer).collect::<Result<Vec<_>>>()?;
     let floor = bare(&lab.hosts[1], &peers)?;
     announce(&lab, &peers[..FEW])?;
+    let _answering = Answering::start(&lab.hosts[1], &lab.hosts[0])?;
     let few = news_of(&lab, &Subject::Ours, FEW)?;
     let flannels_few = flanneld
         .map(|program| news_of(&lab, &Subject::Flanneld(program), FEW))
@@ -316,6 +318,10 @@ fn figures(
     let before = process::busy_seconds(running.pid())?;
     thread::sleep(IDLE);
     let used = process::busy_seconds(running.pid())? - before;
+    if let Running::Ours(agent) = &running {
+        let (answer, of) = (answering(agent)?, peers.len());
+        ensure!(answer >= of, "{answer} of {of} peers answer their probes");
+    }
     running.end(host)?;
     let figures = Figures {
         start: median(&starts),

@@ -5,7 +5,7 @@
 mod code;
 
 #[cfg(target_env = "gnu")]
-use std::sync::{Mutex, Once, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 #[cfg(target_env = "gnu")]
 use std::time::Duration;
 use std::time::Instant;
@@ -54,7 +54,8 @@ pub fn keep_little() {
 
 /// Gives the free pages of the heap back to the system. A look at a large cluster takes many times what is kept of it, and
 /// glibc keeps what lies below anything that is still in use. Other libraries have nothing like it. Three times a minute
-/// at most: all threads that allocate meanwhile wait for it. Where that forbids it now, this says when it is due.
+/// at most: all threads that allocate meanwhile wait for it. Where that forbids it now, this says when it is due. Once the
+/// start is over, the program's own pages go too.
 pub fn give_back() -> Option<Instant> {
     #[cfg(target_env = "gnu")]
     {
@@ -78,17 +79,12 @@ pub fn give_back() -> Option<Instant> {
     None
 }
 
-/// Whether what the start needs of the program is done with: true once, some time after the first call.
+/// Whether what the start needs of the program is done with: some time after the first call.
 #[cfg(target_env = "gnu")]
 fn start_is_over(now: Instant) -> bool {
     const START: Duration = Duration::from_secs(5);
     static FIRST: OnceLock<Instant> = OnceLock::new();
-    static OVER: Once = Once::new();
-    let mut over = false;
-    if now.duration_since(*FIRST.get_or_init(|| now)) >= START {
-        OVER.call_once(|| over = true);
-    }
-    over
+    now.duration_since(*FIRST.get_or_init(|| now)) >= START
 }
 
 #[cfg(all(test, target_env = "gnu"))]

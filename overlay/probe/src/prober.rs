@@ -4,6 +4,7 @@
 //! that fails to come makes it a suspect, which is asked each second, beside the tunnel too. Three in a row say that it
 //! doesn't answer; one answer, that it does.
 
+mod micros;
 mod side;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,13 +14,9 @@ use std::time::Duration;
 use tweed_model::{Dual, Family, SubnetKey};
 
 use crate::health::{Health, State};
-use crate::target::Target;
+use crate::target::{Id, Target};
+use micros::Micros;
 use side::{Ask, Side, Way};
-
-/// Of a peer there is one for each of its subnets.
-pub type Id = (SubnetKey, Family);
-/// What to ask.
-pub type Targets = BTreeMap<Id, Target>;
 
 /// An ok peer is asked so often where there are few, and at least so often where there are many.
 const OFTEN: Duration = Duration::from_secs(10);
@@ -83,8 +80,10 @@ pub struct Counters {
 /// All peers.
 #[derive(Debug, Default)]
 pub struct Prober {
-    sides: BTreeMap<Id, Side>,
-    due: BTreeSet<(Duration, Id)>,
+    /// In the order of their ids.
+    sides: Vec<Side>,
+    /// Whose turn comes when: places in that list.
+    due: BTreeSet<(Micros, u32)>,
     asked: HashMap<u64, Asked>,
     /// How many are suspects.
     suspects: usize,
@@ -93,82 +92,117 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// Takes the peers as they are now. `random` gives a number below one for each that is new.
-    pub fn set(&mut self, targets: &Targets, now: Duration, mut random: impl FnMut() -> f64) {
-        let gone = self.sides.keys().filter(|id| !targets.contains_key(id));
-        for id in gone.copied().collect::<Vec<_>>() {
-            self.remove(id);
-        }
-        let pause = spread(EACH, targets.len(), Duration::ZERO).min(SELDOM);
+    /// Takes the peers as they are now: `all` calls what it gets with each of them, in the order of their ids. `random`
+    /// gives a number below one for each that is new.
+    pub fn set(
+        &mut self,
+        all: impl FnOnce(&mut dyn FnMut(Id, Target)),
+        now: Duration,
+        mut random: impl FnMut() -> f64,
+    ) {
+        let (mut place, mut gone, mut moved) = (0, 0, Vec::new());
         let mut new = Vec::new();
-        for (id, target) in targets {
-            match self.sides.get(id) {
-                Some(side) if side.target == *target => continue,
-                // A moved peer is another one.
-                Some(_) => self.remove(*id),
-                None => {}
+        let sides = &mut self.sides;
+        all(&mut |id, target| {
+            while let Some(side) = sides.get_mut(place).filter(|side| side.id < id) {
+                side.is_gone = true;
+                (place, gone) = (place + 1, gone + 1);
             }
-            let mut side = Side::new(*target, now);
-            side.due = now + pause.mul_f64(random());
-            new.push((*id, side));
+            match sides.get_mut(place).filter(|side| side.id == id) {
+                Some(side) => {
+                    if side.target != target {
+                        // A moved peer is another one.
+                        *side = Side::new(id, target, now);
+                        moved.push(place);
+                    }
+                    place += 1;
+                }
+                None => new.push(Side::new(id, target, now)),
+            }
+        });
+        for side in &mut sides[place..] {
+            side.is_gone = true;
+            gone += 1;
         }
-        self.due
-            .extend(new.iter().map(|(id, side)| (side.due, *id)));
-        match self.sides.is_empty() {
-            // A map that is made at once takes half the memory of one that grows in order.
-            true => self.sides = new.into_iter().collect(),
-            false => self.sides.extend(new),
+        if gone == 0 && moved.is_empty() && new.is_empty() {
+            return;
         }
+        let pause = spread(EACH, sides.len() - gone + new.len(), Duration::ZERO).min(SELDOM);
+        let mut first = |side: &mut Side| side.is_due_at(now + pause.mul_f64(random()));
+        moved
+            .into_iter()
+            .for_each(|place: usize| first(&mut sides[place]));
+        new.iter_mut().for_each(first);
+        sides.retain(|side| !side.is_gone);
+        if sides.is_empty() {
+            *sides = new;
+        } else {
+            sides.append(&mut new);
+            sides.sort_unstable_by_key(|side| side.id);
+        }
+        self.renumber();
     }
 
-    fn remove(&mut self, id: Id) {
-        if let Some(side) = self.sides.remove(&id) {
-            self.suspects -= usize::from(side.is_suspect());
-            self.due.remove(&(side.due, id));
-            self.asked.retain(|_, asked| asked.id != id);
-        }
+    /// The places in the list are other ones.
+    fn renumber(&mut self) {
+        let sides = &self.sides;
+        let turns = sides
+            .iter()
+            .zip(0..)
+            .map(|(side, place)| (side.due(), place));
+        self.due = turns.collect();
+        self.suspects = sides.iter().filter(|side| side.is_suspect()).count();
+        let mut asked = std::mem::take(&mut self.asked);
+        asked.retain(|_, asked| self.side(&asked.id).is_some_and(Side::waits));
+        self.asked = asked;
+    }
+
+    fn place(&self, id: &Id) -> Option<usize> {
+        self.sides.binary_search_by(|side| side.id.cmp(id)).ok()
+    }
+
+    fn side(&self, id: &Id) -> Option<&Side> {
+        self.sides.get(self.place(id)?)
     }
 
     /// What is to be sent now. `random` gives numbers that can't be guessed.
     pub fn step(&mut self, now: Duration, mut random: impl FnMut() -> u64) -> Vec<Request> {
         let mut requests = Vec::new();
         for _ in 0..AT_ONCE {
-            let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) else {
+            let first = self.due.first().copied();
+            let Some((at, place)) = first.filter(|(at, _)| *at <= now.into()) else {
                 break;
             };
-            self.due.remove(&(at, id));
-            self.lose(id);
+            self.due.remove(&(at, place));
+            self.lose(place as usize);
             let pace = spread(SUSPECT_EACH, self.suspects, SUSPECT).min(SELDOM);
-            let Some(side) = self.sides.get_mut(&id) else {
+            let Some(side) = self.sides.get_mut(place as usize) else {
                 continue;
             };
             let before = side.health().state;
             let (asks, next) = side.turn(now, pace);
-            side.due = next;
-            let (target, after) = (side.target, *side.health());
-            self.note(id, target, before, after);
-            self.due.insert((next, id));
+            side.is_due_at(next);
+            self.due.insert((side.due(), place));
             for ask in asks {
-                let to = ask.to(&target);
+                let (id, to, length, at) = (side.id, ask.to(side), ask.length, now);
                 let number = random();
-                let length = ask.length;
-                let at = now;
                 self.asked.insert(number, Asked { id, ask, to, at });
                 requests.push(Request { to, number, length });
             }
+            self.note(place as usize, before);
         }
         requests
     }
 
     /// Whatever this peer has not answered until its next turn is lost.
-    fn lose(&mut self, id: Id) {
+    fn lose(&mut self, place: usize) {
         let (lost, sides) = (&mut self.counters.lost, &mut self.sides);
-        let Some(side) = sides.get_mut(&id).filter(|side| side.waits()) else {
+        let Some(side) = sides.get_mut(place).filter(|side| side.waits()) else {
             return;
         };
         let before = side.is_suspect();
         self.asked.retain(|_, asked| {
-            let ours = asked.id == id;
+            let ours = asked.id == side.id;
             if ours {
                 side.lost(asked.ask);
                 lost[match asked.ask.way {
@@ -191,9 +225,10 @@ impl Prober {
         let (id, ask, took) = (asked.id, asked.ask, now.saturating_sub(asked.at));
         self.asked.remove(&number);
         let pause = spread(EACH, self.sides.len(), OFTEN).min(SELDOM);
-        let Some(side) = self.sides.get_mut(&id) else {
+        let Some(place) = self.place(&id) else {
             return;
         };
+        let side = &mut self.sides[place];
         if ask.way != Way::FullSize {
             self.counters.add(took);
         }
@@ -201,19 +236,22 @@ impl Prober {
         side.answered(ask, took, now);
         self.suspects -= usize::from(suspect && !side.is_suspect());
         if !side.waits() {
-            self.due.remove(&(side.due, id));
-            side.due = side.next(now, pause);
-            self.due.insert((side.due, id));
+            let number = place as u32;
+            self.due.remove(&(side.due(), number));
+            side.is_due_at(side.next(now, pause));
+            self.due.insert((side.due(), number));
         }
-        let (target, after) = (side.target, *side.health());
-        self.note(id, target, before, after);
+        self.note(place, before);
     }
 
-    fn note(&mut self, id: Id, target: Target, before: State, now: Health) {
+    /// Notes that a peer has turned, if it has.
+    fn note(&mut self, place: usize, before: State) {
+        let side = &self.sides[place];
+        let now = side.health();
         if before != now.state {
             self.turned.push(Turned {
-                id,
-                target,
+                id: side.id,
+                target: side.target,
                 before,
                 now,
             });
@@ -222,7 +260,7 @@ impl Prober {
 
     /// When the next step is due.
     pub fn due(&self) -> Option<Duration> {
-        self.due.first().map(|(at, _)| *at)
+        self.due.first().map(|(at, _)| (*at).into())
     }
 
     /// The peers that have turned since this was asked for last.
@@ -232,28 +270,24 @@ impl Prober {
 
     /// The health of a peer: of its subnets' the worst.
     pub fn health(&self, key: &SubnetKey) -> Option<Health> {
-        let sides = [Family::V4, Family::V6].map(|family| self.sides.get(&(*key, family)));
-        let sides = sides.into_iter().flatten().map(|side| *side.health());
+        let sides = Family::BOTH.map(|family| self.side(&(*key, family)));
+        let sides = sides.into_iter().flatten().map(Side::health);
         sides.reduce(Health::worse)
     }
 
     /// The peers, each with its health.
     pub fn peers(&self) -> impl Iterator<Item = (SubnetKey, Health)> {
         // The subnets of one peer stand beside each other.
-        let mut sides = self.sides.iter().peekable();
-        std::iter::from_fn(move || {
-            let ((key, _), side) = sides.next()?;
-            let mut health = *side.health();
-            while let Some((_, side)) = sides.next_if(|((next, _), _)| next == key) {
-                health = health.worse(*side.health());
-            }
-            Some((*key, health))
+        let sides = self.sides.chunk_by(|one, other| one.id.0 == other.id.0);
+        sides.filter_map(|sides| {
+            let health = sides.iter().map(Side::health).reduce(Health::worse)?;
+            Some((sides.first()?.id.0, health))
         })
     }
 
     /// The addresses that a peer announces.
     pub fn announced(&self, key: &SubnetKey) -> Dual<IpAddr> {
-        let sides = [Family::V4, Family::V6].map(|family| self.sides.get(&(*key, family)));
+        let sides = Family::BOTH.map(|family| self.side(&(*key, family)));
         Dual::of_addrs(sides.into_iter().flatten().map(|side| side.target.underlay))
     }
 

@@ -15,8 +15,9 @@ use tweed_host::random;
 use tweed_model::Family;
 
 use crate::echo;
-use crate::prober::{Prober, Targets, Turned};
+use crate::prober::{Prober, Turned};
 use crate::socket::EchoSocket;
+use crate::target::{Id, Target};
 
 /// Peers that come, go and turn all the time are taken over and told of so often.
 const SETTLES: Duration = Duration::from_secs(1);
@@ -26,7 +27,8 @@ const SLACK: Duration = Duration::from_millis(100);
 /// Room for the headers of an answer with IPv4's options, and its number. The rest is cut off.
 const BUFFER: usize = 128;
 
-type Make = Box<dyn FnOnce() -> Targets + Send>;
+/// Calls what it gets with each peer, in the order of their ids.
+type All = Box<dyn FnOnce(&mut dyn FnMut(Id, Target)) + Send>;
 
 /// The thread's other end. Clones share it.
 #[derive(Clone)]
@@ -41,7 +43,7 @@ impl fmt::Debug for Probes {
 struct Shared {
     origin: Instant,
     prober: Mutex<Prober>,
-    wanted: Mutex<Option<Make>>,
+    wanted: Mutex<Option<All>>,
     wake: EventFd,
 }
 
@@ -71,9 +73,9 @@ impl Probes {
         Ok(probes)
     }
 
-    /// Has the thread ask these peers from now on. It makes the list itself.
-    pub fn want(&self, make: impl FnOnce() -> Targets + Send + 'static) {
-        *lock(&self.0.wanted) = Some(Box::new(make));
+    /// Has the thread ask these peers from now on: `all` calls what it gets with each, in the order of their ids.
+    pub fn want(&self, all: impl FnOnce(&mut dyn FnMut(Id, Target)) + Send + 'static) {
+        *lock(&self.0.wanted) = Some(Box::new(all));
         // A counter that is full is not empty.
         let _ = self.0.wake.write(1);
     }
@@ -95,11 +97,16 @@ impl Shared {
             let mut due = None;
             if settled > now {
                 due = lock(&self.wanted).is_some().then_some(settled);
-            } else if let Some(make) = lock(&self.wanted).take() {
-                let mut targets = make();
+            } else if let Some(all) = lock(&self.wanted).take() {
                 let there = |family| sockets.iter().any(|socket| socket.family == family);
-                targets.retain(|(_, family), _| there(*family));
-                lock(&self.prober).set(&targets, now, random::fraction);
+                let all = |each: &mut dyn FnMut(Id, Target)| {
+                    all(&mut |id, target| {
+                        if there(id.1) {
+                            each(id, target);
+                        }
+                    });
+                };
+                lock(&self.prober).set(all, now, random::fraction);
                 taken = Some(now);
                 others = true;
             }

@@ -87,7 +87,7 @@ mod tests {
             id: (key, Family::V4),
             target: Target {
                 underlay: addr(format!("192.0.2.{number}")),
-                tunnel: Some(addr(format!("10.244.{number}.0"))),
+                tunnel: true,
                 mtu: 1450,
             },
             before,

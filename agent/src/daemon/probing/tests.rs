@@ -42,23 +42,17 @@ fn peers_are_asked_through_their_tunnel_where_they_have_one_and_this_node_is_not
         reserved: [(lease(5, "").0, false)].into(),
         ..Desired::nothing(Scope::default())
     };
-    let targets = targets((own, 1450), &snapshot, &desired);
-    let asked: Vec<_> = targets
-        .values()
-        .map(|target| {
-            (
-                target.underlay.to_string(),
-                target.tunnel.map(|at| at.to_string()),
-            )
-        })
-        .collect();
-    let pair = |public: &str, tunnel: Option<&str>| (public.to_owned(), tunnel.map(str::to_owned));
+    let mut asked = Vec::new();
+    peers((own, 1450), &snapshot, &desired, &mut |_, target| {
+        asked.push((target.underlay.to_string(), target.tunnel));
+    });
+    let pair = |public: &str, tunnel| (public.to_owned(), tunnel);
     assert_eq!(
         asked,
         [
-            pair("192.0.2.2", Some("10.244.2.0")),
-            pair("192.0.2.3", Some("10.244.3.0")),
-            pair("192.0.2.4", None),
+            pair("192.0.2.2", true),
+            pair("192.0.2.3", true),
+            pair("192.0.2.4", false),
         ]
     );
 }
@@ -71,8 +65,16 @@ fn all_peers_lost_is_said_once_all_had_answered_and_of_more_than_one() {
         let target = target(&lease, Family::V4, 1450).expect("a target");
         ((key, Family::V4), target)
     };
-    let both: Targets = [target(1), target(2)].into();
-    prober.set(&both, Duration::ZERO, || 0.0);
+    let set = |prober: &mut Prober, numbers: &[u8], second| {
+        let all = |each: &mut dyn FnMut(_, _)| {
+            for number in numbers {
+                let (id, target) = target(*number);
+                each(id, target);
+            }
+        };
+        prober.set(all, Duration::from_secs(second), || 0.0);
+    };
+    set(&mut prober, &[1, 2], 0);
     let mut number = 0;
     let mut step = |prober: &mut Prober, second: u64, answer: bool| {
         let now = Duration::from_secs(second);
@@ -98,7 +100,7 @@ fn all_peers_lost_is_said_once_all_had_answered_and_of_more_than_one() {
     let answers = Answers::of(&prober, Duration::from_secs(90), &[8472]);
     assert_eq!(answers.states, [(State::NoAnswer, 2)].into());
     assert_eq!(answers.bad.len(), 2);
-    prober.set(&[target(1)].into(), Duration::from_secs(60), || 0.0);
+    set(&mut prober, &[1], 60);
     assert_eq!(
         lost(&prober),
         None,

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tweed_model::Family;
 
+use super::micros::{Micros, RoundTrip};
 use crate::echo;
 use crate::health::{Health, State};
-use crate::target::Target;
+use crate::target::{Id, Target};
 
 /// An answer that has not come after this time is lost.
 const LONGEST: Duration = Duration::from_secs(1);
@@ -19,7 +20,7 @@ const NEW: Duration = Duration::from_secs(20);
 const TENTH: u32 = 10;
 const SELDOM: Duration = Duration::from_secs(60);
 /// One round in so many asks in full size too.
-const FULL_EACH: u32 = 3;
+const FULL_EACH: u8 = 3;
 /// How exactly the largest packet is found, in bytes.
 const EXACT: u16 = 4;
 /// An answer is slow if it takes so many times what the fastest took, and more than this.
@@ -44,22 +45,32 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    pub(super) fn to(self, target: &Target) -> IpAddr {
-        match self.way {
-            Way::Underlay => target.underlay,
-            Way::Tunnel | Way::FullSize => target.tunnel.unwrap_or(target.underlay),
-        }
+    pub(super) fn to(self, side: &Side) -> IpAddr {
+        let inside = match self.way {
+            Way::Underlay => None,
+            Way::Tunnel | Way::FullSize => side.target.inside(&side.id),
+        };
+        inside.unwrap_or(side.target.underlay)
     }
 }
 
+/// There are many of them: what it holds is kept small.
 #[derive(Debug)]
 pub(super) struct Side {
+    pub(super) id: Id,
     pub(super) target: Target,
-    health: Health,
-    known: Duration,
+    /// It is among the peers no more.
+    pub(super) is_gone: bool,
+    state: State,
+    since: Micros,
+    last_seen: Option<Micros>,
+    rtt: Option<RoundTrip>,
+    /// The largest packet that gets there, where that is too little.
+    mtu: Option<u16>,
+    known: Micros,
     /// When its turn comes, and when the round began that goes on.
-    pub(super) due: Duration,
-    round: Duration,
+    due: Micros,
+    round: Micros,
     /// Requests without an answer yet.
     waiting: u8,
     /// Lost in a row, as pods' packets go.
@@ -72,23 +83,24 @@ pub(super) struct Side {
     full_missing: bool,
     /// Sizes that pass and don't, while the largest is looked for.
     between: Option<(u16, u16)>,
-    rounds: u32,
-    fastest: Duration,
+    /// Rounds since the last one in full size.
+    rounds: u8,
+    fastest: Option<RoundTrip>,
     slow: u8,
 }
 
 impl Side {
-    pub(super) fn new(target: Target, now: Duration) -> Self {
+    pub(super) fn new(id: Id, target: Target, now: Duration) -> Self {
+        let now = now.into();
         Self {
+            id,
             target,
-            health: Health {
-                state: State::Unknown,
-                since: now,
-                last_seen: None,
-                rtt: None,
-                mtu: None,
-                tunnel: target.tunnel.is_some(),
-            },
+            is_gone: false,
+            state: State::Unknown,
+            since: now,
+            last_seen: None,
+            rtt: None,
+            mtu: None,
             known: now,
             due: now,
             round: now,
@@ -100,13 +112,28 @@ impl Side {
             full_missing: false,
             between: None,
             rounds: 0,
-            fastest: Duration::MAX,
+            fastest: None,
             slow: 0,
         }
     }
 
-    pub(super) fn health(&self) -> &Health {
-        &self.health
+    pub(super) fn health(&self) -> Health {
+        Health {
+            state: self.state,
+            since: self.since.into(),
+            last_seen: self.last_seen.map(Into::into),
+            rtt: self.rtt.map(Into::into),
+            mtu: self.mtu,
+            tunnel: self.target.tunnel,
+        }
+    }
+
+    pub(super) fn due(&self) -> Micros {
+        self.due
+    }
+
+    pub(super) fn is_due_at(&mut self, time: Duration) {
+        self.due = time.into();
     }
 
     pub(super) fn is_suspect(&self) -> bool {
@@ -134,10 +161,10 @@ impl Side {
         let mut asks = Vec::new();
         if self.lost > 0 {
             asks.push(small(Way::Tunnel));
-            if self.target.tunnel.is_some() {
+            if self.target.tunnel {
                 asks.push(small(Way::Underlay));
             }
-            let silent = now.saturating_sub(self.health.last_seen.unwrap_or(self.known));
+            let silent = now.saturating_sub(self.last_seen.unwrap_or(self.known).into());
             wait = suspects.max(LONGEST).max(SELDOM.min(silent / TENTH));
         } else if let Some((passes, fails)) = self.between {
             asks.push(full(passes + (fails - passes) / 2));
@@ -145,12 +172,12 @@ impl Side {
             asks.push(small(Way::Tunnel));
             asks.push(full(self.target.mtu));
         } else {
-            self.round = now;
-            self.rounds = self.rounds.wrapping_add(1);
+            self.round = now.into();
             asks.push(small(Way::Tunnel));
-            if self.rounds % FULL_EACH == 1 {
+            if self.rounds == 0 {
                 asks.push(full(self.target.mtu));
             }
+            self.rounds = (self.rounds + 1) % FULL_EACH;
         }
         self.waiting = asks.len() as u8;
         (asks, now + wait)
@@ -160,12 +187,12 @@ impl Side {
     pub(super) fn next(&self, now: Duration, pause: Duration) -> Duration {
         match self.between.is_some() || self.looks_for_size() {
             true => now,
-            false => now.max(self.round + pause),
+            false => now.max(Duration::from(self.round) + pause),
         }
     }
 
     fn looks_for_size(&self) -> bool {
-        self.lost_full > 0 && self.health.mtu.is_none()
+        self.lost_full > 0 && self.mtu.is_none()
     }
 
     /// Where small packets are lost too, a lost large one says nothing.
@@ -174,7 +201,7 @@ impl Side {
             return;
         }
         self.lost_full = self.lost_full.saturating_add(1);
-        if self.lost_full >= IN_A_ROW && self.health.mtu.is_none() {
+        if self.lost_full >= IN_A_ROW && self.mtu.is_none() {
             let smallest = echo::smallest(Family::of(&self.target.underlay));
             self.between = Some((smallest, self.target.mtu));
         }
@@ -192,18 +219,19 @@ impl Side {
                 self.lost = 0;
                 self.lost_beside = 0;
                 self.answers_beside = false;
-                self.health.last_seen = Some(now);
-                self.health.rtt = Some(took);
-                let slow = took > SLOW && took > self.fastest.saturating_mul(SLOWER);
+                self.last_seen = Some(now.into());
+                self.rtt = Some(took.into());
+                let fastest = self.fastest.map_or(took, Duration::from);
+                let slow = took > SLOW && took > fastest.saturating_mul(SLOWER);
                 self.slow = if slow { self.slow.saturating_add(1) } else { 0 };
                 // It follows a path that has become longer for good, slowly.
-                self.fastest = took.min(self.fastest.saturating_add(self.fastest / 64));
+                self.fastest = Some(took.min(fastest + fastest / 64).into());
                 self.judge(now);
             }
             Way::FullSize if ask.length >= self.target.mtu => {
                 self.lost_full = 0;
                 self.between = None;
-                self.health.mtu = None;
+                self.mtu = None;
                 self.judge(now);
             }
             Way::FullSize => self.narrow(ask.length, true),
@@ -235,18 +263,18 @@ impl Side {
         if *high - *low <= EXACT {
             let smallest = echo::smallest(Family::of(&self.target.underlay));
             // Where none got through, it is not their size.
-            self.health.mtu = Some(*low).filter(|low| *low > smallest);
+            self.mtu = Some(*low).filter(|low| *low > smallest);
             self.lost_full = 0;
             self.between = None;
         }
     }
 
     fn judge(&mut self, now: Duration) {
-        let seen = self.health.last_seen.is_some();
+        let seen = self.last_seen.is_some();
         let state = if self.lost >= IN_A_ROW {
-            let new = !seen && now < self.known + NEW;
+            let new = !seen && now < Duration::from(self.known) + NEW;
             // Where there is no tunnel, a node that lets no echoes in looks as one that is gone.
-            let doubtful = !seen && self.target.tunnel.is_none();
+            let doubtful = !seen && !self.target.tunnel;
             if new || doubtful {
                 State::Unknown
             } else if self.answers_beside {
@@ -256,17 +284,17 @@ impl Side {
             }
         } else if self.lost > 0 || !seen {
             // Not yet.
-            self.health.state
-        } else if self.health.mtu.is_some() {
+            self.state
+        } else if self.mtu.is_some() {
             State::MtuReduced
         } else if self.slow >= IN_A_ROW {
             State::Slow
         } else {
             State::Ok
         };
-        if state != self.health.state {
-            self.health.state = state;
-            self.health.since = now;
+        if state != self.state {
+            self.state = state;
+            self.since = now.into();
         }
     }
 }

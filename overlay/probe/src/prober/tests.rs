@@ -23,7 +23,7 @@ fn target(number: u16, tunnel: bool) -> (Id, Target) {
     let addr = |text: String| text.parse().unwrap();
     let target = Target {
         underlay: addr(format!("192.0.{high}.{low}")),
-        tunnel: tunnel.then(|| addr(format!("10.{high}.{low}.0"))),
+        tunnel,
         mtu: 1450,
     };
     ((key, Family::V4), target)
@@ -32,7 +32,8 @@ fn target(number: u16, tunnel: bool) -> (Id, Target) {
 fn world(targets: impl IntoIterator<Item = (Id, Target)>) -> World {
     let mut prober = Prober::default();
     let mut place = 0.0;
-    prober.set(&targets.into_iter().collect(), Duration::ZERO, || {
+    let targets: BTreeMap<_, _> = targets.into_iter().collect();
+    set(&mut prober, targets, Duration::ZERO, || {
         place = (place + 0.618) % 1.0;
         place
     });
@@ -44,6 +45,18 @@ fn world(targets: impl IntoIterator<Item = (Id, Target)>) -> World {
         numbers: 0,
         sent: Vec::new(),
     }
+}
+
+fn set(
+    prober: &mut Prober,
+    peers: impl IntoIterator<Item = (Id, Target)>,
+    now: Duration,
+    random: impl FnMut() -> f64,
+) {
+    let all = |each: &mut dyn FnMut(Id, Target)| {
+        peers.into_iter().for_each(|(id, target)| each(id, target));
+    };
+    prober.set(all, now, random);
 }
 
 fn in_tunnel(to: IpAddr) -> bool {
@@ -244,9 +257,44 @@ fn a_peer_that_leaves_is_asked_no_more_and_one_that_moves_is_a_new_one() {
         ..moved
     };
     let now = world.now;
-    world.prober.set(&[(id, moved)].into(), now, || 0.5);
+    set(&mut world.prober, [(id, moved)], now, || 0.5);
     assert_eq!(world.prober.states(), [(State::Unknown, 1)].into());
     world.run(20 * SECOND);
     assert_eq!(world.prober.states(), [(State::Ok, 1)].into());
     assert_eq!(world.prober.peers().count(), 1);
+}
+
+#[test]
+fn peers_keep_their_state_while_others_come_and_go_before_and_after_them() {
+    let mut world = world([target(5, true), target(7, true)]);
+    world.run(20 * SECOND);
+    world.passes = |to, _| !to.to_string().contains(".7.") && !to.to_string().ends_with(".7");
+    world.run(30 * SECOND);
+    let before = (world.health(5), world.health(7));
+    assert_eq!(
+        (before.0.state, before.1.state),
+        (State::Ok, State::NoAnswer)
+    );
+    let now = world.now;
+    for numbers in [&[5, 7, 9][..], &[3, 5, 7], &[1, 2, 5, 6, 7]] {
+        let peers = numbers.iter().map(|number| target(*number, true));
+        set(&mut world.prober, peers, now, || 0.5);
+        assert_eq!((world.health(5), world.health(7)), before);
+    }
+    world.run(20 * SECOND);
+    let states = [(State::Ok, 4), (State::NoAnswer, 1)];
+    assert_eq!(world.prober.states(), states.into());
+    world.passes = |_, _| true;
+    world.run(70 * SECOND);
+    assert_eq!(world.prober.states(), [(State::Ok, 5)].into());
+    set(&mut world.prober, [], world.now, || 0.5);
+    assert_eq!(
+        (world.prober.peers().count(), world.prober.due()),
+        (0, None)
+    );
+}
+
+#[test]
+fn a_peer_takes_little_room() {
+    assert!(size_of::<Side>() <= 128, "{} bytes", size_of::<Side>());
 }
