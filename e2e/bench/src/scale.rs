@@ -61,7 +61,7 @@ const APART: Duration = Duration::from_secs(1);
 const PASSES: usize = 5;
 /// Until memory and processor time are measured: the thread that saved the peers is gone by then, and the memory of passes
 /// that came one after the other is given back, which is done three times a minute at most.
-const QUIET: Duration = Duration::from_mins(1);
+const QUIET: Duration = Duration::from_secs(75);
 /// How long an idle process is watched.
 const IDLE: Duration = Duration::from_secs(30);
 /// One in so many routes is looked for while a process starts: a dump of all would take the time that it needs.

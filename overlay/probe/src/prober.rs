@@ -82,7 +82,7 @@ pub struct Counters {
 pub struct Prober {
     /// In the order of their ids.
     sides: Vec<Side>,
-    /// Whose turn comes when: places in that list.
+    /// Turns, and places in that list.
     due: BTreeSet<(Micros, u32)>,
     asked: HashMap<u64, Asked>,
     /// How many are suspects.
