@@ -17,6 +17,7 @@ mod docker;
 mod doctor;
 mod documents;
 mod exhaustion;
+mod faults;
 mod find;
 mod foreign_files;
 mod go_plugins;
