@@ -16,8 +16,7 @@ use crate::daemon::{self, inherited::Inherited};
 use crate::files;
 use crate::operator::find::{self, About};
 use crate::operator::{
-    adopt, cleanup, config, connectivity, docker_opts, doctor, install_cni, leases, plan, status,
-    trace, tx_checksum, version, views,
+    adopt, cleanup, config, connectivity, docker_opts, doctor, events, install_cni, leases, plan, status, trace, tx_checksum, version, views,
 };
 use crate::runtime;
 use crate::store::Store;
@@ -39,6 +38,10 @@ pub fn dispatch(invocation: Invocation, inherited: Inherited) -> anyhow::Result<
         Command::Doctor { args, flags } => {
             let (options, silent) = asked(&flags.0)?;
             doctor::doctor(&options, silent.as_deref(), &args)
+        }
+        Command::Events { args, flags } => {
+            let (options, silent) = asked(&flags.0)?;
+            done(events::events(&options, silent.as_deref(), &args))
         }
         Command::Plan {
             confirm: true,

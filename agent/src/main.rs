@@ -8,6 +8,7 @@
 mod config;
 mod daemon;
 mod dispatch;
+mod events;
 mod files;
 #[cfg(test)]
 mod fixture;

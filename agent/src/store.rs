@@ -9,6 +9,7 @@ use anyhow::Context;
 use tokio::sync::{Notify, watch};
 
 use tweed_model::{ClusterSnapshot, Lease, SubnetKey};
+use tweed_store::contact::Contact;
 use tweed_store::etcd::{self, Etcd, EtcdHeld};
 use tweed_store::file::{self, FileHeld, FileStore};
 use tweed_store::kube::{KubeHeld, KubeStore};
@@ -141,6 +142,10 @@ impl LeaseStore for Store {
 
     async fn follow(&self, out: watch::Sender<Arc<ClusterSnapshot>>, relist: Arc<Notify>) {
         each!(Store, self, store => store.follow(out, relist).await);
+    }
+
+    fn contact(&self) -> Contact {
+        each!(Store, self, store => store.contact())
     }
 
     fn remote(&self) -> Option<&Self> {

@@ -27,6 +27,11 @@ fn an_empty_store_waits_for_the_operator() -> Result<()> {
             status.contains("tweedd confirm"),
             "status does not say: {status}"
         );
+        let code = agent.command(&["status"])?.status.code();
+        ensure!(
+            code == Some(2),
+            "exit code {code:?} of a node that is not ready"
+        );
         let said = agent.log()?.matches("deletions held back").count();
         ensure!(said == 1, "the log says it {said} times");
         let output = agent.command(&["confirm"])?;

@@ -16,6 +16,7 @@ mod containerd;
 mod docker;
 mod doctor;
 mod documents;
+mod events;
 mod exhaustion;
 mod faults;
 mod find;

@@ -16,6 +16,7 @@ use crate::config::flannel_args;
 
 mod connectivity;
 mod doctor;
+mod events;
 mod output;
 mod pages;
 mod status;
@@ -26,6 +27,7 @@ pub use connectivity::{
     ConnectivityViewsArgs, TxChecksumArgs,
 };
 pub use doctor::{DoctorArgs, DoctorOutput};
+pub use events::EventsArgs;
 pub use output::{Output, OutputArgs};
 pub use status::StatusArgs;
 
@@ -38,7 +40,7 @@ pub use status::StatusArgs;
     after_help = "Without a command it runs the daemon and reads its flags as flanneld does (-ip-masq, --ip-masq=false, -iface eth1): `tweedd run -h`. \
                   Every flag can also be set by a TWEED_… variable, flannel's by FLANNELD_… too; the command line wins over TWEED_…, that over FLANNELD_….\n\
                   Commands find an agent that runs here by themselves, and take its flags behind the command's name.\n\
-                  Exit codes: 0 fine, 1 failure, 2 drift found, 64 usage."
+                  Exit codes: 0 fine, 1 failure, 2 something is wrong or due, 64 usage."
 )]
 pub struct Cli {
     /// The command; the daemon where there is none.
@@ -54,7 +56,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the daemon (the default)
     Run(Flags),
-    /// Show what the agent on this host knows of itself. Exit code 1 if it isn't ready
+    /// Show what the agent on this host knows of itself. Exit code 2 if it isn't ready
     #[command(after_help = pages::OTHER_FLAGS, after_long_help = pages::STATUS)]
     Status {
         /// What is shown, and how often
@@ -70,6 +72,16 @@ pub enum Command {
         /// How much is shown
         #[command(flatten)]
         args: DoctorArgs,
+        /// The flags with which the agent runs
+        #[command(flatten)]
+        flags: AgentFlags,
+    },
+    /// Show what has happened to this node and its peers, the last thousand events
+    #[command(after_help = pages::OTHER_FLAGS, after_long_help = pages::EVENTS)]
+    Events {
+        /// Which of them
+        #[command(flatten)]
+        args: EventsArgs,
         /// The flags with which the agent runs
         #[command(flatten)]
         flags: AgentFlags,

@@ -8,6 +8,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 use tweed_model::{Dual, Refusal, SubnetKey};
 use tweed_state::attached::UsedBridge;
+use tweed_store::contact::Contact;
 
 use super::clock;
 use super::peers::Known;
@@ -18,10 +19,16 @@ use super::status::parts::{CniStatus, HostWarning, KernelStatus, NAMED, RefusedL
 use super::status::standing::Standing;
 use super::status::tx_checksum::TxChecksumStatus;
 use crate::config::options::Options;
+use crate::events::journal::Journal;
+
+/// Instead of an error, while the store has not been waited for.
+pub const NO_ANSWER_YET: &str = "it has not answered yet";
 
 /// The facts of all parts.
 #[derive(Debug, Default)]
 pub struct Facts {
+    /// What has happened.
+    pub events: Journal,
     /// The process.
     pub agent: AgentFacts,
     /// Since when it has been ready, or not.
@@ -73,6 +80,8 @@ pub struct AgentFacts {
     pub network_name: String,
     /// Where leases come from.
     pub store: String,
+    /// When that answered last.
+    pub contact: Contact,
 }
 
 /// What stays the same in a session.
@@ -168,6 +177,7 @@ impl Facts {
                 sandbox,
                 network_name: options.host.instance.to_string(),
                 store: options.store.to_string(),
+                contact: Contact::default(),
             },
             waiting: Some("starting".to_owned()),
             ..Self::default()
@@ -215,6 +225,12 @@ impl ClusterFacts {
 }
 
 impl LeaseFacts {
+    /// Whether the store was asked, and gave no answer or an error, when it was asked last.
+    pub fn was_away(&self) -> bool {
+        let error = self.store_error.as_deref();
+        error.is_some_and(|error| error != NO_ANSWER_YET)
+    }
+
     /// Files the standing of the own lease, and since when it is so if the store can't be reached.
     pub fn set(&mut self, standing: Standing, since: Instant) {
         self.unsure_since = match standing {

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use prometheus_client::registry::Registry;
+use serde::Deserialize;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Mutex, oneshot};
@@ -36,6 +37,8 @@ use super::published::PublishedSettings;
 use super::status::Status;
 use super::turns::Turns;
 use crate::config::options::Options;
+use crate::events::document::Events;
+use crate::events::sentences;
 use crate::page;
 use collected::{Collected, FRESH};
 use exposition::{Form, Texts};
@@ -165,6 +168,7 @@ impl Server {
             .route("/v1/status", get(status))
             .route("/v1/status/peers", get(status_with_peers))
             .route("/v1/settings", get(settings))
+            .route("/v1/events", get(events))
             .route(
                 "/v1/trace",
                 get(trace::trace).with_state(self.data_plane.clone()),
@@ -257,6 +261,23 @@ async fn style() -> impl IntoResponse {
     )
 }
 
+/// The events after one of them, by its number.
+#[derive(Debug, Deserialize)]
+struct After {
+    #[serde(default)]
+    after: u64,
+}
+
+/// On another thread: a thousand of them take long.
+async fn events(State(server): State<Server>, Query(asked): Query<After>) -> Response {
+    let journal = server.facts.lock().events.clone();
+    let listing = move || Json(Events::from(journal.after(asked.after))).into_response();
+    match spawn_blocking(listing).await {
+        Ok(response) => response,
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
 async fn settings(State(server): State<Server>) -> Json<PublishedSettings> {
     Json(PublishedSettings::clone(&server.told))
 }
@@ -310,7 +331,8 @@ async fn confirm(State(server): State<Server>) -> Response {
     };
     match server.kernel.send(Wake::Confirm) {
         Ok(()) => {
-            tracing::info!(held = confirmed, "the operator has confirmed the deletions");
+            let event = sentences::deletions_confirmed(&confirmed);
+            server.facts.lock().events.tell(event);
             Json(Confirmed { confirmed }).into_response()
         }
         Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),

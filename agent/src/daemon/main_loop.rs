@@ -21,11 +21,12 @@ use super::facts::SharedFacts;
 use super::keepers::Keeper;
 use super::keepers::all::Keepers;
 use super::lines::{Lines, until, when};
-use super::outcome::log_attached;
+use super::outcome::tell_attached;
 use super::phase::Phase;
 use super::readiness::not_ready;
 use super::readings::Reader;
 use super::saved;
+use crate::events::sentences;
 use crate::files::state_dir::SavedLease;
 use crate::files::watch::Watch;
 use crate::host::uplink::Choice;
@@ -159,6 +160,7 @@ where
 
     /// Ends: removes what must not outlive the agent, and leaves to the next one what it needs.
     pub(super) fn leave(&self) {
+        self.keepers.events.leave();
         if let Some(cni) = &self.keepers.cni {
             cni.stop();
         }
@@ -206,8 +208,10 @@ where
     }
 
     fn end(&mut self, reason: &str, grace: Option<Duration>) {
-        tracing::warn!(reason, "session ends, another one begins");
-        self.facts.lock().waiting = Some(reason.to_owned());
+        let mut facts = self.facts.lock();
+        facts.events.tell(sentences::session_ended(reason));
+        facts.waiting = Some(reason.to_owned());
+        drop(facts);
         self.wait(grace);
     }
 
@@ -249,7 +253,7 @@ where
             }
             KernelReport::Attached(outcome) => {
                 let facts = &mut self.facts.lock();
-                log_attached(&outcome, &facts.attached);
+                tell_attached(&facts.events, &outcome, &facts.attached);
                 facts.kernel.add_attached(&outcome);
                 facts.attached.take(&outcome);
                 let bridges = outcome.bridges.unwrap_or_else(|| facts.bridges.clone());
@@ -271,7 +275,9 @@ where
             None => {
                 let outcome = &report.outcome;
                 let known = &outcome.failed;
-                self.common.pass_lines.log(outcome, known, None);
+                self.common
+                    .pass_lines
+                    .tell(&facts.events, outcome, known, None);
                 facts.kernel.add(outcome);
             }
         }
@@ -320,11 +326,17 @@ where
         self.keepers.look(&mut self.facts.lock(), Instant::now());
     }
 
-    /// Files since when the node has been ready, or not.
+    /// Files since when the node has been ready, or not, and tells when that turns.
     fn note_ready(&self) {
         let facts = &mut self.facts.lock();
-        let ready = not_ready(facts, Instant::now()).is_empty();
-        facts.ready.take(ready, clock::seconds());
+        let reasons = not_ready(facts, Instant::now());
+        let ready = reasons.is_empty();
+        if facts.ready.take(ready, clock::seconds()) {
+            facts.events.tell(match ready {
+                true => sentences::ready(),
+                false => sentences::not_ready(&reasons),
+            });
+        }
     }
 
     /// Logs what the daemon waits for, once as long as it stays the same.

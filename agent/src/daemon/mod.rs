@@ -45,6 +45,7 @@ use tokio::sync::watch;
 use tweed_store::{Cluster, LeaseStore, NodeReport};
 
 use crate::config::options::Options;
+use crate::events::sentences;
 use crate::files::state_dir::StateDir;
 use crate::files::watch::Watch;
 use crate::files::writer::Writer;
@@ -61,6 +62,7 @@ use keepers::all::Keepers;
 use keepers::cni::CniKeeper;
 use keepers::collection::Collection;
 use keepers::data_plane::DataPlaneKeeper;
+use keepers::events::EventsKeeper;
 use keepers::file_look::Files;
 use keepers::flanneld::FlanneldKeeper;
 use keepers::hindrances::Hindrances;
@@ -92,13 +94,15 @@ pub async fn run<S: LeaseStore>(
     let stop = stop_signal()?;
     end_even_if_hung()?;
     let hang_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
-    tracing::info!(
-        version = tweed_model::VERSION,
-        instance = %options.host.instance,
-        leases_from = %options.store,
-        "tweedd starts"
-    );
     let facts = SharedFacts::new(Facts::of(&options, sandbox));
+    facts.lock().agent.contact = store.contact();
+    let events = facts.lock().events.clone();
+    let (instance, leases_from) = (&options.host.instance, &options.store);
+    events.tell(sentences::agent_started(
+        tweed_model::VERSION,
+        instance,
+        leases_from,
+    ));
     let data_plane = DataPlane::received(inherited);
     facts.lock().cluster.probing = start_probing(options.probes, facts.clone());
     let threads = Threads::start(&options, data_plane.clone())?;
@@ -115,6 +119,8 @@ pub async fn run<S: LeaseStore>(
     );
     let choices = choices(&options);
     let state = state_dir(&options.host.state_dir).in_background(Arc::clone(&writer));
+    let kept = EventsKeeper::new(events.clone(), state.clone(), Instant::now());
+    events.restore(saved::events(&state));
     let files = Files {
         reader: reader.beside(move |work| writer.run(work)),
         folders: files_changed.folders(),
@@ -135,6 +141,7 @@ pub async fn run<S: LeaseStore>(
     });
     let keepers = Keepers {
         state: state.clone(),
+        events: kept,
         hindrances: Hindrances::new(
             &choices.table,
             (choices.bridge_filter, choices.forward_accept),
@@ -173,7 +180,7 @@ pub async fn run<S: LeaseStore>(
     };
     let mut main = Loop::new(&store, common, facts, keepers);
     turns.measure(main.run(outside)).await;
-    tracing::info!("stopping; the kernel stays programmed");
+    events.tell(sentences::agent_stopped());
     // Without systemd there is nobody to notify.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     main.leave();

@@ -1,4 +1,4 @@
-//! Lines of the log about passes. A lease that changes all the time causes a pass each time, and a few lines.
+//! Events and lines of the log about passes. A lease that changes all the time causes a pass each time, and a few lines.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,8 @@ use tweed_reconcile::{AttachedOutcome, Failure, Outcome};
 use super::per_minute::PerMinute;
 use super::status::attached::{AttachedStatus, failed};
 use super::status::repair::{repair, repaired};
+use crate::events::journal::Journal;
+use crate::events::sentences;
 
 /// So many refused changes of a pass are logged by name.
 const NAMED: usize = 10;
@@ -30,19 +32,26 @@ impl Default for PassLines {
 }
 
 impl PassLines {
-    /// Logs a pass. What could not be done is said once, not at each retry: `known` is what failed before, and `held` what
-    /// was held back.
-    pub(super) fn log(&mut self, outcome: &Outcome, known: &[Failure], held: Option<Held>) {
+    /// Tells of a pass. What could not be done is said once, not at each retry: `known` is what failed before, and `held`
+    /// what was held back.
+    pub(super) fn tell(
+        &mut self,
+        events: &Journal,
+        outcome: &Outcome,
+        known: &[Failure],
+        held: Option<Held>,
+    ) {
         let now = Instant::now();
-        self.failures(outcome, known, now);
+        self.failures(events, outcome, known, now);
         for object in &outcome.fights {
-            tracing::warn!(
-                object,
-                "another program keeps changing this; find and stop it"
-            );
+            events.tell(sentences::fight(object));
         }
-        if let Some(held) = outcome.held.filter(|now| Some(*now) != held) {
-            tracing::warn!(%held, "deletions held back");
+        match (held, outcome.held) {
+            (before, Some(held)) if before != Some(held) => {
+                events.tell(sentences::deletions_held(&held));
+            }
+            (Some(_), None) => events.tell(sentences::deletions_over()),
+            _ => {}
         }
         let Some(first) = outcome.done.first() else {
             return;
@@ -51,27 +60,21 @@ impl PassLines {
         if outcome.old_fights_only {
             tracing::debug!(changes, first, took, "repaired once more");
         } else if let Some(repair) = repair(outcome) {
-            tracing::info!(
-                changes,
-                took,
-                "put back what something else had removed or changed: {repair}"
-            );
-        } else if self.programmed.may_be_told(now) {
-            let (peers, full) = (outcome.peers, outcome.full);
-            tracing::info!(changes, first, peers, full, took, "kernel programmed");
+            events.tell(sentences::repair(&repair));
+        } else if outcome.full && self.programmed.may_be_told(now) {
+            let peers = outcome.peers;
+            tracing::info!(changes, took, "the kernel is programmed for {peers} peers");
+        } else {
+            tracing::debug!(changes, first, took, "the kernel follows its peers");
         }
     }
 
-    fn failures(&mut self, outcome: &Outcome, known: &[Failure], now: Instant) {
+    fn failures(&mut self, events: &Journal, outcome: &Outcome, known: &[Failure], now: Instant) {
         let new = outcome.failed.iter().filter(|now| !known.contains(now));
         let more = new.clone().skip(NAMED).count();
         for failure in new.take(NAMED) {
             if self.refused.may_be_told(now) {
-                tracing::warn!(
-                    op = failure.op,
-                    error = failure.error,
-                    "the kernel refused a change"
-                );
+                events.tell(sentences::change_refused(&failure.op, &failure.error));
             }
         }
         self.refused.leave_out(more, now);
@@ -89,19 +92,16 @@ impl PassLines {
     }
 }
 
-/// Logs a look at attachments; `known` is what was wrong before.
-pub(super) fn log_attached(outcome: &AttachedOutcome, known: &AttachedStatus) {
+/// Tells of a look at attachments; `known` is what was wrong before.
+pub(super) fn tell_attached(events: &Journal, outcome: &AttachedOutcome, known: &AttachedStatus) {
     for wrong in failed(outcome)
         .iter()
         .filter(|wrong| !known.failed.contains(wrong))
     {
-        tracing::warn!(wrong, "an attachment can't be put right");
+        events.tell(sentences::attachment_refused(wrong));
     }
     for object in &outcome.fights {
-        tracing::warn!(
-            object,
-            "another program keeps changing this; find and stop it"
-        );
+        events.tell(sentences::fight(object));
     }
     let Some(repair) = repaired(&outcome.repaired) else {
         return;
@@ -109,11 +109,7 @@ pub(super) fn log_attached(outcome: &AttachedOutcome, known: &AttachedStatus) {
     let changes = outcome.done.len();
     match (outcome.old_fights_only, outcome.done.first()) {
         (true, first) => tracing::debug!(changes, first, "repaired once more"),
-        (false, first) => tracing::info!(
-            changes,
-            first,
-            "put back what something else had removed or changed of attachments: {repair}"
-        ),
+        (false, _) => events.tell(sentences::repair(&repair)),
     }
 }
 

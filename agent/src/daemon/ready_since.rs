@@ -16,10 +16,10 @@ impl ReadySince {
         }
     }
 
-    /// Files whether the node is ready now.
-    pub fn take(&mut self, ready: bool, now: u64) {
+    /// Files whether the node is ready now. Returns whether that is another answer than before.
+    pub fn take(&mut self, ready: bool, now: u64) -> bool {
         self.since = self.at(ready, now);
-        self.ready = ready;
+        std::mem::replace(&mut self.ready, ready) != ready
     }
 
     /// Since when this has been the answer, if it is the answer now.
@@ -39,8 +39,8 @@ mod tests {
     fn the_time_is_that_of_the_last_change() {
         let mut since = ReadySince::start(10);
         assert_eq!((since.at(false, 12), since.at(true, 12)), (10, 12));
-        since.take(true, 13);
-        since.take(true, 20);
+        assert!(since.take(true, 13));
+        assert!(!since.take(true, 20));
         assert_eq!((since.at(true, 30), since.at(false, 30)), (13, 30));
     }
 }

@@ -6,6 +6,8 @@ use anyhow::Result;
 use tweed_model::{ClusterSnapshot, Identity, LocalNode, Seniority};
 
 use crate::config::options::Options;
+use crate::events::event::Event;
+use crate::events::journal::Journal;
 use crate::files::state_dir::{SavedLease, SavedPeer, SavedRun, StateDir};
 
 /// The saved lease with its configuration, if there is one.
@@ -76,6 +78,17 @@ pub(super) fn save_peers(state: &StateDir, peers: &ClusterSnapshot, seniority: &
     let peers = peers.leases.values();
     let peers = peers.map(|lease| SavedPeer::new(lease, seniority.of(&lease.key)));
     told_elsewhere(state.save_peers(peers));
+}
+
+/// The events that an earlier process has kept.
+pub(super) fn events(state: &StateDir) -> Vec<Event> {
+    logged(state.events()).unwrap_or_default()
+}
+
+/// Saves the events.
+pub(super) fn save_events(state: &StateDir, journal: &Journal) {
+    let journal = journal.clone();
+    told_elsewhere(state.save_events(move || journal.after(0)));
 }
 
 /// What can't be saved is one warning in log, status and metrics ([`StateDir::error`]), not one line for each file.

@@ -62,6 +62,13 @@ pub struct Status {
     pub waiting: Option<String>,
     /// Where leases come from.
     pub store: String,
+    /// When the store answered last. Of Kubernetes and folders, changes that come by themselves count; with etcd it is
+    /// asked when it says nothing.
+    #[serde(default)]
+    pub store_answered: Option<u64>,
+    /// When the own lease was renewed last, where leases run out.
+    #[serde(default)]
+    pub lease_renewed: Option<u64>,
     /// Why the store can't be reached, while it can't.
     #[serde(default)]
     pub store_error: Option<String>,
@@ -185,6 +192,8 @@ impl Status {
             network_name: agent.network_name.clone(),
             waiting: facts.waiting.clone(),
             store: agent.store.clone(),
+            store_answered: agent.contact.answered(),
+            lease_renewed: agent.contact.renewed(),
             store_error: facts.lease.store_error.clone(),
             // The lists of a store that is out of reach may be out of date.
             in_sync: cluster.in_sync && !matches!(facts.lease.standing, Standing::Unsure(_)),

@@ -19,6 +19,8 @@ use tweed_host::bounded_file::{self, Links, MIB};
 use tweed_model::Identity;
 
 pub use self::saved::{SavedLease, SavedPeer, SavedRun};
+use crate::events::document::Events;
+use crate::events::event::Event;
 use crate::files::atomic;
 use crate::files::writer::Writer;
 
@@ -46,6 +48,8 @@ const LEASE: &str = "lease.json";
 const IDENTITY: &str = "identity.json";
 const RUN: &str = "agent.json";
 const PEERS: &str = "peers.json";
+const EVENTS: &str = "events.json";
+
 /// A list of which no more than one member is held at a time.
 struct OneByOne<I>(RefCell<I>);
 
@@ -150,6 +154,32 @@ impl StateDir {
         self.save(PEERS, &OneByOne(RefCell::new(peers)))
     }
 
+    /// The events that were saved, the oldest first; none if nothing was.
+    ///
+    /// # Errors
+    /// As [`StateDir::lease`].
+    pub fn events(&self) -> anyhow::Result<Vec<Event>> {
+        let saved: Option<Events> = self.load(EVENTS)?;
+        Ok(saved.map(|saved| saved.events).unwrap_or_default())
+    }
+
+    /// Saves events, which are asked for where they are written: there may be a thousand of them.
+    ///
+    /// # Errors
+    /// If they can't be written, where no thread does that.
+    pub fn save_events(
+        &self,
+        events: impl FnOnce() -> Vec<Event> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let Some(writer) = &self.writer else {
+            return self.save(EVENTS, &Events::from(events()));
+        };
+        let folder = self.without_writer();
+        // What can't be written is told by [`StateDir::error`].
+        writer.run(Box::new(move || drop(folder.save_events(events))));
+        Ok(())
+    }
+
     fn load<T: DeserializeOwned>(&self, name: &'static str) -> anyhow::Result<Option<T>> {
         let path = self.dir.join(name);
         let there = {
@@ -186,9 +216,9 @@ impl StateDir {
         self.write_soon()
     }
 
-    /// The peers of a large cluster are megabytes.
+    /// The peers of a large cluster are megabytes, and events are read once.
     fn keep(&self, name: &'static str, text: &Arc<Vec<u8>>) {
-        if self.writer.is_some() && name != PEERS {
+        if self.writer.is_some() && ![PEERS, EVENTS].contains(&name) {
             self.unsaved().known.insert(name, Arc::clone(text));
         }
     }
@@ -198,12 +228,17 @@ impl StateDir {
         let Some(writer) = &self.writer else {
             return self.write();
         };
-        let folder = Self {
-            writer: None,
-            ..self.clone()
-        };
+        let folder = self.without_writer();
         writer.run(Box::new(move || drop(folder.write())));
         Ok(())
+    }
+
+    /// The same folder for the thread that writes.
+    fn without_writer(&self) -> Self {
+        Self {
+            writer: None,
+            ..self.clone()
+        }
     }
 
     /// Writes what is not on the disk. Fails with the last reason; what failed stays to be tried again.

@@ -7,6 +7,7 @@ pub mod config;
 pub mod connectivity;
 pub mod docker_opts;
 pub mod doctor;
+pub mod events;
 pub mod find;
 pub mod install_cni;
 pub mod leases;

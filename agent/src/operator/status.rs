@@ -23,7 +23,11 @@ mod teller;
 mod trouble;
 mod watch;
 
-/// Prints the status. Exit code 0 if the agent runs and is ready, 1 if not.
+/// Exit code where the agent says that the node is not ready.
+const NOT_READY: u8 = 2;
+
+/// Prints the status. Exit code 0 if the agent says that the node is ready, 2 if it says that it is not, and 1 where no
+/// agent says anything.
 ///
 /// # Errors
 /// When the agent may not be asked, or standard output can't be written to.
@@ -50,9 +54,10 @@ pub fn status(options: &Options, silent: Option<&str>, args: &StatusArgs) -> Res
 }
 
 fn code(status: &Status) -> ExitCode {
-    match status.ready {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    match (teller::answers(status), status.ready) {
+        (true, true) => ExitCode::SUCCESS,
+        (true, false) => ExitCode::from(NOT_READY),
+        (false, _) => ExitCode::FAILURE,
     }
 }
 

@@ -28,6 +28,14 @@ pub fn since(then: u64, now: u64) -> String {
     }
 }
 
+/// `03:12:07 UTC`; where that is not today's or last night's, `2026-11-27 03:12:07 UTC`.
+pub fn moment(then: u64, now: u64) -> String {
+    match now.saturating_sub(then) {
+        0..DAY => time(then),
+        _ => format!("{} {}", date(then), time(then)),
+    }
+}
+
 /// The time of day.
 pub fn time(seconds: u64) -> String {
     let of_day = seconds % DAY;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use contact::Contact;
 use ipnet::IpNet;
 use tokio::sync::watch;
 use tweed_model::{
@@ -14,6 +15,7 @@ use tweed_model::{
 
 mod backoff;
 mod claim;
+pub mod contact;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 pub mod file;
@@ -169,6 +171,21 @@ pub struct NodeReport {
     pub host_warnings: Vec<String>,
     /// Other nodes that packets don't reach, and what that means; a few of many.
     pub peer_warnings: Vec<String>,
+    /// What has happened lately, the oldest first; each is told once.
+    pub events: Vec<NodeEvent>,
+}
+
+/// Something that has happened to this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeEvent {
+    /// Its place in the order of all: it only rises.
+    pub number: u64,
+    /// What it is, in one word.
+    pub reason: &'static str,
+    /// Whether somebody should look at it.
+    pub warning: bool,
+    /// What it is, in a sentence.
+    pub note: String,
 }
 
 /// A place where nodes lease subnets and see each other's leases.
@@ -213,6 +230,11 @@ pub trait LeaseStore {
         out: watch::Sender<Arc<ClusterSnapshot>>,
         relist: Arc<tokio::sync::Notify>,
     ) -> impl Future<Output = ()>;
+
+    /// When it answered last, as its requests and streams report it.
+    fn contact(&self) -> Contact {
+        Contact::default()
+    }
 
     /// The servers behind it, if it has any.
     fn remote(&self) -> Option<&Self::Remote> {

@@ -22,8 +22,8 @@ Rows, those that have something to say, and first what is wrong; * with --all:
   reserved  a subnet that is reserved for this node, which holds another
   ignored   an entry of the store that can't be read
   network   * name of this network on this host (its nftables table)
-  store     where leases come from, and whether the list of them is up to date
-  lease     this node's subnets: held, saved (not confirmed by the store yet), lost, or taken
+  store     where leases come from, whether the list of them is up to date, and when it answered last
+  lease     this node's subnets: held, saved (not confirmed by the store yet), lost, or taken; and when it was renewed
   uplink    interface towards the other nodes, the addresses announced to them, its MTU
   backend   how packets get to other nodes, and the MTU of pods
   bridge    its addresses, and how many pods are on it
@@ -40,11 +40,27 @@ Then the other nodes, up to 20 or with --peers; else those that don't answer. Wi
 
 `tweedd connectivity` tests paths of pods, services and names.
 
-Exit codes: 0 ready, 1 not ready or no agent answers, 64 usage
+Exit codes: 0 ready, 1 no agent answers, 2 not ready, 64 usage
 
 Examples:
   tweedd status --peers
   tweedd status -o json | jq -r '.not_ready[]'
+
+",
+    other_flags!()
+);
+
+/// `tweedd events`
+pub const EVENTS: &str = concat!(
+    "\
+The log has the same sentences, and its field `kind` the same word. What happens again and again is counted. Events are kept over a restart of the agent; without one that runs they are read from its state folder.
+
+Exit codes: 0 printed, 1 they can't be read, 64 usage
+
+Examples:
+  tweedd events --since 1h
+  tweedd events --kind repair --kind fight -n 20
+  tweedd events -o json | jq -r '.events[] | select(.kind == \"peer-joined\") | .peer.node'
 
 ",
     other_flags!()

@@ -7,6 +7,8 @@ use std::time::Instant;
 use tweed_model::{Refusal, SubnetKey};
 
 use crate::daemon::per_minute::PerMinute;
+use crate::events::journal::Journal;
+use crate::events::sentences;
 
 /// So many lines in a minute.
 const LINES: usize = 20;
@@ -22,9 +24,10 @@ impl Default for BadEntries {
 }
 
 impl BadEntries {
-    /// Logs what is new.
-    pub(super) fn log(
+    /// Tells what is new.
+    pub(super) fn tell(
         &mut self,
+        events: &Journal,
         refused: (
             &BTreeMap<SubnetKey, Refusal>,
             Option<&BTreeMap<SubnetKey, Refusal>>,
@@ -35,12 +38,12 @@ impl BadEntries {
         for (key, reason) in refused.0 {
             let known = refused.1.and_then(|before| before.get(key));
             if known != Some(reason) && self.0.may_be_told(now) {
-                tracing::warn!(lease = %key, %reason, "lease refused as a peer");
+                events.tell(sentences::lease_refused(key, reason));
             }
         }
         for (key, reason) in broken.0 {
             if broken.1.get(key) != Some(reason) && self.0.may_be_told(now) {
-                tracing::warn!(key, reason, "store entry ignored");
+                events.tell(sentences::entry_ignored(key, reason));
             }
         }
         self.sum_up(now);

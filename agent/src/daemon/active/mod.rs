@@ -30,8 +30,9 @@ use super::facts::Facts;
 use super::keepers::subnet_file::{Content, SubnetFile};
 use super::keepers::{Keeper, News};
 use super::saved;
-use super::session::{Session, join};
+use super::session::Session;
 use super::status::standing::Standing;
+use crate::events::sentences;
 use announcement::Announcement;
 use bad_entries::BadEntries;
 use begun::file;
@@ -197,9 +198,11 @@ impl Active {
                 peers(&self.snapshot, refused),
                 peers(snapshot, &desired.refused),
             );
-            self.peer_news.log(before, now, Instant::now());
+            self.peer_news
+                .tell(&facts.events, before, now, Instant::now());
         }
-        self.bad_entries.log(
+        self.bad_entries.tell(
+            &facts.events,
             (&desired.refused, known),
             (&snapshot.broken, &self.snapshot.broken),
             Instant::now(),
@@ -237,17 +240,15 @@ impl Active {
     pub(super) fn take_standing(&mut self, holding: &Holding, confirmed: bool, facts: &mut Facts) {
         let before = self.holding.as_ref();
         if before.is_none_or(|before| holding.is_news(before)) {
+            let lease = &self.session.lease.key;
+            facts.events.tell(match holding {
+                Holding::Held if facts.lease.was_away() => sentences::store_back(),
+                Holding::Held => sentences::lease_held(lease),
+                Holding::Unsure { reason, .. } => sentences::store_away(reason),
+                Holding::Lost { reason } => sentences::lease_lost(lease, reason),
+                Holding::Taken { by } => sentences::lease_taken(lease, by),
+            });
             self.holding = Some(holding.clone());
-            match holding {
-                Holding::Held => tracing::info!(lease = %self.session.lease.key, "lease held"),
-                Holding::Unsure { reason, .. } => {
-                    tracing::warn!(reason, "the store is out of reach");
-                }
-                Holding::Lost { reason } => tracing::warn!(reason, "lease lost, taking it back"),
-                Holding::Taken { by } => {
-                    tracing::error!(by = join(by), "lease taken by another node");
-                }
-            }
         }
         let standing = match holding {
             Holding::Unsure { .. } if !confirmed && !self.snapshot.in_sync => Standing::Saved,
@@ -275,7 +276,7 @@ impl Active {
         let passes = &self.passes;
         common
             .pass_lines
-            .log(outcome, &passes.failures, passes.held.held());
+            .tell(&facts.events, outcome, &passes.failures, passes.held.held());
         facts.kernel.add(outcome);
         self.passes.take(outcome, ours);
         if self.passes.confirmed {

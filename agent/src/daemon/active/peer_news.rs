@@ -1,18 +1,18 @@
-//! Peers that join, leave or change, for the log: the first of many by name and the rest by number, no more than a few
-//! lines in a minute, and of those a few about one peer. A peer that changes all the time hides no other's news.
+//! Peers that join, leave or change, as events: the first of many by name and the rest by number, no more than a few in a
+//! minute, and of those a few about one peer. A peer that changes all the time hides no other's news.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use tweed_model::lease::Term;
-use tweed_model::{ClusterSnapshot, Lease, Refusal, SubnetKey, shown};
+use tweed_model::{ClusterSnapshot, Lease, Refusal, SubnetKey};
 
 use crate::daemon::per_minute::PerMinute;
-use crate::daemon::session::join;
+use crate::events::event::Event;
+use crate::events::journal::Journal;
+use crate::events::sentences::{self, NAMED};
 
-/// So many peers of one piece of news are named.
-const NAMED: usize = 3;
-/// So many lines in a minute.
+/// So many events in a minute.
 const LINES: usize = 20;
 /// So many of them name one peer.
 const OF_ONE: usize = 3;
@@ -26,8 +26,14 @@ pub(super) struct Peers<'a> {
     pub(super) refused: &'a BTreeMap<SubnetKey, Refusal>,
 }
 
-/// A peer, and what is said of it.
-type Line = (SubnetKey, String);
+/// What two moments don't share.
+#[derive(Default)]
+struct News<'a> {
+    joined: Vec<&'a Lease>,
+    left: Vec<&'a Lease>,
+    /// Before and now.
+    changed: Vec<(&'a Lease, &'a Lease)>,
+}
 
 /// What was told lately.
 #[derive(Debug)]
@@ -47,14 +53,20 @@ impl Default for PeerNews {
 }
 
 impl PeerNews {
-    /// Logs what is new.
-    pub(super) fn log(&mut self, before: Peers<'_>, now: Peers<'_>, at: Instant) {
-        for line in self.lines(news(before, now), at) {
-            tracing::info!("{line}");
+    /// Tells what is new.
+    pub(super) fn tell(
+        &mut self,
+        events: &Journal,
+        before: Peers<'_>,
+        now: Peers<'_>,
+        at: Instant,
+    ) {
+        for event in self.events(news(before, now), at) {
+            events.tell(event);
         }
     }
 
-    /// Says how much was left out, once a minute.
+    /// Logs how much was left out, once a minute.
     pub(super) fn sum_up(&mut self, now: Instant) {
         if self.lines.is_over(now) {
             self.named.clear();
@@ -67,21 +79,29 @@ impl PeerNews {
         }
     }
 
-    fn lines(&mut self, news: [(&str, Vec<Line>); 3], now: Instant) -> Vec<String> {
+    fn events(&mut self, news: News<'_>, now: Instant) -> Vec<Event> {
         self.sum_up(now);
-        let lines = news.map(|(what, peers)| line(what, &self.limited(peers, now)));
-        let lines = lines.into_iter().flatten();
-        lines.filter(|_| self.lines.may_be_told(now)).collect()
+        let joined = sentences::joined(&self.limited(news.joined, |peer| peer.key, now));
+        let left = sentences::left(&self.limited(news.left, |peer| peer.key, now));
+        let changed = self.limited(news.changed, |(_, peer)| peer.key, now);
+        let changed = sentences::changed(&changed);
+        let all = joined.into_iter().chain(left).chain(changed);
+        all.filter(|_| self.lines.may_be_told(now)).collect()
     }
 
     /// Without the peers that were named often enough. Of many at once no single one is the reason.
-    fn limited(&mut self, mut peers: Vec<Line>, now: Instant) -> Vec<Line> {
+    fn limited<T>(
+        &mut self,
+        mut peers: Vec<T>,
+        key: impl Fn(&T) -> SubnetKey,
+        now: Instant,
+    ) -> Vec<T> {
         if peers.len() > NAMED {
             return peers;
         }
         let before = peers.len();
-        peers.retain(|(key, _)| {
-            let times = self.named.entry(*key).or_default();
+        peers.retain(|peer| {
+            let times = self.named.entry(key(peer)).or_default();
             *times += 1;
             *times <= OF_ONE
         });
@@ -90,33 +110,32 @@ impl PeerNews {
     }
 }
 
-impl Peers<'_> {
-    fn get(&self, key: &SubnetKey) -> Option<&Lease> {
+impl<'a> Peers<'a> {
+    fn get(&self, key: &SubnetKey) -> Option<&'a Lease> {
         let lease = self.snapshot.leases.get(key)?;
         let counts = *key != self.own && !self.refused.contains_key(key) && !is_unused(lease);
         counts.then_some(lease)
     }
 }
 
-/// What two moments don't share.
-fn news(before: Peers<'_>, now: Peers<'_>) -> [(&'static str, Vec<Line>); 3] {
+fn news<'a>(before: Peers<'a>, now: Peers<'a>) -> News<'a> {
     let leases = now.snapshot.leases.changes(&before.snapshot.leases);
     let mut keys: BTreeSet<SubnetKey> = leases.map(|change| *change.key).collect();
     for (these, others) in [(before.refused, now.refused), (now.refused, before.refused)] {
         keys.extend(these.keys().filter(|key| !others.contains_key(key)));
     }
-    let (mut joined, mut left, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut news = News::default();
     for key in &keys {
         match (before.get(key), now.get(key)) {
-            (None, Some(peer)) => joined.push((*key, words(peer))),
-            (Some(peer), None) => left.push((*key, words(peer))),
+            (None, Some(peer)) => news.joined.push(peer),
+            (Some(peer), None) => news.left.push(peer),
             (Some(before), Some(peer)) if before.attrs != peer.attrs => {
-                changed.push((*key, change(before, peer)));
+                news.changed.push((before, peer));
             }
             _ => {}
         }
     }
-    [("joined", joined), ("left", left), ("changed", changed)]
+    news
 }
 
 /// A reservation that no node has taken up.
@@ -124,41 +143,6 @@ fn is_unused(lease: &Lease) -> bool {
     lease.term == Term::Reserved
         && lease.attrs.backend_type.is_empty()
         && lease.attrs.data.is_empty()
-}
-
-fn words(peer: &Lease) -> String {
-    let node = peer
-        .node
-        .as_ref()
-        .map_or_else(String::new, |node| format!("{}, ", shown(node)));
-    format!("{} ({node}{})", subnets(peer), join(&peer.attrs.public))
-}
-
-fn subnets(peer: &Lease) -> String {
-    join(&peer.key.0)
-}
-
-fn change(before: &Lease, now: &Lease) -> String {
-    match before.attrs.public == now.attrs.public {
-        true => format!("{} (what it announces of its device)", words(now)),
-        false => format!("{} (was at {})", words(now), join(&before.attrs.public)),
-    }
-}
-
-/// One line for all of a kind.
-fn line(what: &str, peers: &[Line]) -> Option<String> {
-    let (count, named) = (peers.len(), peers.iter().take(NAMED));
-    let named: Vec<&str> = named.map(|(_, words)| words.as_str()).collect();
-    match count {
-        0 => None,
-        1 => Some(format!("peer {what}: {}", named.join(", "))),
-        2..=NAMED => Some(format!("{count} peers {what}: {}", named.join(", "))),
-        _ => Some(format!(
-            "{count} peers {what}: {} and {} more",
-            named.join(", "),
-            count - NAMED
-        )),
-    }
 }
 
 #[cfg(test)]
@@ -219,10 +203,11 @@ mod tests {
             own,
             refused,
         };
-        teller.lines(
+        let told = teller.events(
             news(peers(before, &refused[0]), peers(now, &refused[1])),
             at,
-        )
+        );
+        told.iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -231,7 +216,7 @@ mod tests {
         let two = cluster([(1, "192.0.2.1"), (2, "192.0.2.2"), (9, "192.0.2.7")]);
         let moved = cluster([(1, "192.0.2.9"), (2, "192.0.2.2")]);
         let none = || [vec![], vec![]];
-        let joined = ["peer joined: 10.244.2.0/24 (192.0.2.2)"];
+        let joined = ["peer joined: 10.244.2.0/24 at 192.0.2.2"];
         assert_eq!(told(&one, &two, none()), joined);
         assert_eq!(
             told(&two, &two, [vec![2], vec![]]),
@@ -240,9 +225,9 @@ mod tests {
         );
         assert_eq!(
             told(&two, &moved, none()),
-            ["peer changed: 10.244.1.0/24 (192.0.2.9) (was at 192.0.2.1)"]
+            ["peer moved: 10.244.1.0/24 at 192.0.2.9, was at 192.0.2.1"]
         );
-        let left = ["peer left: 10.244.2.0/24 (192.0.2.2)"];
+        let left = ["peer left: 10.244.2.0/24 at 192.0.2.2"];
         assert_eq!(told(&two, &one, none()), left);
         assert_eq!(told(&two, &two, [vec![], vec![2]]), left, "refused");
         assert!(told(&one, &one, none()).is_empty());
@@ -269,7 +254,7 @@ mod tests {
         assert_eq!(lines.len(), OF_ONE, "{lines:?}");
         let more = cluster([(1, "192.0.2.2"), (2, "192.0.2.3")]);
         let joined = tell(&ends[0], &more, start);
-        assert_eq!(joined, ["peer joined: 10.244.2.0/24 (192.0.2.3)"]);
+        assert_eq!(joined, ["peer joined: 10.244.2.0/24 at 192.0.2.3"]);
         // A minute later it is named again.
         let later = start + Duration::from_secs(60);
         assert_eq!(tell(&ends[0], &ends[1], later).len(), 1);

@@ -21,7 +21,7 @@ use tweed_model::lease::Term;
 use tweed_store::{Cluster, Held, LeaseStore, OwnRecord, StoreError, cut_by, servers_of};
 
 use super::session::Session;
-use crate::files::state_dir::SavedLease;
+use crate::events::sentences;
 use crate::host::facts;
 pub(super) use confirm::networks_in;
 pub(super) use from_saved::{from_saved, may_stand_in};
@@ -71,19 +71,16 @@ pub(super) async fn ask<S: LeaseStore>(
     let held = store.acquire(&prepared.request).await;
     let held = held.map_err(Trouble::from)?;
     let lease = held.lease().clone();
-    tell_of_another(&lease, asker.saved.as_ref());
+    tell_of_another(&lease, &asker);
     Ok((prepared.session(asked, lease, cut_by(store)), held))
 }
 
 /// A node that gets another subnet than it had says so, and which.
-fn tell_of_another(lease: &Lease, saved: Option<&SavedLease>) {
-    if let Some(before) = saved.map(|saved| saved.key).filter(|key| *key != lease.key) {
-        let now = &lease.key;
-        match lease.term {
-            Term::Reserved => {
-                tracing::warn!(%before, %now, "this node has another subnet: it is reserved for it");
-            }
-            Term::Leased => tracing::warn!(%before, %now, "this node has another subnet"),
-        }
+fn tell_of_another(lease: &Lease, asker: &Asker) {
+    let before = asker.saved.as_ref().map(|saved| saved.key);
+    if let Some(before) = before.filter(|key| *key != lease.key) {
+        let reserved = lease.term == Term::Reserved;
+        let event = sentences::subnet_changed(&before, &lease.key, reserved);
+        asker.facts.lock().events.tell(event);
     }
 }

@@ -6,6 +6,7 @@ use super::Keeper;
 use super::cni::CniKeeper;
 use super::collection::Collection;
 use super::data_plane::DataPlaneKeeper;
+use super::events::EventsKeeper;
 use super::flanneld::FlanneldKeeper;
 use super::hindrances::Hindrances;
 use super::lock::KeptLock;
@@ -18,6 +19,7 @@ use crate::files::state_dir::StateDir;
 /// All of them.
 pub struct Keepers {
     pub state: StateDir,
+    pub events: EventsKeeper,
     pub hindrances: Hindrances,
     pub subnet_file: SubnetFile,
     pub data_plane: DataPlaneKeeper,
@@ -37,8 +39,9 @@ impl Keepers {
         let cni = self.cni.as_mut().map(|cni| cni as &mut dyn Keeper);
         let collection = self.collection.as_mut();
         let collection = collection.map(|collection| collection as &mut dyn Keeper);
-        let before: [&mut dyn Keeper; 4] = [
+        let before: [&mut dyn Keeper; 5] = [
             &mut self.state,
+            &mut self.events,
             &mut self.hindrances,
             &mut self.subnet_file,
             &mut self.data_plane,

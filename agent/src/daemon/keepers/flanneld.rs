@@ -9,6 +9,7 @@ use crate::config::options::Options;
 use crate::daemon::facts::Facts;
 use crate::daemon::readings::Reading;
 use crate::daemon::status::parts::{HostWarning, Stops};
+use crate::events::sentences;
 use crate::host::flanneld::Flanneld;
 use crate::host::flanneld::beside::Beside;
 
@@ -73,8 +74,16 @@ impl Keeper for FlanneldKeeper {
         let warning = self.warning(facts.subnet_file.rewritten);
         if warning != facts.flanneld {
             match &warning {
-                Some(warning) => tracing::warn!(kind = warning.kind, "{}", warning.text),
-                None => tracing::info!("flanneld no longer runs beside this agent"),
+                Some(warning) => {
+                    let event = sentences::hindrance(&warning.kind, &warning.text);
+                    facts.events.tell(event);
+                }
+                None => {
+                    let text = "flanneld no longer runs beside this agent";
+                    facts
+                        .events
+                        .tell(sentences::hindrance_over("flanneld", text));
+                }
             }
             facts.flanneld = warning;
         }

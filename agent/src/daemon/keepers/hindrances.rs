@@ -15,6 +15,8 @@ use super::{Keeper, News, next_look};
 use crate::daemon::facts::{Facts, SessionFacts};
 use crate::daemon::readings::{Reader, Reading};
 use crate::daemon::status::parts::{HostWarning, Stops};
+use crate::events::journal::Journal;
+use crate::events::sentences;
 use crate::files::state_dir::StateDir;
 
 /// Between two looks: none of this changes often, and each costs a dump of the packet filter's chains.
@@ -75,16 +77,12 @@ impl Hindrances {
     }
 
     /// Reports what has changed since the last report.
-    fn tell(&mut self, found: Vec<HostWarning>) {
+    fn tell(&mut self, events: &Journal, found: Vec<HostWarning>) {
         for warning in found.iter().filter(|warning| !self.told.contains(warning)) {
-            tracing::warn!(kind = warning.kind, "{}", warning.text);
+            events.tell(sentences::hindrance(&warning.kind, &warning.text));
         }
         for warning in self.told.iter().filter(|warning| !found.contains(warning)) {
-            tracing::info!(
-                kind = warning.kind,
-                "no longer in the way: {}",
-                warning.text
-            );
+            events.tell(sentences::hindrance_over(&warning.kind, &warning.text));
         }
         self.told = found;
     }
@@ -148,7 +146,7 @@ impl Keeper for Hindrances {
         found.extend(unsaved(&self.state));
         if found != self.told {
             facts.warnings.clone_from(&found);
-            self.tell(found);
+            self.tell(&facts.events, found);
         }
         None
     }

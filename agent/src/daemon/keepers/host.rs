@@ -13,6 +13,7 @@ use tweed_nft::POD_BRIDGE;
 use super::{Keeper, News, next_look};
 use crate::daemon::facts::Facts;
 use crate::daemon::readings::{Reader, Reading};
+use crate::events::sentences;
 use crate::host::facts::{self, HostFacts};
 use crate::host::uplink::Overlay;
 
@@ -141,7 +142,7 @@ fn read(
 pub fn tell(found: &HostFacts, facts: &mut Facts) {
     let news = facts.host != found.missing;
     for reason in found.missing.iter().filter(|_| news) {
-        tracing::warn!(reason, "the host's own network");
+        facts.events.tell(sentences::hindrance("host", reason));
     }
     facts.host.clone_from(&found.missing);
 }

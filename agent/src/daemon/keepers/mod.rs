@@ -6,6 +6,7 @@ pub mod bridge;
 pub mod cni;
 pub mod collection;
 pub mod data_plane;
+pub mod events;
 pub mod file_look;
 pub mod flanneld;
 pub mod hindrances;

@@ -4,19 +4,22 @@
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tweed_store::{Health, NodeReport};
+use tweed_store::{Health, NodeEvent, NodeReport};
 
 use super::service::Service;
 use super::{Keeper, News, SOON, next_look};
 use crate::daemon::facts::Facts;
 use crate::daemon::readiness;
 use crate::daemon::status::Status;
+use crate::events::kind::Weight;
 
 /// How long the network may be down before the cluster is told: longer than a restart or a new session takes.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a network that works is looked at.
 const LOOK_WHEN_UP: Duration = Duration::from_secs(10);
 
+/// So many of the last events are in a report: what reads it may be late.
+const EVENTS: usize = 16;
 /// So many peers that don't answer are told of.
 const PEERS: usize = 3;
 
@@ -25,6 +28,8 @@ pub struct NodeReports {
     clock: Clock,
     service: Service,
     tell: watch::Sender<NodeReport>,
+    /// Number of the last event that the report has, or that is none of the cluster's.
+    last_event: u64,
     due: Instant,
 }
 
@@ -35,8 +40,32 @@ impl NodeReports {
             clock: Clock::default(),
             service: Service::new(now),
             tell,
+            last_event: 0,
             due: now,
         }
+    }
+}
+
+impl NodeReports {
+    /// What has happened since the last report, and in this process, that clusters are told.
+    fn happened(&mut self, facts: &Facts) -> Vec<NodeEvent> {
+        if facts.events.last() == self.last_event {
+            return Vec::new();
+        }
+        let since = facts.agent.started.unwrap_or_default();
+        let events = facts.events.after(self.last_event);
+        self.last_event = facts.events.last();
+        let events = events.into_iter().filter(|event| event.at >= since);
+        let told = events.filter_map(|event| {
+            let row = event.kind.row();
+            Some(NodeEvent {
+                number: event.number,
+                reason: row.reason?,
+                warning: row.weight != Weight::Info,
+                note: event.to_string(),
+            })
+        });
+        told.collect()
     }
 }
 
@@ -55,8 +84,13 @@ impl Keeper for NodeReports {
         let host_warnings: Vec<String> = warnings.chain(&facts.host).cloned().collect();
         let bad = facts.cluster.answers.bad.iter().take(PEERS);
         let peer_warnings: Vec<String> = bad.map(ToString::to_string).collect();
+        let happened = self.happened(facts);
         self.tell.send_if_modified(|told| {
-            let news = worth_telling(&told.health, &health)
+            let mut events = told.events.clone();
+            events.extend(happened);
+            events.drain(..events.len().saturating_sub(EVENTS));
+            let news = events != told.events
+                || worth_telling(&told.health, &health)
                 || told.peer_warnings != peer_warnings
                 || told.cni_warnings != cni_warnings
                 || told.host_warnings != host_warnings;
@@ -66,6 +100,7 @@ impl Keeper for NodeReports {
                     cni_warnings,
                     host_warnings,
                     peer_warnings,
+                    events,
                 };
             }
             news
@@ -117,6 +152,8 @@ mod tests {
 
     use super::*;
     use crate::daemon::probing::{BadPeer, PeerProbe};
+    use crate::events::event::Event;
+    use crate::events::sentences;
 
     #[test]
     fn peers_that_do_not_answer_are_told_by_name_a_few_of_many() {
@@ -145,6 +182,37 @@ mod tests {
             warnings[0],
             "no answer from 192.0.2.1 (10.244.1.0/24): is its host down?"
         );
+    }
+
+    #[test]
+    fn what_has_happened_in_this_process_is_told_once_where_clusters_are_told_it() {
+        let (tell, mut told) = watch::channel(NodeReport::default());
+        let now = Instant::now();
+        let mut reports = NodeReports::new(tell, now);
+        let mut facts = Facts::default();
+        facts.agent.started = Some(1_000);
+        let earlier = Event {
+            number: 3,
+            at: 900,
+            ..sentences::repair("route a")
+        };
+        facts.events.restore(vec![earlier]);
+        facts.events.tell(sentences::repair("route b"));
+        facts.events.tell(sentences::store_back());
+        facts.events.tell(sentences::not_ready(&[]));
+        reports.look(&mut facts, now);
+        let events = told.borrow_and_update().events.clone();
+        let reasons: Vec<_> = events
+            .iter()
+            .map(|event| (event.reason, event.warning))
+            .collect();
+        assert_eq!(
+            reasons,
+            [("NetworkRepaired", false), ("NetworkNotReady", true)]
+        );
+        assert!(events[0].note.ends_with("route b"), "{events:?}");
+        reports.look(&mut facts, now + Duration::from_secs(60));
+        assert_eq!(told.borrow_and_update().events, events, "once");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tweed_model::{Dual, Uplink};
 use super::{Keeper, News, SOON};
 use crate::daemon::facts::Facts;
 use crate::daemon::readings::{Reader, Reading};
+use crate::events::sentences;
 use crate::host::uplink::{self, Choice, Wanted};
 
 /// How often the way to the address of `--iface-can-reach` is looked up.
@@ -68,18 +69,23 @@ impl UplinkKeeper {
         let missing = choice.as_ref().err().cloned();
         let was_missing = facts.no_uplink.is_some();
         if let Some(reason) = missing.as_ref().filter(|_| missing != facts.no_uplink) {
-            tracing::warn!(reason, "the uplink can't be used now");
+            facts.events.tell(sentences::uplink_gone(reason));
         }
         facts.no_uplink = missing;
         let mut choice = choice.ok()?;
         if was_missing {
             let reason = "the uplink can be used again".to_owned();
+            facts.events.tell(sentences::uplink_changed(&reason));
             return Some(News::SessionEnds(reason));
         }
         // That it has lost its learned route changes nothing of what it is allowed to learn.
         choice.uplink.learned_default |= self.uplink.learned_default;
         let same = choice.uplink == self.uplink && choice.public == self.public;
-        (!same).then(|| News::SessionEnds(format!("the uplink changed: {}", choice.reason)))
+        (!same).then(|| {
+            let reason = format!("the uplink changed: {}", choice.reason);
+            facts.events.tell(sentences::uplink_changed(&reason));
+            News::SessionEnds(reason)
+        })
     }
 }
 

@@ -9,9 +9,11 @@ use tweed_store::{Holding, LeaseStore, cut_by};
 use super::{FIRST_LIST, GRACE, Loop, MOMENT};
 use crate::daemon::active::Active;
 use crate::daemon::asking::{RETRY, Trouble, from_saved, may_stand_in};
+use crate::daemon::facts::NO_ANSWER_YET;
 use crate::daemon::phase::Phase;
 use crate::daemon::session::{Session, join};
 use crate::daemon::status::standing::Standing;
+use crate::events::sentences;
 
 impl<'s, S: LeaseStore> Loop<'s, S>
 where
@@ -41,7 +43,8 @@ where
                     self.phase = Phase::Running(active);
                 }
                 Some(reason) => {
-                    tracing::warn!(reason, "session ends, another one begins");
+                    let event = sentences::session_ended(reason);
+                    self.facts.lock().events.tell(event);
                     self.begin(session, Some(held));
                 }
             },
@@ -93,10 +96,11 @@ where
         match session {
             Ok(session) => {
                 match &self.away {
-                    Some(reason) => tracing::warn!(
-                        reason,
-                        "the store is out of reach, going on from the saved state"
-                    ),
+                    Some(reason) => {
+                        let event = sentences::store_away(reason);
+                        self.facts.lock().events.tell(event);
+                        tracing::warn!("going on from the saved state");
+                    }
                     None => tracing::info!(
                         "the store has not answered yet, going on from the saved state"
                     ),
@@ -128,6 +132,11 @@ where
             "session starts"
         );
         let facts = &mut self.facts.lock();
+        if let Some(before) = facts.session.mtu.filter(|mtu| *mtu != session.mtu) {
+            facts
+                .events
+                .tell(sentences::mtu_changed(before, session.mtu));
+        }
         let file = &mut self.keepers.subnet_file;
         let mut active = Active::begin(session, &self.common, facts, file, relist);
         // Without the store, the saved peers are all there is. With it, the first list is a moment away; but which peers our
@@ -150,8 +159,7 @@ where
             false => {
                 let why = self.away.take();
                 facts.lease.set(Standing::Saved, now);
-                facts.lease.store_error =
-                    Some(why.unwrap_or_else(|| "it has not answered yet".to_owned()));
+                facts.lease.store_error = Some(why.unwrap_or_else(|| NO_ANSWER_YET.to_owned()));
             }
         }
         let active = Box::new(active);

@@ -20,6 +20,7 @@ use crate::daemon::choices::choices;
 use crate::daemon::data_plane::DataPlane;
 use crate::daemon::facts::Facts;
 use crate::daemon::keepers::data_plane::DataPlaneKeeper;
+use crate::daemon::keepers::events::EventsKeeper;
 use crate::daemon::keepers::file_look::Files;
 use crate::daemon::keepers::flanneld::FlanneldKeeper;
 use crate::daemon::keepers::hindrances::Hindrances;
@@ -158,8 +159,11 @@ fn parts(saved: bool) -> (Scene, Common, Keepers) {
     let lock = Lock::acquire(&options.host.run_dir, &options.host.instance).expect("a lock");
     let (tell, _) = watch::channel(NodeReport::default());
     let state = StateDir::at(&options.host.state_dir);
+    let facts = SharedFacts::new(Facts::of(&options, Vec::new()));
+    let events = facts.lock().events.clone();
     let keepers = Keepers {
         state: state.clone(),
+        events: EventsKeeper::new(events, state.clone(), now),
         hindrances: Hindrances::new("tweed", (false, true), state.clone(), reader.clone()),
         subnet_file: SubnetFile::new(&options.host.subnet_file, files.clone(), now),
         data_plane: DataPlaneKeeper::new(DataPlane::default(), reader.clone()),
@@ -170,7 +174,6 @@ fn parts(saved: bool) -> (Scene, Common, Keepers) {
         lock: KeptLock::new(lock, &files, now),
         reports: NodeReports::new(tell, now),
     };
-    let facts = SharedFacts::new(Facts::of(&options, Vec::new()));
     let (choices, plane) = (choices(&options), DataPlane::default());
     let common = Common::new(
         options,

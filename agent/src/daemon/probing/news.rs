@@ -1,21 +1,23 @@
-//! Peers that stop answering or answer again, for the log: the first of many by name, and no more than a few lines in a
+//! Peers that stop answering or answer again, as events: one for each of a few, one for many, and no more than a few in a
 //! minute.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use tweed_model::Dual;
 use tweed_probe::health::State;
 use tweed_probe::prober::Turned;
 
 use super::words::{self, note};
 use crate::daemon::per_minute::PerMinute;
+use crate::events::event::{Event, Named};
+use crate::events::journal::Journal;
+use crate::events::sentences::{self, NAMED};
 
-/// So many peers of one state are named.
-const ONES_NAMED: usize = 3;
-/// So many lines in a minute.
+/// So many events in a minute.
 const LINES: usize = 20;
 
-/// The lines of the log.
+/// What was told lately.
 #[derive(Debug)]
 pub(super) struct News(PerMinute);
 
@@ -26,16 +28,12 @@ impl Default for News {
 }
 
 impl News {
-    /// Logs the peers that have turned.
-    pub(super) fn log(&mut self, turned: &[Turned], ports: &[u16]) {
+    /// Tells of the peers that have turned.
+    pub(super) fn tell(&mut self, journal: &Journal, turned: &[Turned], ports: &[u16]) {
         let now = Instant::now();
-        for (state, line, why) in lines(turned, ports) {
-            if !self.0.may_be_told(now) {
-                continue;
-            }
-            match state.is_bad() || state == State::Slow {
-                true => tracing::warn!(peers = line, why, "{}", words::state(state)),
-                false => tracing::info!(peers = line, "answer again"),
+        for event in events(turned, ports) {
+            if self.0.may_be_told(now) {
+                journal.tell(event);
             }
         }
         if let Some(left_out) = self.0.summary(now) {
@@ -44,8 +42,8 @@ impl News {
     }
 }
 
-/// Of each state its peers, and what it means. The first answer of a new peer is no news.
-fn lines(turned: &[Turned], ports: &[u16]) -> Vec<(State, String, String)> {
+/// The first answer of a new peer is no news.
+fn events(turned: &[Turned], ports: &[u16]) -> Vec<Event> {
     let mut states = BTreeMap::<State, Vec<&Turned>>::new();
     for one in turned {
         let first = one.before == State::Unknown && one.now.state == State::Ok;
@@ -53,21 +51,43 @@ fn lines(turned: &[Turned], ports: &[u16]) -> Vec<(State, String, String)> {
             states.entry(one.now.state).or_default().push(one);
         }
     }
-    let line = |(state, peers): (State, Vec<&Turned>)| {
-        let name = |one: &&Turned| {
-            let (key, family) = &one.id;
-            let subnet = key.0.get(*family).map(ToString::to_string);
-            format!("{} ({})", subnet.unwrap_or_default(), one.target.underlay)
-        };
-        let named: Vec<String> = peers.iter().take(ONES_NAMED).map(name).collect();
-        let more = match peers.len().saturating_sub(ONES_NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let why = peers.first().and_then(|one| note(&one.now, ports));
-        (state, named.join(", ") + &more, why.unwrap_or_default())
+    let of_state = |(state, peers): (State, Vec<&Turned>)| match peers.len() {
+        ..=NAMED => peers
+            .iter()
+            .map(|one| event(state, one, &name(one), ports).of_node(named(one)))
+            .collect(),
+        many => {
+            let names: Vec<String> = peers.iter().take(NAMED).map(|one| name(one)).collect();
+            let names = format!("{} and {} more", names.join(", "), many - NAMED);
+            let first = peers.first();
+            let event = first.map(|one| event(state, one, &names, ports));
+            event.into_iter().collect::<Vec<_>>()
+        }
     };
-    states.into_iter().map(line).collect()
+    states.into_iter().flat_map(of_state).collect()
+}
+
+fn event(state: State, one: &Turned, peers: &str, ports: &[u16]) -> Event {
+    if state.is_bad() || state == State::Slow {
+        let silent = matches!(state, State::NoAnswer | State::NoAnswerByTunnel);
+        let why = note(&one.now, ports).unwrap_or_default();
+        return sentences::peers_impaired(silent, words::state(state), peers, &why);
+    }
+    sentences::peers_answer(peers)
+}
+
+fn name(one: &Turned) -> String {
+    let (key, family) = &one.id;
+    let subnet = key.0.get(*family).map(ToString::to_string);
+    format!("{} ({})", one.target.underlay, subnet.unwrap_or_default())
+}
+
+fn named(one: &Turned) -> Named {
+    Named {
+        node: None,
+        subnets: one.id.0.0,
+        public: Dual::of_addrs([one.target.underlay]),
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +99,7 @@ mod tests {
     use tweed_probe::target::Target;
 
     use super::*;
+    use crate::events::kind::Kind;
 
     fn turned(number: u8, before: State, state: State) -> Turned {
         let key = format!("10.244.{number}.0-24").parse().expect("a key");
@@ -107,20 +128,24 @@ mod tests {
         let many: Vec<_> = (1..=5)
             .map(|number| turned(number, State::Ok, State::NoAnswerByTunnel))
             .collect();
-        let lines = lines(&many, &[8472]);
-        let (state, peers, why) = lines.first().expect("a line");
-        assert_eq!(*state, State::NoAnswerByTunnel);
-        assert_eq!(
-            peers,
-            "10.244.1.0/24 (192.0.2.1), 10.244.2.0/24 (192.0.2.2), 10.244.3.0/24 (192.0.2.3) and 2 more"
-        );
-        assert!(why.contains("UDP 8472"), "{why}");
+        let told = events(&many, &[8472]);
+        let event = told.first().expect("an event");
+        assert_eq!((told.len(), event.kind), (1, Kind::PeerSilent));
+        let peers = "no answer by tunnel: 192.0.2.1 (10.244.1.0/24), 192.0.2.2 (10.244.2.0/24), \
+                     192.0.2.3 (10.244.3.0/24) and 2 more: ";
+        assert!(event.text.starts_with(peers), "{event}");
+        assert!(event.text.contains("UDP 8472"), "{event}");
+        // One alone is named for programs too.
+        let one = events(&many[..1], &[8472]);
+        let peer = one[0].peer.as_ref().expect("a peer");
+        assert_eq!(peer.subnets, many[0].id.0.0);
     }
 
     #[test]
     fn a_new_peers_first_answer_is_no_news_and_a_lost_ones_is() {
-        assert!(lines(&[turned(1, State::Unknown, State::Ok)], &[]).is_empty());
-        let back = lines(&[turned(1, State::NoAnswer, State::Ok)], &[]);
+        assert!(events(&[turned(1, State::Unknown, State::Ok)], &[]).is_empty());
+        let back = events(&[turned(1, State::NoAnswer, State::Ok)], &[]);
         assert_eq!(back.len(), 1);
+        assert_eq!(back[0].text, "answers again: 192.0.2.1 (10.244.1.0/24)");
     }
 }

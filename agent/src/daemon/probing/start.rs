@@ -16,8 +16,9 @@ pub fn start(on: bool, facts: SharedFacts) -> Probing {
         let mut facts = facts.lock();
         let ports: Vec<u16> = facts.session.tunnels.keys().copied().collect();
         facts.cluster.answers = Answers::of(prober, now, &ports);
+        let events = facts.events.clone();
         drop(facts);
-        news.log(turned, &ports);
+        news.tell(&events, turned, &ports);
     });
     match started {
         Ok(probes) => Probing::by(probes),

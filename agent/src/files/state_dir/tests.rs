@@ -6,6 +6,7 @@ use tweed_model::lease::Term;
 use tweed_model::{Dual, Lease, LeaseAttrs, Mac};
 
 use super::*;
+use crate::events::kind::Kind;
 
 fn lease() -> Lease {
     Lease {
@@ -175,6 +176,36 @@ fn what_is_saved_in_the_background_is_found_at_once_and_on_the_disk_at_the_end()
     let mut last = identity();
     last.vtep_mac = Mac([2, 0, 0, 0, 0, 49]);
     assert_eq!(state.identity().expect("readable"), Some(last));
+}
+
+#[test]
+fn events_are_asked_for_where_they_are_written_and_a_broken_file_is_passed_over() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let state = StateDir::open(dir.path()).expect("opened");
+    assert_eq!(state.events().expect("readable"), []);
+    let background = state
+        .clone()
+        .in_background(Arc::new(Writer::start().expect("a thread")));
+    let (asked, answer) = std::sync::mpsc::channel();
+    let events = vec![Event::new(Kind::Repair, "put back")];
+    let given = events.clone();
+    let tell = move || {
+        let thread = std::thread::current().name().map(str::to_owned);
+        asked.send(thread).expect("the test waits");
+        given
+    };
+    background.save_events(tell).expect("taken");
+    drop(background);
+    let thread = answer.recv().expect("asked");
+    assert_eq!(thread.as_deref(), Some("files"));
+    assert_eq!(state.events().expect("readable"), events);
+    // Cut off in the middle, as by a disk that was full.
+    let file = dir.path().join(EVENTS);
+    let text = std::fs::read(&file).expect("there");
+    std::fs::write(&file, &text[..text.len() / 2]).expect("written");
+    let state = StateDir::at(dir.path());
+    assert_eq!(state.events().expect("passed over"), []);
+    assert!(dir.path().join("events.json.bad").exists(), "kept aside");
 }
 
 #[test]

@@ -24,8 +24,8 @@ impl fmt::Display for Screen<'_> {
         if self.all {
             row(f, "network", &status.network_name)?;
         }
-        row(f, "store", store(status))?;
-        row(f, "lease", lease(status))?;
+        row(f, "store", self.store())?;
+        row(f, "lease", self.lease())?;
         if let Some(uplink) = &status.uplink {
             row(f, "uplink", self.uplink(uplink))?;
         }
@@ -57,6 +57,20 @@ impl fmt::Display for Screen<'_> {
 }
 
 impl Screen<'_> {
+    /// With when it answered last.
+    fn store(&self) -> String {
+        let answered = self.status.store_answered.filter(|_| answers(self.status));
+        let answered = answered.map(|at| format!(", last answered {} ago", ago(at, self.now)));
+        store(self.status) + &answered.unwrap_or_default()
+    }
+
+    /// With when it was renewed.
+    fn lease(&self) -> String {
+        let renewed = self.status.lease_renewed.filter(|_| answers(self.status));
+        let renewed = renewed.map(|at| format!(", renewed {} ago", ago(at, self.now)));
+        lease(self.status) + &renewed.unwrap_or_default()
+    }
+
     fn uplink(&self, uplink: &str) -> String {
         let status = self.status;
         let state = match (answers(status), &status.no_uplink) {

@@ -12,6 +12,7 @@ use tweed_model::shown::shortened;
 
 use super::last_answer::LastAnswer;
 use super::options::{EtcdOptions, names};
+use crate::contact::Contact;
 
 use crate::tls::{Fault, Material, Names, connector, fault};
 use crate::{StoreError, host_of};
@@ -36,6 +37,8 @@ pub(super) struct Cluster {
     connections: Mutex<Vec<Option<Connection>>>,
     /// The endpoint that answered last.
     preferred: AtomicUsize,
+    /// When any of them did.
+    pub(super) contact: Contact,
     /// How to call what TLS uses, as of the last connection.
     names: Mutex<Arc<Names>>,
 }
@@ -59,6 +62,7 @@ impl Cluster {
         Ok(Self {
             connections: Mutex::new(vec![None; endpoints.len()]),
             preferred: AtomicUsize::new(0),
+            contact: Contact::default(),
             names: Mutex::new(Arc::new(names(&Material::default()))),
             options,
             endpoints,
@@ -221,7 +225,7 @@ impl Cluster {
             made = connect(self.options.without_login()).await?;
         }
         let client = made.map_err(|error| self.failed(index, "connect", &error))?;
-        let last_answer = LastAnswer::new();
+        let last_answer = LastAnswer::new(self.contact.clone());
         let connection = Connection {
             client,
             last_answer,

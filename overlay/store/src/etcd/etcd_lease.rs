@@ -77,7 +77,11 @@ impl Network {
                 Err(error) => Err(error),
             }
         };
-        self.cluster.call("renew an etcd lease", renew).await
+        let renewed = self.cluster.call("renew an etcd lease", renew).await?;
+        if renewed {
+            self.cluster.contact.renewal();
+        }
+        Ok(renewed)
     }
 
     /// How long an etcd lease lasts; `None` if there is none any more.

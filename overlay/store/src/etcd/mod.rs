@@ -28,6 +28,7 @@ use tweed_model::{ClusterSnapshot, SubnetKey};
 pub use self::keep::EtcdHeld;
 use self::network::Network;
 pub use self::options::EtcdOptions;
+use crate::contact::Contact;
 use crate::{LeaseStore, Remote, Request, StoreError};
 
 /// One network in etcd.
@@ -93,6 +94,10 @@ impl LeaseStore for Etcd {
         }
     }
 
+    fn contact(&self) -> Contact {
+        self.0.cluster.contact.clone()
+    }
+
     async fn put_config(&self, text: &str) -> Result<(), StoreError> {
         let key = self.0.keys.config();
         let put = |client| async move { client::kv(&client).put(key, text, None).await };
@@ -105,6 +110,7 @@ impl LeaseStore for Etcd {
 
     async fn acquire(&self, request: &Request) -> Result<EtcdHeld, StoreError> {
         let (lease, attachment) = acquire::acquire(&self.0, request).await?;
+        self.0.cluster.contact.renewal();
         Ok(EtcdHeld {
             network: Arc::clone(&self.0),
             lease,

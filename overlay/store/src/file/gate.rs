@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::folder::Folder;
 use crate::StoreError;
+use crate::contact::Contact;
 
 /// How long the folder may take for an answer: longer than a lock may be held.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,6 +23,8 @@ pub(super) struct Gate {
     folder: Folder,
     turns: Arc<Semaphore>,
     limit: Duration,
+    /// When the folder answered last.
+    pub(super) contact: Contact,
 }
 
 impl Gate {
@@ -30,6 +33,7 @@ impl Gate {
             folder,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             limit: TIMEOUT,
+            contact: Contact::default(),
         }
     }
 
@@ -59,7 +63,11 @@ impl Gate {
                 self.limit.as_secs()
             )))
         };
-        timeout(self.limit, turn).await.unwrap_or_else(late)
+        let done = timeout(self.limit, turn).await.unwrap_or_else(late);
+        if done.is_ok() {
+            self.contact.answer();
+        }
+        done
     }
 }
 

@@ -32,6 +32,7 @@ use self::folder::Folder;
 use self::gate::Gate;
 pub use self::keep::FileHeld;
 use super::claim::{self, ANSWER_TIME, Choice, Survey};
+use super::contact::Contact;
 use super::{LeaseStore, Request, StoreError};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -247,6 +248,10 @@ impl LeaseStore for FileStore {
 
     async fn list(&self) -> Result<ClusterSnapshot, StoreError> {
         self.snapshot(self.next_listing()).await
+    }
+
+    fn contact(&self) -> Contact {
+        self.gate.contact.clone()
     }
 
     async fn follow(&self, out: watch::Sender<Arc<ClusterSnapshot>>, relist: Arc<Notify>) {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::connect::Failure;
-use super::events::Warning;
+use super::events::Notice;
 use super::network::Network;
 use super::node::NodeRecord;
 use super::own::{Own, Seen};
@@ -20,8 +20,9 @@ use crate::{Health, NodeReport, StoreError};
 
 pub(super) async fn attend(network: &Network, mut report: watch::Receiver<NodeReport>) {
     let mut trouble = Backoff::default();
+    let mut told = 0;
     loop {
-        let Err(error) = watch_over(network, &mut report).await;
+        let Err(error) = watch_over(network, &mut report, &mut told).await;
         tracing::debug!(%error, "the node's condition can't be kept now");
         sleep(trouble.next()).await;
     }
@@ -30,6 +31,7 @@ pub(super) async fn attend(network: &Network, mut report: watch::Receiver<NodeRe
 async fn watch_over(
     network: &Network,
     report: &mut watch::Receiver<NodeReport>,
+    told: &mut u64,
 ) -> Result<std::convert::Infallible, StoreError> {
     let mut own = network.own.subscribe().await?;
     let mut fight = Fight::default();
@@ -40,6 +42,7 @@ async fn watch_over(
         let done = match seen {
             Own::There(Seen { node, .. }) => {
                 warn(network, &node, &now).await;
+                happened(network, &node, &now, told).await;
                 tell(network, &node, &now.health, &mut fight).await
             }
             Own::Unread | Own::Absent | Own::Unsure(..) => Ok(()),
@@ -77,13 +80,31 @@ async fn warn(network: &Network, node: &NodeRecord, report: &NodeReport) {
     let peers = report.peer_warnings.iter();
     let peers = peers.map(|note| ("PeerUnreachable", "ProbePeers", note));
     for (reason, action, note) in cni.chain(host).chain(peers) {
-        let warning = Warning {
+        let notice = Notice {
+            warning: true,
             reason,
             action,
             note,
         };
-        network.warn(node, &warning).await;
+        network.tell(node, &notice).await;
     }
+}
+
+/// Tells what has happened since the event with the number `told`.
+async fn happened(network: &Network, node: &NodeRecord, report: &NodeReport, told: &mut u64) {
+    let news = report.events.iter().filter(|event| event.number > *told);
+    let mut last = *told;
+    for event in news {
+        let notice = Notice {
+            warning: event.warning,
+            reason: event.reason,
+            action: "KeepNetwork",
+            note: &event.note,
+        };
+        network.tell(node, &notice).await;
+        last = event.number;
+    }
+    *told = last;
 }
 
 async fn tell(

@@ -22,6 +22,7 @@ use tweed_model::shown::shortened;
 use super::causes::chain;
 use super::credentials::{Access, access};
 use super::options::KubeOptions;
+use crate::contact::Contact;
 use crate::tls::{Names, connector, fault};
 use crate::{StoreError, host_of};
 
@@ -42,6 +43,8 @@ pub(super) struct Servers {
     turn: AtomicUsize,
     /// Counts how often new connections were asked for, or another server.
     dialled: watch::Sender<u64>,
+    /// When any of them answered last.
+    pub(super) contact: Contact,
 }
 
 impl Servers {
@@ -51,6 +54,7 @@ impl Servers {
             clients: Mutex::default(),
             turn: AtomicUsize::new(0),
             dialled: watch::Sender::new(0),
+            contact: Contact::default(),
         }
     }
 
@@ -106,7 +110,10 @@ impl Servers {
     ) -> Result<T, Failure> {
         let turn = self.turn();
         match timeout(REQUEST, request).await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(answer)) => {
+                self.contact.answer();
+                Ok(answer)
+            }
             Ok(Err(error)) => {
                 let failure = Failure::of(what, &error);
                 if failure.code == 0 {

@@ -17,8 +17,13 @@ const RETRY: Duration = Duration::from_secs(30);
 /// Longer notes are refused by the API server: 1,024 bytes.
 const NOTE: usize = 1000;
 
-/// An Event of type Warning.
-pub(super) struct Warning<'a> {
+/// So many are made within [`REPEAT`]: thousands of nodes may have much to tell at once.
+const MOST: usize = 40;
+
+/// What an Event says.
+pub(super) struct Notice<'a> {
+    /// Whether it is of type Warning.
+    pub(super) warning: bool,
     /// Why it is made: a word.
     pub(super) reason: &'static str,
     /// What the agent was about: a word.
@@ -34,13 +39,14 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Warns about a node. What can't be told is logged, and stops nothing.
-    pub(super) async fn warn(&self, client: Client, node: &NodeRecord, warning: &Warning<'_>) {
-        let Warning {
+    /// Tells about a node. What can't be told is logged, and stops nothing.
+    pub(super) async fn tell(&self, client: Client, node: &NodeRecord, notice: &Notice<'_>) {
+        let Notice {
+            warning,
             reason,
             action,
             note,
-        } = *warning;
+        } = *notice;
         if !self.is_news(note) {
             return;
         }
@@ -49,7 +55,10 @@ impl Events {
             instance: Some(node.name()),
         };
         let event = Event {
-            type_: EventType::Warning,
+            type_: match warning {
+                true => EventType::Warning,
+                false => EventType::Normal,
+            },
             reason: reason.to_owned(),
             note: Some(shortened(note).to_owned()),
             action: action.to_owned(),
@@ -69,7 +78,7 @@ impl Events {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         said.retain(|_, until| now < *until);
-        !said.contains_key(text)
+        !said.contains_key(text) && said.len() < MOST
     }
 
     fn note(&self, text: &str, lasts: Duration) {

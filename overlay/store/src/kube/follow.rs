@@ -157,6 +157,7 @@ impl<'a> View<'a> {
     }
 
     fn take(&mut self, event: Event<NodeRecord>) {
+        self.network.servers.contact.answer();
         if let Event::InitApply(node) | Event::Apply(node) | Event::Delete(node) = &event {
             let version = node.resource_version();
             self.network.versions.saw(version.as_deref());

@@ -38,6 +38,7 @@ pub use self::keep::KubeHeld;
 use self::network::Network;
 use self::node::NodeRecord;
 pub use self::options::{KubeOptions, NodeName};
+use crate::contact::Contact;
 use crate::{Cluster, LeaseStore, NodeReport, OwnRecord, Remote, Request, StoreError};
 
 /// One network in Kubernetes.
@@ -138,6 +139,10 @@ impl LeaseStore for KubeStore {
             () = follow::follow(network, &out, &relist) => {}
             never = versions::look_out(&network.servers, &network.versions) => match never {},
         }
+    }
+
+    fn contact(&self) -> Contact {
+        self.0.servers.contact.clone()
     }
 
     fn remote(&self) -> Option<&Self> {

@@ -11,7 +11,7 @@ use tweed_model::{Dual, Pool};
 use super::assign::Missing;
 use super::config;
 use super::connect::{Failure, Servers};
-use super::events::{Events, Warning};
+use super::events::{Events, Notice};
 use super::node::NodeRecord;
 use super::options::KubeOptions;
 use super::own::{OwnNode, Seen};
@@ -119,18 +119,19 @@ impl Network {
         let found = seen.missing.as_ref();
         let found = found.filter(|found| found.text.starts_with(&missing.text));
         let found = found.unwrap_or(&missing);
-        let warning = Warning {
+        let notice = Notice {
+            warning: true,
             reason: found.word,
             action: "AcquireLease",
             note: &found.text,
         };
-        self.warn(&seen.node, &warning).await;
+        self.tell(&seen.node, &notice).await;
         StoreError::Unassigned(found.text.clone())
     }
 
-    pub(super) async fn warn(&self, node: &NodeRecord, warning: &Warning<'_>) {
+    pub(super) async fn tell(&self, node: &NodeRecord, notice: &Notice<'_>) {
         if let Ok(client) = self.servers.client().await {
-            self.events.warn(client, node, warning).await;
+            self.events.tell(client, node, notice).await;
         }
     }
 }

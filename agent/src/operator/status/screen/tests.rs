@@ -18,6 +18,8 @@ fn status() -> Status {
         store: "etcd http://192.0.2.1:2379".to_owned(),
         in_sync: true,
         lease: Standing::Held,
+        store_answered: Some(NOW - 1),
+        lease_renewed: Some(NOW - 120),
         subnets: Dual::of_nets(["10.244.31.0/24".parse().expect("a subnet")]),
         public: Dual::of_addrs(["192.0.2.11".parse().expect("an address")]),
         uplink: Some("eth0".to_owned()),
@@ -72,8 +74,8 @@ fn a_node_that_is_well_has_a_short_screen_of_80_columns() {
     let expected = "\
 ready    yes, since 02:48:07 UTC (4 m)
 agent    tweedd 1.0, pid 4660, up 4 d
-store    etcd http://192.0.2.1:2379, in sync
-lease    10.244.31.0/24 held
+store    etcd http://192.0.2.1:2379, in sync, last answered 1 s ago
+lease    10.244.31.0/24 held, renewed 2 m ago
 uplink   eth0 up, announced as 192.0.2.11, MTU 1500
 backend  vxlan, pod MTU 1450
 bridge   cni0 10.244.31.1/24, 7 pods
