@@ -16,7 +16,7 @@ use crate::daemon::{self, inherited::Inherited};
 use crate::files;
 use crate::operator::find::{self, About};
 use crate::operator::{
-    adopt, cleanup, config, connectivity, docker_opts, doctor, events, install_cni, leases, plan, status, trace, tx_checksum, version, views,
+    adopt, cleanup, config, connectivity, docker_opts, doctor, events, install_cni, leases, plan, status, top, trace, tx_checksum, version, views,
 };
 use crate::runtime;
 use crate::store::Store;
@@ -59,6 +59,7 @@ pub fn dispatch(invocation: Invocation, inherited: Inherited) -> anyhow::Result<
             plan::plan(&options, silent.as_deref(), output.output)
         }
         Command::Confirm { output, flags } => plan::confirm(&quiet(&flags.0)?, output.output),
+        Command::Top { args, flags } => done(top::top(&quiet(&flags.0)?, &args)),
         Command::Trace { args, flags } => done(trace::trace(&quiet(&flags.0)?, &args)),
         Command::Adopt { output, flags, .. } => adopt::check(&asked(&flags.0)?.0, output.output),
         // The lock tells whether one runs.

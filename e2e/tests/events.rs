@@ -37,6 +37,11 @@ fn peers_repairs_and_outages_are_told_once_in_the_words_of_the_log_and_kept() ->
         told(agent, "agent-started", "starts as")?;
         told(agent, "ready", "ready")?;
         told(agent, "lease-held", "held")?;
+        let status = agent.status()?;
+        for time in ["store_answered", "lease_renewed"] {
+            let time = status[time].as_u64();
+            ensure!(time > Some(1_700_000_000), "{status}");
+        }
         // A peer joins and leaves.
         let key = "10.244.77.0-24";
         let lease = json!({
@@ -82,6 +87,7 @@ fn peers_repairs_and_outages_are_told_once_in_the_words_of_the_log_and_kept() ->
         let last = kept.last().context("no events")?;
         ensure!(last["kind"] == "agent-stopped", "{last}");
         cluster.agents[0] = Agent::start(lab, host, &cluster.launch)?;
+        cluster.agents[0].ready()?;
         let agent = &cluster.agents[0];
         let started = told(agent, "agent-started", "starts as")?;
         ensure!(

@@ -54,6 +54,7 @@ mod sandbox;
 mod store_writer;
 mod surroundings;
 mod timed;
+mod top;
 mod udp;
 mod unit;
 mod uplink;

@@ -1,14 +1,11 @@
 //! What can be typed: the subcommands and their own arguments. The daemon's flags are in `flags`.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use ipnet::IpNet;
 
 use crate::config::cni_names;
 use crate::config::flags::{AgentFlags, CniFlags, DaemonFlags, Flags, StoreFlags};
@@ -21,6 +18,8 @@ mod output;
 mod pages;
 mod status;
 mod tips;
+mod top;
+mod trace;
 
 pub use connectivity::{
     ConnectivityArgs, ConnectivityCommand, ConnectivityServeArgs, ConnectivityTestArgs,
@@ -30,6 +29,8 @@ pub use doctor::{DoctorArgs, DoctorOutput};
 pub use events::EventsArgs;
 pub use output::{Output, OutputArgs};
 pub use status::StatusArgs;
+pub use top::TopArgs;
+pub use trace::TraceArgs;
 
 /// The per-node agent of the Tweed overlay network, and its operator commands.
 #[derive(Debug, Parser)]
@@ -105,6 +106,16 @@ pub enum Command {
         /// How to print
         #[command(flatten)]
         output: OutputArgs,
+        /// The flags with which the agent runs
+        #[command(flatten)]
+        flags: AgentFlags,
+    },
+    /// Show how much is exchanged with each of the other nodes, with backend udp
+    #[command(after_help = pages::OTHER_FLAGS, after_long_help = pages::TOP)]
+    Top {
+        /// How much is shown, and how often
+        #[command(flatten)]
+        args: TopArgs,
         /// The flags with which the agent runs
         #[command(flatten)]
         flags: AgentFlags,
@@ -301,41 +312,6 @@ pub struct InstallCniArgs {
     /// How to print
     #[command(flatten)]
     pub output: OutputArgs,
-}
-
-/// What `trace` shows.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct TraceArgs {
-    /// Packets to or from here: an address, or a prefix
-    #[arg(value_name = "PREFIX")]
-    pub prefix: Prefix,
-    /// Of these, one in so many
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    pub every: u64,
-    /// End after so many
-    #[arg(long, default_value_t = 100)]
-    pub count: usize,
-    /// End after so many seconds
-    #[arg(long, default_value_t = 10)]
-    pub seconds: u64,
-    /// How to print: text, or a JSON document a line
-    #[command(flatten)]
-    pub output: OutputArgs,
-}
-
-/// A prefix, or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Prefix(pub IpNet);
-
-impl FromStr for Prefix {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let addr = text.parse::<IpAddr>().map(IpNet::from);
-        let prefix = addr.or_else(|_| text.parse::<IpNet>());
-        let prefix = prefix.map_err(|_| "an address or a prefix, such as 10.244.2.0/24".to_owned());
-        prefix.map(Self)
-    }
 }
 
 /// A command line that was understood.

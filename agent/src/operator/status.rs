@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use super::print;
+use super::{print, watch};
 use crate::config::cli::{Output, StatusArgs};
 use crate::config::options::Options;
 use crate::daemon::clock;
@@ -21,7 +21,6 @@ mod rows;
 pub mod screen;
 mod teller;
 mod trouble;
-mod watch;
 
 /// Exit code where the agent says that the node is not ready.
 const NOT_READY: u8 = 2;

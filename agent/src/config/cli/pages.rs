@@ -22,8 +22,8 @@ Rows, those that have something to say, and first what is wrong; * with --all:
   reserved  a subnet that is reserved for this node, which holds another
   ignored   an entry of the store that can't be read
   network   * name of this network on this host (its nftables table)
-  store     where leases come from, whether the list of them is up to date, and when it answered last
-  lease     this node's subnets: held, saved (not confirmed by the store yet), lost, or taken; and when it was renewed
+  store     where leases come from, whether their list is up to date, and the last answer
+  lease     this node's subnets: held, saved (not confirmed by the store yet), lost, taken; renewal
   uplink    interface towards the other nodes, the addresses announced to them, its MTU
   backend   how packets get to other nodes, and the MTU of pods
   bridge    its addresses, and how many pods are on it
@@ -127,6 +127,21 @@ pub const CONFIRM: &str = concat!(
 Where the store suddenly lacks most or all of the other nodes, the agent keeps them, and `tweedd status` says \"deletions held back\". If the store is right, this lets them go. If it lost its data, restore it, and leave this command alone.
 
 Exit codes: 0 confirmed, 1 nothing is held back or no agent answers, 64 usage
+
+",
+    other_flags!()
+);
+
+/// `tweedd top`
+pub const TOP: &str = concat!(
+    "\
+Bytes and packets a second, those of pods, without the headers of the tunnel. With vxlan and host-gw the kernel carries packets and counts none of them for each node: `ip -s link show dev flannel.1` has the sum.
+
+Exit codes: 0 printed, 1 no agent answers or its kernel carries the packets, 64 usage
+
+Examples:
+  tweedd top
+  tweedd top --once -n 5 -o json
 
 ",
     other_flags!()

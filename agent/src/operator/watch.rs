@@ -10,7 +10,10 @@ use anyhow::{Context, Result};
 use crate::operator::times;
 
 /// Draws again and again, so many seconds apart. `draw` makes the text, at a time in seconds since 1970.
-pub(super) fn watch(
+///
+/// # Errors
+/// When there is nothing to draw, or standard output can't be written to.
+pub fn watch(
     seconds: u64,
     now: impl Fn() -> u64,
     mut draw: impl FnMut() -> Result<String>,
@@ -33,7 +36,10 @@ pub(super) fn watch(
 }
 
 /// Prints a document a line.
-pub(super) fn documents(seconds: u64, mut draw: impl FnMut() -> Result<String>) -> Result<()> {
+///
+/// # Errors
+/// As [`watch`].
+pub fn documents(seconds: u64, mut draw: impl FnMut() -> Result<String>) -> Result<()> {
     while written(&format!("{}\n", draw()?))? {
         thread::sleep(Duration::from_secs(seconds));
     }
