@@ -16,7 +16,8 @@ use crate::daemon::{self, inherited::Inherited};
 use crate::files;
 use crate::operator::find::{self, About};
 use crate::operator::{
-    adopt, cleanup, config, connectivity, docker_opts, doctor, events, install_cni, leases, plan, status, top, trace, tx_checksum, version, views,
+    adopt, cleanup, config, connectivity, docker_opts, doctor, events, install_cni, leases, plan,
+    status, top, trace, tx_checksum, version, views,
 };
 use crate::runtime;
 use crate::store::Store;

@@ -37,10 +37,9 @@ pub fn events(options: &Options, silent: Option<&str>, args: &EventsArgs) -> Res
     }
     while args.follow && print::is_read() {
         thread::sleep(LOOK);
-        let news = match known(options, None, last) {
-            Ok(news) => news,
-            // It is being restarted.
-            Err(_) => continue,
+        // It may be being restarted.
+        let Ok(news) = known(options, None, last) else {
+            continue;
         };
         last = news.last().map_or(last, |event| event.number);
         let news = chosen(news, args, clock::seconds());

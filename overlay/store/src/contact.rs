@@ -62,7 +62,7 @@ mod tests {
         contact.answer();
         assert!(contact.answered() > Some(1_700_000_000));
         assert_eq!(contact.renewed(), None);
-        contact.clone().renewal();
+        contact.renewal();
         assert!(contact.renewed() >= contact.answered());
     }
 }
