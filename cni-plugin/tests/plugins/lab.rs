@@ -108,6 +108,13 @@ impl Host {
         json!({"type": "host-local", "dataDir": self.path("data"), "ranges": ranges})
     }
 
+    /// The same with reservations of their own, in a folder of this name.
+    pub(crate) fn ipam_of(&self, folder: &str, subnets: &[&str]) -> Value {
+        let mut ipam = self.ipam(subnets);
+        ipam["dataDir"] = json!(self.path(folder));
+        ipam
+    }
+
     /// A configuration of `bridge` that most tests start from.
     pub(crate) fn bridge_conf(&self, version: &str, subnets: &[&str]) -> Value {
         json!({

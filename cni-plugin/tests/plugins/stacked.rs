@@ -172,6 +172,80 @@ fn a_dummy_has_an_address_that_the_pod_itself_reaches() {
     });
 }
 
+#[test]
+#[ignore = "needs a kernel with vlan and ipvlan: the guest tier runs it"]
+fn a_vlan_has_its_masters_mtu_and_an_ipvlan_without_master_the_default_routes_interface() {
+    on_host(|host| {
+        prepare();
+        sh("ip link set up0 mtu 1300");
+        sh("ip addr add 192.0.2.1/24 dev up0 && ip route add default via 192.0.2.254");
+        for (plugin, keys, most) in [
+            ("vlan", json!({"master": "up0", "vlanId": 100}), 1300),
+            ("ipvlan", json!({}), 1300),
+        ] {
+            let pod = Pod::new();
+            let call = call(host, &pod, plugin, keys);
+            let result = call.add();
+            call.after(&result).ok("CHECK");
+            let shown: Value = serde_json::from_str(&pod.sh("ip -j link show eth0")).unwrap();
+            assert_eq!(shown[0]["mtu"], most, "{plugin}");
+            let lower: Value = serde_json::from_str(&sh("ip -j link show up0")).unwrap();
+            assert_eq!(shown[0]["link_index"], lower[0]["ifindex"], "{plugin}");
+            call.ok("DEL");
+            let (_, error) = call.set("mtu", most + 1).fails("ADD");
+            assert!(error.contains("master MTU(1300)"), "{error}");
+            assert!(pod.links().is_empty());
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a kernel with vlan and ipvlan: the guest tier runs it"]
+fn a_master_in_the_container_serves_rarer_kinds_too() {
+    on_host(|host| {
+        for (plugin, keys) in [
+            ("vlan", json!({"master": "up0", "vlanId": 100, "mtu": 1400})),
+            ("ipvlan", json!({"master": "up0"})),
+            // The interface of the container's own default route.
+            ("ipvlan", json!({})),
+        ] {
+            let pod = Pod::new();
+            pod.sh("ip link add up0 type veth peer name wire0");
+            pod.sh("ip link set up0 up && ip link set wire0 up");
+            pod.sh("ip addr add 192.0.2.1/24 dev up0 && ip route add default via 192.0.2.254");
+            let outside = call(host, &pod, plugin, keys).ifname("net1");
+            let inside = outside.set("linkInContainer", true);
+            let result = inside.add();
+            inside.after(&result).ok("CHECK");
+            inside.ok("STATUS");
+            assert_eq!(pod.addrs("net1").len(), 1, "{plugin}");
+            let (_, error) = inside.ifname("net2").set("mtu", 9000).fails("ADD");
+            assert!(error.contains("master MTU(1500)"), "{error}");
+            inside.ok("DEL");
+            let mut left = pod.links();
+            left.sort();
+            assert_eq!(left, ["up0", "wire0"], "{plugin}");
+            // The host has no such interface, and no default route.
+            outside.fails("ADD");
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a kernel with dummy: the guest tier runs it"]
+fn a_name_that_the_host_has_is_free_in_the_container() {
+    on_host(|host| {
+        sh("ip link add eth0 type veth peer name eth1");
+        let (before, pod) = (state(host), Pod::new());
+        let dummy = call(host, &pod, "dummy", json!({}));
+        let result = dummy.add();
+        assert_eq!(pod.links(), ["eth0"]);
+        dummy.after(&result).ok("CHECK");
+        dummy.ok("DEL");
+        assert_eq!(state(host), before);
+    });
+}
+
 /// On a kernel without them the refusal names the kind and what to do.
 #[test]
 fn a_kind_that_the_kernel_lacks_is_refused_by_name_or_works() {
