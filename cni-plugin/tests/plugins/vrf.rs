@@ -124,7 +124,12 @@ fn beside(first: &Chained, subnets: &[&str], host: &Host, keys: &Value) -> Call 
 fn two_vrfs(host: &Host, subnets: &[&str]) {
     let first = behind_bridge(host, "vrf", &json!({"vrfname": "red", "table": 10}));
     let (pod, red) = (&first.pod, &first.call);
-    let blue = beside(&first, subnets, host, &json!({"vrfname": "blue", "table": 11}));
+    let blue = beside(
+        &first,
+        subnets,
+        host,
+        &json!({"vrfname": "blue", "table": 11}),
+    );
     let addrs = [pod.addrs("eth0"), pod.addrs("net1")];
     red.add();
     blue.add();
@@ -167,7 +172,10 @@ fn two_vrfs_can_have_one_table() {
             call.add();
         }
         let table = first.pod.sh("ip route show table 10");
-        assert!(table.contains("dev eth0") && table.contains("dev net1"), "{table}");
+        assert!(
+            table.contains("dev eth0") && table.contains("dev net1"),
+            "{table}"
+        );
         for call in [&first.call, &second] {
             call.ok("CHECK");
             call.ok("DEL");
@@ -184,7 +192,10 @@ fn an_interface_of_another_master_stays_with_it() {
         pod.sh("ip link add br0 type bridge && ip link set eth0 master br0");
         let before = inside(&pod);
         let (_, text) = call.fails("ADD");
-        assert!(text.contains("eth0 has already a master set: br0"), "{text}");
+        assert!(
+            text.contains("eth0 has already a master set: br0"),
+            "{text}"
+        );
         assert_eq!(inside(&pod), before, "no VRF is left");
         call.ok("DEL");
         assert!(pod.sh("ip link show eth0").contains("master br0"));
@@ -200,7 +211,10 @@ fn every_version_from_0_3_on_has_vrfs_and_the_first_has_the_first_table() {
             let Chained { pod, call, .. } = behind_bridge_in(version, host, "vrf", &keys);
             let result = call.add();
             assert_eq!(&result["cniVersion"], version);
-            assert!(pod.sh("ip -d link show red").contains("table 1 "), "{version}");
+            assert!(
+                pod.sh("ip -d link show red").contains("table 1 "),
+                "{version}"
+            );
             call.ok("DEL");
             assert!(!pod.links().contains(&"red".to_owned()), "{version}");
         }
