@@ -204,9 +204,9 @@ fn an_interface_of_another_master_stays_with_it() {
 
 #[test]
 #[ignore = "needs a kernel with vrf: the guest tier runs it"]
-fn every_version_from_0_3_on_has_vrfs_and_the_first_has_the_first_table() {
+fn every_version_from_0_3_1_on_has_vrfs_and_the_first_has_the_first_table() {
     on_host(|host| {
-        for version in &VERSIONS[2..] {
+        for version in &VERSIONS[3..] {
             let keys = json!({"vrfname": "red"});
             let Chained { pod, call, .. } = behind_bridge_in(version, host, "vrf", &keys);
             let result = call.add();
