@@ -36,6 +36,7 @@ pub(crate) fn ports(
             .into(),
         ports: ports.into_iter().map(mapping).collect(),
         masquerade: PortMasquerade::Needed,
+        host_address: Some([10, 22, 0, 1].into()),
         ..Publication::default()
     }
 }

@@ -35,8 +35,8 @@ fn neither_new_ports_nor_recorded_ones_that_go_make_the_table_be_read() {
         let whole = requests(&mut socket, |socket| {
             publish(socket, &owner(1), &wanted, alive).unwrap();
         });
-        // A list of elements a set: four of ports of addresses instead of all twelve, and none.
-        assert_eq!(whole - by_key, 8);
+        // A list of elements a set: four of ports of addresses instead of all fourteen, and none.
+        assert_eq!(whole - by_key, 10);
         assert!(gone < by_key, "{gone} {by_key}");
         let missing = published(&mut socket, &owner(1), &wanted).unwrap();
         assert_eq!(missing, None);
