@@ -109,7 +109,7 @@ fn heals(damage: impl Fn(&str) -> String) -> Result<()> {
         victim.heals(&damage(&victim.port()?))?;
         eventually("the log says it", || {
             let log = cluster.agents[0].log()?;
-            ensure!(log.contains("changed of attachments"), "{log}");
+            ensure!(log.contains("put back what something else"), "{log}");
             Ok(())
         })?;
         eventually("the agent is ready", || {
